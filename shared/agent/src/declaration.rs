@@ -1,0 +1,64 @@
+//! What an agent says of itself: the template's block and the ledger's row are made from this, and nothing else has to be edited.
+
+use crate::{Agent, Schedule};
+use serde::{Deserialize, Serialize};
+
+/// What keeps events together while a cutover moves them by percentage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoutedBy {
+    /// Each aggregate moves as one.
+    Aggregate,
+    /// Each project moves as one: for agents whose state spans aggregates.
+    Project,
+}
+
+/// What an agent's function may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// The function's timeout. The queue's visibility timeout is six times this (AWS Lambda Developer Guide, "Using Lambda with Amazon SQS").
+    pub timeout_secs: u32,
+    /// The function's memory, which also sets its share of CPU.
+    pub memory_mb: u32,
+    /// How many batches at the same time, 2 to 1000: the event source mapping's `MaximumConcurrency`, which bounds database connections.
+    pub max_concurrency: u32,
+    /// How many records a batch has at most.
+    pub batch_size: u32,
+}
+
+impl Limits {
+    /// Enough for an agent that reads and writes a few rows.
+    pub const DEFAULT: Self = Self { timeout_secs: 30, memory_mb: 256, max_concurrency: 10, batch_size: 10 };
+}
+
+/// Everything an agent declares, as data. `bootstrap declare` prints it as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Declaration {
+    /// [`Agent::NAME`].
+    pub name: String,
+    /// [`Agent::SUBSCRIBES`], in order.
+    pub subscribes: Vec<String>,
+    /// [`Agent::ROUTED_BY`].
+    pub routed_by: RoutedBy,
+    /// [`Agent::MAX_ATTEMPTS`].
+    pub max_attempts: u16,
+    /// [`Agent::SCHEDULE`].
+    pub schedule: Schedule,
+    /// [`Agent::LIMITS`].
+    pub limits: Limits,
+}
+
+impl Declaration {
+    /// What `A` declares.
+    #[must_use]
+    pub fn of<A: Agent>() -> Self {
+        Self {
+            name: A::NAME.to_owned(),
+            subscribes: A::SUBSCRIBES.iter().map(ToString::to_string).collect(),
+            routed_by: A::ROUTED_BY,
+            max_attempts: A::MAX_ATTEMPTS,
+            schedule: A::SCHEDULE,
+            limits: A::LIMITS,
+        }
+    }
+}

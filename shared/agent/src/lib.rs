@@ -1,0 +1,62 @@
+#![doc = include_str!("../README.md")]
+
+mod declaration;
+mod decision;
+mod refusal;
+mod schedule;
+pub mod testing;
+
+pub use declaration::{Declaration, Limits, RoutedBy};
+pub use decision::Decision;
+pub use refusal::{Refusal, Reject};
+pub use schedule::Schedule;
+
+use serde::{Serialize, de::DeserializeOwned};
+use std::fmt::Debug;
+use switchyard_event::{Event, EventType, NewEvent};
+
+/// One agent. See the crate's page for what each step may do.
+///
+/// Futures need not be `Send`: a Lambda instance handles one batch at a time, on one thread.
+#[allow(async_fn_in_trait)]
+pub trait Agent {
+    /// Its name: lower case, words joined by hyphens. It names the queue, the function and the delivery rows, and never changes.
+    const NAME: &'static str;
+    /// What it wants to hear of.
+    const SUBSCRIBES: &'static [EventType];
+    /// What keeps its events together while a cutover moves them by percentage: the aggregate, or the project where its state is shared.
+    const ROUTED_BY: RoutedBy = RoutedBy::Aggregate;
+    /// How many attempts an event has, the first included, before it is parked. An event's own `max_attempts` wins.
+    const MAX_ATTEMPTS: u16 = 4;
+    /// How long to wait between attempts.
+    const SCHEDULE: Schedule = Schedule::DEFAULT;
+    /// What its function may use.
+    const LIMITS: Limits = Limits::DEFAULT;
+
+    /// What it knows when it decides.
+    type Facts;
+    /// What it wants written: data, so that it can be stored, compared and shown.
+    type Effect: Serialize + DeserializeOwned + PartialEq + Debug;
+    /// The transaction that its effects are written in; the runtime's.
+    type Tx;
+
+    /// Reads and model calls for one event. No writes: it may run for an event that somebody else settles meanwhile, and more than once.
+    ///
+    /// # Errors
+    /// Any [`Refusal`] except `Superseded`.
+    async fn gather(&self, event: &Event) -> Result<Self::Facts, Refusal>;
+
+    /// Decides. The same event and facts decide the same, always.
+    ///
+    /// # Errors
+    /// [`Reject`] where no retry could help: the event goes to the dead-letter queue with the reason.
+    fn decide(event: &Event, facts: &Self::Facts) -> Result<Decision<Self::Effect>, Reject>;
+
+    /// Writes one effect inside the transaction that settles the delivery. Returns events that only the commit can know, such as a
+    /// threshold just crossed.
+    ///
+    /// # Errors
+    /// Any [`Refusal`]; the whole of this event's part is then undone. `Conflict` says that the facts are outdated, `Superseded` that a
+    /// newer event has written already.
+    async fn apply(effect: &Self::Effect, tx: &mut Self::Tx) -> Result<Vec<NewEvent>, Refusal>;
+}
