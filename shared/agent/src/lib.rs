@@ -1,13 +1,14 @@
 #![doc = include_str!("../README.md")]
 
-mod declaration;
 mod decision;
+mod declaration;
 mod refusal;
 mod schedule;
+mod template;
 pub mod testing;
 
-pub use declaration::{Declaration, Limits, RoutedBy};
 pub use decision::Decision;
+pub use declaration::{Declaration, Limits, RoutedBy};
 pub use refusal::{Refusal, Reject};
 pub use schedule::Schedule;
 

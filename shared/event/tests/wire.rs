@@ -1,4 +1,5 @@
 //! Wire names are promises: what was once written must be read for ever.
+#![allow(clippy::unwrap_used, reason = "a test may fail by a panic, in its helpers too")]
 
 use proptest::prelude::*;
 use serde_json::Value;

@@ -1,0 +1,216 @@
+//! The agent's block of `template.yaml`, rendered from what it declares. Pure text, so that a test can compare it to the file.
+
+use crate::Declaration;
+use std::fmt::Write;
+
+/// How often a message may be received before the queue itself moves it to the dead-letter queue. Only the net for processes that die: the
+/// runtime counts attempts, and returns what costs none.
+const MAX_RECEIVES: u32 = 20;
+
+impl Declaration {
+    /// The agent's block: queues, subscription, role, function, alarms. Indented as it stands under `Resources`.
+    #[must_use]
+    pub fn template_block(&self) -> String {
+        let types = self.subscribes.iter().fold(String::new(), |mut list, name| {
+            let _ = write!(list, "\n          - {name}");
+            list
+        });
+        let visibility = self.limits.timeout_secs * 6;
+        BLOCK
+            .replace("{Id}", &self.logical_id())
+            .replace("{name}", &self.name)
+            .replace("{types}", &types)
+            .replace("{visibility}", &visibility.to_string())
+            .replace("{receives}", &MAX_RECEIVES.to_string())
+            .replace("{timeout}", &self.limits.timeout_secs.to_string())
+            .replace("{memory}", &self.limits.memory_mb.to_string())
+            .replace("{batch}", &self.limits.batch_size.to_string())
+            .replace("{concurrency}", &self.limits.max_concurrency.to_string())
+    }
+
+    /// The agent's name as CloudFormation spells names: `baseline-validation` becomes `BaselineValidation`.
+    #[must_use]
+    pub fn logical_id(&self) -> String {
+        self.name
+            .split('-')
+            .map(|word| {
+                let mut letters = word.chars();
+                letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect::<String>()
+            })
+            .collect()
+    }
+}
+
+const BLOCK: &str = "\
+  # agent {name}: rendered by `cargo run -p {name} -- template`; edit the agent's declarations, not this block
+  {Id}Queue:
+    Type: AWS::SQS::Queue
+    Properties:
+      # Six times the function's timeout (AWS Lambda Developer Guide, \"Using Lambda with Amazon SQS\")
+      VisibilityTimeout: {visibility}
+      MessageRetentionPeriod: 345600 # 4 days
+      SqsManagedSseEnabled: true
+      RedrivePolicy:
+        deadLetterTargetArn: !GetAtt {Id}DeadLetterQueue.Arn
+        maxReceiveCount: {receives} # only for processes that die; attempts are counted in the ledger
+  {Id}DeadLetterQueue:
+    Type: AWS::SQS::Queue
+    Properties:
+      MessageRetentionPeriod: 1209600 # 14 days; a message keeps the timestamp of its first queue
+      SqsManagedSseEnabled: true
+  {Id}QueuePolicy:
+    Type: AWS::SQS::QueuePolicy
+    Properties:
+      Queues:
+        - !Ref {Id}Queue
+        - !Ref {Id}SubscriptionDeadLetterQueue
+      PolicyDocument:
+        Version: '2012-10-17'
+        Statement:
+          - Effect: Allow
+            Principal:
+              Service: sns.amazonaws.com
+            Action: sqs:SendMessage
+            Resource:
+              - !GetAtt {Id}Queue.Arn
+              - !GetAtt {Id}SubscriptionDeadLetterQueue.Arn
+            Condition:
+              ArnEquals:
+                aws:SourceArn: !Ref Topic
+  {Id}Subscription:
+    Type: AWS::SNS::Subscription
+    Properties:
+      TopicArn: !Ref Topic
+      Protocol: sqs
+      Endpoint: !GetAtt {Id}Queue.Arn
+      RawMessageDelivery: true
+      FilterPolicyScope: MessageAttributes
+      FilterPolicy:
+        event_type:{types}
+      RedrivePolicy:
+        deadLetterTargetArn: !GetAtt {Id}SubscriptionDeadLetterQueue.Arn
+  {Id}SubscriptionDeadLetterQueue: # what SNS could not deliver to the queue
+    Type: AWS::SQS::Queue
+    Properties:
+      MessageRetentionPeriod: 1209600
+      SqsManagedSseEnabled: true
+  {Id}LogGroup:
+    Type: AWS::Logs::LogGroup
+    DeletionPolicy: Delete
+    UpdateReplacePolicy: Delete
+    Properties:
+      RetentionInDays: !Ref LogRetentionDays
+  {Id}Role:
+    Type: AWS::IAM::Role
+    Properties:
+      AssumeRolePolicyDocument:
+        Version: '2012-10-17'
+        Statement:
+          - Effect: Allow
+            Principal:
+              Service: lambda.amazonaws.com
+            Action: sts:AssumeRole
+      Policies:
+        - PolicyName: {name}
+          PolicyDocument:
+            Version: '2012-10-17'
+            Statement:
+              - Effect: Allow
+                Action: [sqs:ReceiveMessage, sqs:DeleteMessage, sqs:GetQueueAttributes, sqs:ChangeMessageVisibility]
+                Resource: !GetAtt {Id}Queue.Arn
+              - Effect: Allow
+                Action: sqs:SendMessage
+                Resource: !GetAtt {Id}DeadLetterQueue.Arn
+              - Effect: Allow
+                Action: [logs:CreateLogStream, logs:PutLogEvents]
+                Resource: !GetAtt {Id}LogGroup.Arn
+  {Id}Function:
+    Type: AWS::Serverless::Function
+    Metadata:
+      BuildMethod: rust-cargolambda
+      BuildProperties:
+        Binary: {name}
+    Properties:
+      CodeUri: .
+      Timeout: {timeout}
+      MemorySize: {memory}
+      Role: !GetAtt {Id}Role.Arn
+      LoggingConfig:
+        LogGroup: !Ref {Id}LogGroup
+      Environment:
+        Variables:
+          QUEUE_URL: !Ref {Id}Queue
+          DEAD_LETTER_URL: !Ref {Id}DeadLetterQueue
+      Events:
+        Queue:
+          Type: SQS
+          Properties:
+            Queue: !GetAtt {Id}Queue.Arn
+            BatchSize: {batch}
+            FunctionResponseTypes: [ReportBatchItemFailures]
+            ScalingConfig:
+              MaximumConcurrency: {concurrency}
+  {Id}DeadLetterAlarm:
+    Type: AWS::CloudWatch::Alarm
+    Properties:
+      AlarmDescription: Events of the agent {name} are parked; their reasons stand in switchyard.failure
+      Namespace: AWS/SQS
+      MetricName: ApproximateNumberOfMessagesVisible
+      Dimensions:
+        - Name: QueueName
+          Value: !GetAtt {Id}DeadLetterQueue.QueueName
+      Statistic: Maximum
+      Period: 60
+      EvaluationPeriods: 1
+      Threshold: 0
+      ComparisonOperator: GreaterThanThreshold
+      TreatMissingData: notBreaching
+      AlarmActions: !If [HasAlarmTopic, [!Ref AlarmTopicArn], []]
+  {Id}LagAlarm:
+    Type: AWS::CloudWatch::Alarm
+    Properties:
+      AlarmDescription: The agent {name} has not caught up for a quarter of an hour
+      Namespace: AWS/SQS
+      MetricName: ApproximateAgeOfOldestMessage
+      Dimensions:
+        - Name: QueueName
+          Value: !GetAtt {Id}Queue.QueueName
+      Statistic: Maximum
+      Period: 60
+      EvaluationPeriods: 5
+      Threshold: 900
+      ComparisonOperator: GreaterThanThreshold
+      TreatMissingData: notBreaching
+      AlarmActions: !If [HasAlarmTopic, [!Ref AlarmTopicArn], []]
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Limits, RoutedBy, Schedule};
+
+    fn declaration() -> Declaration {
+        Declaration {
+            name: "baseline-validation".into(),
+            subscribes: vec!["model.evaluated".into(), "clock.ticked".into()],
+            routed_by: RoutedBy::Aggregate,
+            max_attempts: 4,
+            schedule: Schedule::DEFAULT,
+            limits: Limits { timeout_secs: 20, ..Limits::DEFAULT },
+        }
+    }
+
+    #[test]
+    fn the_block_carries_what_the_agent_declares_and_leaves_no_gap() {
+        let block = declaration().template_block();
+        for part in [
+            "  BaselineValidationQueue:",
+            "VisibilityTimeout: 120",
+            "- model.evaluated\n          - clock.ticked",
+            "Timeout: 20",
+        ] {
+            assert!(block.contains(part), "{part}");
+        }
+        assert!(!block.contains('{') && !block.contains('}'), "a placeholder was not filled in");
+    }
+}

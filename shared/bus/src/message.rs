@@ -1,0 +1,122 @@
+//! A message, measured as SNS measures it, and how messages are packed into calls.
+
+use std::collections::BTreeMap;
+
+/// How many entries one batch call takes (Amazon SNS API Reference, PublishBatch; Amazon SQS API Reference, SendMessageBatch).
+pub const BATCH_ENTRIES: usize = 10;
+
+/// How many attributes a message may have. With raw delivery SNS discards a message that has more, in silence (Amazon SNS Developer Guide,
+/// "Amazon SNS raw message delivery").
+pub const MAX_ATTRIBUTES: usize = 10;
+
+/// A body with its attributes, all of them strings or numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// What the receiver gets, as it is.
+    pub body: String,
+    attributes: BTreeMap<&'static str, Attribute>,
+}
+
+/// The value of an attribute and its data type as SNS spells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Attribute {
+    pub(crate) kind: &'static str,
+    pub(crate) value: String,
+}
+
+impl Message {
+    /// A message without attributes.
+    #[must_use]
+    pub const fn new(body: String) -> Self {
+        Self { body, attributes: BTreeMap::new() }
+    }
+
+    /// Adds an attribute of type String. An empty one is left out: SNS and SQS refuse empty values.
+    #[must_use]
+    pub fn text(self, name: &'static str, value: impl Into<String>) -> Self {
+        self.with(name, "String", value.into())
+    }
+
+    /// Adds an attribute of type Number.
+    #[must_use]
+    pub fn number(self, name: &'static str, value: i64) -> Self {
+        self.with(name, "Number", value.to_string())
+    }
+
+    fn with(mut self, name: &'static str, kind: &'static str, value: String) -> Self {
+        let room = self.attributes.len() < MAX_ATTRIBUTES || self.attributes.contains_key(name);
+        debug_assert!(room, "an eleventh attribute would make SNS discard the message");
+        if room && !value.is_empty() {
+            self.attributes.insert(name, Attribute { kind, value });
+        }
+        self
+    }
+
+    /// An attribute's value.
+    #[must_use]
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        self.attributes.get(name).map(|attribute| attribute.value.as_str())
+    }
+
+    pub(crate) fn attributes(&self) -> impl Iterator<Item = (&'static str, &Attribute)> {
+        self.attributes.iter().map(|(name, attribute)| (*name, attribute))
+    }
+
+    /// Its size in bytes as SNS and SQS count it: the body, and each attribute's name, type and value (Amazon SNS Developer Guide, "Amazon
+    /// SNS message attributes").
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.body.len()
+            + self.attributes.iter().map(|(name, a)| name.len() + a.kind.len() + a.value.len()).sum::<usize>()
+    }
+}
+
+/// Splits a list into calls: in order, at most [`BATCH_ENTRIES`] each, at most `max_bytes` in all. One that is larger than `max_bytes` by
+/// itself gets a call of its own, for the service to refuse it by name.
+pub fn pack<T>(entries: Vec<T>, max_bytes: usize, size: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let mut calls: Vec<Vec<T>> = Vec::new();
+    let mut bytes = 0;
+    for entry in entries {
+        let more = size(&entry);
+        match calls.last_mut() {
+            Some(call) if call.len() < BATCH_ENTRIES && bytes + more <= max_bytes => {
+                bytes += more;
+                call.push(entry);
+            }
+            _ => {
+                bytes = more;
+                calls.push(vec![entry]);
+            }
+        }
+    }
+    calls
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_size_counts_names_types_and_values() {
+        let message = Message::new("é".into()).text("ab", "xyz").number("n", -10);
+        assert_eq!(message.size(), 2 + (2 + 6 + 3) + (1 + 6 + 3));
+    }
+
+    #[test]
+    fn an_empty_attribute_is_left_out() {
+        assert_eq!(Message::new(String::new()).text("a", "").attribute("a"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn packing_keeps_every_entry_in_order_and_within_the_limits(sizes in prop::collection::vec(0usize..400, 0..60)) {
+            let calls = pack(sizes.clone(), 1_000, |size| *size);
+            for call in &calls {
+                prop_assert!(!call.is_empty() && call.len() <= BATCH_ENTRIES);
+                prop_assert!(call.iter().sum::<usize>() <= 1_000);
+            }
+            prop_assert_eq!(calls.concat(), sizes);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Publishing to a topic.
+
+use crate::{BusError, Message};
+use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
+use std::sync::{Arc, Mutex};
+
+/// What became of one entry of a call.
+pub type Published = Result<(), Refused>;
+
+/// An entry that the topic refused while it may have taken its neighbours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The service's word for it.
+    pub code: String,
+    /// Whether the entry itself is at fault, so that sending it again cannot help.
+    pub permanent: bool,
+}
+
+/// A topic.
+#[allow(async_fn_in_trait)]
+pub trait Topic {
+    /// Publishes one call's worth: at most ten messages and the topic's limit of bytes (see [`crate::pack`]).
+    ///
+    /// Atomicity: none. The answers stand in the order of the messages; each message is published or refused by itself, and any may have
+    /// been published before the call failed as a whole, so a caller that tries again publishes at least once.
+    /// Ordering: none between the messages of a call.
+    ///
+    /// # Errors
+    /// [`BusError`] if the call as a whole was not answered.
+    async fn publish(&self, messages: &[Message]) -> Result<Vec<Published>, BusError>;
+}
+
+/// A topic of SNS.
+#[derive(Debug, Clone)]
+pub struct SnsTopic {
+    client: aws_sdk_sns::Client,
+    arn: String,
+}
+
+impl SnsTopic {
+    /// The topic with this ARN.
+    #[must_use]
+    pub fn new(settings: &aws_config::SdkConfig, arn: String) -> Self {
+        Self { client: aws_sdk_sns::Client::new(settings), arn }
+    }
+}
+
+impl Topic for SnsTopic {
+    async fn publish(&self, messages: &[Message]) -> Result<Vec<Published>, BusError> {
+        let mut entries = Vec::with_capacity(messages.len());
+        for (index, message) in messages.iter().enumerate() {
+            let mut entry = PublishBatchRequestEntry::builder().id(index.to_string()).message(&message.body);
+            for (name, attribute) in message.attributes() {
+                let value = MessageAttributeValue::builder()
+                    .data_type(attribute.kind)
+                    .string_value(&attribute.value)
+                    .build()
+                    .map_err(|error| incomplete(&error))?;
+                entry = entry.message_attributes(name, value);
+            }
+            entries.push(entry.build().map_err(|error| incomplete(&error))?);
+        }
+        let answer = self
+            .client
+            .publish_batch()
+            .topic_arn(&self.arn)
+            .set_publish_batch_request_entries(Some(entries))
+            .send()
+            .await
+            .map_err(|error| BusError::of("PublishBatch", &error))?;
+
+        // What the answer does not mention is not known to be published: refused, and tried again.
+        let mut published = vec![Err(Refused { code: "Unanswered".into(), permanent: false }); messages.len()];
+        for ok in answer.successful() {
+            if let Some(slot) = ok.id().and_then(|id| id.parse().ok()).and_then(|at: usize| published.get_mut(at)) {
+                *slot = Ok(());
+            }
+        }
+        for bad in answer.failed() {
+            if let Some(slot) = bad.id().parse().ok().and_then(|at: usize| published.get_mut(at)) {
+                *slot = Err(Refused { code: bad.code().to_owned(), permanent: bad.sender_fault() });
+            }
+        }
+        Ok(published)
+    }
+}
+
+fn incomplete(error: &aws_sdk_sns::error::BuildError) -> BusError {
+    BusError { operation: "PublishBatch", detail: error.to_string(), transient: false }
+}
+
+/// A topic in memory: what was published, in order. For tests and for comparing against the real one.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryTopic {
+    published: Arc<Mutex<Vec<Message>>>,
+}
+
+impl MemoryTopic {
+    /// Everything published so far.
+    #[must_use]
+    pub fn published(&self) -> Vec<Message> {
+        self.published.lock().map(|list| list.clone()).unwrap_or_default()
+    }
+}
+
+impl Topic for MemoryTopic {
+    async fn publish(&self, messages: &[Message]) -> Result<Vec<Published>, BusError> {
+        if messages.is_empty() || messages.len() > crate::BATCH_ENTRIES {
+            return Err(BusError {
+                operation: "PublishBatch",
+                detail: format!("{} entries in one call", messages.len()),
+                transient: false,
+            });
+        }
+        if let Ok(mut list) = self.published.lock() {
+            list.extend_from_slice(messages);
+        }
+        Ok(vec![Ok(()); messages.len()])
+    }
+}
