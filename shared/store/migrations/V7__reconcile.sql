@@ -1,0 +1,259 @@
+-- Reconciling: what is missing is found, what is due is sent again, what is asked for again is resent.
+
+-- Writes the missing rows of what is older than the agent's grace, moves the watermark up to the stable point, and
+-- drains where that is ordered. Rows are written for everything visible: only the watermark waits for the stable point,
+-- which any long write transaction in the cluster, in another database too, holds back. At most `p_window` sequences a pass.
+create function switchyard.sweep(p_agent text, p_window bigint default 1000000) returns bigint
+language plpgsql volatile set search_path = pg_catalog set plan_cache_mode = force_custom_plan as $$
+declare
+  a switchyard.agent := switchyard.agent_named(p_agent);
+  made bigint := 0;
+  lo bigint;
+  hi bigint;
+begin
+  if a.drain then
+    perform switchyard._draw_barrier(p_agent);
+  end if;
+  -- One sweeper for an agent at a time; and whoever reads the routing has a transaction id first (see _ask).
+  perform pg_current_xact_id();
+  perform 1 from switchyard.subscription s where s.agent = a.id order by s.type, s.from_seq for update;
+  select min(s.checked) into lo from switchyard.subscription s where s.agent = a.id and (s.until_seq is null or s.checked < s.until_seq);
+  if lo is not null then
+    hi := least(greatest(switchyard.stable_seq(a.grace), lo), lo + p_window);
+    insert into switchyard.delivery (agent, run, seq, owner, state, next_attempt_at, reason)
+    select r.id, 0, e.seq, o.owner, 'a', greatest(now(), e.due_at + r.grace), 'missing'
+      from switchyard.event_log e
+      join switchyard.subscription s on s.agent = a.id and s.type = e.type and e.seq > s.checked and e.seq >= s.from_seq
+                                    and (s.until_seq is null or e.seq <= s.until_seq)
+      join switchyard.agent r on r.id = a.id
+      cross join lateral (select switchyard.owner_of(r.mode, r.percent, r.routed_by, e.aggregate_id, e.project_id) as owner) o
+     where e.seq > lo and e.seq <= lo + p_window and (e.seq <= hi or e.logged_at < clock_timestamp() - r.grace)
+       and e.seq >= (select f.seq from switchyard.floor f)
+       and not exists (select 1 from switchyard.delivery d where d.agent = a.id and d.run = 0 and d.seq = e.seq)
+     order by e.seq
+    on conflict do nothing;
+    get diagnostics made = row_count;
+
+    update switchyard.subscription s set checked = hi, n = s.n + (
+             select count(*) from switchyard.event_log e
+              where e.type = s.type and e.seq > s.checked and e.seq <= hi and e.seq >= s.from_seq
+                and (s.until_seq is null or e.seq <= s.until_seq))
+     where s.agent = a.id and s.checked < hi and (s.until_seq is null or s.checked < s.until_seq);
+  end if;
+  if a.drain then
+    perform switchyard.reassign(p_agent);
+  end if;
+  return made;
+end $$;
+
+-- What has no row although it is older than the grace: nothing, right after a sweep.
+create function switchyard.missing(p_agent text, p_at_most int default 1000) returns table (seq bigint, event_id uuid)
+language plpgsql volatile set search_path = pg_catalog set plan_cache_mode = force_custom_plan as $$
+declare
+  a switchyard.agent := switchyard.agent_named(p_agent);
+  lo bigint;
+begin
+  select min(s.checked) into lo from switchyard.subscription s where s.agent = a.id and (s.until_seq is null or s.checked < s.until_seq);
+  return query
+  select e.seq, e.event_id
+    from switchyard.event_log e
+    join switchyard.subscription s on s.agent = a.id and s.type = e.type and e.seq > s.checked and e.seq >= s.from_seq
+                                  and (s.until_seq is null or e.seq <= s.until_seq)
+   where e.seq > lo and e.logged_at < clock_timestamp() - a.grace and e.seq >= (select f.seq from switchyard.floor f)
+     and not exists (select 1 from switchyard.delivery d where d.agent = a.id and d.run = 0 and d.seq = e.seq)
+   order by e.seq limit p_at_most;
+end $$;
+
+-- Leases what the new agent should be sent (again) now. The caller sends after the commit; a send that is lost is
+-- healed when the lease runs out. What the shim has not published yet is left to the shim, which keeps the order.
+create function switchyard.due(p_agent text, p_at_most int) returns table (seq bigint, run int, epoch int)
+language plpgsql volatile set search_path = pg_catalog as $$
+#variable_conflict use_column
+declare
+  a switchyard.agent := switchyard.agent_named(p_agent);
+begin
+  return query
+  with ripe as materialized (
+    select d.run, d.seq from switchyard.delivery d
+     where d.agent = a.id and d.owner = 'n' and d.state in ('a', 'f') and d.next_attempt_at <= now()
+       and (d.run <> 0 or not exists (select 1 from switchyard.outbox o where o.seq = d.seq))
+     order by d.next_attempt_at, d.seq limit p_at_most
+       for update of d skip locked)
+  update switchyard.delivery d set next_attempt_at = now() + a.grace
+    from ripe r
+   where d.agent = a.id and d.run = r.run and d.seq = r.seq and d.owner = 'n' and d.state in ('a', 'f')
+  returning d.seq, d.run, d.epoch;
+end $$;
+
+create function switchyard.new_run(p_agent text, p_reason text) returns int
+language plpgsql volatile set search_path = pg_catalog as $$
+declare
+  a switchyard.agent := switchyard.agent_named(p_agent);
+  r int;
+begin
+  insert into switchyard.run (agent, reason, by)
+  values (a.id, p_reason, coalesce(nullif(current_setting('switchyard.operator', true), ''), session_user)) returning run into r;
+  perform switchyard.note('new_run', p_agent, jsonb_build_object('run', r, 'reason', p_reason));
+  return r;
+end $$;
+
+-- The one primitive behind redrive, reconcile and replay. Run 0: what is unfinished or parked is made due, a missing row
+-- is a first ask, final rows are left alone. A run above 0 adds the given events that are final in run 0, and repeating it
+-- never redoes a done one.
+create function switchyard.resend(p_agent text, p_seqs bigint[], p_run int, p_reason text, out added bigint, out redriven bigint)
+language plpgsql volatile set search_path = pg_catalog as $$
+declare
+  a switchyard.agent := switchyard.agent_named(p_agent);
+begin
+  perform pg_current_xact_id();
+  with again as materialized (
+    select d.seq from switchyard.delivery d
+     where d.agent = a.id and d.run = p_run and d.seq = any (p_seqs) and d.state in ('a', 'f', 'p')
+       and (p_run = 0 or exists (select 1 from switchyard.run r where r.run = p_run and r.open))
+     order by d.seq for update)
+  update switchyard.delivery d set state = 'a', attempts = 0, epoch = d.epoch + 1, next_attempt_at = now(), at = now(), reason = p_reason
+    from again g
+   where d.agent = a.id and d.run = p_run and d.seq = g.seq and d.state in ('a', 'f', 'p');
+  get diagnostics redriven = row_count;
+
+  if p_run > 0 then
+    -- Against a cancellation at the same time.
+    perform 1 from switchyard.run r where r.run = p_run and r.agent = a.id and r.open for share;
+    if not found then
+      raise exception 'run % is not open for %', p_run, p_agent using errcode = 'SY004';
+    end if;
+    insert into switchyard.delivery (agent, run, seq, owner, state, next_attempt_at, reason)
+    select a.id, p_run, d.seq, 'n', 'a', now(), p_reason from switchyard.delivery d
+     where d.agent = a.id and d.run = 0 and d.seq = any (p_seqs) and d.state in ('d', 's', 'e')
+     order by d.seq
+    on conflict do nothing;
+  else
+    insert into switchyard.delivery (agent, run, seq, owner, state, next_attempt_at, reason)
+    select r.id, 0, e.seq, o.owner, 'a', now(), p_reason
+      from switchyard.event_log e
+      join switchyard.subscription s on s.agent = a.id and s.type = e.type and e.seq >= s.from_seq and (s.until_seq is null or e.seq <= s.until_seq)
+      join switchyard.agent r on r.id = a.id
+      cross join lateral (select switchyard.owner_of(r.mode, r.percent, r.routed_by, e.aggregate_id, e.project_id) as owner) o
+     where e.seq = any (p_seqs) and e.seq >= (select f.seq from switchyard.floor f)
+     order by e.seq
+    on conflict do nothing;
+  end if;
+  get diagnostics added = row_count;
+  if added + redriven > 0 then
+    perform switchyard.note('resend', p_agent, jsonb_build_object('run', p_run, 'reason', p_reason, 'added', added, 'redriven', redriven));
+  end if;
+end $$;
+
+-- Ends a replay: what is unfinished or parked is superseded; what is done stays done.
+create function switchyard.cancel_run(p_run int) returns bigint
+language plpgsql volatile set search_path = pg_catalog as $$
+declare
+  a smallint;
+  n bigint;
+begin
+  update switchyard.run set open = false where run = p_run returning agent into a;
+  if not found then
+    raise exception 'there is no run % to cancel', p_run using errcode = 'SY004';
+  end if;
+  with open as materialized (
+    select d.seq from switchyard.delivery d where d.agent = a and d.run = p_run and d.state in ('a', 'f', 'p') order by d.seq for update)
+  update switchyard.delivery d set state = 's', at = now(), reason = 'run cancelled', next_attempt_at = null
+    from open o
+   where d.agent = a and d.run = p_run and d.seq = o.seq and d.state in ('a', 'f', 'p');
+  get diagnostics n = row_count;
+  perform switchyard.note('cancel_run', (select x.name from switchyard.agent x where x.id = a), jsonb_build_object('run', p_run, 'cancelled', n));
+  return n;
+end $$;
+
+-- Run 0 of an agent in numbers: from the watermark's counter and the open rows, so its cost does not grow with history.
+create function switchyard.ledger(p_agent text, out subscribed bigint, out done bigint, out pending bigint, out assigned bigint,
+  out assigned_old bigint, out failing bigint, out parked bigint, out superseded bigint, out expired bigint)
+language plpgsql volatile set search_path = pg_catalog set plan_cache_mode = force_custom_plan as $$
+declare
+  a switchyard.agent := switchyard.agent_named(p_agent);
+  lo bigint;
+  counted bigint;
+begin
+  -- Periods that ended and were swept have nothing after the watermark.
+  select coalesce(min(s.checked) filter (where s.until_seq is null or s.checked < s.until_seq), switchyard.last_seq()), coalesce(sum(s.n), 0)
+    into lo, counted from switchyard.subscription s where s.agent = a.id;
+  with row_or_retired as (
+    select d.state, d.owner, 1 as n, exists (
+             select 1 from switchyard.event_log e join switchyard.subscription s on s.agent = a.id and s.type = e.type
+              where e.seq = d.seq and e.seq <= s.checked and e.seq >= s.from_seq and (s.until_seq is null or e.seq <= s.until_seq)) as swept
+      from switchyard.delivery d where d.agent = a.id and d.run = 0 and d.state <> 'd'
+    union all
+    select r.state, r.owner, r.n, true from switchyard.retired r where r.agent = a.id and r.run = 0 and r.state <> 'd'),
+  open as (
+    select coalesce(sum(n) filter (where state = 'a' and owner = 'n'), 0) as a, coalesce(sum(n) filter (where state = 'a' and owner = 'o'), 0) as o,
+           coalesce(sum(n) filter (where state = 'f'), 0) as f, coalesce(sum(n) filter (where state = 'p'), 0) as p,
+           coalesce(sum(n) filter (where state = 's'), 0) as s, coalesce(sum(n) filter (where state = 'e'), 0) as e,
+           coalesce(sum(n) filter (where swept), 0) as swept
+      from row_or_retired),
+  tail as (
+    select count(*) as n, count(*) filter (where d.seq is null) as missing, count(*) filter (where d.state = 'd') as done
+      from switchyard.event_log e
+      join switchyard.subscription s on s.agent = a.id and s.type = e.type and e.seq > s.checked and e.seq >= s.from_seq
+                                    and (s.until_seq is null or e.seq <= s.until_seq)
+      left join switchyard.delivery d on d.agent = a.id and d.run = 0 and d.seq = e.seq and d.seq > lo
+     where e.seq > lo)
+  select counted + t.n, counted - x.swept + t.done, t.missing, x.a, x.o, x.f, x.p, x.s, x.e
+    into subscribed, done, pending, assigned, assigned_old, failing, parked, superseded, expired
+    from open x cross join tail t;
+end $$;
+
+-- What a schedule does for the whole ledger: a fence, room ahead, and outbox rows without an event (it was deleted).
+create function switchyard.tick(out last_seq bigint, out stable_seq bigint, out oldest_fence_secs double precision, out partitions_added int)
+language plpgsql volatile set search_path = pg_catalog as $$
+begin
+  last_seq := switchyard.set_fence();
+  stable_seq := switchyard.stable_seq();
+  -- How long the stable point has been held back: the age of the first fence above it.
+  select coalesce(extract(epoch from clock_timestamp() - min(f.at)), 0) into oldest_fence_secs
+    from switchyard.fence f where f.seq > tick.stable_seq;
+  partitions_added := switchyard.ensure_partitions();
+  delete from switchyard.outbox o using (
+    select x.seq from (select y.seq from switchyard.outbox y order by y.seq limit 10000) x
+      join switchyard.event_log e on e.seq = x.seq
+     where not exists (select 1 from public.events v where v.id = e.event_id)) gone
+   where o.seq = gone.seq;
+end $$;
+
+-- Retention: the oldest partition goes when nothing in it is unfinished and every subscription was swept past it.
+-- Answers what it did: the partition's name, or why none went. Copies of a message can still arrive after 37 days (23 of
+-- the topic's retries, 14 of the queue), so a delivery is remembered for longer than that.
+create function switchyard.drop_oldest(p_older_than interval default '45 days', out dropped text, out kept_because text)
+language plpgsql volatile set search_path = pg_catalog as $$
+declare
+  p record;
+  unfinished boolean;
+begin
+  perform set_config('lock_timeout', '2s', true);
+  select * into p from switchyard.delivery_partition order by first limit 1;
+  if not found or p.past > switchyard.last_seq() then
+    kept_because := 'in use';
+    return;
+  end if;
+  if exists (select 1 from switchyard.event_log e where e.seq >= p.first and e.seq < p.past and e.logged_at > clock_timestamp() - p_older_than) then
+    kept_because := 'too young';
+    return;
+  end if;
+  perform 1 from switchyard.floor for update;
+  -- Those who are writing to this range end first.
+  execute format('lock table switchyard.%I in share row exclusive mode', p.name);
+  if exists (select 1 from switchyard.subscription s 
+              where s.checked < least(coalesce(s.until_seq, p.past - 1), p.past - 1)) then
+    kept_because := 'not swept';
+    return;
+  end if;
+  execute format('select exists (select 1 from switchyard.%I where state in (''a'', ''f'', ''p''))', p.name) into unfinished;
+  if unfinished then
+    kept_because := 'unfinished rows';
+    return;
+  end if;
+  execute format('insert into switchyard.retired select agent, run, state, owner, count(*), min(seq), max(seq) from switchyard.%I group by 1, 2, 3, 4', p.name);
+  update switchyard.floor set seq = p.past;
+  execute format('drop table switchyard.%I', p.name);
+  perform switchyard.note('drop_oldest', null, jsonb_build_object('partition', p.name, 'first', p.first, 'past', p.past));
+  dropped := p.name;
+end $$;

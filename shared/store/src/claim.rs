@@ -1,0 +1,165 @@
+//! Asking whether an event is one's own, and the answers.
+
+use std::borrow::Cow;
+
+use tokio_postgres::Row;
+use tokio_postgres::types::{FromSql, Type};
+use uuid::Uuid;
+
+use crate::{Store, StoreError};
+
+/// One question: this event, in this run, for an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Ask {
+    /// The event.
+    pub event_id: Uuid,
+    /// 0 is live; above 0 a replay.
+    pub run: i32,
+    /// The epoch that the message or an earlier [`Standing`] told. A report from an older epoch is void; `None` reports on whatever
+    /// the row's epoch is.
+    pub epoch: Option<i32>,
+}
+
+impl Ask {
+    /// A live event.
+    pub fn live(event_id: Uuid) -> Self {
+        Self { event_id, run: 0, epoch: None }
+    }
+}
+
+/// The answer to an [`Ask`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// Yours: after a claim, done with the commit of its transaction.
+    Take,
+    /// The old system's, and this agent is in shadow mode: decide, store the decision, apply nothing.
+    Shadow,
+    /// The other side's.
+    NotYours,
+    /// Settled before: done, superseded or expired.
+    AlreadyDone,
+    /// Parked: only a redrive brings it back.
+    Parked,
+    /// The agent does not listen to this type, or did not at that time.
+    NotSubscribed,
+    /// Not in the event log.
+    Unknown,
+    /// A replay that never chose this event.
+    UnknownRun,
+    /// From before what the ledger remembers: never run again.
+    TooOld,
+}
+
+/// Where an event stands for an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The event asked about.
+    pub event_id: Uuid,
+    /// The run asked about.
+    pub run: i32,
+    /// The answer.
+    pub verdict: Verdict,
+    /// Its place in the event log; `None` for an unknown event.
+    pub seq: Option<i64>,
+    /// Goes up with every redrive and every change of owner.
+    pub epoch: i32,
+    /// How many attempts have failed.
+    pub attempts: u16,
+    /// How many attempts it has: the event's own wish (1 to 100), or else the agent's.
+    pub max_attempts: u16,
+}
+
+/// What a claimed event is settled as, other than done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Settlement {
+    /// A newer event of its aggregate was applied already.
+    Superseded,
+    /// Its time to live has passed.
+    Expired,
+    /// For a person to look at.
+    Parked,
+}
+
+impl Settlement {
+    pub(crate) fn letter(self) -> &'static str {
+        match self {
+            Self::Superseded => "s",
+            Self::Expired => "e",
+            Self::Parked => "p",
+        }
+    }
+}
+
+impl Store {
+    /// What a claim would answer just now, without a lock or a write, in one round trip. The same order as asked.
+    ///
+    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    pub async fn look(&self, agent: &str, asks: &[Ask]) -> Result<Vec<Standing>, StoreError> {
+        if asks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (events, runs) = columns(asks);
+        let rows = self
+            .read(
+                "look",
+                "select verdict, seq, epoch, attempts, max_attempts from switchyard.look($1, $2, $3) order by ord",
+                &[(&agent, Type::TEXT), (&events, Type::UUID_ARRAY), (&runs, Type::INT4_ARRAY)],
+            )
+            .await?;
+        standings("look", asks, &rows)
+    }
+}
+
+pub(crate) fn columns(asks: &[Ask]) -> (Vec<Uuid>, Vec<i32>) {
+    asks.iter().map(|a| (a.event_id, a.run)).unzip()
+}
+
+pub(crate) fn standings(operation: &'static str, asks: &[Ask], rows: &[Row]) -> Result<Vec<Standing>, StoreError> {
+    if rows.len() != asks.len() {
+        return Err(StoreError::bug(operation, "another number of answers than of questions"));
+    }
+    asks.iter()
+        .zip(rows)
+        .map(|(ask, row)| {
+            Ok(Standing {
+                event_id: ask.event_id,
+                run: ask.run,
+                verdict: verdict(operation, get(operation, row, 0)?)?,
+                seq: get(operation, row, 1)?,
+                epoch: get(operation, row, 2)?,
+                attempts: count(get(operation, row, 3)?),
+                max_attempts: count(get(operation, row, 4)?),
+            })
+        })
+        .collect()
+}
+
+fn verdict(operation: &'static str, name: &str) -> Result<Verdict, StoreError> {
+    Ok(match name {
+        "take" => Verdict::Take,
+        "shadow" => Verdict::Shadow,
+        "not_yours" => Verdict::NotYours,
+        "already_done" => Verdict::AlreadyDone,
+        "parked" => Verdict::Parked,
+        "not_subscribed" => Verdict::NotSubscribed,
+        "unknown" => Verdict::Unknown,
+        "unknown_run" => Verdict::UnknownRun,
+        "too_old" => Verdict::TooOld,
+        _ => return Err(StoreError::bug(operation, "an unknown verdict: the schema is newer than this program")),
+    })
+}
+
+/// A column, or the operation's error where it has another type than we think.
+pub(crate) fn get<'r, T: FromSql<'r>>(operation: &'static str, row: &'r Row, column: usize) -> Result<T, StoreError> {
+    row.try_get(column).map_err(|e| StoreError::from_postgres(operation, e))
+}
+
+/// Attempts are small and never negative.
+pub(crate) fn count(n: i16) -> u16 {
+    n.unsigned_abs()
+}
+
+/// Text as Postgres can hold it: without NUL.
+pub(crate) fn clean(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
+}

@@ -1,0 +1,133 @@
+//! What an agent tells the ledger at its deployment, and the lever of a migration.
+
+use serde::{Deserialize, Serialize};
+use tokio_postgres::types::Type;
+
+use crate::claim::get;
+use crate::store::only;
+use crate::{Store, StoreError};
+
+/// By what an agent's events are routed while percentages move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RoutedBy {
+    /// By aggregate.
+    Aggregate,
+    /// By project, where agents share state within one.
+    Project,
+}
+
+impl RoutedBy {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Aggregate => "aggregate",
+            Self::Project => "project",
+        }
+    }
+}
+
+/// What an agent declares of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentSpec {
+    /// Its name, the key everywhere.
+    pub name: String,
+    /// The event types that it listens to.
+    pub subscribes: Vec<String>,
+    /// By what its events are routed.
+    pub routed_by: RoutedBy,
+    /// How many attempts an event has, 1 to 100, where it does not say so itself.
+    pub max_attempts: u16,
+}
+
+/// Whose turn it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// The old system does everything.
+    Off,
+    /// The old system does everything; the new agent decides beside it and applies nothing.
+    Shadow,
+    /// The new agent has this many percent (0 to 100), by a hash of what it is routed by.
+    Percent(u8),
+    /// The new agent does everything.
+    Full,
+}
+
+impl Mode {
+    fn parts(self) -> (&'static str, i32) {
+        match self {
+            Self::Off => ("off", 0),
+            Self::Shadow => ("shadow", 0),
+            Self::Percent(n) => ("percent", i32::from(n.min(100))),
+            Self::Full => ("full", 100),
+        }
+    }
+}
+
+/// What a registration changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registered {
+    /// Whether the agent was new.
+    pub created: bool,
+    /// Types that it listens to from now on.
+    pub added: Vec<String>,
+    /// Types that it listened to until now.
+    pub removed: Vec<String>,
+}
+
+impl Store {
+    /// Registers an agent or brings it up to date; repeating it changes nothing. `first_mode` counts at the first
+    /// registration only: afterwards people move that lever ([`Store::set_routing`]).
+    ///
+    /// Fails with [`StoreError::Refused`] for `max_attempts` outside 1 to 100.
+    pub async fn register(&self, spec: &AgentSpec, first_mode: Mode) -> Result<Registered, StoreError> {
+        let (mode, percent) = first_mode.parts();
+        let rows = self
+            .write(
+                "register",
+                "select created, added, removed from switchyard.register($1, $2, $3, $4, $5, $6)",
+                &[
+                    (&spec.name, Type::TEXT),
+                    (&spec.subscribes, Type::TEXT_ARRAY),
+                    (&spec.routed_by.name(), Type::TEXT),
+                    (&i32::from(spec.max_attempts), Type::INT4),
+                    (&mode, Type::TEXT),
+                    (&percent, Type::INT4),
+                ],
+            )
+            .await?;
+        let row = only("register", rows)?;
+        Ok(Registered {
+            created: get("register", &row, 0)?,
+            added: get("register", &row, 1)?,
+            removed: get("register", &row, 2)?,
+        })
+    }
+
+    /// Moves the lever of a migration. Rows that exist keep their owner until [`Store::reassign`]; `drain` makes that a standing order of
+    /// every [`Store::sweep`].
+    ///
+    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    pub async fn set_routing(&self, agent: &str, mode: Mode, drain: bool) -> Result<(), StoreError> {
+        let (mode, percent) = mode.parts();
+        self.write(
+            "set_routing",
+            "select switchyard.set_routing($1, $2, $3, $4)",
+            &[(&agent, Type::TEXT), (&mode, Type::TEXT), (&percent, Type::INT4), (&drain, Type::BOOL)],
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Sets after how many milliseconds an agent's delivery counts as lost and is sent again (two minutes at first).
+    ///
+    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    pub async fn set_grace(&self, agent: &str, grace_ms: u32) -> Result<(), StoreError> {
+        self.write(
+            "set_grace",
+            "update switchyard.agent set grace = $2::bigint * interval '1 millisecond' where id = (switchyard.agent_named($1)).id",
+            &[(&agent, Type::TEXT), (&i64::from(grace_ms), Type::INT8)],
+        )
+        .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,169 @@
+//! What a schedule and people do: find what is missing, send again, replay, forget.
+
+use tokio_postgres::types::Type;
+
+use crate::claim::{clean, get};
+use crate::outbox::{COLUMNS, Pending};
+use crate::store::only;
+use crate::{Store, StoreError};
+
+/// What a [`Store::tick`] found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tick {
+    /// The last sequence drawn.
+    pub last_seq: i64,
+    /// Up to here no transaction can still commit an event.
+    pub stable_seq: i64,
+    /// For how many seconds the stable point has been held back, by some long transaction.
+    pub held_back_secs: f64,
+    /// How many partitions were made ahead.
+    pub partitions_added: i32,
+}
+
+/// What a [`Store::reassign`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reassigned {
+    /// How many rows changed their owner.
+    pub moved: i64,
+    /// Nothing is left over, and nobody can still write by an older routing. Takes two passes at least.
+    pub complete: bool,
+}
+
+/// What a [`Store::resend`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resent {
+    /// Rows that are new: of a replay, or of events that nobody had asked for.
+    pub added: i64,
+    /// Rows that were unfinished or parked and are due again.
+    pub redriven: i64,
+}
+
+/// Something to be sent (again) to an agent's queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// The event.
+    pub event: Pending,
+    /// The run it is for.
+    pub run: i32,
+    /// The row's epoch.
+    pub epoch: i32,
+}
+
+/// What a [`Store::drop_oldest`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Retention {
+    /// This partition is gone.
+    Dropped(String),
+    /// None went, because of this.
+    Kept(String),
+}
+
+impl Store {
+    /// What a schedule does for the whole ledger, at least once a minute: sets a fence, makes partitions ahead.
+    pub async fn tick(&self) -> Result<Tick, StoreError> {
+        const OP: &str = "tick";
+        let rows = self
+            .write(OP, "select last_seq, stable_seq, oldest_fence_secs, partitions_added from switchyard.tick()", &[])
+            .await?;
+        let row = only(OP, rows)?;
+        Ok(Tick {
+            last_seq: get(OP, &row, 0)?,
+            stable_seq: get(OP, &row, 1)?,
+            held_back_secs: get(OP, &row, 2)?,
+            partitions_added: get(OP, &row, 3)?,
+        })
+    }
+
+    /// Writes the rows that are missing for events older than the agent's grace, and drains where that is ordered. Returns how many it
+    /// wrote.
+    ///
+    /// Fails with [`StoreError::Conflict`] when a claim held it up: the next sweep does it.
+    pub async fn sweep(&self, agent: &str) -> Result<i64, StoreError> {
+        let mut tx = self.begin().await?;
+        let rows = tx.query("select switchyard.sweep($1)", &[(&agent, Type::TEXT)]).await?;
+        let made = get("sweep", &only("sweep", rows)?, 0)?;
+        tx.commit().await?;
+        Ok(made)
+    }
+
+    /// Leases up to `limit` deliveries that are due, oldest first, and returns what to send. A send that is lost is due again when the
+    /// lease (the agent's grace) runs out.
+    pub async fn due(&self, agent: &str, limit: i32) -> Result<Vec<Due>, StoreError> {
+        const OP: &str = "due";
+        let sql = format!(
+            "with d as materialized (select * from switchyard.due($1, $2)),
+                  e as materialized (select * from switchyard.events_of(array(select distinct seq from d)))
+             select {COLUMNS}, d.run, d.epoch from d join e using (seq) order by seq, d.run"
+        );
+        let rows = self.write(OP, &sql, &[(&agent, Type::TEXT), (&limit, Type::INT4)]).await?;
+        rows.iter()
+            .map(|row| Ok(Due { event: Pending::of(OP, row)?, run: get(OP, row, 11)?, epoch: get(OP, row, 12)? }))
+            .collect()
+    }
+
+    /// Opens a replay for an agent and returns its run, above 0.
+    ///
+    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    pub async fn new_run(&self, agent: &str, reason: &str) -> Result<i32, StoreError> {
+        let rows = self
+            .write(
+                "new_run",
+                "select switchyard.new_run($1, $2)",
+                &[(&agent, Type::TEXT), (&clean(reason).as_ref(), Type::TEXT)],
+            )
+            .await?;
+        get("new_run", &only("new_run", rows)?, 0)
+    }
+
+    /// Makes these events due again. Run 0 redrives what is unfinished or parked and leaves what is settled alone; a run above 0 adds what
+    /// is settled in run 0, and repeating it never redoes a done one. [`Store::due`] then hands them out.
+    ///
+    /// Fails with [`StoreError::Config`] where the run is not an open one of this agent.
+    pub async fn resend(&self, agent: &str, seqs: &[i64], run: i32, reason: &str) -> Result<Resent, StoreError> {
+        const OP: &str = "resend";
+        let rows = self
+            .write(
+                OP,
+                "select added, redriven from switchyard.resend($1, $2, $3, $4)",
+                &[
+                    (&agent, Type::TEXT),
+                    (&seqs, Type::INT8_ARRAY),
+                    (&run, Type::INT4),
+                    (&clean(reason).as_ref(), Type::TEXT),
+                ],
+            )
+            .await?;
+        let row = only(OP, rows)?;
+        Ok(Resent { added: get(OP, &row, 0)?, redriven: get(OP, &row, 1)? })
+    }
+
+    /// Ends a replay: what is unfinished or parked is superseded. Returns how many.
+    ///
+    /// Fails with [`StoreError::Config`] where there is no such run.
+    pub async fn cancel_run(&self, run: i32) -> Result<i64, StoreError> {
+        let rows = self.write("cancel_run", "select switchyard.cancel_run($1)", &[(&run, Type::INT4)]).await?;
+        get("cancel_run", &only("cancel_run", rows)?, 0)
+    }
+
+    /// One pass that gives unfinished and parked live deliveries to whom the routing of now names. What is being processed is skipped and
+    /// met in a later pass.
+    ///
+    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    pub async fn reassign(&self, agent: &str) -> Result<Reassigned, StoreError> {
+        const OP: &str = "reassign";
+        let rows =
+            self.write(OP, "select moved, complete from switchyard.reassign($1)", &[(&agent, Type::TEXT)]).await?;
+        let row = only(OP, rows)?;
+        Ok(Reassigned { moved: get(OP, &row, 0)?, complete: get(OP, &row, 1)? })
+    }
+
+    /// Drops the oldest partition of the ledger where it is older than 45 days, swept, and without unfinished rows. Its events are too old
+    /// to run from then on.
+    pub async fn drop_oldest(&self) -> Result<Retention, StoreError> {
+        let rows = self.write("drop_oldest", "select dropped, kept_because from switchyard.drop_oldest()", &[]).await?;
+        let row = only("drop_oldest", rows)?;
+        let dropped: Option<String> = get("drop_oldest", &row, 0)?;
+        let kept: Option<String> = get("drop_oldest", &row, 1)?;
+        Ok(dropped.map_or_else(|| Retention::Kept(kept.unwrap_or_default()), Retention::Dropped))
+    }
+}

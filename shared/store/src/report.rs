@@ -1,0 +1,195 @@
+//! What became of attempts that did not succeed.
+
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+use uuid::Uuid;
+
+use crate::claim::{Ask, clean, count, get};
+use crate::{Store, StoreError};
+
+/// A failed attempt.
+#[derive(Clone, Debug)]
+pub struct Failed {
+    /// What was asked for, with the epoch of its standing.
+    pub ask: Ask,
+    /// A short word for the kind of failure, kept in the row.
+    pub reason: String,
+    /// What happened, for people.
+    pub error: String,
+    /// When the queue will deliver it again, in milliseconds from now.
+    pub delay_ms: u64,
+}
+
+/// A delivery that was put into its dead-letter queue.
+#[derive(Clone, Debug)]
+pub struct ParkReport {
+    /// What was asked for, with the epoch of its standing.
+    pub ask: Ask,
+    /// A short word for the kind of failure, kept in the row.
+    pub reason: String,
+    /// What happened, for people.
+    pub error: String,
+}
+
+/// A delivery's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Somebody's turn, not failed yet.
+    Assigned,
+    /// Failed, and to be tried again.
+    Failing,
+    /// In the dead-letter queue, for a person to look at.
+    Parked,
+    /// Done. Final.
+    Done,
+    /// Not needed any more. Final.
+    Superseded,
+    /// Came too late. Final.
+    Expired,
+}
+
+/// What holds after a report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reported {
+    /// The event reported on.
+    pub event_id: Uuid,
+    /// The run reported on.
+    pub run: i32,
+    /// Whether the report counted. It is void where the row is settled or parked already, belongs to the other side, is of a newer
+    /// epoch, or where there is no row.
+    pub counted: bool,
+    /// The state that holds now; `None` where there is no row (unknown, too old, not subscribed).
+    pub state: Option<State>,
+    /// How many attempts have failed.
+    pub attempts: u16,
+    /// How many attempts it has.
+    pub max_attempts: u16,
+    /// The row's epoch.
+    pub epoch: i32,
+}
+
+impl Reported {
+    /// Whether the attempts are used up, so that it must be parked.
+    pub fn exhausted(&self) -> bool {
+        self.state == Some(State::Failing) && self.attempts >= self.max_attempts
+    }
+}
+
+/// Errors are for people: a few thousand characters are more than they read.
+const LONGEST_ERROR: usize = 8_000;
+
+impl Store {
+    /// Reports failed attempts: in a transaction of its own, in one round trip, after the claim's transaction was rolled
+    /// back. Counts an attempt each and never parks by itself; see [`Reported::exhausted`].
+    ///
+    /// Fails with [`StoreError::Conflict`] or [`StoreError::Unavailable`]; then the attempts may not be counted, which costs one more try.
+    pub async fn fail(&self, agent: &str, failures: &[Failed]) -> Result<Vec<Reported>, StoreError> {
+        if failures.is_empty() {
+            return Ok(Vec::new());
+        }
+        let asks: Vec<&Ask> = failures.iter().map(|f| &f.ask).collect();
+        let texts = Texts::of(failures.iter().map(|f| (f.reason.as_str(), f.error.as_str())));
+        let delays: Vec<i64> = failures.iter().map(|f| i64::try_from(f.delay_ms).unwrap_or(i64::MAX / 2)).collect();
+        let (events, runs, epochs) = columns(&asks);
+        let rows = self
+            .write(
+                "fail",
+                "select counted, state::text, attempts, max_attempts, epoch
+                   from switchyard.fail_batch($1, 'n', $2, $3, $4, $5, $6, $7) order by ord",
+                &[
+                    (&agent, Type::TEXT),
+                    (&events, Type::UUID_ARRAY),
+                    (&runs, Type::INT4_ARRAY),
+                    (&epochs, Type::INT4_ARRAY),
+                    (&texts.reasons, Type::TEXT_ARRAY),
+                    (&texts.errors, Type::TEXT_ARRAY),
+                    (&delays, Type::INT8_ARRAY),
+                ],
+            )
+            .await?;
+        reported("fail", &asks, &rows)
+    }
+
+    /// Reports what was put into the dead-letter queue, like [`Store::fail`]. Repeating it changes nothing. What has no row
+    /// (unknown, too old, not subscribed) leaves its trace among the failures.
+    ///
+    /// Fails with [`StoreError::Conflict`] or [`StoreError::Unavailable`]; then report again, or let the next delivery do it.
+    pub async fn park(&self, agent: &str, parked: &[ParkReport]) -> Result<Vec<Reported>, StoreError> {
+        if parked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let asks: Vec<&Ask> = parked.iter().map(|p| &p.ask).collect();
+        let texts = Texts::of(parked.iter().map(|p| (p.reason.as_str(), p.error.as_str())));
+        let (events, runs, epochs) = columns(&asks);
+        let rows = self
+            .write(
+                "park",
+                "select counted, state::text, attempts, max_attempts, epoch
+                   from switchyard.park_batch($1, 'n', $2, $3, $4, $5, $6) order by ord",
+                &[
+                    (&agent, Type::TEXT),
+                    (&events, Type::UUID_ARRAY),
+                    (&runs, Type::INT4_ARRAY),
+                    (&epochs, Type::INT4_ARRAY),
+                    (&texts.reasons, Type::TEXT_ARRAY),
+                    (&texts.errors, Type::TEXT_ARRAY),
+                ],
+            )
+            .await?;
+        reported("park", &asks, &rows)
+    }
+}
+
+struct Texts {
+    reasons: Vec<String>,
+    errors: Vec<String>,
+}
+
+impl Texts {
+    fn of<'t>(texts: impl Iterator<Item = (&'t str, &'t str)>) -> Self {
+        let short = |text: &str| clean(text).chars().take(LONGEST_ERROR).collect::<String>();
+        let (reasons, errors) = texts.map(|(reason, error)| (short(reason), short(error))).unzip();
+        Self { reasons, errors }
+    }
+}
+
+fn columns(asks: &[&Ask]) -> (Vec<Uuid>, Vec<i32>, Vec<Option<i32>>) {
+    (
+        asks.iter().map(|a| a.event_id).collect(),
+        asks.iter().map(|a| a.run).collect(),
+        asks.iter().map(|a| a.epoch).collect(),
+    )
+}
+
+pub(crate) fn state(operation: &'static str, letter: &str) -> Result<State, StoreError> {
+    Ok(match letter {
+        "a" => State::Assigned,
+        "f" => State::Failing,
+        "p" => State::Parked,
+        "d" => State::Done,
+        "s" => State::Superseded,
+        "e" => State::Expired,
+        _ => return Err(StoreError::bug(operation, "an unknown state: the schema is newer than this program")),
+    })
+}
+
+fn reported(operation: &'static str, asks: &[&Ask], rows: &[Row]) -> Result<Vec<Reported>, StoreError> {
+    if rows.len() != asks.len() {
+        return Err(StoreError::bug(operation, "another number of answers than of reports"));
+    }
+    asks.iter()
+        .zip(rows)
+        .map(|(ask, row)| {
+            let letter: Option<&str> = get(operation, row, 1)?;
+            Ok(Reported {
+                event_id: ask.event_id,
+                run: ask.run,
+                counted: get(operation, row, 0)?,
+                state: letter.map(|l| state(operation, l)).transpose()?,
+                attempts: count(get(operation, row, 2)?),
+                max_attempts: count(get(operation, row, 3)?),
+                epoch: get(operation, row, 4)?,
+            })
+        })
+        .collect()
+}

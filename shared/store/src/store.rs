@@ -1,0 +1,112 @@
+//! The pool, and the one way in which a statement is sent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{NoTls, Row};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::{DatabaseUrl, StoreError, Tx};
+
+/// The store: a pool of connections that come and go as they are needed. Cheap to clone; clones share the pool.
+#[derive(Clone)]
+pub struct Store {
+    pool: Pool,
+}
+
+impl Store {
+    /// Opens a store. Does no I/O: an unreachable database shows at the first call.
+    ///
+    /// Fails with [`StoreError::Config`] where the URL asks for TLS with a root certificate that cannot be read.
+    pub fn open(url: &DatabaseUrl, max_connections: usize) -> Result<Self, StoreError> {
+        let recycle = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = if url.wants_tls() {
+            Manager::from_config(url.config(), tls(url)?, recycle)
+        } else {
+            Manager::from_config(url.config(), NoTls, recycle)
+        };
+        let pool = Pool::builder(manager)
+            .max_size(max_connections.max(1))
+            .runtime(Runtime::Tokio1)
+            .create_timeout(Some(Duration::from_secs(10)))
+            .wait_timeout(Some(Duration::from_secs(10)))
+            .build()
+            .map_err(|e| StoreError::config(format!("the connection pool: {e}")))?;
+        Ok(Self { pool })
+    }
+
+    /// Begins a transaction. Takes a connection from the pool; BEGIN travels with the first statement.
+    ///
+    /// Fails with [`StoreError::Unavailable`] when no connection can be had within ten seconds.
+    pub async fn begin(&self) -> Result<Tx, StoreError> {
+        Ok(Tx::new(self.connection().await?))
+    }
+
+    /// Reads for an agent's `gather`: one statement on its own, in one round trip. Parameters carry their types, since
+    /// nothing is prepared (a transaction-mode pooler would forget it).
+    ///
+    /// A connection that turns out to have died in the pool is replaced once, so the statement should only read.
+    pub async fn query(&self, sql: &str, parameters: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<Row>, StoreError> {
+        self.read("a query", sql, parameters).await
+    }
+
+    pub(crate) async fn connection(&self) -> Result<Object, StoreError> {
+        self.pool.get().await.map_err(StoreError::from_pool)
+    }
+
+    /// A statement that may be sent twice: tried again once where the connection had died in the pool.
+    pub(crate) async fn read(
+        &self,
+        operation: &'static str,
+        sql: &str,
+        parameters: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<Vec<Row>, StoreError> {
+        let connection = self.connection().await?;
+        match connection.query_typed(sql, parameters).await {
+            Err(e) if e.is_closed() => {
+                drop(connection);
+                let fresh = self.connection().await?;
+                fresh.query_typed(sql, parameters).await.map_err(|e| StoreError::from_postgres(operation, e))
+            }
+            other => other.map_err(|e| StoreError::from_postgres(operation, e)),
+        }
+    }
+
+    /// A statement that writes: a transaction of its own, sent once.
+    pub(crate) async fn write(
+        &self,
+        operation: &'static str,
+        sql: &str,
+        parameters: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<Vec<Row>, StoreError> {
+        let connection = self.connection().await?;
+        connection.query_typed(sql, parameters).await.map_err(|e| StoreError::from_postgres(operation, e))
+    }
+}
+
+/// The only row of an answer.
+pub(crate) fn only(operation: &'static str, rows: Vec<Row>) -> Result<Row, StoreError> {
+    rows.into_iter().next().ok_or_else(|| StoreError::bug(operation, "no row came back"))
+}
+
+pub(crate) fn tls(url: &DatabaseUrl) -> Result<MakeRustlsConnect, StoreError> {
+    let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    if let Some(file) = url.root_certificate_file() {
+        let unreadable =
+            |e: &dyn std::fmt::Display| StoreError::config(format!("DATABASE_URL: sslrootcert {file}: {e}"));
+        for certificate in CertificateDer::pem_file_iter(file).map_err(|e| unreadable(&e))? {
+            roots.add(certificate.map_err(|e| unreadable(&e))?).map_err(|e| unreadable(&e))?;
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| StoreError::config(format!("TLS: {e}")))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(MakeRustlsConnect::new(config))
+}

@@ -1,0 +1,220 @@
+//! A transaction that cannot commit what it should not.
+
+use deadpool_postgres::Object;
+use futures_util::FutureExt as _;
+use tokio_postgres::Row;
+use tokio_postgres::types::{ToSql, Type};
+
+use crate::claim::{self, Ask, Settlement, Standing};
+use crate::{AppendEvent, StoreError, append};
+
+/// A transaction, READ COMMITTED, on a connection of its own. Dropping it rolls back.
+///
+/// After any statement has failed (or was abandoned half way) [`Tx::commit`] refuses: Postgres would answer such a COMMIT
+/// with a silent rollback. A lock is waited for five seconds ([`StoreError::Conflict`]), and a transaction that sits idle
+/// for a minute is ended by the server, so that a frozen function holds no locks.
+pub struct Tx {
+    /// None once it was committed or rolled back.
+    connection: Option<Object>,
+    begun: bool,
+    /// Set while a statement is under way and cleared by its success: what is left set has failed or was abandoned.
+    suspect: bool,
+}
+
+const BEGIN: &str = "begin isolation level read committed; set local lock_timeout = '5s'; set local idle_in_transaction_session_timeout = '60s'";
+
+impl Tx {
+    pub(crate) fn new(connection: Object) -> Self {
+        Self { connection: Some(connection), begun: false, suspect: false }
+    }
+
+    /// Claims a batch for the new agent, in one round trip and in the order of the sequences; the answers come in the order
+    /// of the asks. What is [`Verdict::Take`](crate::Verdict::Take) is done when, and only when, this transaction commits. Also marks the
+    /// transaction as this agent's (see [`Tx::set_agent`]).
+    ///
+    /// Fails with [`StoreError::Conflict`] when another transaction was in the way, and with [`StoreError::Config`] where the agent is not
+    /// registered.
+    pub async fn claim(&mut self, agent: &str, asks: &[Ask]) -> Result<Vec<Standing>, StoreError> {
+        let (events, runs) = claim::columns(asks);
+        let rows = self
+            .send(
+                "claim",
+                "select verdict, seq, epoch, attempts, max_attempts from switchyard.claim_batch($1, $2, $3, 'n') order by ord",
+                &[(&agent, Type::TEXT), (&events, Type::UUID_ARRAY), (&runs, Type::INT4_ARRAY)],
+            )
+            .await?;
+        claim::standings("claim", asks, &rows)
+    }
+
+    /// Settles what was claimed in this transaction as something other than done.
+    ///
+    /// Fails with [`StoreError::Bug`] for what this transaction has not claimed; the transaction is lost then.
+    pub async fn settle(
+        &mut self,
+        agent: &str,
+        ask: &Ask,
+        settlement: Settlement,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        self.send(
+            "settle",
+            "select switchyard.settle($1, $2, $3, $4::text::\"char\", $5)",
+            &[
+                (&agent, Type::TEXT),
+                (&ask.event_id, Type::UUID),
+                (&ask.run, Type::INT4),
+                (&settlement.letter(), Type::TEXT),
+                (&claim::clean(reason).as_ref(), Type::TEXT),
+            ],
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// A statement on the agent's own tables that returns rows.
+    ///
+    /// Fails as [`StoreError`] says; the transaction is lost then.
+    pub async fn query(
+        &mut self,
+        sql: &str,
+        parameters: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<Vec<Row>, StoreError> {
+        self.send("a query of the agent", sql, parameters).await
+    }
+
+    /// A statement on the agent's own tables; returns how many rows it touched.
+    ///
+    /// Fails as [`StoreError`] says; the transaction is lost then.
+    pub async fn execute(&mut self, sql: &str, parameters: &[(&(dyn ToSql + Sync), Type)]) -> Result<u64, StoreError> {
+        let operation = "a statement of the agent";
+        self.guarded(operation, |connection| connection.execute_typed(sql, parameters)).await
+    }
+
+    /// Whether `seq` is newer than what this agent has applied to the aggregate, and if so remembers it. Ask before an effect
+    /// that overwrites state, and settle as [`Settlement::Superseded`] on `false`.
+    pub async fn gate(
+        &mut self,
+        agent: &str,
+        aggregate_type: &str,
+        aggregate_id: &str,
+        seq: i64,
+    ) -> Result<bool, StoreError> {
+        let parameters: [(&(dyn ToSql + Sync), Type); 4] =
+            [(&agent, Type::TEXT), (&aggregate_type, Type::TEXT), (&aggregate_id, Type::TEXT), (&seq, Type::INT8)];
+        let rows = self.send("gate", "select switchyard.pass_gate($1, $2, $3, $4)", &parameters).await?;
+        claim::get("gate", &crate::store::only("gate", rows)?, 0)
+    }
+
+    /// Appends events in one statement; an id that is there already stays as it is. Returns how many were new.
+    ///
+    /// Fails with [`StoreError::Refused`] where the table cannot hold one of them (a payload with an escaped NUL, an aggregate id that
+    /// is no UUID); the transaction is lost then.
+    pub async fn append(&mut self, events: &[AppendEvent]) -> Result<u64, StoreError> {
+        if events.is_empty() {
+            return Ok(0);
+        }
+        let columns = append::Columns::of(events);
+        let rows = self.send("append", append::SQL, &columns.parameters()).await?;
+        append::count(rows)
+    }
+
+    /// Stores what an agent in shadow mode decided. At least once: a repetition overwrites and counts.
+    ///
+    /// Fails with [`StoreError::Refused`] where `decision_json` is not JSON.
+    pub async fn shadow(&mut self, agent: &str, ask: &Ask, decision_json: &str) -> Result<(), StoreError> {
+        self.send(
+            "shadow",
+            "insert into switchyard.shadow as s (agent, event_id, run, decision) values ($1, $2, $3, $4::text::json)
+             on conflict (agent, event_id, run) do update
+                set decision = excluded.decision, at = excluded.at, times = s.times + 1",
+            &[(&agent, Type::TEXT), (&ask.event_id, Type::UUID), (&ask.run, Type::INT4), (&decision_json, Type::TEXT)],
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Says that an agent is writing in this transaction, which silences the triggers on the application's tables: the
+    /// agent's own events say what it did. [`Tx::claim`] does it by itself.
+    pub async fn set_agent(&mut self, agent: &str) -> Result<(), StoreError> {
+        self.send("set_agent", "select set_config('switchyard.agent', $1, true)", &[(&agent, Type::TEXT)]).await?;
+        Ok(())
+    }
+
+    /// Commits.
+    ///
+    /// Fails with [`StoreError::Bug`], having rolled back, after any statement of this transaction had failed. With
+    /// [`StoreError::Unavailable`] it is not known whether the commit took effect: asking for the same events again tells.
+    pub async fn commit(mut self) -> Result<(), StoreError> {
+        if self.suspect {
+            return Err(StoreError::bug("commit", "a statement of this transaction had failed: rolled back"));
+        }
+        if self.begun {
+            self.guarded("commit", |connection| connection.batch_execute("commit")).await?;
+        }
+        // Back to the pool.
+        self.connection = None;
+        Ok(())
+    }
+
+    /// Rolls back. Dropping does so too, without waiting for it.
+    pub async fn rollback(mut self) -> Result<(), StoreError> {
+        if self.begun {
+            // A failed statement is what rollback is for; one that was abandoned is simply waited for.
+            self.suspect = false;
+            self.guarded("rollback", |connection| connection.batch_execute("rollback")).await?;
+        }
+        self.connection = None;
+        Ok(())
+    }
+
+    async fn send(
+        &mut self,
+        operation: &'static str,
+        sql: &str,
+        parameters: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<Vec<Row>, StoreError> {
+        self.guarded(operation, |connection| connection.query_typed(sql, parameters)).await
+    }
+
+    /// Runs one statement, with BEGIN before it in the same round trip where it is the first.
+    async fn guarded<'c, T, F>(
+        &'c mut self,
+        operation: &'static str,
+        statement: impl FnOnce(&'c Object) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, tokio_postgres::Error>>,
+    {
+        if self.suspect {
+            return Err(StoreError::bug(operation, "an earlier statement of this transaction had failed"));
+        }
+        let Some(connection) = self.connection.as_ref() else {
+            return Err(StoreError::bug(operation, "the transaction has ended"));
+        };
+        self.suspect = true;
+        let answer = if self.begun {
+            statement(connection).await
+        } else {
+            self.begun = true;
+            // Both are queued by their first poll, in this order, so that they travel together.
+            let (begin, answer) = tokio::join!(biased; connection.batch_execute(BEGIN), statement(connection));
+            begin.and(answer)
+        };
+        let answer = answer.map_err(|e| StoreError::from_postgres(operation, e))?;
+        self.suspect = false;
+        Ok(answer)
+    }
+}
+
+impl Drop for Tx {
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take() else { return };
+        if self.suspect {
+            // A statement may still be running: leave the pool, and let the server end it with the connection.
+            drop(Object::take(connection));
+        } else if self.begun {
+            // Queued by its first poll, so that it runs before whatever the pool's next user sends.
+            let _ = connection.batch_execute("rollback").now_or_never();
+        }
+    }
+}
