@@ -1,0 +1,67 @@
+#![doc = include_str!("../README.md")]
+
+mod decide;
+
+pub use decide::{Earlier, Match, Post};
+
+use switchyard_agent::{Agent, Decision, Refusal, Reject, RoutedBy};
+use switchyard_event::{Event, EventType, NewEvent};
+use switchyard_runtime::{Database, Tx, Type};
+
+/// How many earlier posts of a project are compared.
+const CANDIDATES: i64 = 500;
+
+/// Finds the earlier post that says the same.
+pub struct Duplicate {
+    database: Database,
+}
+
+impl Duplicate {
+    /// The agent, reading from this database.
+    #[must_use]
+    pub const fn new(database: Database) -> Self {
+        Self { database }
+    }
+}
+
+impl Agent for Duplicate {
+    const NAME: &'static str = "duplicate";
+    const SUBSCRIBES: &'static [EventType] = &[EventType::FEEDBACK_CREATED];
+    const ROUTED_BY: RoutedBy = RoutedBy::Project;
+
+    type Facts = Vec<Earlier>;
+    type Effect = Match;
+    type Tx = Tx;
+
+    async fn gather(&self, event: &Event) -> Result<Vec<Earlier>, Refusal> {
+        let post: Post = event.decode()?;
+        let rows = self
+            .database
+            .query(
+                "select other.id::text, coalesce(other.title, ''), coalesce(other.description, '')
+                   from posts this
+                   join posts other on other.project_id is not distinct from this.project_id
+                    and (other.created_at, other.id) < (this.created_at, this.id)
+                  where this.id = $1::text::uuid
+                  order by other.created_at desc, other.id desc
+                  limit $2",
+                &[(&post.id, Type::TEXT), (&CANDIDATES, Type::INT8)],
+            )
+            .await?;
+        Ok(rows.iter().map(|row| Earlier { id: row.get(0), title: row.get(1), description: row.get(2) }).collect())
+    }
+
+    fn decide(event: &Event, earlier: &Vec<Earlier>) -> Result<Decision<Match>, Reject> {
+        decide::decide(event, earlier)
+    }
+
+    async fn apply(found: &Match, tx: &mut Tx) -> Result<Vec<NewEvent>, Refusal> {
+        tx.execute(
+            "insert into feedback_duplicates (post_id, duplicate_of, similarity)
+             values ($1::text::uuid, $2::text::uuid, $3) on conflict do nothing",
+            &[(&found.post_id, Type::TEXT), (&found.duplicate_of, Type::TEXT), (&found.similarity, Type::FLOAT8)],
+        )
+        .await?;
+        Ok(Vec::new())
+    }
+}

@@ -1,0 +1,5 @@
+//! The Lambda function that carries events from the table to the topic.
+
+fn main() -> std::process::ExitCode {
+    switchyard_runtime::serve(shim::start, shim::handle)
+}

@@ -1,0 +1,157 @@
+//! One transaction for the batch: claim, effects, new events. Its commit is the settlement.
+
+use crate::{
+    batch::{Decided, Ending, Endings},
+    database::{Tx, refusal_of},
+    decide, look,
+};
+use futures_util::FutureExt;
+use std::panic::AssertUnwindSafe;
+use switchyard_agent::{Agent, Refusal};
+use switchyard_event::Appendable;
+use switchyard_store::{AppendEvent, Ask, Settlement, Standing, Store, Verdict};
+use tokio::time::Instant;
+
+/// How often an event is gathered and decided anew when its facts were outdated at the commit.
+const CONFLICTS: usize = 3;
+
+/// Commits all together; if any record refuses, each alone, so that one bad record never fails its batch.
+pub(crate) async fn layer<A: Agent<Tx = Tx>>(
+    agent: &A,
+    store: &Store,
+    decided: Vec<Decided<A::Effect>>,
+    deadline: Instant,
+    endings: &mut Endings<'_>,
+) {
+    if decided.is_empty() {
+        return;
+    }
+    match together::<A>(store, &decided).await {
+        Ok(settled) => {
+            for (at, ending, standing) in settled {
+                endings.end(at, ending, Some(standing));
+            }
+        }
+        Err(refusal) => {
+            let mut first = (decided.len() == 1).then_some(refusal);
+            for record in decided {
+                let (at, standing) = (record.admitted.parsed.at, record.admitted.standing.clone());
+                let (ending, standing) = alone(agent, store, record, deadline, first.take())
+                    .await
+                    .unwrap_or_else(|refusal| (decide::ending_of(refusal), standing));
+                endings.end(at, ending, Some(standing));
+            }
+        }
+    }
+}
+
+/// Commits one record. `refused` is what a first try has said already.
+async fn alone<A: Agent<Tx = Tx>>(
+    agent: &A,
+    store: &Store,
+    mut record: Decided<A::Effect>,
+    deadline: Instant,
+    mut refused: Option<Refusal>,
+) -> Result<(Ending, Standing), Refusal> {
+    for _ in 0..CONFLICTS {
+        let refusal = match refused.take() {
+            Some(refusal) => refusal,
+            None => match together::<A>(store, std::slice::from_ref(&record)).await {
+                Err(refusal) => refusal,
+                Ok(settled) => {
+                    let ended = settled.into_iter().next().map(|(_, ending, standing)| (ending, standing));
+                    return ended.ok_or_else(|| Refusal::retry("the claim was not answered"));
+                }
+            },
+        };
+        match refusal {
+            Refusal::Conflict(_) => {
+                record.decision = decide::decide(agent, &record.admitted.parsed.event, deadline).await?;
+            }
+            Refusal::Superseded => return supersede::<A>(store, &record).await,
+            refusal => return Err(refusal),
+        }
+    }
+    Err(Refusal::Unavailable("the facts were outdated at every commit".into()))
+}
+
+/// Claims, applies and appends for all these records in one transaction. Any refusal undoes all of it.
+async fn together<A: Agent<Tx = Tx>>(
+    store: &Store,
+    records: &[Decided<A::Effect>],
+) -> Result<Vec<(usize, Ending, Standing)>, Refusal> {
+    let mut tx = Tx::begin(store).await?;
+    let asks: Vec<Ask> = records.iter().map(|record| record.admitted.parsed.ask.clone()).collect();
+    let standings = tx.claim(A::NAME, &asks).await?;
+    let mut settled = Vec::with_capacity(records.len());
+    let mut append = Vec::new();
+    for (record, standing) in records.iter().zip(standings) {
+        let ending = match standing.verdict {
+            Verdict::Take => {
+                append.extend(apply::<A>(record, &mut tx).await?);
+                Ending::Finished("done")
+            }
+            Verdict::Shadow => {
+                let decision = serde_json::to_string(&record.decision)
+                    .map_err(|error| Refusal::retry(format!("the decision cannot be stored: {error}")))?;
+                tx.shadow(A::NAME, &record.admitted.parsed.ask, &decision).await?;
+                Ending::Finished("shadowed")
+            }
+            verdict => look::ending_of(verdict).unwrap_or(Ending::Finished("done")),
+        };
+        settled.push((record.admitted.parsed.at, ending, standing));
+    }
+    tx.append(&append).await?;
+    tx.commit().await?;
+    Ok(settled)
+}
+
+/// Applies one decision and names the events that follow: the decision's first, then what only the commit could know.
+async fn apply<A: Agent<Tx = Tx>>(record: &Decided<A::Effect>, tx: &mut Tx) -> Result<Vec<AppendEvent>, Refusal> {
+    let mut events = record.decision.events.clone();
+    for effect in &record.decision.effects {
+        let applied = AssertUnwindSafe(A::apply(effect, tx)).catch_unwind().await;
+        events.extend(applied.unwrap_or_else(|panic| Err(Refusal::retry(decide::said(&*panic))))?);
+    }
+    let (cause, run) = (&record.admitted.parsed.event, record.admitted.parsed.ask.run);
+    if run != 0 {
+        return Ok(Vec::new()); // a replay repeats effects; what follows from the event was said when it was live
+    }
+    let caused = events.into_iter().enumerate().map(|(ordinal, event)| event.caused_by(cause, A::NAME, run, ordinal));
+    Ok(caused.map(append_event).collect())
+}
+
+fn append_event(appendable: Appendable) -> AppendEvent {
+    let Appendable { id, event, metadata } = appendable;
+    AppendEvent {
+        id,
+        event_type: event.event_type.to_string(),
+        aggregate_type: event.aggregate_type,
+        aggregate_id: event.aggregate_id,
+        payload: event.payload.to_string(),
+        version: i32::try_from(event.version).unwrap_or(i32::MAX),
+        metadata: serde_json::Value::Object(metadata).to_string(),
+    }
+}
+
+/// Settles a record as superseded: its effects are undone, and it is not tried again.
+async fn supersede<A: Agent<Tx = Tx>>(
+    store: &Store,
+    record: &Decided<A::Effect>,
+) -> Result<(Ending, Standing), Refusal> {
+    let ask = &record.admitted.parsed.ask;
+    let mut tx = store.begin().await.map_err(refusal_of)?;
+    let standings = tx.claim(A::NAME, std::slice::from_ref(ask)).await.map_err(refusal_of)?;
+    let standing = standings.into_iter().next().ok_or_else(|| Refusal::retry("the claim was not answered"))?;
+    let ending = match standing.verdict {
+        Verdict::Take => {
+            tx.settle(A::NAME, ask, Settlement::Superseded, "a newer event had written already")
+                .await
+                .map_err(refusal_of)?;
+            Ending::Finished("superseded")
+        }
+        verdict => look::ending_of(verdict).unwrap_or(Ending::Finished("superseded")),
+    };
+    tx.commit().await.map_err(refusal_of)?;
+    Ok((ending, standing))
+}

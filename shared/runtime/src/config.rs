@@ -1,0 +1,45 @@
+//! Configuration: read once, at start, into typed fields. Nothing missing is silently replaced.
+
+use std::{env, str::FromStr};
+use thiserror::Error;
+
+/// A setting that is missing or wrong. Names the variable, never its value.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The variable is not set or empty.
+    #[error("{0} is not set: {1}")]
+    Missing(&'static str, &'static str),
+    /// The variable's value is of another kind.
+    #[error("{name} is not {expected}")]
+    Invalid {
+        /// The variable.
+        name: &'static str,
+        /// What it should be, in words.
+        expected: String,
+    },
+}
+
+/// The process's environment; the one place that reads it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Environment;
+
+impl Environment {
+    /// A setting that must be there. `what` says what it is for.
+    ///
+    /// # Errors
+    /// [`ConfigError::Missing`].
+    pub fn required(self, name: &'static str, what: &'static str) -> Result<String, ConfigError> {
+        env::var(name).ok().filter(|value| !value.is_empty()).ok_or(ConfigError::Missing(name, what))
+    }
+
+    /// A setting with a default.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] if it is set to something else than `expected`.
+    pub fn or<T: FromStr>(self, name: &'static str, default: T, expected: &str) -> Result<T, ConfigError> {
+        match env::var(name).ok().filter(|value| !value.is_empty()) {
+            None => Ok(default),
+            Some(value) => value.parse().map_err(|_| ConfigError::Invalid { name, expected: expected.to_owned() }),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The database as an agent sees it: its own tables, and errors that already say what happens next.
+
+use switchyard_agent::Refusal;
+use switchyard_store::{AppendEvent, Ask, Row, Standing, Store, StoreError, ToSql, Type};
+
+/// Reads outside of a transaction, for `gather`.
+#[derive(Clone)]
+pub struct Database {
+    store: Store,
+}
+
+impl Database {
+    pub(crate) const fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// Rows of the application's tables. One round trip, no session state.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`] where the database is, [`Refusal::Retry`] for what it does not accept.
+    pub async fn query(&self, sql: &str, parameters: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<Row>, Refusal> {
+        self.store.query(sql, parameters).await.map_err(refusal_of)
+    }
+}
+
+/// The one transaction of a commit. It ends with the batch: an agent can neither commit nor roll back.
+pub struct Tx {
+    inner: switchyard_store::Tx,
+}
+
+impl Tx {
+    /// Rows of the application's tables, read or written inside the transaction.
+    ///
+    /// # Errors
+    /// As [`Database::query`]; after any error the transaction can only be undone.
+    pub async fn query(&mut self, sql: &str, parameters: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<Row>, Refusal> {
+        self.inner.query(sql, parameters).await.map_err(refusal_of)
+    }
+
+    /// Writes to the application's tables; returns the number of rows.
+    ///
+    /// # Errors
+    /// As [`Tx::query`].
+    pub async fn execute(&mut self, sql: &str, parameters: &[(&(dyn ToSql + Sync), Type)]) -> Result<u64, Refusal> {
+        self.inner.execute(sql, parameters).await.map_err(refusal_of)
+    }
+
+    /// For an effect that overwrites state: passes if nothing newer was written for this aggregate by this agent, and remembers `sequence`.
+    ///
+    /// # Errors
+    /// [`Refusal::Superseded`] if something newer was; return it, and the event is settled as superseded. Otherwise as [`Tx::query`].
+    pub async fn newest(
+        &mut self,
+        agent: &str,
+        aggregate_type: &str,
+        aggregate_id: &str,
+        sequence: i64,
+    ) -> Result<(), Refusal> {
+        match self.inner.gate(agent, aggregate_type, aggregate_id, sequence).await.map_err(refusal_of)? {
+            true => Ok(()),
+            false => Err(Refusal::Superseded),
+        }
+    }
+
+    pub(crate) async fn begin(store: &Store) -> Result<Self, Refusal> {
+        Ok(Self { inner: store.begin().await.map_err(refusal_of)? })
+    }
+
+    pub(crate) async fn claim(&mut self, agent: &str, asks: &[Ask]) -> Result<Vec<Standing>, Refusal> {
+        self.inner.claim(agent, asks).await.map_err(refusal_of)
+    }
+
+    pub(crate) async fn shadow(&mut self, agent: &str, ask: &Ask, decision: &str) -> Result<(), Refusal> {
+        self.inner.shadow(agent, ask, decision).await.map_err(refusal_of)
+    }
+
+    pub(crate) async fn append(&mut self, events: &[AppendEvent]) -> Result<(), Refusal> {
+        if !events.is_empty() {
+            self.inner.append(events).await.map_err(refusal_of)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn commit(self) -> Result<(), Refusal> {
+        self.inner.commit().await.map_err(refusal_of)
+    }
+}
+
+/// What a store error means for the event at hand. Nothing that the database says makes an event permanently bad by itself: a constraint
+/// may be satisfied a moment later, and what never is runs out of attempts with the reason kept.
+pub(crate) fn refusal_of(error: StoreError) -> Refusal {
+    match &error {
+        StoreError::Unavailable { .. } => Refusal::Unavailable(error.to_string()),
+        StoreError::Conflict { .. } => Refusal::Conflict(error.to_string()),
+        _ => Refusal::retry(error.to_string()),
+    }
+}

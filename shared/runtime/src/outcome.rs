@@ -1,0 +1,239 @@
+//! The innermost layer's results carried out: acknowledge, hold back for the backoff, or bury; then the answer to Lambda.
+
+use crate::batch::{Ending, Endings};
+use aws_lambda_events::event::sqs::SqsBatchResponse;
+use std::{borrow::Cow, time::Duration};
+use switchyard_agent::Schedule;
+use switchyard_bus::{Hold, Message as BusMessage, Queues};
+use switchyard_event::Event;
+use switchyard_store::{Ask, Failed, ParkReport, Standing, Store};
+
+/// The longest that a record waits which costs no attempt: a dependency that is down for hours must not use up the queue's receives.
+const LONGEST_RETURN: Duration = Duration::from_secs(15 * 60);
+
+/// Who reports, and where to.
+pub(crate) struct Desk<'a, Q> {
+    pub(crate) agent: &'static str,
+    pub(crate) schedule: Schedule,
+    pub(crate) store: &'a Store,
+    pub(crate) queues: &'a Q,
+}
+
+/// What to do with one record that is not finished.
+#[derive(Debug, PartialEq)]
+enum Step {
+    Fail { ask: Ask, detail: String, delay: Duration },
+    Bury { reason: Cow<'static, str>, detail: String, attempts: u16 },
+    Return { delay: Duration },
+}
+
+impl<Q: Queues> Desk<'_, Q> {
+    /// Carries out every ending and answers with exactly the records that must come again. Never an empty answer by accident: what is not
+    /// settled is named.
+    pub(crate) async fn carry_out(&self, endings: Endings<'_>) -> SqsBatchResponse {
+        let messages = endings.messages;
+        let endings = endings.into_parts();
+        let mut again = vec![false; messages.len()];
+        let (mut fails, mut burials, mut holds) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, (ending, standing)) in endings.iter().enumerate() {
+            let message = &messages[at];
+            self.log(message, ending, standing.as_ref());
+            match step(ending, standing.as_ref(), message.receives, self.schedule, fastrand::f64()) {
+                None => {}
+                Some(Step::Fail { ask, detail, delay }) => {
+                    again[at] = true;
+                    holds.push(Hold { receipt_handle: message.receipt_handle.clone(), delay });
+                    let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+                    fails.push(Failed { ask, reason: "failed".into(), error: detail, delay_ms });
+                }
+                Some(Step::Bury { reason, detail, attempts }) => burials.push((at, reason, detail, attempts, standing)),
+                Some(Step::Return { delay }) => {
+                    again[at] = true;
+                    holds.push(Hold { receipt_handle: message.receipt_handle.clone(), delay });
+                }
+            }
+        }
+        if !fails.is_empty()
+            && let Err(error) = self.store.fail(self.agent, &fails).await
+        {
+            tracing::warn!(agent = self.agent, %error, records = fails.len(), "attempts could not be counted: they cost nothing");
+        }
+
+        // The dead-letter queue first, then the row, then the acknowledgement: a crash in between doubles a copy at worst.
+        let letters: Vec<BusMessage> = burials
+            .iter()
+            .map(|(at, reason, detail, attempts, _)| self.letter(&messages[*at].body, reason, detail, *attempts))
+            .collect();
+        let mut parked = Vec::new();
+        for ((at, reason, detail, _, standing), buried) in burials.iter().zip(self.queues.bury(&letters).await) {
+            match buried {
+                Ok(()) => parked.push((*at, reason, detail, standing)),
+                Err(error) => {
+                    tracing::warn!(agent = self.agent, %error, "could not be put into the dead-letter queue: it comes again");
+                    again[*at] = true;
+                }
+            }
+        }
+        // A body without an event id has no row to report on: the copy in the dead-letter queue says all there is.
+        let reports: Vec<ParkReport> = parked
+            .iter()
+            .filter_map(|(at, reason, detail, standing)| {
+                let ask = standing.as_ref().map(told).or_else(|| ask_of(&messages[*at]))?;
+                Some(ParkReport { ask, reason: reason.to_string(), error: (*detail).clone() })
+            })
+            .collect();
+        if !reports.is_empty()
+            && let Err(error) = self.store.park(self.agent, &reports).await
+        {
+            tracing::warn!(agent = self.agent, %error, records = reports.len(), "parked records could not be recorded: they come again");
+            for (at, ..) in &parked {
+                again[*at] = true;
+            }
+        }
+
+        self.queues.hold(&holds).await;
+        for (at, (ending, _)) in endings.iter().enumerate() {
+            if let Ending::SameAs(twin) = ending {
+                again[at] = again.get(*twin).copied().unwrap_or(true);
+            }
+        }
+        let mut answer = SqsBatchResponse::default();
+        for (at, _) in again.iter().enumerate().filter(|(_, again)| **again) {
+            answer.add_failure(messages[at].id.clone());
+        }
+        answer
+    }
+
+    /// A copy for the dead-letter queue: the body as it came, and why.
+    fn letter(&self, body: &str, reason: &str, detail: &str, attempts: u16) -> BusMessage {
+        let event = Event::parse(body).ok();
+        BusMessage::new(body.to_owned())
+            .text("agent", self.agent)
+            .text("reason", reason)
+            .text("error", truncate(detail, 1_024))
+            .number("attempts", i64::from(attempts))
+            .text("failed_at", now())
+            .text("event_id", event.as_ref().map(|event| event.id.to_string()).unwrap_or_default())
+            .text("event_type", event.map(|event| event.event_type.to_string()).unwrap_or_default())
+    }
+
+    fn log(&self, message: &crate::parse::Message, ending: &Ending, standing: Option<&Standing>) {
+        let event = standing.map(|standing| standing.event_id.to_string()).unwrap_or_default();
+        let attempt = standing.map_or(0, |standing| standing.attempts + 1);
+        match ending {
+            Ending::Finished(what) => {
+                tracing::info!(agent = self.agent, event.id = event, attempt, "{what}");
+            }
+            Ending::Retry { detail, .. } => {
+                tracing::warn!(agent = self.agent, event.id = event, attempt, error = detail, "failed");
+            }
+            Ending::Returned { why } => {
+                tracing::warn!(agent = self.agent, event.id = event, %why, "returned unstarted");
+            }
+            Ending::Park { reason, detail } => {
+                tracing::error!(agent = self.agent, event.id = event, attempt, %reason, error = detail, message.id = message.id, "parked");
+            }
+            Ending::SameAs(_) => {}
+        }
+    }
+}
+
+/// What an ending asks for. Pure: the draw for the jitter comes from the caller.
+fn step(ending: &Ending, standing: Option<&Standing>, receives: u32, schedule: Schedule, random: f64) -> Option<Step> {
+    let attempts = standing.map_or(0, |standing| standing.attempts);
+    match (ending, standing) {
+        (Ending::Finished(_) | Ending::SameAs(_), _) => None,
+        (Ending::Retry { detail, .. }, Some(standing)) if attempts + 1 >= standing.max_attempts => {
+            Some(Step::Bury { reason: "attempts_used_up".into(), detail: detail.clone(), attempts: attempts + 1 })
+        }
+        (Ending::Retry { detail, after }, Some(standing)) => {
+            let delay = after.unwrap_or_else(|| schedule.delay(attempts + 1, random));
+            Some(Step::Fail { ask: told(standing), detail: detail.clone(), delay })
+        }
+        (Ending::Park { reason, detail }, _) => {
+            Some(Step::Bury { reason: reason.clone(), detail: detail.clone(), attempts: attempts + 1 })
+        }
+        (Ending::Retry { .. } | Ending::Returned { .. }, _) => {
+            let ceiling = Duration::from_secs(1 << receives.min(10)).min(LONGEST_RETURN);
+            Some(Step::Return { delay: ceiling.mul_f64(random) })
+        }
+    }
+}
+
+/// The delivery that the ledger told of, epoch included: a report on an older one is void.
+fn told(standing: &Standing) -> Ask {
+    Ask { event_id: standing.event_id, run: standing.run, epoch: Some(standing.epoch) }
+}
+
+/// Which delivery a message is about, where nobody has asked the ledger yet.
+fn ask_of(message: &crate::parse::Message) -> Option<Ask> {
+    let event_id = Event::parse(&message.body).ok()?.id;
+    Some(Ask { event_id, run: message.run, epoch: message.epoch })
+}
+
+/// At most `bytes` of a text, at a character's edge.
+fn truncate(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
+/// The time for a person, in RFC 3339.
+fn now() -> String {
+    jiff::Timestamp::now().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use switchyard_store::Verdict;
+
+    fn standing(attempts: u16, max_attempts: u16) -> Standing {
+        Standing {
+            event_id: uuid::Uuid::nil(),
+            run: 0,
+            verdict: Verdict::Take,
+            seq: Some(1),
+            epoch: 2,
+            attempts,
+            max_attempts,
+        }
+    }
+
+    fn step_of(ending: &Ending, standing: Option<&Standing>, receives: u32) -> Option<Step> {
+        step(ending, standing, receives, Schedule::DEFAULT, 1.0)
+    }
+
+    #[test]
+    fn a_retry_waits_by_its_attempt_and_the_last_one_is_buried() {
+        let retry = Ending::Retry { detail: "x".into(), after: None };
+        let Some(Step::Fail { delay, ask, .. }) = step_of(&retry, Some(&standing(1, 4)), 99) else {
+            panic!("a second attempt of four is tried again")
+        };
+        assert_eq!((delay, ask.epoch), (Duration::from_secs(2), Some(2)));
+        let last = step_of(&retry, Some(&standing(3, 4)), 1);
+        assert!(matches!(last, Some(Step::Bury { attempts: 4, .. })), "{last:?}");
+    }
+
+    #[test]
+    fn a_wait_that_the_agent_names_wins_over_the_schedule() {
+        let retry = Ending::Retry { detail: "x".into(), after: Some(Duration::from_secs(17)) };
+        assert!(
+            matches!(step_of(&retry, Some(&standing(0, 4)), 1), Some(Step::Fail { delay, .. }) if delay.as_secs() == 17)
+        );
+    }
+
+    #[test]
+    fn what_is_returned_waits_longer_each_time_but_never_more_than_a_quarter_of_an_hour() {
+        let returned = Ending::Returned { why: "down".into() };
+        let wait = |receives| match step_of(&returned, None, receives) {
+            Some(Step::Return { delay }) => delay.as_secs(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!([wait(1), wait(2), wait(5), wait(10), wait(1_000)], [2, 4, 32, 900, 900]);
+    }
+
+    #[test]
+    fn an_error_is_cut_at_a_character_s_edge() {
+        assert_eq!(truncate("aé", 2), "a");
+        assert_eq!(truncate("aé", 3), "aé");
+    }
+}

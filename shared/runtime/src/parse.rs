@@ -1,0 +1,93 @@
+//! The outermost layer: bodies become events.
+
+use crate::batch::{Ending, Endings, Parsed};
+use aws_lambda_events::event::sqs::SqsMessage;
+use std::collections::HashMap;
+use switchyard_event::Event;
+use switchyard_store::Ask;
+
+/// A message as the queue gave it, with what the runtime needs of it.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) id: String,
+    pub(crate) receipt_handle: String,
+    pub(crate) body: String,
+    /// How often it was received, this time included. It goes on counting after a redrive.
+    pub(crate) receives: u32,
+    /// 0 for live events, a replay's number otherwise.
+    pub(crate) run: i32,
+    /// The delivery's epoch that a re-send was made for.
+    pub(crate) epoch: Option<i32>,
+}
+
+impl From<SqsMessage> for Message {
+    fn from(message: SqsMessage) -> Self {
+        let number = |name: &str| -> Option<i32> {
+            message.message_attributes.get(name).and_then(|value| value.string_value.as_deref()?.parse().ok())
+        };
+        Self {
+            run: number("run").unwrap_or(0),
+            epoch: number("epoch"),
+            receives: message.attributes.get("ApproximateReceiveCount").and_then(|n| n.parse().ok()).unwrap_or(1),
+            id: message.message_id.unwrap_or_default(),
+            receipt_handle: message.receipt_handle.unwrap_or_default(),
+            body: message.body.unwrap_or_default(),
+        }
+    }
+}
+
+/// Reads every body. What is no event is parked; the same event twice in one batch is handled once.
+pub(crate) fn layer(endings: &mut Endings<'_>) -> Vec<Parsed> {
+    let mut first: HashMap<Ask, usize> = HashMap::new();
+    let mut parsed = Vec::new();
+    for (at, message) in endings.messages.iter().enumerate() {
+        match Event::parse(&message.body) {
+            Err(error) => {
+                let ending = Ending::Park { reason: error.reason().into(), detail: error.to_string() };
+                endings.end(at, ending, None);
+            }
+            Ok(event) => {
+                let ask = Ask { event_id: event.id, run: message.run, epoch: message.epoch };
+                match first.get(&ask) {
+                    Some(&twin) => endings.end(at, Ending::SameAs(twin), None),
+                    None => {
+                        first.insert(ask.clone(), at);
+                        parsed.push(Parsed { at, event, ask });
+                    }
+                }
+            }
+        }
+    }
+    parsed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(body: &str) -> Message {
+        Message { id: "m".into(), receipt_handle: "r".into(), body: body.into(), receives: 1, run: 0, epoch: None }
+    }
+
+    #[test]
+    fn a_body_that_is_no_event_is_parked_alone_and_a_twin_is_handled_once() {
+        let good = include_str!("../../event/fixtures/feedback.created.v1.json");
+        let messages = [message("{"), message(good), message(&good.replace("Wi-Fi", "\\u0000")), message(good)];
+        let mut endings = Endings::of(&messages);
+        let parsed = layer(&mut endings);
+        assert_eq!(parsed.iter().map(|record| record.at).collect::<Vec<_>>(), [1]);
+        let ended: Vec<_> = endings.into_parts().into_iter().map(|(ending, _)| ending).collect();
+        assert!(matches!(&ended[0], Ending::Park { reason, .. } if reason == "malformed"), "{ended:?}");
+        assert!(matches!(&ended[2], Ending::Park { reason, .. } if reason == "nul"), "{ended:?}");
+        assert_eq!(ended[3], Ending::SameAs(1));
+    }
+
+    #[test]
+    fn attributes_say_which_run_a_message_belongs_to() {
+        let json = serde_json::json!({ "messageId": "m", "body": "b",
+            "attributes": { "ApproximateReceiveCount": "7" },
+            "messageAttributes": { "run": { "stringValue": "12", "dataType": "Number" }, "epoch": { "stringValue": "x", "dataType": "String" } } });
+        let message = Message::from(serde_json::from_value::<SqsMessage>(json).unwrap());
+        assert_eq!((message.run, message.epoch, message.receives), (12, None, 7));
+    }
+}
