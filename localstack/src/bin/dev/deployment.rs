@@ -1,0 +1,76 @@
+//! The functions, from their source to the running stack.
+
+use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
+
+use switchyard_localstack::bootstraps::Bootstraps;
+use switchyard_localstack::localstack::{self, Outputs, Stack};
+use switchyard_localstack::progress::Progress;
+use switchyard_localstack::python::Venv;
+use switchyard_localstack::{Error, Places};
+use switchyard_store::{AgentSpec, Mode, Store};
+
+use crate::ask;
+use crate::state::{ACCOUNT, STACK};
+
+/// The secret with the database's URL, and the template's parameter that names it.
+const SECRET: &str = "switchyard/database";
+const SECRET_PARAMETER: &str = "DatabaseSecret";
+
+/// The functions are built for this machine.
+const ARCHITECTURE_PARAMETER: &str = "Architecture";
+
+/// The output that names the shim's function.
+const SHIM: &str = "ShimFunctionName";
+
+/// Tells the ledger of every agent: from now on events of its types are accounted for.
+pub(crate) async fn register(store: &Store, bootstraps: &Bootstraps) -> Result<(), Error> {
+    for agent in &bootstraps.agents {
+        store.register(&declaration(bootstraps, agent)?, Mode::Full).await?;
+    }
+    Ok(())
+}
+
+/// What an agent's program prints when its only argument is `declare`.
+fn declaration(bootstraps: &Bootstraps, agent: &str) -> Result<AgentSpec, Error> {
+    let wrong = |reason: String| Error::Declaration { agent: agent.to_owned(), reason };
+    let mut command = Command::new(bootstraps.program(agent));
+    let output = command.arg("declare").stdin(Stdio::null()).output().map_err(|error| wrong(error.to_string()))?;
+    if !output.status.success() {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        return Err(wrong(errors.lines().next_back().unwrap_or("it failed and said nothing").to_owned()));
+    }
+    serde_json::from_slice(&output.stdout).map_err(|error| wrong(error.to_string()))
+}
+
+/// Deploys the template with the functions, and wakes the shim, which would otherwise wait for its schedule.
+pub(crate) fn deploy(
+    places: &Places,
+    venv: &Venv,
+    endpoint: &str,
+    database_url: &str,
+    bootstraps: &Bootstraps,
+    progress: Progress<'_>,
+) -> Result<Outputs, Error> {
+    let stack = Stack {
+        account: ACCOUNT.to_owned(),
+        name: STACK.to_owned(),
+        template: places.root().join("template.yaml"),
+        artifacts: bootstraps.dir.clone(),
+        parameters: BTreeMap::from([
+            (SECRET_PARAMETER.to_owned(), SECRET.to_owned()),
+            (ARCHITECTURE_PARAMETER.to_owned(), architecture().to_owned()),
+        ]),
+        secrets: BTreeMap::from([(SECRET.to_owned(), serde_json::json!({ "url": database_url }).to_string())]),
+    };
+    let outputs = localstack::deploy(venv, endpoint, &stack, progress)?;
+    if let Some(shim) = outputs.get(SHIM) {
+        ask::invoke(venv, endpoint, shim)?;
+    }
+    Ok(outputs)
+}
+
+/// This machine's processor in Lambda's words.
+fn architecture() -> &'static str {
+    if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" }
+}

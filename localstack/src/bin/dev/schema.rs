@@ -1,0 +1,61 @@
+//! The database of `cargo dev`: the sample application's tables with Switchyard's beside them, as a customer would have them.
+
+use switchyard_localstack::{Error, Places, postgres};
+use switchyard_store::{DatabaseUrl, Store};
+use tokio_postgres::{Client, NoTls};
+
+use crate::feedback::Feedback;
+use crate::state::DATABASE;
+
+/// Connections of the runner itself.
+const CONNECTIONS: usize = 4;
+
+/// Makes the database if it is not there, then brings the application's tables and ours up to date. Returns how many of our
+/// migrations were new.
+pub(crate) async fn prepare(places: &Places, port: u16) -> Result<usize, Error> {
+    let admin = postgres::url(port, "postgres");
+    if !postgres::has_database(&admin, DATABASE).await? {
+        postgres::create_database(&admin, DATABASE).await?;
+    }
+    let path = places.localstack().join("signalsloop.sql");
+    let application = std::fs::read_to_string(&path).map_err(|source| Error::File { doing: "read", path, source })?;
+    let url = postgres::url(port, DATABASE);
+    let client = connect(&url).await?;
+    client.batch_execute(&application).await.map_err(refused("make the sample application's tables"))?;
+    let migrated = switchyard_store::migrate(&address(&url)?).await?;
+    Ok(migrated.applied.len())
+}
+
+/// The store of the running system.
+pub(crate) fn store(url: &str) -> Result<Store, Error> {
+    Ok(Store::open(&address(url)?, CONNECTIONS)?)
+}
+
+/// A connection for the application's own statements.
+pub(crate) async fn connect(url: &str) -> Result<Client, Error> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.map_err(refused("let us in"))?;
+    tokio::spawn(async move { drop(connection.await) });
+    Ok(client)
+}
+
+/// Inserts one piece of feedback, as the application would.
+pub(crate) async fn insert(client: &Client, feedback: &Feedback) -> Result<(), tokio_postgres::Error> {
+    const INSERT: &str = "insert into posts (id, project_id, user_id, title, description) values ($1, $2, $3, $4, $5)";
+    let Feedback { id, project_id, user_id, title, description } = feedback;
+    client.execute(INSERT, &[id, project_id, user_id, title, description]).await.map(drop)
+}
+
+/// Whether the application holds any feedback yet.
+pub(crate) async fn has_feedback(client: &Client) -> Result<bool, Error> {
+    let row = client.query_one("select exists (select from posts)", &[]).await.map_err(refused("count feedback"))?;
+    Ok(row.get(0))
+}
+
+/// Wraps what the driver said.
+pub(crate) fn refused(doing: &'static str) -> impl FnOnce(tokio_postgres::Error) -> Error {
+    move |source| Error::Database { doing: doing.to_owned(), source }
+}
+
+fn address(url: &str) -> Result<DatabaseUrl, Error> {
+    Ok(url.parse::<DatabaseUrl>()?)
+}

@@ -1,0 +1,350 @@
+//! `cargo dev up`: from nothing to a system that works, and then a look at it working.
+//!
+//! What does not depend on each other is done at the same time: compiling the functions takes a processor, installing packages the
+//! network. Each lane reports its failure to the main thread, which waits for the first of: all is ready, something failed, the user
+//! wants to stop. In every case but the first it stops what has been started so far and leaves.
+
+use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use switchyard_localstack::bootstraps::{self, Bootstraps};
+use switchyard_localstack::localstack::{self, LocalStack};
+use switchyard_localstack::postgres::{self, Binaries, Postgres};
+use switchyard_localstack::python::Venv;
+use switchyard_localstack::{Error, Places, Port};
+
+use crate::arguments::Up;
+use crate::feedback::{self, Format, SAMPLE_PROJECT};
+use crate::signals::{self, Stop};
+use crate::state::{self, Claim, State};
+use crate::steps::Steps;
+use crate::style::{BOLD, DIM, count, paint};
+use crate::{Outcome, deployment, detach, follow, runtime, schema, watch};
+
+/// Where the servers listen when nothing else is said and nobody else does.
+pub(crate) const LOCALSTACK_PORT: u16 = 4566;
+pub(crate) const POSTGRES_PORT: u16 = 5544;
+
+/// Every process of every function holds a few.
+const MAX_CONNECTIONS: u16 = 300;
+
+/// What the main thread waits for.
+enum Message {
+    Interrupted,
+    Failed(Error),
+    Ready(Box<Ready>),
+}
+
+/// What has come of the setting up.
+struct Ready {
+    state: State,
+    /// The place in the event log from which on to follow.
+    after: i64,
+}
+
+/// What has been started. LocalStack goes first: its functions hold connections.
+#[derive(Default)]
+struct Servers {
+    localstack: Option<LocalStack>,
+    postgres: Option<Postgres>,
+}
+
+impl Servers {
+    /// Fails when one of them has ended by itself.
+    fn check(&mut self) -> Result<(), Error> {
+        if let Some(server) = &mut self.localstack
+            && !server.is_running()
+        {
+            return Err(Error::Died { what: "LocalStack", log: server.log().to_owned() });
+        }
+        if let Some(server) = &mut self.postgres
+            && !server.is_running()
+        {
+            return Err(Error::Died { what: "Postgres", log: server.log().to_owned() });
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn run(places: &Places, options: &Up) -> Outcome {
+    if options.background {
+        detach::leave_the_terminal();
+    } else if options.detach && !state::is_claimed(places)? {
+        return detach::run(places, options);
+    }
+    let (tell, heard) = channel();
+    let interrupt = tell.clone();
+    let stop = signals::catch(move || drop(interrupt.send(Message::Interrupted)))?;
+    let claim = state::claim(places)?;
+    let base = match &claim {
+        Some(_) => {
+            let own = State::of_this_process(options.background);
+            own.write(places)?;
+            own
+        }
+        None => state::ready(places)?,
+    };
+    let work = Arc::new(Work {
+        places: places.clone(),
+        options: options.clone(),
+        base,
+        is_owner: claim.is_some(),
+        steps: Steps::new(),
+        servers: Mutex::default(),
+        tell,
+    });
+    Arc::clone(&work).begin();
+    let result = attend(&work, &heard, &stop);
+    if claim.is_some() {
+        work.stop_servers();
+    }
+    drop::<Option<Claim>>(claim);
+    result
+}
+
+/// The main thread's part: waits, follows, and says with which exit code to leave.
+fn attend(work: &Work, heard: &Receiver<Message>, stop: &Stop) -> Outcome {
+    let ready = match heard.recv() {
+        Ok(Message::Ready(ready)) => ready,
+        Ok(Message::Failed(error)) => {
+            work.steps.clear();
+            return Err(error);
+        }
+        Ok(Message::Interrupted) | Err(_) => {
+            work.steps.clear();
+            return Ok(ExitCode::from(signals::INTERRUPTED));
+        }
+    };
+    if work.options.background {
+        return work.stay(heard);
+    }
+    greet(&ready.state);
+    if work.options.detach {
+        return Ok(ExitCode::SUCCESS); // it ran already
+    }
+    let last = if work.is_owner {
+        "Ctrl-C stops everything"
+    } else {
+        "Ctrl-C ends the watching; `cargo dev down` stops everything"
+    };
+    anstream::println!("\n{}\n", paint(DIM, format!("Following the stream. {last}.")));
+    let url = ready.state.database_url().unwrap_or_default();
+    runtime()?.block_on(async {
+        let store = schema::store(&url)?;
+        follow::follow(&store, ready.after, stop, || work.servers().check()).await
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What all lanes share.
+struct Work {
+    places: Places,
+    options: Up,
+    /// What ran before, or what this process has just begun.
+    base: State,
+    /// Whether this process runs the servers.
+    is_owner: bool,
+    steps: Steps,
+    servers: Mutex<Servers>,
+    tell: Sender<Message>,
+}
+
+impl Work {
+    /// Sets everything up in the background and tells the main thread when it is done.
+    fn begin(self: Arc<Self>) {
+        let functions = self.lane(Work::build);
+        let done = self.lane(move |work| work.set_up(&functions));
+        let tell = self.tell.clone();
+        std::thread::spawn(move || {
+            if let Ok(Some(ready)) = done.recv() {
+                let _ = tell.send(Message::Ready(Box::new(ready)));
+            }
+        });
+    }
+
+    /// Does something at the same time as the rest. Its failure goes to the main thread at once, and whoever waits for its result
+    /// finds that there is none.
+    fn lane<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Arc<Work>) -> Result<T, Error> + Send + 'static,
+    ) -> Receiver<T> {
+        let (give, take) = channel();
+        let shared = Arc::clone(self);
+        std::thread::spawn(move || match work(&shared) {
+            Ok(result) => drop(give.send(result)),
+            Err(error) => drop(shared.tell.send(Message::Failed(error))),
+        });
+        take
+    }
+
+    fn build(self: &Arc<Self>) -> Result<Bootstraps, Error> {
+        self.steps.run("Functions", |step| {
+            let bootstraps = bootstraps::build(&self.places, &mut |tick| step.tick(tick))?;
+            let note = format!("{}: {}", count(bootstraps.names.len() as u64, "function"), bootstraps.names.join(", "));
+            Ok((bootstraps, note))
+        })
+    }
+
+    /// `None` when another lane has failed and told so.
+    fn set_up(self: &Arc<Self>, functions: &Receiver<Bootstraps>) -> Result<Option<Ready>, Error> {
+        let venv = self.tools()?;
+        let mut state = self.base.clone();
+        let localstack = if self.is_owner {
+            let for_localstack = venv.clone();
+            let localstack = self.lane(move |work| work.start_localstack(&for_localstack));
+            let (port, pid) = self.start_postgres(&venv)?;
+            (state.postgres_port, state.postgres_pid) = (Some(port), Some(pid));
+            Some(localstack)
+        } else {
+            None
+        };
+        let runtime = runtime()?;
+        self.prepare_database(&runtime, &state)?;
+        let Ok(bootstraps) = functions.recv() else { return Ok(None) };
+        if let Some(localstack) = localstack {
+            let Ok((port, pid)) = localstack.recv() else { return Ok(None) };
+            (state.localstack_port, state.localstack_pid) = (Some(port), Some(pid));
+        }
+        self.deploy(&runtime, &venv, &mut state, &bootstraps)?;
+        let after = self.send_samples(&runtime, &state)?;
+        state.ready = true;
+        state.write(&self.places)?;
+        Ok(Some(Ready { state, after }))
+    }
+
+    fn tools(&self) -> Result<Venv, Error> {
+        self.steps.run("Tools", |step| {
+            let venv = Venv::ensure(&self.places, &mut |tick| step.tick(tick))?;
+            let note = format!("Python {}, LocalStack and Postgres in {}", venv.version(), venv.dir().display());
+            Ok((venv, note))
+        })
+    }
+
+    fn start_postgres(&self, venv: &Venv) -> Result<(u16, u32), Error> {
+        self.steps.run("Postgres", |_| {
+            let binaries = Binaries::find(venv)?;
+            let options = postgres::Options {
+                data: self.places.data().join("postgres"),
+                log: self.places.logs().join("postgres.log"),
+                port: self.options.postgres_port.map_or(Port::Preferred(POSTGRES_PORT), Port::Fixed),
+                durable: true,
+                max_connections: MAX_CONNECTIONS,
+            };
+            let postgres = Postgres::start(&binaries, &options)?;
+            let (port, pid) = (postgres.port(), postgres.pid());
+            self.servers().postgres = Some(postgres);
+            Ok(((port, pid), format!("version {} on port {port}", binaries.major())))
+        })
+    }
+
+    fn start_localstack(&self, venv: &Venv) -> Result<(u16, u32), Error> {
+        self.steps.run("LocalStack", |_| {
+            let options = localstack::Options {
+                dir: self.places.state().join("localstack"),
+                log: self.places.logs().join("localstack.log"),
+                port: self.options.port.map_or(Port::Preferred(LOCALSTACK_PORT), Port::Fixed),
+            };
+            let localstack = LocalStack::start(venv, &options)?;
+            let (port, pid) = (localstack.port(), localstack.pid());
+            self.servers().localstack = Some(localstack);
+            Ok(((port, pid), format!("on port {port}")))
+        })
+    }
+
+    fn prepare_database(&self, runtime: &tokio::runtime::Runtime, state: &State) -> Result<(), Error> {
+        self.steps.run("Schema", |_| {
+            let port = state.postgres_port.ok_or(Error::NotRunning)?;
+            let applied = runtime.block_on(schema::prepare(&self.places, port))?;
+            let note = if applied == 0 { "up to date".to_owned() } else { count(applied as u64, "migration") };
+            Ok(((), note))
+        })
+    }
+
+    fn deploy(
+        &self,
+        runtime: &tokio::runtime::Runtime,
+        venv: &Venv,
+        state: &mut State,
+        bootstraps: &Bootstraps,
+    ) -> Result<(), Error> {
+        let (Some(url), Some(endpoint)) = (state.database_url(), state.endpoint()) else {
+            return Err(Error::NotRunning);
+        };
+        self.steps.run("Agents", |_| {
+            let store = schema::store(&url)?;
+            runtime.block_on(deployment::register(&store, bootstraps))?;
+            Ok(((), format!("{} registered", bootstraps.agents.join(", "))))
+        })?;
+        state.agents.clone_from(&bootstraps.agents);
+        state.outputs = self.steps.run("Deployment", |step| {
+            let outputs =
+                deployment::deploy(&self.places, venv, &endpoint, &url, bootstraps, &mut |tick| step.tick(tick))?;
+            Ok((outputs, format!("template.yaml as stack {}", state::STACK)))
+        })?;
+        Ok(())
+    }
+
+    /// Returns the place in the event log before the samples.
+    fn send_samples(&self, runtime: &tokio::runtime::Runtime, state: &State) -> Result<i64, Error> {
+        let url = state.database_url().ok_or(Error::NotRunning)?;
+        let path = self.places.localstack().join("samples/feedback.jsonl");
+        runtime.block_on(async {
+            let after = watch::head(&schema::store(&url)?).await?;
+            let client = schema::connect(&url).await?;
+            let is_wanted = self.options.samples || !schema::has_feedback(&client).await?;
+            if self.options.no_samples || !is_wanted {
+                return Ok(after);
+            }
+            let content = std::fs::read(&path).map_err(Error::file("read", &path))?;
+            let rows = feedback::parse(Format::JsonLines, &content, SAMPLE_PROJECT).unwrap_or_default();
+            let mut sent = 0_u64;
+            for feedback in rows.iter().filter_map(|row| row.content.as_ref().ok()) {
+                schema::insert(&client, feedback).await.map_err(schema::refused("take the samples"))?;
+                sent += 1;
+            }
+            self.steps.run("Samples", |_| Ok(((), format!("{} sent", count(sent, "piece of feedback")))))?;
+            Ok(after)
+        })
+    }
+
+    /// What the process in the background does: nothing, until it is told to stop or a server ends.
+    fn stay(&self, heard: &Receiver<Message>) -> Outcome {
+        loop {
+            match heard.recv_timeout(Duration::from_secs(1)) {
+                Ok(Message::Interrupted) => return Ok(ExitCode::SUCCESS),
+                Ok(Message::Failed(error)) => return Err(error),
+                Ok(Message::Ready(_)) | Err(RecvTimeoutError::Timeout) => self.servers().check()?,
+                Err(RecvTimeoutError::Disconnected) => return Ok(ExitCode::SUCCESS),
+            }
+        }
+    }
+
+    fn servers(&self) -> std::sync::MutexGuard<'_, Servers> {
+        // What a panicking lane leaves here is still to be stopped.
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stop_servers(&self) {
+        let servers = std::mem::take(&mut *self.servers());
+        if servers.localstack.is_none() && servers.postgres.is_none() {
+            return;
+        }
+        let _ = self.steps.run("Stopping", |_| {
+            drop(servers);
+            Ok(((), "nothing is left running".to_owned()))
+        });
+    }
+}
+
+/// Where everything is.
+pub(crate) fn greet(state: &State) {
+    let line = |name: &str, value: &str| anstream::println!("  {} {value}", paint(DIM, format!("{name:<11}")));
+    anstream::println!("\n{}", paint(BOLD, "Switchyard is up."));
+    line("Postgres", &state.database_url().unwrap_or_default());
+    let endpoint = state.endpoint().unwrap_or_default();
+    line("LocalStack", &format!("{endpoint}  account {}, region {}", state::ACCOUNT, localstack::REGION));
+    line("Agents", &state.agents.join(", "));
+    line("Try", "cargo dev send \"Export to CSV fails\"   cargo dev status   cargo dev logs -f   cargo dev down");
+}

@@ -1,0 +1,55 @@
+"""Two corrections to LocalStack's queues."""
+
+import threading
+from typing import Any
+
+from localstack.services.sqs.models import FifoQueue, SqsMessage
+from localstack.services.sqs.provider import MessageMoveTaskManager, QueueUpdateWorker, Scheduler
+from localstack.utils.threads import start_thread
+
+# LocalStack looks once a second for messages whose visibility timeout or delay has ended, so that each comes up to a
+# second late: a retry after one second would often take two.
+_REQUEUE_SECONDS = 0.2
+
+
+def install() -> None:
+    """Applies both. To be called before the SQS service starts."""
+    _redrive_fifo_messages()
+    _requeue_on_time()
+
+
+def _redrive_fifo_messages() -> None:
+    """A message that is moved back from a FIFO dead-letter queue arrives.
+
+    LocalStack puts it into its old queue under its old deduplication id; within five minutes of its first sending the
+    queue drops it as a duplicate, and it is gone from both. On AWS a redrive loses nothing.
+    """
+    redriving = threading.local()
+    run = MessageMoveTaskManager._run
+    put = FifoQueue.put
+
+    def _run(self: MessageMoveTaskManager, move_task: Any) -> None:
+        redriving.now = True
+        try:
+            run(self, move_task)
+        finally:
+            redriving.now = False
+
+    def _put(self: FifoQueue, message: Any, *args: Any, **kwargs: Any) -> SqsMessage:
+        if getattr(redriving, "now", False):
+            self.deduplication.pop(kwargs.get("message_deduplication_id"), None)
+        return put(self, message, *args, **kwargs)
+
+    MessageMoveTaskManager._run = _run
+    FifoQueue.put = _put
+
+
+def _requeue_on_time() -> None:
+    def start(self: QueueUpdateWorker) -> None:
+        with self.mutex:
+            if self.thread is None:
+                self.scheduler = Scheduler()
+                self.scheduler.schedule(self.do_update_all_queues, period=_REQUEUE_SECONDS, fixed_rate=False)
+                self.thread = start_thread(lambda *_: self.scheduler.run(), name="sqs-queue-update-worker")
+
+    QueueUpdateWorker.start = start
