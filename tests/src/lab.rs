@@ -1,0 +1,141 @@
+//! What all tests of a process share: one Postgres, one LocalStack, the functions built once.
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU32, Ordering},
+};
+use switchyard_localstack::{
+    Places, Port,
+    bootstraps::{self, Bootstraps},
+    localstack::{self, LocalStack, Outputs, Stack},
+    postgres::{self, Binaries, Postgres},
+    progress::quiet,
+    python::Venv,
+};
+use switchyard_store::{AgentSpec, DatabaseUrl};
+
+/// The database that every world's is a copy of.
+const TEMPLATE_DATABASE: &str = "world_template";
+
+/// The shared part. It lives as long as the process: both servers end with it, however it ends.
+pub struct Lab {
+    /// The server that the worlds' databases are on.
+    pub postgres: Postgres,
+    /// The AWS of these tests.
+    pub localstack: LocalStack,
+    /// What is deployed.
+    pub bootstraps: Bootstraps,
+    /// What the agents declare, by name.
+    pub agents: Vec<AgentSpec>,
+    venv: Venv,
+    places: Places,
+    worlds: AtomicU32,
+    _scratch: switchyard_localstack::places::Scratch,
+}
+
+impl Lab {
+    /// The lab of this process, started by the first who asks.
+    ///
+    /// # Panics
+    /// With the reason and the way out, where it cannot start.
+    pub async fn get() -> &'static Self {
+        static LAB: tokio::sync::OnceCell<Lab> = tokio::sync::OnceCell::const_new();
+        LAB.get_or_init(Self::start).await
+    }
+
+    async fn start() -> Self {
+        let places = Places::of_this_checkout();
+        let venv = or_panic(Venv::ensure(&places, &mut quiet));
+        let scratch = or_panic(places.scratch("tests"));
+        let dir = scratch.dir();
+        let postgres = or_panic(Postgres::start(
+            &or_panic(Binaries::find(&venv)),
+            &postgres::Options {
+                data: dir.join("postgres"),
+                log: dir.join("postgres.log"),
+                port: Port::Free,
+                durable: false,
+                max_connections: 300,
+            },
+        ));
+        let localstack = or_panic(LocalStack::start(
+            &venv,
+            &localstack::Options { dir: dir.join("localstack"), log: dir.join("localstack.log"), port: Port::Free },
+        ));
+        let bootstraps = or_panic(bootstraps::build(&places, &mut quiet));
+        let agents = bootstraps.agents.iter().map(|name| declaration(&bootstraps, name)).collect();
+        prepare_template(&postgres, &places).await;
+        Self { postgres, localstack, bootstraps, agents, venv, places, worlds: AtomicU32::new(0), _scratch: scratch }
+    }
+
+    /// A number that no other world of this process has.
+    pub(crate) fn next_world(&self) -> u32 {
+        self.worlds.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// A database with the application's tables and ours.
+    pub(crate) async fn database(&self, name: &str) -> String {
+        or_panic(self.postgres.clone_database(name, TEMPLATE_DATABASE).await)
+    }
+
+    /// The real template, deployed into an account.
+    pub(crate) fn deploy(&self, account: &str, database_url: &str, parameters: &[(&str, &str)]) -> Outputs {
+        let secret = serde_json::json!({ "url": database_url }).to_string();
+        let mut all = BTreeMap::from([
+            ("DatabaseSecret".to_owned(), "switchyard/database".to_owned()),
+            ("Architecture".to_owned(), if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" }.to_owned()),
+        ]);
+        all.extend(parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let stack = Stack {
+            account: account.to_owned(),
+            name: "switchyard".to_owned(),
+            template: self.places.root().join("template.yaml"),
+            artifacts: self.bootstraps.dir.clone(),
+            parameters: all,
+            secrets: BTreeMap::from([("switchyard/database".to_owned(), secret)]),
+        };
+        or_panic(self.localstack.deploy(&stack, &mut quiet))
+    }
+
+    /// Removes an account's stack.
+    pub(crate) fn undeploy(&self, account: &str) {
+        // A stack that cannot be removed ends with the process.
+        let _ = self.localstack.undeploy(account, "switchyard");
+    }
+
+    /// Starts a function and does not wait for it.
+    pub(crate) fn invoke(&self, account: &str, function: &str) {
+        let mut command = self.venv.module("switchyard_localstack.ask");
+        command.args([
+            "invoke",
+            "--endpoint",
+            &self.localstack.endpoint(),
+            "--account",
+            account,
+            "--function",
+            function,
+        ]);
+        let output = command.output().expect("Python runs");
+        assert!(output.status.success(), "cannot invoke {function}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+async fn prepare_template(postgres: &Postgres, places: &Places) {
+    let url = or_panic(postgres.create_database(TEMPLATE_DATABASE).await);
+    let schema = std::fs::read_to_string(places.root().join("localstack/signalsloop.sql")).expect("the sample schema");
+    let client = crate::world::connect(&url).await;
+    client.batch_execute(&schema).await.expect("the sample schema applies");
+    drop(client);
+    let url: DatabaseUrl = url.parse().expect("our own URL");
+    or_panic(switchyard_store::migrate(&url).await);
+}
+
+/// What an agent says of itself.
+fn declaration(bootstraps: &Bootstraps, name: &str) -> AgentSpec {
+    let output = std::process::Command::new(bootstraps.program(name)).arg("declare").output().expect("the agent runs");
+    serde_json::from_slice(&output.stdout).expect("the agent declares itself as JSON")
+}
+
+fn or_panic<T, E: std::fmt::Display>(result: Result<T, E>) -> T {
+    result.unwrap_or_else(|error| panic!("the lab cannot start: {error}"))
+}

@@ -1,0 +1,94 @@
+//! A real pgbouncer in transaction mode, in front of the tests' Postgres.
+
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tokio::sync::OnceCell;
+
+use crate::database;
+
+/// A running pgbouncer. It ends with this value, and also when this process is killed.
+pub struct Pooler {
+    port: u16,
+    guard: Child,
+    folder: PathBuf,
+}
+
+static SHARED: OnceCell<Pooler> = OnceCell::const_new();
+
+impl Pooler {
+    /// The one of this process, started when it is first asked for.
+    pub async fn shared(server_url: &str) -> &'static Self {
+        SHARED.get_or_init(|| Self::start(server_url)).await
+    }
+
+    /// Starts one in front of a server.
+    ///
+    /// # Panics
+    /// Where pgbouncer is not installed (Debian: `apt-get install pgbouncer`) or does not come up.
+    pub async fn start(server_url: &str) -> Self {
+        let (host, server_port, user) = database::server(server_url);
+        let program = find("pgbouncer").expect("pgbouncer is not installed: apt-get install pgbouncer");
+        let folder = std::env::temp_dir().join(format!("switchyard-pooler-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let port = free_port();
+        let config = folder.join(format!("{port}.ini"));
+        // A pool smaller than the number of clients, so that they really share server connections. Started by root, it
+        // must become somebody else.
+        let run_as = if is_root() { "user = nobody\n" } else { "" };
+        let text = format!(
+            "[databases]\n* = host={host} port={server_port} user={user}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
+             listen_port = {port}\nauth_type = any\npool_mode = transaction\nmax_client_conn = 1000\ndefault_pool_size = 12\n\
+             unix_socket_dir =\n{run_as}"
+        );
+        std::fs::File::create(&config).and_then(|mut f| f.write_all(text.as_bytes())).unwrap();
+
+        // The shell keeps reading from us: it sees the end also when this process is killed, and takes the pooler along.
+        let guard = Command::new("sh")
+            .args(["-c", "\"$@\" >/dev/null 2>&1 </dev/null & p=$!; cat >/dev/null; kill -QUIT $p; wait $p", "guard"])
+            .arg(program)
+            .arg(&config)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pooler = Self { port, guard, folder };
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        let url = format!("postgresql://{user}@127.0.0.1:{port}/postgres");
+        while tokio_postgres::connect(&url, tokio_postgres::NoTls).await.is_err() {
+            assert!(tokio::time::Instant::now() < deadline, "pgbouncer does not come up");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        pooler
+    }
+
+    /// Where it listens, on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        drop(self.guard.stdin.take());
+        let _ = self.guard.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).and_then(|l| l.local_addr()).map(|a| a.port()).unwrap()
+}
+
+fn is_root() -> bool {
+    // The owner of this process's own entry.
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata(Path::new("/proc/self")).is_ok_and(|m| m.uid() == 0)
+}

@@ -1,0 +1,4 @@
+//! One test binary; each module is a chapter.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by a panic, in its helpers too")]
+
+mod walk;
