@@ -8,13 +8,10 @@ use tokio_postgres::{Client, Config, NoTls};
 
 use crate::pooler::Pooler;
 
-/// Where the tests' Postgres is: an address with the right to create databases.
-///
-/// # Panics
-/// Without one there is nothing to test against.
+/// Where the tests' Postgres is: an address with the right to create databases. `SWITCHYARD_TEST_DATABASE_URL` names another
+/// one than the lab's own, for trying other versions.
 pub fn admin_url() -> String {
-    std::env::var("SWITCHYARD_TEST_DATABASE_URL")
-        .expect("SWITCHYARD_TEST_DATABASE_URL: an address such as postgresql://postgres@127.0.0.1:5432/postgres")
+    std::env::var("SWITCHYARD_TEST_DATABASE_URL").unwrap_or_else(|_| crate::lab::server().admin_url())
 }
 
 /// A database of its own, dropped when it goes out of scope.

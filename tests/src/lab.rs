@@ -2,12 +2,17 @@
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
 };
+use switchyard_agent::Declaration;
 use switchyard_localstack::{
     Places, Port,
     bootstraps::{self, Bootstraps},
     localstack::{self, LocalStack, Outputs, Stack},
+    places::Scratch,
     postgres::{self, Binaries, Postgres},
     progress::quiet,
     python::Venv,
@@ -17,10 +22,32 @@ use switchyard_store::{AgentSpec, DatabaseUrl};
 /// The database that every world's is a copy of.
 const TEMPLATE_DATABASE: &str = "world_template";
 
+/// The Postgres of this process, started by the first who asks. It ends with the process.
+///
+/// # Panics
+/// With the reason and the way out, where it cannot start.
+pub fn server() -> &'static Postgres {
+    static SERVER: OnceLock<(Postgres, Scratch)> = OnceLock::new();
+    let (postgres, _) = SERVER.get_or_init(|| {
+        let places = Places::of_this_checkout();
+        let venv = or_panic(Venv::ensure(&places, &mut quiet));
+        let scratch = or_panic(places.scratch("postgres"));
+        let options = postgres::Options {
+            data: scratch.dir().join("data"),
+            log: scratch.dir().join("log"),
+            port: Port::Free,
+            durable: false,
+            max_connections: 500,
+        };
+        (or_panic(Postgres::start(&or_panic(Binaries::find(&venv)), &options)), scratch)
+    });
+    postgres
+}
+
 /// The shared part. It lives as long as the process: both servers end with it, however it ends.
 pub struct Lab {
     /// The server that the worlds' databases are on.
-    pub postgres: Postgres,
+    pub postgres: &'static Postgres,
     /// The AWS of these tests.
     pub localstack: LocalStack,
     /// What is deployed.
@@ -30,7 +57,7 @@ pub struct Lab {
     venv: Venv,
     places: Places,
     worlds: AtomicU32,
-    _scratch: switchyard_localstack::places::Scratch,
+    scratch: Scratch,
 }
 
 impl Lab {
@@ -48,24 +75,25 @@ impl Lab {
         let venv = or_panic(Venv::ensure(&places, &mut quiet));
         let scratch = or_panic(places.scratch("tests"));
         let dir = scratch.dir();
-        let postgres = or_panic(Postgres::start(
-            &or_panic(Binaries::find(&venv)),
-            &postgres::Options {
-                data: dir.join("postgres"),
-                log: dir.join("postgres.log"),
-                port: Port::Free,
-                durable: false,
-                max_connections: 300,
-            },
-        ));
+        let postgres = server();
         let localstack = or_panic(LocalStack::start(
             &venv,
             &localstack::Options { dir: dir.join("localstack"), log: dir.join("localstack.log"), port: Port::Free },
         ));
         let bootstraps = or_panic(bootstraps::build(&places, &mut quiet));
         let agents = bootstraps.agents.iter().map(|name| declaration(&bootstraps, name)).collect();
-        prepare_template(&postgres, &places).await;
-        Self { postgres, localstack, bootstraps, agents, venv, places, worlds: AtomicU32::new(0), _scratch: scratch }
+        prepare_template(postgres, &places).await;
+        Self { postgres, localstack, bootstraps, agents, venv, places, worlds: AtomicU32::new(0), scratch }
+    }
+
+    /// What the agents declare, in the order of their names.
+    pub fn declarations(&self) -> Vec<Declaration> {
+        self.bootstraps.agents.iter().map(|name| declaration(&self.bootstraps, name)).collect()
+    }
+
+    /// Where LocalStack keeps what it tells about its processes.
+    pub(crate) fn localstack_dir(&self) -> std::path::PathBuf {
+        self.scratch.dir().join("localstack")
     }
 
     /// A number that no other world of this process has.
@@ -131,7 +159,7 @@ async fn prepare_template(postgres: &Postgres, places: &Places) {
 }
 
 /// What an agent says of itself.
-fn declaration(bootstraps: &Bootstraps, name: &str) -> AgentSpec {
+fn declaration<T: serde::de::DeserializeOwned>(bootstraps: &Bootstraps, name: &str) -> T {
     let output = std::process::Command::new(bootstraps.program(name)).arg("declare").output().expect("the agent runs");
     serde_json::from_slice(&output.stdout).expect("the agent declares itself as JSON")
 }

@@ -1,9 +1,18 @@
 #![doc = include_str!("../README.md")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "this crate is tests: a harness that cannot go on says so by a panic"
+)]
 
+pub mod checker;
+pub mod database;
 mod eventually;
-mod lab;
+pub mod lab;
+pub mod pooler;
 mod world;
 
+pub use database::{Database, admin_url};
 pub use eventually::eventually;
 pub use lab::Lab;
-pub use world::World;
+pub use world::{Tap, World};

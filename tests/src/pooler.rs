@@ -14,7 +14,6 @@ use crate::database;
 pub struct Pooler {
     port: u16,
     guard: Child,
-    folder: PathBuf,
 }
 
 static SHARED: OnceCell<Pooler> = OnceCell::const_new();
@@ -32,10 +31,10 @@ impl Pooler {
     pub async fn start(server_url: &str) -> Self {
         let (host, server_port, user) = database::server(server_url);
         let program = find("pgbouncer").expect("pgbouncer is not installed: apt-get install pgbouncer");
-        let folder = std::env::temp_dir().join(format!("switchyard-pooler-{}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("switchyard-pooler-{}", uuid::Uuid::new_v4()));
         std::fs::create_dir_all(&folder).unwrap();
         let port = free_port();
-        let config = folder.join(format!("{port}.ini"));
+        let config = folder.join("pgbouncer.ini");
         // A pool smaller than the number of clients, so that they really share server connections. Started by root, it
         // must become somebody else.
         let run_as = if is_root() { "user = nobody\n" } else { "" };
@@ -47,14 +46,21 @@ impl Pooler {
         std::fs::File::create(&config).and_then(|mut f| f.write_all(text.as_bytes())).unwrap();
 
         // The shell keeps reading from us: it sees the end also when this process is killed, and takes the pooler along.
+        // By KILL: a pooler has nothing to save, and which of the milder signals end it at once differs by version.
         let guard = Command::new("sh")
-            .args(["-c", "\"$@\" >/dev/null 2>&1 </dev/null & p=$!; cat >/dev/null; kill -QUIT $p; wait $p", "guard"])
+            .args([
+                "-c",
+                "\"$@\" >/dev/null 2>&1 </dev/null & p=$!; cat >/dev/null; kill -KILL $p; wait $p; rm -rf \"$0\"",
+            ])
+            .arg(&folder)
             .arg(program)
             .arg(&config)
             .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let pooler = Self { port, guard, folder };
+        let pooler = Self { port, guard };
         let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
         let url = format!("postgresql://{user}@127.0.0.1:{port}/postgres");
         while tokio_postgres::connect(&url, tokio_postgres::NoTls).await.is_err() {
@@ -74,13 +80,15 @@ impl Drop for Pooler {
     fn drop(&mut self) {
         drop(self.guard.stdin.take());
         let _ = self.guard.wait();
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
 fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]).map(|folder| folder.join(program)).find(|file| file.is_file())
+    std::env::split_paths(&path)
+        .chain([PathBuf::from("/usr/sbin")])
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
 }
 
 fn free_port() -> u16 {

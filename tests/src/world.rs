@@ -1,7 +1,7 @@
 //! A world for one test: an account and a database of its own, with the real template deployed into it.
 
 use crate::{Lab, eventually};
-use aws_sdk_sqs::types::Message;
+use aws_sdk_sqs::types::{Message, QueueAttributeName};
 use switchyard_localstack::localstack::{Outputs, REGION};
 use switchyard_store::{DatabaseUrl, Mode, Store};
 use tokio_postgres::{Client, NoTls};
@@ -66,16 +66,17 @@ impl World {
 
     /// Somebody gives feedback: a row in the application's own table.
     pub async fn post(&self, title: &str, description: &str) -> Uuid {
-        let project = Uuid::from_u128(7);
-        let row = self
-            .database
-            .query_one(
-                "insert into posts (project_id, title, description) values ($1, $2, $3) returning id",
-                &[&project, &title, &description],
-            )
-            .await
-            .expect("the application's insert");
-        row.get(0)
+        insert_post(&self.database, title, description).await
+    }
+
+    /// The same by another connection, for a test whose own holds a transaction open.
+    pub async fn post_from_elsewhere(&self, title: &str, description: &str) -> Uuid {
+        insert_post(&self.another_connection().await, title, description).await
+    }
+
+    /// Another connection to this world's database.
+    pub async fn another_connection(&self) -> Client {
+        connect(&self.database_url).await
     }
 
     /// The one event of a type about an aggregate, as soon as there is one: its id and payload.
@@ -123,6 +124,71 @@ impl World {
         url.clone()
     }
 
+    /// A queue of the test's own, subscribed to everything that the topic carries, as it is.
+    pub async fn tap(&self) -> Tap {
+        let made = self.sqs.create_queue().queue_name("tap").send().await.expect("a queue");
+        let url = made.queue_url.expect("its URL");
+        let arn = self.queue_attribute(&url, QueueAttributeName::QueueArn).await;
+        self.sns
+            .subscribe()
+            .topic_arn(&self.outputs["TopicArn"])
+            .protocol("sqs")
+            .endpoint(arn)
+            .attributes("RawMessageDelivery", "true")
+            .send()
+            .await
+            .expect("a subscription");
+        Tap { sqs: self.sqs.clone(), url }
+    }
+
+    /// Puts a body into an agent's queue, past the topic.
+    pub async fn send(&self, agent: &str, body: &str) {
+        let url = self.queue(&format!("{agent}Queue")).await;
+        self.sqs.send_message().queue_url(url).message_body(body).send().await.expect("the queue takes it");
+    }
+
+    /// Waits until an agent's queue holds nothing, neither waiting nor being handled.
+    pub async fn drained(&self, agent: &str) {
+        let url = self.queue(&format!("{agent}Queue")).await;
+        eventually(&format!("the queue of {agent} empty"), async || {
+            let waiting = self.queue_attribute(&url, QueueAttributeName::ApproximateNumberOfMessages).await;
+            let handled = self.queue_attribute(&url, QueueAttributeName::ApproximateNumberOfMessagesNotVisible).await;
+            (waiting == "0" && handled == "0").then_some(())
+        })
+        .await;
+    }
+
+    async fn queue_attribute(&self, url: &str, name: QueueAttributeName) -> String {
+        let answer = self.sqs.get_queue_attributes().queue_url(url).attribute_names(name.clone()).send().await;
+        answer.expect("the queue").attributes.and_then(|mut all| all.remove(&name)).expect("the attribute")
+    }
+
+    /// An event appended by the application itself, with a payload to the letter.
+    pub async fn append(&self, event_type: &str, aggregate: Uuid, payload: &str) -> Uuid {
+        let id = Uuid::new_v4();
+        self.database
+            .execute(
+                "insert into events (id, type, aggregate_type, aggregate_id, payload, metadata, version)
+                 values ($1, $2, 'thing', $3, $4::text::jsonb, '{}', 1)",
+                &[&id, &event_type, &aggregate, &payload],
+            )
+            .await
+            .expect("the application's insert");
+        id
+    }
+
+    /// The process ids of a function's running bootstraps.
+    pub fn pids(&self, function: &str) -> Vec<i32> {
+        let folder = self.lab.localstack_dir().join("bootstraps").join(&self.account).join(function);
+        let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        files.filter_map(|file| file.path().file_stem()?.to_str()?.parse().ok()).collect()
+    }
+
+    /// The one number that a query answers.
+    pub async fn count(&self, sql: &str) -> i64 {
+        self.database.query_one(sql, &[]).await.expect("a count").get(0)
+    }
+
     /// What lies in a dead-letter queue, as soon as there are so many.
     pub async fn dead_letters(&self, agent: &str, expected: usize) -> Vec<Message> {
         let url = self.queue(&format!("{agent}DeadLetterQueue")).await;
@@ -133,6 +199,7 @@ impl World {
                 .receive_message()
                 .queue_url(&url)
                 .max_number_of_messages(10)
+                .visibility_timeout(43_200)
                 .message_attribute_names("All")
                 .send()
                 .await
@@ -145,10 +212,40 @@ impl World {
     }
 }
 
+/// A queue that hears everything.
+pub struct Tap {
+    sqs: aws_sdk_sqs::Client,
+    url: String,
+}
+
+impl Tap {
+    /// Every body heard, as soon as there are so many of them that `wanted` says yes to.
+    pub async fn hear(&self, expected: usize, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+        let mut heard: Vec<String> = Vec::new();
+        eventually(&format!("{expected} messages on the topic"), async || {
+            let received = self.sqs.receive_message().queue_url(&self.url).max_number_of_messages(10).send().await;
+            for message in received.expect("the tap").messages.unwrap_or_default() {
+                let handle = message.receipt_handle.expect("a handle");
+                self.sqs.delete_message().queue_url(&self.url).receipt_handle(handle).send().await.expect("deleted");
+                heard.extend(message.body.filter(|body| wanted(body)));
+            }
+            (heard.len() >= expected).then_some(())
+        })
+        .await;
+        heard
+    }
+}
+
 impl Drop for World {
     fn drop(&mut self) {
         self.lab.undeploy(&self.account);
     }
+}
+
+async fn insert_post(client: &Client, title: &str, description: &str) -> Uuid {
+    let insert = "insert into posts (project_id, title, description) values ($1, $2, $3) returning id";
+    let row = client.query_one(insert, &[&Uuid::from_u128(7), &title, &description]).await;
+    row.expect("the application's insert").get(0)
 }
 
 /// An operator's connection.

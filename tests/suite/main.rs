@@ -1,4 +1,10 @@
 //! One test binary; each module is a chapter.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by a panic, in its helpers too")]
 
+mod architecture;
+mod failures;
+mod once;
+mod shim;
+mod template;
+mod topic;
 mod walk;

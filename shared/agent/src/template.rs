@@ -41,8 +41,8 @@ impl Declaration {
     }
 }
 
-const BLOCK: &str = "\
-  # agent {name}: rendered by `cargo run -p {name} -- template`; edit the agent's declarations, not this block
+const BLOCK: &str =
+    "  # agent {name}: rendered by `cargo run -p {name} -- template`; edit the agent's declarations, not this block
   {Id}Queue:
     Type: AWS::SQS::Queue
     Properties:

@@ -1,6 +1,9 @@
 //! The innermost layer's results carried out: acknowledge, hold back for the backoff, or bury; then the answer to Lambda.
 
-use crate::batch::{Ending, Endings};
+use crate::{
+    batch::{Ending, Endings},
+    parse::Message,
+};
 use aws_lambda_events::event::sqs::SqsBatchResponse;
 use std::{borrow::Cow, time::Duration};
 use switchyard_agent::Schedule;
@@ -20,11 +23,27 @@ pub(crate) struct Desk<'a, Q> {
 }
 
 /// What to do with one record that is not finished.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 enum Step {
-    Fail { ask: Ask, detail: String, delay: Duration },
-    Bury { reason: Cow<'static, str>, detail: String, attempts: u16 },
+    Fail { failed: Failed, delay: Duration },
+    Bury(Burial),
     Return { delay: Duration },
+}
+
+/// What goes to the dead-letter queue, and why.
+#[derive(Debug)]
+struct Burial {
+    ask: Option<Ask>,
+    reason: Cow<'static, str>,
+    detail: String,
+    attempts: u16,
+}
+
+impl Burial {
+    /// The last attempt has failed.
+    fn used_up(failed: Failed, attempts: u16) -> Self {
+        Self { ask: Some(failed.ask), reason: "attempts_used_up".into(), detail: failed.error, attempts }
+    }
 }
 
 impl<Q: Queues> Desk<'_, Q> {
@@ -36,61 +55,29 @@ impl<Q: Queues> Desk<'_, Q> {
         let mut again = vec![false; messages.len()];
         let (mut fails, mut burials, mut holds) = (Vec::new(), Vec::new(), Vec::new());
         for (at, (ending, standing)) in endings.iter().enumerate() {
-            let message = &messages[at];
-            self.log(message, ending, standing.as_ref());
-            match step(ending, standing.as_ref(), message.receives, self.schedule, fastrand::f64()) {
+            self.log(&messages[at], ending, standing.as_ref());
+            match step(ending, standing.as_ref(), messages[at].receives, self.schedule, fastrand::f64()) {
                 None => {}
-                Some(Step::Fail { ask, detail, delay }) => {
-                    again[at] = true;
-                    holds.push(Hold { receipt_handle: message.receipt_handle.clone(), delay });
-                    let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-                    fails.push(Failed { ask, reason: "failed".into(), error: detail, delay_ms });
-                }
-                Some(Step::Bury { reason, detail, attempts }) => burials.push((at, reason, detail, attempts, standing)),
+                Some(Step::Fail { failed, delay }) => fails.push((at, failed, delay)),
+                Some(Step::Bury(burial)) => burials.push((at, burial)),
                 Some(Step::Return { delay }) => {
                     again[at] = true;
-                    holds.push(Hold { receipt_handle: message.receipt_handle.clone(), delay });
+                    holds.push(self.hold(&messages[at], delay));
                 }
             }
         }
-        if !fails.is_empty()
-            && let Err(error) = self.store.fail(self.agent, &fails).await
-        {
-            tracing::warn!(agent = self.agent, %error, records = fails.len(), "attempts could not be counted: they cost nothing");
-        }
-
-        // The dead-letter queue first, then the row, then the acknowledgement: a crash in between doubles a copy at worst.
-        let letters: Vec<BusMessage> = burials
-            .iter()
-            .map(|(at, reason, detail, attempts, _)| self.letter(&messages[*at].body, reason, detail, *attempts))
-            .collect();
-        let mut parked = Vec::new();
-        for ((at, reason, detail, _, standing), buried) in burials.iter().zip(self.queues.bury(&letters).await) {
-            match buried {
-                Ok(()) => parked.push((*at, reason, detail, standing)),
-                Err(error) => {
-                    tracing::warn!(agent = self.agent, %error, "could not be put into the dead-letter queue: it comes again");
-                    again[*at] = true;
+        for ((at, failed, delay), attempts_used_up) in self.count(fails).await {
+            match attempts_used_up {
+                Some(attempts) => burials.push((at, Burial::used_up(failed, attempts))),
+                None => {
+                    again[at] = true;
+                    holds.push(self.hold(&messages[at], delay));
                 }
             }
         }
-        // A body without an event id has no row to report on: the copy in the dead-letter queue says all there is.
-        let reports: Vec<ParkReport> = parked
-            .iter()
-            .filter_map(|(at, reason, detail, standing)| {
-                let ask = standing.as_ref().map(told).or_else(|| ask_of(&messages[*at]))?;
-                Some(ParkReport { ask, reason: reason.to_string(), error: (*detail).clone() })
-            })
-            .collect();
-        if !reports.is_empty()
-            && let Err(error) = self.store.park(self.agent, &reports).await
-        {
-            tracing::warn!(agent = self.agent, %error, records = reports.len(), "parked records could not be recorded: they come again");
-            for (at, ..) in &parked {
-                again[*at] = true;
-            }
+        for at in self.bury(messages, burials).await {
+            again[at] = true;
         }
-
         self.queues.hold(&holds).await;
         for (at, (ending, _)) in endings.iter().enumerate() {
             if let Ending::SameAs(twin) = ending {
@@ -104,20 +91,55 @@ impl<Q: Queues> Desk<'_, Q> {
         answer
     }
 
-    /// A copy for the dead-letter queue: the body as it came, and why.
-    fn letter(&self, body: &str, reason: &str, detail: &str, attempts: u16) -> BusMessage {
-        let event = Event::parse(body).ok();
-        BusMessage::new(body.to_owned())
-            .text("agent", self.agent)
-            .text("reason", reason)
-            .text("error", truncate(detail, 1_024))
-            .number("attempts", i64::from(attempts))
-            .text("failed_at", now())
-            .text("event_id", event.as_ref().map(|event| event.id.to_string()).unwrap_or_default())
-            .text("event_type", event.map(|event| event.event_type.to_string()).unwrap_or_default())
+    fn hold(&self, message: &Message, delay: Duration) -> Hold {
+        Hold { receipt_handle: message.receipt_handle.clone(), delay }
     }
 
-    fn log(&self, message: &crate::parse::Message, ending: &Ending, standing: Option<&Standing>) {
+    /// Counts failed attempts in the ledger, all in one round trip; says which of them were the last, and after how many.
+    async fn count(&self, fails: Vec<(usize, Failed, Duration)>) -> Vec<((usize, Failed, Duration), Option<u16>)> {
+        let reports: Vec<Failed> = fails.iter().map(|(_, failed, _)| failed.clone()).collect();
+        let reported = match self.store.fail(self.agent, &reports).await {
+            Ok(reported) => reported.into_iter().map(|now| now.exhausted().then_some(now.attempts)).collect(),
+            Err(error) => {
+                let (agent, records) = (self.agent, reports.len());
+                tracing::warn!(agent, %error, records, "attempts could not be counted: they cost nothing");
+                vec![None; reports.len()]
+            }
+        };
+        fails.into_iter().zip(reported).collect()
+    }
+
+    /// Parks: the dead-letter queue first, then the row, then the acknowledgement. A crash in between doubles a copy at worst. Returns the
+    /// places of those that could not be parked and come again.
+    async fn bury(&self, messages: &[Message], burials: Vec<(usize, Burial)>) -> Vec<usize> {
+        let agent = self.agent;
+        let mut again = Vec::new();
+        let letters: Vec<BusMessage> =
+            burials.iter().map(|(at, burial)| letter(agent, &messages[*at].body, burial)).collect();
+        let (mut buried, mut reports) = (Vec::new(), Vec::new());
+        for ((at, burial), answer) in burials.into_iter().zip(self.queues.bury(&letters).await) {
+            match answer {
+                Ok(()) => {
+                    buried.push(at);
+                    // A body without an event id has no row to report on: the copy in the dead-letter queue says all there is.
+                    let ask = burial.ask.or_else(|| ask_of(&messages[at]));
+                    let (reason, error) = (burial.reason.into_owned(), burial.detail);
+                    reports.extend(ask.map(|ask| ParkReport { ask, reason, error }));
+                }
+                Err(error) => {
+                    tracing::warn!(agent, %error, "could not be put into the dead-letter queue: it comes again");
+                    again.push(at);
+                }
+            }
+        }
+        if let Err(error) = self.store.park(agent, &reports).await {
+            tracing::warn!(agent, %error, records = reports.len(), "parked records could not be recorded: they come again");
+            again.extend(buried);
+        }
+        again
+    }
+
+    fn log(&self, message: &Message, ending: &Ending, standing: Option<&Standing>) {
         let event = standing.map(|standing| standing.event_id.to_string()).unwrap_or_default();
         let attempt = standing.map_or(0, |standing| standing.attempts + 1);
         match ending {
@@ -138,20 +160,33 @@ impl<Q: Queues> Desk<'_, Q> {
     }
 }
 
+/// A copy for the dead-letter queue: the body as it came, and why.
+fn letter(agent: &str, body: &str, burial: &Burial) -> BusMessage {
+    let event = Event::parse(body).ok();
+    BusMessage::new(body.to_owned())
+        .text("agent", agent)
+        .text("reason", burial.reason.as_ref())
+        .text("error", truncate(&burial.detail, 1_024))
+        .number("attempts", i64::from(burial.attempts))
+        .text("failed_at", now())
+        .text("event_id", event.as_ref().map(|event| event.id.to_string()).unwrap_or_default())
+        .text("event_type", event.map(|event| event.event_type.to_string()).unwrap_or_default())
+}
+
 /// What an ending asks for. Pure: the draw for the jitter comes from the caller.
 fn step(ending: &Ending, standing: Option<&Standing>, receives: u32, schedule: Schedule, random: f64) -> Option<Step> {
     let attempts = standing.map_or(0, |standing| standing.attempts);
     match (ending, standing) {
         (Ending::Finished(_) | Ending::SameAs(_), _) => None,
-        (Ending::Retry { detail, .. }, Some(standing)) if attempts + 1 >= standing.max_attempts => {
-            Some(Step::Bury { reason: "attempts_used_up".into(), detail: detail.clone(), attempts: attempts + 1 })
-        }
         (Ending::Retry { detail, after }, Some(standing)) => {
             let delay = after.unwrap_or_else(|| schedule.delay(attempts + 1, random));
-            Some(Step::Fail { ask: told(standing), detail: detail.clone(), delay })
+            let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+            let failed = Failed { ask: told(standing), reason: "failed".into(), error: detail.clone(), delay_ms };
+            Some(Step::Fail { failed, delay })
         }
         (Ending::Park { reason, detail }, _) => {
-            Some(Step::Bury { reason: reason.clone(), detail: detail.clone(), attempts: attempts + 1 })
+            let (reason, detail) = (reason.clone(), detail.clone());
+            Some(Step::Bury(Burial { ask: standing.map(told), reason, detail, attempts: attempts + 1 }))
         }
         (Ending::Retry { .. } | Ending::Returned { .. }, _) => {
             let ceiling = Duration::from_secs(1 << receives.min(10)).min(LONGEST_RETURN);
@@ -166,7 +201,7 @@ fn told(standing: &Standing) -> Ask {
 }
 
 /// Which delivery a message is about, where nobody has asked the ledger yet.
-fn ask_of(message: &crate::parse::Message) -> Option<Ask> {
+fn ask_of(message: &Message) -> Option<Ask> {
     let event_id = Event::parse(&message.body).ok()?.id;
     Some(Ask { event_id, run: message.run, epoch: message.epoch })
 }
@@ -203,14 +238,12 @@ mod tests {
     }
 
     #[test]
-    fn a_retry_waits_by_its_attempt_and_the_last_one_is_buried() {
+    fn a_retry_waits_by_its_attempt_and_reports_on_the_epoch_that_it_was_told() {
         let retry = Ending::Retry { detail: "x".into(), after: None };
-        let Some(Step::Fail { delay, ask, .. }) = step_of(&retry, Some(&standing(1, 4)), 99) else {
-            panic!("a second attempt of four is tried again")
+        let Some(Step::Fail { delay, failed }) = step_of(&retry, Some(&standing(1, 4)), 99) else {
+            panic!("a second attempt of four is counted")
         };
-        assert_eq!((delay, ask.epoch), (Duration::from_secs(2), Some(2)));
-        let last = step_of(&retry, Some(&standing(3, 4)), 1);
-        assert!(matches!(last, Some(Step::Bury { attempts: 4, .. })), "{last:?}");
+        assert_eq!((delay, failed.ask.epoch, failed.delay_ms), (Duration::from_secs(2), Some(2), 2_000));
     }
 
     #[test]

@@ -17,9 +17,9 @@ begin
       version integer,
       created_at timestamptz default now()
     );
-    create index events_type_idx on public.events (type);
-    create index events_aggregate_idx on public.events (aggregate_type, aggregate_id);
-    create index events_created_at_idx on public.events (created_at);
+    create index on public.events (type);
+    create index on public.events (aggregate_type, aggregate_id);
+    create index on public.events (created_at);
   end if;
 
   -- A table of another shape would make our trigger fail the application's insert: refuse now, in words.

@@ -27,8 +27,9 @@ pub struct Analysis {
 
 pub(crate) fn decide(event: &Event) -> Result<Decision<Analysis>, Reject> {
     let post: Post = event.decode()?;
-    let text = [post.title, post.description].into_iter().flatten().collect::<Vec<_>>().join(". ");
-    if text.trim().is_empty() {
+    let parts = [post.title, post.description].into_iter().flatten();
+    let text = parts.filter(|part| !part.trim().is_empty()).collect::<Vec<_>>().join(". ");
+    if text.is_empty() {
         return Err(Reject::new("no_text", "the post has neither a title nor a description"));
     }
     let sentiment = switchyard_insight::sentiment(&text);
@@ -80,7 +81,9 @@ mod tests {
 
     #[test]
     fn a_post_without_words_is_rejected() {
-        given::<Sentiment>(&with_payload(r#"{"title":" ","description":null}"#), ()).then_rejected("no_text");
+        for payload in [r#"{"title":" ","description":null}"#, r#"{"title":"","description":""}"#, "{}"] {
+            given::<Sentiment>(&with_payload(payload), ()).then_rejected("no_text");
+        }
     }
 
     #[test]

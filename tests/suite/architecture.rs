@@ -1,0 +1,99 @@
+//! The boundaries between the crates, which `cargo metadata` knows: what may depend on what, and who alone knows which outside crate.
+
+use std::{collections::BTreeMap, process::Command};
+
+/// Each crate of ours with the crates of ours that it may use. Dependencies point one way.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("switchyard-event", &[]),
+    ("switchyard-insight", &[]),
+    ("switchyard-agent", &["switchyard-event"]),
+    ("switchyard-store", &["switchyard-event"]),
+    ("switchyard-bus", &["switchyard-event"]),
+    ("switchyard-runtime", &["switchyard-event", "switchyard-agent", "switchyard-store", "switchyard-bus"]),
+    ("shim", &["switchyard-event", "switchyard-store", "switchyard-bus", "switchyard-runtime"]),
+    ("switchyard-localstack", &["switchyard-event", "switchyard-store"]),
+];
+
+/// What an agent may use: never the store or the bus themselves.
+const AGENT_MAY_USE: &[&str] = &["switchyard-event", "switchyard-agent", "switchyard-insight", "switchyard-runtime"];
+
+/// Outside crates that only some of ours may know; the tests look from the outside and may know all.
+const ONLY: &[(&str, &[&str])] = &[
+    ("tokio-postgres", &["switchyard-store", "switchyard-localstack"]),
+    ("deadpool-postgres", &["switchyard-store"]),
+    ("refinery", &["switchyard-store"]),
+    ("aws-sdk-sns", &["switchyard-bus"]),
+    ("aws-sdk-sqs", &["switchyard-bus"]),
+    ("lambda_runtime", &["switchyard-runtime"]),
+    ("aws_lambda_events", &["switchyard-runtime"]),
+];
+
+/// The crates that stay free of I/O, so that they compile for anything.
+const PURE: &[&str] = &["switchyard-event", "switchyard-agent", "switchyard-insight"];
+
+struct Package {
+    name: String,
+    agent: bool,
+    uses: Vec<String>,
+}
+
+fn packages() -> Vec<Package> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline", "--manifest-path"])
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
+        .output()
+        .unwrap();
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    packages
+        .iter()
+        .map(|package| Package {
+            name: text(&package["name"]),
+            agent: text(&package["manifest_path"]).contains("/functions/agents/"),
+            uses: package["dependencies"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|dependency| dependency["kind"].is_null())
+                .map(|dependency| text(&dependency["name"]))
+                .collect(),
+        })
+        .filter(|package| package.name != "switchyard-tests")
+        .collect()
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let allowed: BTreeMap<_, _> = MAY_USE.iter().copied().collect();
+    let packages = packages();
+    let ours: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
+    for package in &packages {
+        let may =
+            if package.agent { AGENT_MAY_USE } else { allowed.get(package.name.as_str()).copied().unwrap_or_default() };
+        for used in package.uses.iter().filter(|used| ours.contains(&used.as_str())) {
+            assert!(may.contains(&used.as_str()), "{} must not use {used}", package.name);
+        }
+    }
+    assert!(MAY_USE.iter().all(|(name, _)| ours.contains(name)), "a crate of the list is gone: {ours:?}");
+}
+
+#[test]
+fn each_outside_world_is_known_to_one_crate_alone() {
+    for package in packages() {
+        for (outside, insiders) in ONLY {
+            let knows = package.uses.iter().any(|used| used == outside);
+            assert!(!knows || insiders.contains(&package.name.as_str()), "{} must not know {outside}", package.name);
+        }
+    }
+}
+
+#[test]
+fn the_pure_crates_do_no_io() {
+    for package in packages().iter().filter(|package| PURE.contains(&package.name.as_str())) {
+        for used in &package.uses {
+            let pure = ["jiff", "serde", "serde_json", "thiserror", "uuid"].contains(&used.as_str());
+            assert!(pure || used.starts_with("switchyard-"), "{} is pure and must not use {used}", package.name);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! The template says what the agents declare, and keeps what AWS does not enforce locally.
+
+use std::{fs, path::PathBuf};
+use switchyard_agent::Declaration;
+use switchyard_tests::Lab;
+
+fn template() -> String {
+    fs::read_to_string(root().join("template.yaml")).unwrap()
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn every_agent_s_block_is_what_the_agent_declares() {
+    let template = template();
+    let declarations = Lab::get().await.declarations();
+    assert!(!declarations.is_empty());
+    for declaration in declarations {
+        let name = &declaration.name;
+        assert!(
+            template.contains(&declaration.template_block()),
+            "the block of {name} in template.yaml is not what it declares: replace it by what `cargo run -p {name} -- template` prints"
+        );
+    }
+}
+
+#[tokio::test]
+async fn no_block_belongs_to_an_agent_that_is_not_there() {
+    let declared: Vec<String> =
+        Lab::get().await.declarations().into_iter().map(|agent: Declaration| agent.name).collect();
+    let template = template();
+    let blocks: Vec<&str> =
+        template.lines().filter_map(|line| line.strip_prefix("  # agent ")?.split(':').next()).collect();
+    assert_eq!(blocks, declared, "blocks of template.yaml against folders of functions/agents");
+}
+
+#[test]
+fn every_agent_s_folder_bears_its_name() {
+    for folder in fs::read_dir(root().join("functions/agents")).unwrap() {
+        let folder = folder.unwrap().path();
+        let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+        let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
+        assert!(manifest.contains(&format!("name = \"{name}\"")), "{}", folder.display());
+        let main = fs::read_to_string(folder.join("src/main.rs")).unwrap();
+        assert!(main.lines().count() < 15, "the main.rs of {name} does more than start");
+        let samples = fs::read_dir(folder.join("events")).unwrap().count();
+        assert!(samples > 0, "{name} has no sample event");
+    }
+}
