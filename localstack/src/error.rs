@@ -202,6 +202,12 @@ pub enum Error {
         /// The command.
         what: &'static str,
     },
+    /// The database was made by another version of the migrations.
+    #[error("{source}; `cargo dev reset` starts afresh")]
+    Schema {
+        /// What does not fit.
+        source: StoreError,
+    },
     /// The store failed.
     #[error("the database of this checkout: {0}")]
     Store(#[from] StoreError),

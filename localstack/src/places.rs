@@ -22,7 +22,8 @@ pub struct Places {
 }
 
 impl Places {
-    /// The places of the checkout that this crate was compiled in, by `SWITCHYARD_CACHE`, `XDG_CACHE_HOME`, `HOME` and the user.
+    /// The places of the checkout that this crate was compiled in, by `SWITCHYARD_CACHE`, `SWITCHYARD_STATE`,
+    /// `XDG_CACHE_HOME`, `HOME` and the user.
     pub fn of_this_checkout() -> Places {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
         Places::of(manifest.parent().unwrap_or(manifest), &|name| env::var(name).ok(), nix::unistd::geteuid().is_root())
@@ -39,9 +40,9 @@ impl Places {
                 set("HOME").unwrap_or_else(env::temp_dir).join(".cache/switchyard")
             }
         });
-        let state = root.join(".switchyard");
+        let state = set("SWITCHYARD_STATE").unwrap_or_else(|| root.join(".switchyard"));
         let data = if is_root {
-            Path::new("/var/lib/switchyard").join(short_hash(root.as_os_str().as_encoded_bytes()))
+            Path::new("/var/lib/switchyard").join(short_hash(state.as_os_str().as_encoded_bytes()))
         } else {
             state.join("data")
         };
@@ -58,7 +59,7 @@ impl Places {
         &self.cache
     }
 
-    /// This checkout's `.switchyard/`.
+    /// This checkout's `.switchyard/`, or `SWITCHYARD_STATE`.
     pub fn state(&self) -> &Path {
         &self.state
     }
@@ -161,6 +162,13 @@ mod tests {
     #[test]
     fn a_normal_user_keeps_the_database_in_the_checkout() {
         assert_eq!(places("/a", &[], false).data(), Path::new("/a/.switchyard/data"));
+    }
+
+    #[test]
+    fn another_state_has_another_database() {
+        let places = places("/root/one", &[("SWITCHYARD_STATE", "/tmp/state")], true);
+        assert_eq!(places.state(), Path::new("/tmp/state"));
+        assert_ne!(places.data(), self::places("/root/one", &[], true).data());
     }
 
     #[test]

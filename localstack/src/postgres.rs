@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use nix::unistd::User;
 
-use crate::guard::{Guarded, Whom, watched};
+use crate::guard::{self, Guarded, Whom, watched};
 use crate::python::Venv;
 use crate::{Error, Port, ports};
 
@@ -139,6 +139,7 @@ impl Postgres {
     pub fn start(binaries: &Binaries, options: &Options) -> Result<Postgres, Error> {
         let account = Account::suitable()?;
         make_data_directory(binaries, options, account)?;
+        wait_for_previous(&options.data);
         // The picked port may be taken before Postgres binds it. Then another one is tried, a few times.
         let mut tries = 5;
         loop {
@@ -315,6 +316,25 @@ fn make_data_directory(binaries: &Binaries, options: &Options, account: Account)
         return Err(not_ready("could not make its data directory".to_owned(), &options.log));
     }
     fs::rename(&new, data).map_err(Error::file("create", data))
+}
+
+/// A server whose parent was killed shuts down by itself, which takes a moment; until then it keeps its data directory.
+fn wait_for_previous(data: &Path) {
+    let deadline = Instant::now() + STOP_PATIENCE;
+    while Instant::now() < deadline && previous(data).is_some() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The process that has this data directory, if there is one. After a power cut the id may be somebody else's.
+fn previous(data: &Path) -> Option<i32> {
+    let pid = fs::read_to_string(data.join("postmaster.pid")).ok()?.lines().next()?.trim().parse().ok()?;
+    let command = fs::read(format!("/proc/{pid}/cmdline"));
+    let is_postgres = match command {
+        Ok(command) => String::from_utf8_lossy(&command).contains("postgres"),
+        Err(_) => !Path::new("/proc/self").exists(),
+    };
+    (is_postgres && guard::is_alive(pid)).then_some(pid)
 }
 
 fn start_on(binaries: &Binaries, options: &Options, account: Account, port: u16) -> Result<Postgres, Error> {

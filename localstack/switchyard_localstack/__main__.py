@@ -17,25 +17,19 @@ def main() -> int:
             return 1
         return 0
     from . import deploy
+    from .account import Account
 
+    account = Account(arguments.endpoint, arguments.account, arguments.region)
     try:
         if arguments.command == "deploy":
-            deploy.deploy(
-                _account(arguments), arguments.stack, arguments.template, arguments.artifacts,
-                dict(arguments.parameter), dict(arguments.secret),
-            )  # fmt: skip
+            parameters, secrets = dict(arguments.parameter), dict(arguments.secret)
+            deploy.deploy(account, arguments.stack, arguments.template, arguments.artifacts, parameters, secrets)
         else:
-            deploy.undeploy(_account(arguments), arguments.stack)
+            deploy.undeploy(account, arguments.stack)
     except deploy.DeployError as e:
         print(e, file=sys.stderr)
         return 1
     return 0
-
-
-def _account(arguments: argparse.Namespace):  # noqa: ANN202
-    from .account import Account
-
-    return Account(arguments.endpoint, arguments.account, arguments.region)
 
 
 def _parser() -> argparse.ArgumentParser:

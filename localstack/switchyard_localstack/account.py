@@ -19,9 +19,7 @@ class Account:
         # The user's real keys and settings have no business here, and nothing here has any with the real AWS.
         os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
         os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
-        self._session = boto3.Session(
-            aws_access_key_id=account, aws_secret_access_key="test", region_name=region
-        )
+        self._session = boto3.Session(aws_access_key_id=account, aws_secret_access_key="test", region_name=region)
 
     def sibling(self, account: str) -> "Account":
         """Another account of the same LocalStack."""

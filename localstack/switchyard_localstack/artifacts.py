@@ -7,6 +7,7 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 
 class ArtifactError(Exception):
@@ -57,6 +58,6 @@ def pack(folder: Path, name: str) -> Artifact:
     return Artifact(packed, sha256)
 
 
-def _beside(path: Path):  # noqa: ANN202
+def _beside(path: Path) -> IO[bytes]:
     """A draft that is renamed into place: two deployments at once must not read each other's halves."""
     return tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False)

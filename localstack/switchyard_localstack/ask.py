@@ -29,8 +29,9 @@ def invoke(account: Account, function: str) -> None:
     _say({"invoked": function})
 
 
-def functions(account: Account, stack: str) -> dict[str, str]:
-    """The functions of a stack by the name a person uses for them (`shim` for `ShimFunction`), and their log groups."""
+def functions(account: Account, stack: str) -> dict[str, list[str]]:
+    """The functions of a stack by the name a person uses for them (`shim` for `ShimFunction`), and their log groups:
+    the configured one, which AWS uses, and the default one, which LocalStack uses whatever is configured."""
     pages = account.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack)
     resources = [resource for page in pages for resource in page["StackResourceSummaries"]]
     physical = {
@@ -41,15 +42,16 @@ def functions(account: Account, stack: str) -> dict[str, str]:
     client = account.client("lambda")
     groups = {}
     for name, function in sorted(physical.items()):
-        logging = client.get_function_configuration(FunctionName=function).get("LoggingConfig", {})
-        groups[name] = logging.get("LogGroup") or f"/aws/lambda/{function}"
+        configured = client.get_function_configuration(FunctionName=function).get("LoggingConfig", {}).get("LogGroup")
+        default = f"/aws/lambda/{function}"
+        groups[name] = [default] if configured in (None, default) else [configured, default]
     return groups
 
 
 def logs(account: Account, stack: str, only: str | None, since_ms: int, follow: bool) -> None:
     """Prints what functions have logged, oldest first, and goes on as long as `follow` says."""
     known = functions(account, stack)
-    chosen = {name: group for name, group in known.items() if only in (None, name)}
+    chosen = {name: groups for name, groups in known.items() if only in (None, name)}
     if not chosen:
         raise Unanswerable(f"there is no function {only!r}; there are {', '.join(known) or 'none'}")
     client = account.client("logs")
@@ -58,7 +60,8 @@ def logs(account: Account, stack: str, only: str | None, since_ms: int, follow: 
     while True:
         lines = [
             (event["timestamp"], name, event)
-            for name, group in chosen.items()
+            for name, groups in chosen.items()
+            for group in groups
             for event in _events(client, group, since[name])
             if event["eventId"] not in seen[name]
         ]

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def _bucket(account: Account) -> str:
     return f"switchyard-artifacts-{account.region}"
 
 
-def _upload(account: Account, content: dict[str, Any], folder: Path):  # noqa: ANN202
+def _upload(account: Account, content: dict[str, Any], folder: Path) -> Callable[[str], tuple[str, str]]:
     """Uploads every function's code, and gives what says where a function's code is."""
     names = sorted(set(template.functions(content).values()))
     storage = account.sibling(_ARTIFACTS_ACCOUNT).client("s3")
@@ -141,15 +142,26 @@ def _wait(formation: Any, stack_id: str, step: str, of: int = 0) -> dict[str, An
         if settled or time.monotonic() >= next_report:
             # Less often: for a large stack this question costs as much as creating a resource.
             next_report = time.monotonic() + _REPORT_SECONDS
-            resources = formation.describe_stack_resources(StackName=stack_id)["StackResources"]
-            ready = sum(resource["ResourceStatus"].endswith("_COMPLETE") for resource in resources)
-            _progress(step, ready, max(len(resources), of))
+            _progress(step, *_ready(formation, stack_id, of))
         if settled:
             if status in ("CREATE_COMPLETE", "UPDATE_COMPLETE", "DELETE_COMPLETE"):
                 return description
             raise DeployError(_reason(formation, stack_id, description))
         time.sleep(_POLL_SECONDS)
     raise DeployError(f"the stack did not settle within {_DEADLINE_SECONDS:.0f} seconds")
+
+
+def _ready(formation: Any, stack_id: str, of: int) -> tuple[int, int]:
+    """How many resources are there, and of how many.
+
+    Only for people to look at. LocalStack fails at this question now and then, because it lists a dictionary that the
+    deployment is writing to; then it is answered at the next look.
+    """
+    try:
+        resources = formation.describe_stack_resources(StackName=stack_id)["StackResources"]
+    except ClientError:
+        return 0, of
+    return sum(resource["ResourceStatus"].endswith("_COMPLETE") for resource in resources), max(len(resources), of)
 
 
 def _describe(formation: Any, stack: str) -> dict[str, Any] | None:

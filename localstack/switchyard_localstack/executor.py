@@ -111,9 +111,7 @@ class ProcessExecutor(RuntimeExecutor):
                 if self._stopped:
                     return None, wording.failed("Runtime.ExitError", request_id, "the environment was stopped")
                 sha = self.function_version.config.code.code_sha256
-                process = self.roster.start(
-                    function.account, function.function_name, sha, program, self._environment
-                )
+                process = self.roster.start(function.account, function.function_name, sha, program, self._environment)
                 self._process = process
         except OSError as e:
             reason = f"fork/exec /var/task/bootstrap: {(e.strerror or str(e)).lower()}"

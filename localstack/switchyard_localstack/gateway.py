@@ -6,15 +6,16 @@ certificate for TLS that nobody here uses.
 
 from localstack.runtime.server import twisted as server
 from localstack.utils import ssl
+from rolo.gateway import Gateway
 from twisted.internet import reactor
 
 
 def install(host: str, port: int) -> None:
     """To be called before the runtime is started; its start then raises when the port is taken."""
 
-    def register(self: server.TwistedRuntimeServer, gateway, listen, ssl_creds=None) -> None:  # noqa: ANN001
+    def register(self: server.TwistedRuntimeServer, gateway: Gateway, *_: object) -> None:
         reactor.listenTCP(port, server.TwistedGateway(gateway), backlog=512, interface=host)
 
     server.TwistedRuntimeServer.register = register
-    ssl.create_ssl_cert = lambda *args, **kwargs: (None, None, None)
+    ssl.create_ssl_cert = lambda **_: (None, None, None)
     ssl.install_predefined_cert_if_available = lambda: None

@@ -28,9 +28,7 @@ class Roster:
         self._running: set[Process] = set()
         self._closed = False
 
-    def start(
-        self, account: str, function: str, sha: str, program: Path, environment: dict[str, str]
-    ) -> "Process":
+    def start(self, account: str, function: str, sha: str, program: Path, environment: dict[str, str]) -> "Process":
         """Starts `program`; it is listed until it ends.
 
         Raises OSError when the program cannot be executed: missing, no permission, or not a program.

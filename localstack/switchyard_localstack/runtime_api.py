@@ -27,7 +27,7 @@ class RuntimeApi:
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=16)
-        self.address = "127.0.0.1:%d" % self._listener.getsockname()[1]
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._closed = False
@@ -149,5 +149,7 @@ class _Conversation(BaseHTTPRequestHandler):
 
 
 def _too_large(size: int) -> bytes:
-    message = f"Response payload size ({size} bytes) exceeded maximum allowed payload size ({MAX_RESPONSE_BYTES} bytes)."
+    message = (
+        f"Response payload size ({size} bytes) exceeded maximum allowed payload size ({MAX_RESPONSE_BYTES} bytes)."
+    )
     return json.dumps({"errorType": "Function.ResponseSizeTooLarge", "errorMessage": message}).encode()

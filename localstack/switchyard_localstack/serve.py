@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from . import compat, settings
@@ -43,6 +44,11 @@ def serve(port: int, data: Path, exit_with_stdin: bool) -> None:
         shutil.rmtree(data / "tmp", ignore_errors=True)
         os._exit(0)
 
+    def fail(cause: BaseException) -> None:
+        print(f"LocalStack ended unexpectedly: {type(cause).__name__}: {cause}", file=sys.stderr, flush=True)
+        roster.close()
+        os._exit(1)
+
     def stop_soon(*_: object) -> None:
         # Not in the signal handler itself, which may have interrupted a thread that holds a lock we need.
         threading.Thread(target=stop, name="stop", daemon=True).start()
@@ -65,16 +71,18 @@ def serve(port: int, data: Path, exit_with_stdin: bool) -> None:
 
     def announce_when_ready() -> None:
         events.infra_ready.wait()
-        _preload()
+        try:
+            _preload()
+        except Exception as e:
+            # Without this, whoever waits for the line would wait for ever.
+            fail(e)
         os.write(announce, b"ready\n")
 
     threading.Thread(target=announce_when_ready, name="announce", daemon=True).start()
     try:
         runtime.run()
     except BaseException as e:
-        print(f"LocalStack ended unexpectedly: {e}", file=sys.stderr)
-        roster.close()
-        os._exit(1)
+        fail(e)
 
 
 def _require_free(port: int) -> None:
@@ -108,7 +116,7 @@ def _quieten() -> None:
     logging.getLogger("localstack.services.lambda_.provider").setLevel(logging.ERROR)
 
 
-def _wait_for_end_of_input(stop) -> None:  # noqa: ANN001
+def _wait_for_end_of_input(stop: Callable[[], None]) -> None:
     while os.read(0, 4096):
         pass
     stop()

@@ -12,7 +12,8 @@ _FOREIGN_NAMES = ("SERVICES", "DEBUG", "PERSISTENCE", "CONFIG_PROFILE", "CONFIG_
 # Services the bundle uses. Each costs its import at its first call: loading them at the start, before anybody
 # waits for an answer, makes the first deployment as quick as the later ones.
 PRELOADED = (
-    "sts", "iam", "s3", "sqs", "sns", "lambda", "logs", "events", "cloudwatch", "secretsmanager", "ssm", "cloudformation",
+    "sts", "iam", "s3", "sqs", "sns", "lambda", "logs", "events", "cloudwatch", "secretsmanager", "ssm",
+    "cloudformation",
 )  # fmt: skip
 
 

@@ -38,7 +38,7 @@ def read(path: Path) -> dict[str, Any]:
     Raises TemplateError when the file cannot be read or is no template.
     """
     try:
-        content = yaml.load(path.read_text(), _Loader)  # noqa: S506  a subclass of the safe loader
+        content = yaml.load(path.read_text(), _Loader)
     except OSError as e:
         raise TemplateError(f"cannot read the template {path}: {e.strerror}") from e
     except yaml.YAMLError as e:
@@ -49,8 +49,10 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def functions(template: dict[str, Any]) -> dict[str, str]:
-    """Logical id to artifact name, for each function whose code is a local path: the binary that ``sam build`` would make
-    (``Metadata.BuildProperties.Binary``), or else the last part of ``CodeUri``.
+    """Logical id to artifact name, for each function whose code is a local path.
+
+    The name is that of the binary that ``sam build`` would make (``Metadata.BuildProperties.Binary``), or else the last
+    part of ``CodeUri``.
 
     Raises TemplateError for a function without code.
     """
@@ -80,7 +82,9 @@ def with_code(template: dict[str, Any], locate: Callable[[str], tuple[str, str]]
         resource = resources[logical_id]
         properties = {**resource.get("Properties", {}), "CodeUri": {"Bucket": bucket, "Key": key}}
         # Says how `sam build` makes the code, which is made already.
-        metadata = {k: v for k, v in resource.get("Metadata", {}).items() if k not in ("BuildMethod", "BuildProperties")}
+        metadata = {
+            k: v for k, v in resource.get("Metadata", {}).items() if k not in ("BuildMethod", "BuildProperties")
+        }
         resources[logical_id] = {**resource, "Properties": properties, "Metadata": metadata}
     return {**template, "Resources": resources}
 

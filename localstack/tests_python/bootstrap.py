@@ -42,7 +42,9 @@ def write_down(event, headers):
     if folder:
         name = f"{folder}/{time.time_ns()}-{os.getpid()}"
         with open(name + ".draft", "w") as file:
-            json.dump({"event": event, "pid": os.getpid(), "request_id": headers["Lambda-Runtime-Aws-Request-Id"]}, file)
+            json.dump(
+                {"event": event, "pid": os.getpid(), "request_id": headers["Lambda-Runtime-Aws-Request-Id"]}, file
+            )
         os.rename(name + ".draft", name + ".json")
 
 

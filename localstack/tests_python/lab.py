@@ -4,6 +4,7 @@ No test sleeps. `eventually` waits for a condition and fails with what it saw la
 """
 
 import atexit
+import base64
 import io
 import itertools
 import json
@@ -19,6 +20,8 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
+
+import psutil
 
 PACKAGES = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PACKAGES))
@@ -52,6 +55,14 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def alive(pid: int) -> bool:
+    """Whether a process runs. A zombie is dead: somebody else has to reap it."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 class Server:
     """One LocalStack in a process of its own."""
 
@@ -71,7 +82,8 @@ class Server:
                 env={**os.environ, "PYTHONPATH": str(PACKAGES)},
             )
         self._lines: queue.Queue[bytes] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         for line in self.process.stdout:
@@ -95,9 +107,9 @@ class Server:
 
     def stop(self) -> None:
         """Lets it end by the end of its standard input."""
-        if self.process.poll() is None:
-            self.process.stdin.close()
-            self.process.wait(DEADLINE_SECONDS)
+        self.process.stdin.close()
+        self.process.wait(DEADLINE_SECONDS)
+        self._reader.join()
         self.process.stdout.close()
 
 
@@ -141,11 +153,14 @@ class Function:
         name: str = "subject",
         bootstrap: str | bytes | None = BOOTSTRAP,
         timeout: int = 10,
+        deployed: bool = False,
         **environment: str,
     ) -> None:
         self.account = account
         self.name = name
         self._client = account.client("lambda")
+        if deployed:
+            return
         self._client.create_function(
             FunctionName=name,
             Runtime="provided.al2023",
@@ -159,8 +174,6 @@ class Function:
 
     def invoke(self, **event: Any) -> tuple[Any, bool, list[str]]:
         """The answer, whether it is an error, and the lines logged."""
-        import base64
-
         response = self._client.invoke(FunctionName=self.name, Payload=json.dumps(event), LogType="Tail")
         text = response["Payload"].read()
         logs = base64.b64decode(response["LogResult"]).decode().splitlines()

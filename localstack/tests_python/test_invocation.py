@@ -1,19 +1,14 @@
 """What one invocation of a function looks like, from both sides."""
 
+import json
 import os
 import unittest
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
-from lab import Function, eventually, folder, server
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    # A zombie is dead; it is not ours to reap when its parent is init.
-    with open(f"/proc/{pid}/stat") as stat:
-        return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
+import boto3
+from lab import Function, Journal, alive, eventually, folder, server
 
 
 class Invocation(unittest.TestCase):
@@ -43,8 +38,6 @@ class Invocation(unittest.TestCase):
 
     def test_its_credentials_are_those_of_its_account(self) -> None:
         answer, _, _ = Function(self.account).invoke()
-        import boto3
-
         seen = answer["environment"]
         identity = boto3.client(
             "sts",
@@ -198,8 +191,6 @@ class Start(unittest.TestCase):
 
 class Concurrency(unittest.TestCase):
     def test_invocations_at_the_same_time_have_processes_of_their_own(self) -> None:
-        from concurrent.futures import ThreadPoolExecutor
-
         account, place = server().account(), str(folder())
         function = Function(account)
         with ThreadPoolExecutor(4) as pool:
@@ -210,6 +201,28 @@ class Concurrency(unittest.TestCase):
         pids = {answer for answer, _, _ in answers}
         self.assertEqual(len(pids), 4)
         self.assertEqual({note["pid"] for note in server().notes(account.account, "subject")}, pids)
+
+
+class OtherWaysIn(unittest.TestCase):
+    def test_an_event_without_a_waiting_caller_is_handled(self) -> None:
+        account, journal = server().account(), Journal()
+        Function(account, JOURNAL=str(journal.folder))
+        account.client("lambda").invoke(FunctionName="subject", InvocationType="Event", Payload=b'{"note": "later"}')
+        (entry,) = eventually("it has arrived", journal.entries)
+        self.assertEqual(entry["event"], {"note": "later"})
+
+    def test_a_function_url_answers_on_the_loopback_by_its_host_name(self) -> None:
+        account = server().account()
+        Function(account)
+        url = account.client("lambda").create_function_url_config(FunctionName="subject", AuthType="NONE")[
+            "FunctionUrl"
+        ]
+        host = urlsplit(url).netloc
+        request = Request(f"{server().endpoint}/a/path?x=1", headers={"Host": host})
+        with urlopen(request) as response:
+            answer = json.load(response)
+        self.assertEqual(answer["event"]["rawPath"], "/a/path")
+        self.assertEqual(answer["event"]["queryStringParameters"], {"x": "1"})
 
 
 class Logs(unittest.TestCase):

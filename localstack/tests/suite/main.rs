@@ -2,4 +2,5 @@
 
 #![allow(clippy::unwrap_used)] // a helper of a test may fail like the test
 
+mod command_line;
 mod postgres;

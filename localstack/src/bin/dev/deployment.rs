@@ -10,6 +10,8 @@ use switchyard_localstack::python::Venv;
 use switchyard_localstack::{Error, Places};
 use switchyard_store::{AgentSpec, Mode, Store};
 
+use uuid::Uuid;
+
 use crate::ask;
 use crate::state::{ACCOUNT, STACK};
 
@@ -19,6 +21,8 @@ const SECRET_PARAMETER: &str = "DatabaseSecret";
 
 /// The functions are built for this machine.
 const ARCHITECTURE_PARAMETER: &str = "Architecture";
+
+const TEMPLATE: &str = "template.yaml";
 
 /// The output that names the shim's function.
 const SHIM: &str = "ShimFunctionName";
@@ -55,7 +59,7 @@ pub(crate) fn deploy(
     let stack = Stack {
         account: ACCOUNT.to_owned(),
         name: STACK.to_owned(),
-        template: places.root().join("template.yaml"),
+        template: places.root().join(TEMPLATE),
         artifacts: bootstraps.dir.clone(),
         parameters: BTreeMap::from([
             (SECRET_PARAMETER.to_owned(), SECRET.to_owned()),
@@ -68,6 +72,19 @@ pub(crate) fn deploy(
         ask::invoke(venv, endpoint, shim)?;
     }
     Ok(outputs)
+}
+
+/// Tells one deployment from another without reading the programs: a placed program keeps the time at which it was built.
+pub(crate) fn fingerprint(places: &Places, bootstraps: &Bootstraps) -> Result<String, Error> {
+    let template = places.root().join(TEMPLATE);
+    let mut key = std::fs::read(&template).map_err(Error::file("read", &template))?;
+    for name in &bootstraps.names {
+        let program = bootstraps.program(name);
+        let about = std::fs::metadata(&program).map_err(Error::file("read", &program))?;
+        let built = about.modified().map_err(Error::file("read", &program))?;
+        key.extend(format!("\n{name} {} {built:?}", about.len()).into_bytes());
+    }
+    Ok(Uuid::new_v5(&Uuid::NAMESPACE_URL, &key).to_string())
 }
 
 /// This machine's processor in Lambda's words.

@@ -91,10 +91,10 @@ fn echo(log: &mut File) {
     let _ = log.seek(SeekFrom::Start(from + whole as u64));
     for line in text[..whole].lines() {
         match line.split_at_checked('✓'.len_utf8()) {
-            Some(("✓", rest)) => anstream::eprintln!("{}{rest}", paint(GREEN, "✓")),
-            Some(("✗", rest)) => anstream::eprintln!("{}{rest}", paint(RED, "✗")),
+            Some(("✓", rest)) => tell(format!("{}{rest}", paint(GREEN, "✓"))),
+            Some(("✗", rest)) => tell(format!("{}{rest}", paint(RED, "✗"))),
             _ => match line.strip_prefix("error:") {
-                Some(rest) => anstream::eprintln!("{}{rest}", paint(RED.bold(), "error:")),
+                Some(rest) => tell(format!("{}{rest}", paint(RED.bold()), "error:")),
                 None => eprintln!("{line}"),
             },
         }

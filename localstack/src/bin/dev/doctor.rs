@@ -40,7 +40,7 @@ pub(crate) fn run(places: &Places) -> Outcome {
                 (paint(RED, "✗"), text)
             }
         };
-        anstream::println!("{mark} {} {text}", paint(DIM, format!("{name:<11}")));
+        say(format!("{mark} {} {text}", paint(DIM, format!("{name:<11}"))));
     };
     say("Rust", rust());
     let python = Python::find();

@@ -37,7 +37,7 @@ pub(crate) async fn follow(
                     show(bar.as_ref(), &tree::render(&news.event, news.cause.as_deref()));
                 }
                 if let Some(bar) = &bar {
-                    bar.set_message(totals.line(watch.open()));
+                    bar.set_message(totals.line(&watch));
                 }
             }
             // A pause of the database is no reason to leave; `check` tells when it has died.
@@ -54,7 +54,7 @@ pub(crate) async fn follow(
     if let Some(bar) = &bar {
         bar.finish_and_clear();
     }
-    anstream::println!("{}", totals.line(watch.open()));
+    say(format!("{}", totals.line(&watch)));
     Ok(())
 }
 
@@ -85,22 +85,22 @@ fn summary_bar() -> ProgressBar {
 /// What has been seen since the start. Keyed, since an event can be news more than once.
 #[derive(Debug, Default)]
 struct Totals {
-    events: BTreeMap<i64, (u64, u64, u64)>,
+    deliveries: BTreeMap<i64, (u64, u64, u64)>,
 }
 
 impl Totals {
     fn add(&mut self, news: &News) {
         let states = || news.event.deliveries.iter().filter_map(|delivery| delivery.state);
         let number = |wanted: State| states().filter(|state| *state == wanted).count() as u64;
-        self.events.insert(news.event.seq, (number(State::Done), number(State::Failing), number(State::Parked)));
+        self.deliveries.insert(news.event.seq, (number(State::Done), number(State::Failing), number(State::Parked)));
     }
 
-    fn line(&self, open: usize) -> String {
+    fn line(&self, watch: &Watch) -> String {
         let (done, failing, parked) =
-            self.events.values().fold((0, 0, 0), |sum, event| (sum.0 + event.0, sum.1 + event.1, sum.2 + event.2));
-        let mut parts = vec![paint(BOLD, count(self.events.len() as u64, "event")), format!("{done} done")];
-        if open > 0 {
-            parts.push(format!("{open} under way"));
+            self.deliveries.values().fold((0, 0, 0), |sum, event| (sum.0 + event.0, sum.1 + event.1, sum.2 + event.2));
+        let mut parts = vec![paint(BOLD, count(watch.total(), "event")), format!("{} done", count(done, "delivery"))];
+        if watch.open() > 0 {
+            parts.push(format!("{} under way", watch.open()));
         }
         if failing > 0 {
             parts.push(paint(YELLOW, format!("{failing} failing")));
@@ -123,7 +123,7 @@ mod tests {
         let news = |state| News { event: event(vec![delivery("sentiment", Some(state))]), cause: None };
         totals.add(&news(State::Failing));
         totals.add(&news(State::Done));
-        let line = anstream::adapter::strip_str(&totals.line(0)).to_string();
-        assert_eq!(line, "1 event · 1 done");
+        let line = anstream::adapter::strip_str(&totals.line(&Watch::after(0))).to_string();
+        assert!(line.contains("1 delivery done") && !line.contains("failing"), "{line}");
     }
 }

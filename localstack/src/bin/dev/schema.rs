@@ -1,7 +1,7 @@
 //! The database of `cargo dev`: the sample application's tables with Switchyard's beside them, as a customer would have them.
 
 use switchyard_localstack::{Error, Places, postgres};
-use switchyard_store::{DatabaseUrl, Store};
+use switchyard_store::{DatabaseUrl, Store, StoreError};
 use tokio_postgres::{Client, NoTls};
 
 use crate::feedback::Feedback;
@@ -22,8 +22,17 @@ pub(crate) async fn prepare(places: &Places, port: u16) -> Result<usize, Error> 
     let url = postgres::url(port, DATABASE);
     let client = connect(&url).await?;
     client.batch_execute(&application).await.map_err(refused("make the sample application's tables"))?;
-    let migrated = switchyard_store::migrate(&address(&url)?).await?;
+    let migrated = switchyard_store::migrate(&address(&url)?).await.map_err(|source| match source {
+        StoreError::Config { .. } => Error::Schema { source },
+        other => other.into(),
+    })?;
     Ok(migrated.applied.len())
+}
+
+/// Takes the lease away from a shim that was killed: the next one would wait for seconds. Only for the process that is about to start the
+/// functions, so that nobody can hold one.
+pub(crate) async fn end_leases(url: &str) -> Result<(), Error> {
+    connect(url).await?.batch_execute("delete from switchyard.lease").await.map_err(refused("end old leases"))
 }
 
 /// The store of the running system.

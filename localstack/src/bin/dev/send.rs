@@ -246,8 +246,8 @@ fn print(report: &Report) {
         format!("{} {word}{why}", agent.name)
     }));
     parts.extend(report.reason.clone());
-    let effects: String = report.effects.iter().map(|effect| format!(" → {effect}")).collect();
-    anstream::println!("{place} {} {}{}", paint(style, mark), parts.join(&paint(DIM, " · ")), paint(DIM, effects));
+    let effects = if report.effects.is_empty() { String::new() } else { format!(" → {}", report.effects.join(", ")) };
+    say(format!("{place} {} {}{}", paint(style, mark), parts.join(&paint(DIM, " · ")), paint(DIM, effects)));
 }
 
 fn summarise(reports: &[Report]) {

@@ -42,6 +42,8 @@ pub(crate) struct State {
     pub(crate) outputs: BTreeMap<String, String>,
     /// The agents, by name.
     pub(crate) agents: Vec<String>,
+    /// Tells what is deployed from what is built now.
+    pub(crate) deployed: String,
 }
 
 impl State {
@@ -59,6 +61,7 @@ impl State {
             localstack_pid: None,
             outputs: BTreeMap::new(),
             agents: Vec::new(),
+            deployed: String::new(),
         }
     }
 

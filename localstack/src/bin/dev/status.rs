@@ -136,9 +136,9 @@ fn print(report: &Report) {
     };
     let stands = if report.ready { paint(GREEN, "up") } else { paint(YELLOW, "starting") };
     let how = if system.detached { "in the background" } else { "in a terminal" };
-    anstream::println!("{} {stands}, {how} (process {})", paint(BOLD, "Switchyard"), system.pid);
+    say(format!("{} {stands}, {how} (process {})", paint(BOLD, "Switchyard"), system.pid));
     let line = |name: &str, value: &Option<String>| {
-        anstream::println!("  {} {}", paint(DIM, format!("{name:<11}")), value.as_deref().unwrap_or("starting"));
+        say(format!("  {} {}", paint(DIM, format!("{name:<11}")), value.as_deref().unwrap_or("starting")));
     };
     line("Postgres", &system.database_url);
     line("LocalStack", &system.endpoint);
@@ -166,7 +166,7 @@ fn print(report: &Report) {
         show(table);
     }
     for problem in &report.problems {
-        anstream::println!("{} {problem}", paint(RED, "✗"));
+        say(format!("{} {problem}", paint(RED, "✗")));
     }
 }
 
@@ -183,6 +183,6 @@ fn table(header: &[&str]) -> Table {
 fn show(table: Table) {
     let text = table.to_string();
     let mut lines = text.lines();
-    anstream::println!("\n{}", paint(DIM, lines.next().unwrap_or_default().trim_end()));
+    say(format!("\n{}", paint(DIM, lines.next().unwrap_or_default().trim_end())));
     lines.for_each(|line| println!("{}", line.trim_end()));
 }

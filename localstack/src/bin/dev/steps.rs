@@ -2,7 +2,8 @@
 //! watches (a pipe, a log file) only plain lines remain.
 
 use std::io::IsTerminal;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -15,12 +16,13 @@ use crate::style::{DIM, GREEN, RED, paint};
 #[derive(Debug)]
 pub(crate) struct Steps {
     bars: Option<MultiProgress>,
+    over: Arc<AtomicBool>,
 }
 
 impl Steps {
     /// Bars when standard error is a terminal.
     pub(crate) fn new() -> Steps {
-        Steps { bars: std::io::stderr().is_terminal().then(MultiProgress::new) }
+        Steps { bars: std::io::stderr().is_terminal().then(MultiProgress::new), over: Arc::default() }
     }
 
     /// Does a step; `work` returns its result and a few words on what came of it.
@@ -51,11 +53,20 @@ impl Steps {
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         });
-        Step { name, began: Instant::now(), bar, bars: self.bars.clone(), told: Mutex::new(Told::default()) }
+        Step {
+            name,
+            began: Instant::now(),
+            bar,
+            bars: self.bars.clone(),
+            over: Arc::clone(&self.over),
+            told: Mutex::default(),
+        }
     }
 
-    /// Removes every bar: before an error is printed, or the stream begins.
-    pub(crate) fn clear(&self) {
+    /// Removes every bar and lets no step say anything more: one has failed, or the user wants to leave, and what becomes of the others
+    /// is of no interest.
+    pub(crate) fn end(&self) {
+        self.over.store(true, Ordering::SeqCst);
         if let Some(bars) = &self.bars {
             let _ = bars.clear();
         }
@@ -69,6 +80,7 @@ pub(crate) struct Step {
     began: Instant,
     bar: Option<ProgressBar>,
     bars: Option<MultiProgress>,
+    over: Arc<AtomicBool>,
     told: Mutex<Told>,
 }
 
@@ -125,9 +137,12 @@ impl Step {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+        if self.over.load(Ordering::SeqCst) {
+            return;
+        }
         match &self.bars {
-            Some(bars) => bars.suspend(|| anstream::eprintln!("{line}")),
-            None => anstream::eprintln!("{line}"),
+            Some(bars) => bars.suspend(|| tell(format!("{line}"))),
+            None => tell(format!("{line}")),
         }
     }
 }

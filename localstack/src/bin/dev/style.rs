@@ -1,5 +1,8 @@
 //! Colours and marks. `anstream` drops the colours where the output is no terminal or `NO_COLOR` is set.
 
+use std::fmt::Display;
+use std::io::Write;
+
 use anstyle::{AnsiColor, Style};
 use switchyard_localstack::Error;
 
@@ -10,20 +13,36 @@ pub(crate) const RED: Style = AnsiColor::Red.on_default();
 pub(crate) const YELLOW: Style = AnsiColor::Yellow.on_default();
 pub(crate) const CYAN: Style = AnsiColor::Cyan.on_default();
 
-/// Text in a style, for `println!`.
-pub(crate) fn paint(style: Style, text: impl std::fmt::Display) -> String {
+/// Says a line on standard output. Whoever reads it may stop reading (`cargo dev status | head`): that is no failure, only the end.
+pub(crate) fn say(line: impl Display) {
+    if writeln!(anstream::stdout(), "{line}").is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Says a line on standard error: how far something is, or why it failed. Nobody may be there to hear it.
+pub(crate) fn tell(line: impl Display) {
+    let _ = writeln!(anstream::stderr(), "{line}");
+}
+
+/// Text in a style.
+pub(crate) fn paint(style: Style, text: impl Display) -> String {
     format!("{style}{text}{style:#}")
 }
 
 /// The one line of a command that failed.
 pub(crate) fn error(error: &Error) {
-    anstream::eprintln!("{} {error}", paint(RED.bold(), "error:"));
+    tell(format!("{} {error}", paint(RED.bold(), "error:")));
 }
 
 /// `1 event`, `2 events`.
 pub(crate) fn count(n: impl Into<u64>, word: &str) -> String {
     let n = n.into();
-    format!("{n} {word}{}", if n == 1 { "" } else { "s" })
+    match word.strip_suffix('y') {
+        _ if n == 1 => format!("{n} {word}"),
+        Some(stem) => format!("{n} {stem}ies"),
+        None => format!("{n} {word}s"),
+    }
 }
 
 #[cfg(test)]
@@ -34,5 +53,6 @@ mod tests {
     fn one_is_singular_and_everything_else_is_not() {
         assert_eq!(count(1_u64, "event"), "1 event");
         assert_eq!(count(0_u64, "row"), "0 rows");
+        assert_eq!(count(2_u64, "delivery"), "2 deliveries");
     }
 }

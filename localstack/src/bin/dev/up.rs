@@ -109,11 +109,11 @@ fn attend(work: &Work, heard: &Receiver<Message>, stop: &Stop) -> Outcome {
     let ready = match heard.recv() {
         Ok(Message::Ready(ready)) => ready,
         Ok(Message::Failed(error)) => {
-            work.steps.clear();
+            work.steps.end();
             return Err(error);
         }
         Ok(Message::Interrupted) | Err(_) => {
-            work.steps.clear();
+            work.steps.end();
             return Ok(ExitCode::from(signals::INTERRUPTED));
         }
     };
@@ -129,7 +129,7 @@ fn attend(work: &Work, heard: &Receiver<Message>, stop: &Stop) -> Outcome {
     } else {
         "Ctrl-C ends the watching; `cargo dev down` stops everything"
     };
-    anstream::println!("\n{}\n", paint(DIM, format!("Following the stream. {last}.")));
+    say(format!("\n{}\n", paint(DIM, format!("Following the stream. {last}."))));
     let url = ready.state.database_url().unwrap_or_default();
     runtime()?.block_on(async {
         let store = schema::store(&url)?;
@@ -275,14 +275,23 @@ impl Work {
         self.steps.run("Agents", |_| {
             let store = schema::store(&url)?;
             runtime.block_on(deployment::register(&store, bootstraps))?;
+            if self.is_owner {
+                runtime.block_on(schema::end_leases(&url))?;
+            }
             Ok(((), format!("{} registered", bootstraps.agents.join(", "))))
         })?;
         state.agents.clone_from(&bootstraps.agents);
-        state.outputs = self.steps.run("Deployment", |step| {
+        let fingerprint = deployment::fingerprint(&self.places, bootstraps)?;
+        let is_deployed = !self.is_owner && state.deployed == fingerprint;
+        let outputs = self.steps.run("Deployment", |step| {
+            if is_deployed {
+                return Ok((state.outputs.clone(), "unchanged".to_owned()));
+            }
             let outputs =
                 deployment::deploy(&self.places, venv, &endpoint, &url, bootstraps, &mut |tick| step.tick(tick))?;
             Ok((outputs, format!("template.yaml as stack {}", state::STACK)))
         })?;
+        (state.outputs, state.deployed) = (outputs, fingerprint);
         Ok(())
     }
 
@@ -304,7 +313,7 @@ impl Work {
                 schema::insert(&client, feedback).await.map_err(schema::refused("take the samples"))?;
                 sent += 1;
             }
-            self.steps.run("Samples", |_| Ok(((), format!("{} sent", count(sent, "piece of feedback")))))?;
+            self.steps.run("Samples", |_| Ok(((), format!("{} of feedback sent", count(sent, "piece")))))?;
             Ok(after)
         })
     }
@@ -331,7 +340,7 @@ impl Work {
         if servers.localstack.is_none() && servers.postgres.is_none() {
             return;
         }
-        let _ = self.steps.run("Stopping", |_| {
+        let _ = Steps::new().run("Stopping", |_| {
             drop(servers);
             Ok(((), "nothing is left running".to_owned()))
         });
@@ -340,8 +349,8 @@ impl Work {
 
 /// Where everything is.
 pub(crate) fn greet(state: &State) {
-    let line = |name: &str, value: &str| anstream::println!("  {} {value}", paint(DIM, format!("{name:<11}")));
-    anstream::println!("\n{}", paint(BOLD, "Switchyard is up."));
+    let line = |name: &str, value: &str| say(format!("  {} {value}", paint(DIM, format!("{name:<11}"))));
+    say(format!("\n{}", paint(BOLD, "Switchyard is up.")));
     line("Postgres", &state.database_url().unwrap_or_default());
     let endpoint = state.endpoint().unwrap_or_default();
     line("LocalStack", &format!("{endpoint}  account {}, region {}", state::ACCOUNT, localstack::REGION));

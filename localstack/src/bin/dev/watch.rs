@@ -27,6 +27,7 @@ pub(crate) struct Watch {
     after: i64,
     seen: BTreeMap<i64, Seen>,
     types: HashMap<Uuid, String>,
+    total: u64,
 }
 
 #[derive(Debug)]
@@ -46,7 +47,7 @@ pub(crate) struct News {
 impl Watch {
     /// Watches the events after a place in the log.
     pub(crate) fn after(seq: i64) -> Watch {
-        Watch { start: seq, after: seq, seen: BTreeMap::new(), types: HashMap::new() }
+        Watch { start: seq, after: seq, seen: BTreeMap::new(), types: HashMap::new(), total: 0 }
     }
 
     /// What has happened since the last call, oldest first. An event comes once it has settled; before that when an agent has failed
@@ -68,7 +69,12 @@ impl Watch {
         Ok(news)
     }
 
-    /// How many events were seen, and how many of them have not settled.
+    /// How many events were seen, those that were no news included.
+    pub(crate) fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// How many events have not settled.
     pub(crate) fn open(&self) -> usize {
         self.seen.values().filter(|seen| !seen.settled).count()
     }
@@ -76,7 +82,10 @@ impl Watch {
     fn hear(&mut self, event: StreamEvent, now: Instant) -> Option<News> {
         self.types.entry(event.id).or_insert_with(|| event.event_type.clone());
         let standing = tree::standing(&event);
-        let seen = self.seen.entry(event.seq).or_insert_with(|| Seen { since: now, settled: false, told: None });
+        let seen = self.seen.entry(event.seq).or_insert_with(|| {
+            self.total += 1;
+            Seen { since: now, settled: false, told: None }
+        });
         seen.settled = standing == Standing::Settled;
         let is_due =
             standing != Standing::UnderWay || now.duration_since(seen.since) >= IMPATIENCE || seen.told.is_some();

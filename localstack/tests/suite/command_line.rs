@@ -1,0 +1,141 @@
+//! `cargo dev` as a black box: what it says and with which code it ends when something is not as it should be.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use switchyard_localstack::places::{Places, Scratch};
+
+/// A system of its own beside whatever runs in this checkout.
+struct Lab {
+    dir: Scratch,
+}
+
+impl Lab {
+    fn new() -> Lab {
+        Lab { dir: Places::of_this_checkout().scratch("tests").unwrap() }
+    }
+
+    fn state(&self) -> std::path::PathBuf {
+        self.dir.dir().join("state")
+    }
+
+    fn dev(&self, arguments: &[&str]) -> Said {
+        self.dev_with(arguments, &[])
+    }
+
+    fn dev_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Said {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dev"));
+        for variable in ["SWITCHYARD_PYTHON", "SWITCHYARD_PORT", "SWITCHYARD_POSTGRES_PORT"] {
+            command.env_remove(variable);
+        }
+        command.args(arguments).env("SWITCHYARD_STATE", self.state()).envs(variables.iter().copied());
+        Said::from(command.stdin(Stdio::null()).output().unwrap())
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // Root's databases are not below the state.
+        self.dev(&["reset", "--yes"]);
+    }
+}
+
+/// What it said, and how it ended.
+#[derive(Debug)]
+struct Said {
+    out: String,
+    err: String,
+    code: Option<i32>,
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Said {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Said { out: text(&output.stdout), err: text(&output.stderr), code: output.status.code() }
+    }
+}
+
+impl Said {
+    /// Failed, with one line of error that holds all of `words`.
+    fn is_one_error_with(&self, words: &[&str]) {
+        assert_eq!(self.code, Some(1), "{self:?}");
+        let errors: Vec<&str> = self.err.lines().filter(|line| line.starts_with("error:")).collect();
+        assert_eq!(errors.len(), 1, "{self:?}");
+        assert!(words.iter().all(|word| errors[0].contains(word)), "{words:?} in {self:?}");
+    }
+}
+
+#[test]
+fn doctor_says_one_line_for_each_check_and_fails_when_one_of_them_does() {
+    let said = Lab::new().dev(&["doctor"]);
+    let marks: Vec<char> = said.out.lines().filter_map(|line| line.chars().next()).collect();
+    assert!(marks.len() >= 10 && marks.iter().all(|mark| "✓·✗".contains(*mark)), "{said:?}");
+    assert_eq!(said.code, Some(i32::from(marks.contains(&'✗'))), "{said:?}");
+}
+
+#[test]
+fn doctor_names_a_python_that_does_not_run() {
+    let said = Lab::new().dev_with(&["doctor"], &[("SWITCHYARD_PYTHON", "/nowhere/python")]);
+    let line = said.out.lines().find(|line| line.contains("Python")).unwrap();
+    assert!(line.starts_with('✗') && line.contains("SWITCHYARD_PYTHON"), "{said:?}");
+    assert_eq!(said.code, Some(1));
+}
+
+#[test]
+fn an_old_python_is_told_before_anything_is_started() {
+    let lab = Lab::new();
+    let old = lab.dir.dir().join("python");
+    fs::write(&old, "#!/bin/sh\nprintf '3.9\\nTrue\\n/usr/bin/python3.9\\n'\n").unwrap();
+    fs::set_permissions(&old, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let said = lab.dev_with(&["up"], &[("SWITCHYARD_PYTHON", old.to_str().unwrap())]);
+    said.is_one_error_with(&["3.9", "3.11", "SWITCHYARD_PYTHON"]);
+}
+
+#[test]
+fn where_nothing_runs_each_command_says_how_to_start() {
+    let lab = Lab::new();
+    for arguments in [&["send", "hello"][..], &["logs"]] {
+        lab.dev(arguments).is_one_error_with(&["cargo dev up --detach"]);
+    }
+    let said = lab.dev(&["status"]);
+    assert!(said.out.contains("nothing runs") && said.code == Some(1), "{said:?}");
+    let said = lab.dev(&["status", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(report["running"], false);
+    assert_eq!(lab.dev(&["down"]).code, Some(0));
+}
+
+#[test]
+fn a_busy_port_is_named_with_the_way_out_and_nothing_is_left_running() {
+    let lab = Lab::new();
+    let held = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = held.local_addr().unwrap().port().to_string();
+    lab.dev(&["up", "--port", &port]).is_one_error_with(&[&port, "LocalStack", "SWITCHYARD_PORT"]);
+    lab.dev(&["up", "--postgres-port", &port]).is_one_error_with(&[&port, "Postgres", "SWITCHYARD_POSTGRES_PORT"]);
+    let said = lab.dev(&["up", "--detach", "--port", &port]);
+    said.is_one_error_with(&[&port]);
+    assert!(lab.dev(&["status"]).out.contains("nothing runs"));
+}
+
+#[test]
+fn an_input_that_is_no_feedback_is_named_with_its_reason() {
+    let lab = Lab::new();
+    let file = lab.dir.dir().join("wrong.csv");
+    fs::write(&file, "name,text\na,b\n").unwrap();
+    lab.dev(&["send", "--file", file.to_str().unwrap()]).is_one_error_with(&["wrong.csv", "title"]);
+    lab.dev(&["send", "--file", "/nowhere/feedback.csv"]).is_one_error_with(&["/nowhere/feedback.csv"]);
+    lab.dev(&["send", "hello", "--project", "mine"]).is_one_error_with(&["--project", "mine"]);
+    lab.dev(&["send", "-"]).is_one_error_with(&["standard input", "empty"]);
+}
+
+#[test]
+fn reset_asks_a_person_and_removes_the_state() {
+    let lab = Lab::new();
+    fs::create_dir_all(lab.state().join("logs")).unwrap();
+    lab.dev(&["reset"]).is_one_error_with(&["--yes"]);
+    assert!(lab.state().join("logs").exists());
+    assert_eq!(lab.dev(&["reset", "--yes"]).code, Some(0));
+    assert!(!Path::new(&lab.state()).exists());
+}

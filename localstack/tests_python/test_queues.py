@@ -1,0 +1,46 @@
+"""The corrections to the queues themselves."""
+
+import json
+import time
+import unittest
+
+from lab import Queue, eventually, server
+
+
+class Redrive(unittest.TestCase):
+    def test_a_fifo_message_comes_back_from_its_dead_letter_queue_at_once(self) -> None:
+        account = server().account()
+        sqs = account.client("sqs")
+        dead = Queue(account, "dead.fifo", FifoQueue="true")
+        policy = json.dumps({"deadLetterTargetArn": dead.arn, "maxReceiveCount": 1})
+        work = Queue(account, "work.fifo", FifoQueue="true", VisibilityTimeout="0", RedrivePolicy=policy)
+        work.send("x", MessageGroupId="g", MessageDeduplicationId="the-one")
+        self.assertEqual(len(work.receive()), 1)
+        eventually("it is dead", lambda: not work.receive() and dead.attribute("ApproximateNumberOfMessages") == "1")
+        sqs.start_message_move_task(SourceArn=dead.arn)
+        eventually("it is back", lambda: work.attribute("ApproximateNumberOfMessages") == "1")
+        self.assertEqual(dead.attribute("ApproximateNumberOfMessages"), "0")
+
+    def test_a_duplicate_is_still_dropped(self) -> None:
+        work = Queue(server().account(), "work.fifo", FifoQueue="true")
+        for _ in range(2):
+            work.send("x", MessageGroupId="g", MessageDeduplicationId="the-one")
+        self.assertEqual(work.attribute("ApproximateNumberOfMessages"), "1")
+
+
+class Timing(unittest.TestCase):
+    def test_a_hidden_message_is_back_on_time_and_not_before(self) -> None:
+        account = server().account()
+        queue = Queue(account, "work", VisibilityTimeout="30")
+        queue.send("x")
+        (message,) = queue.receive()
+        sqs = account.client("sqs")
+        began = time.monotonic()
+        sqs.change_message_visibility(QueueUrl=queue.url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=2)
+        eventually("it is back", queue.receive)
+        self.assertGreaterEqual(time.monotonic() - began, 1.95)
+        self.assertLess(time.monotonic() - began, 3.0)
+
+
+if __name__ == "__main__":
+    unittest.main()
