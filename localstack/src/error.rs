@@ -108,7 +108,7 @@ pub enum Error {
         log: PathBuf,
     },
     /// A statement of the runner itself failed on the local database.
-    #[error("the local database refused to {doing}: {source}")]
+    #[error("the local database did not {doing}: {}", in_full(source))]
     Database {
         /// The attempted action.
         doing: String,
@@ -209,7 +209,7 @@ pub enum Error {
         source: StoreError,
     },
     /// The store failed.
-    #[error("the database of this checkout: {0}")]
+    #[error("{0}; `cargo dev doctor` tells what is wrong")]
     Store(#[from] StoreError),
 }
 
@@ -218,5 +218,13 @@ impl Error {
     pub fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
         let path = path.to_owned();
         move |source| Error::File { doing, path, source }
+    }
+}
+
+/// The driver keeps the telling part (`connection refused`, the server's message) in its source.
+fn in_full(error: &tokio_postgres::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => source.to_string(),
+        None => error.to_string(),
     }
 }

@@ -30,7 +30,9 @@ impl Places {
     }
 
     fn of(root: &Path, variable: &dyn Fn(&str) -> Option<String>, is_root: bool) -> Places {
-        let set = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        // Absolute, since not every program is started where we are.
+        let absolute = |path: String| std::path::absolute(&path).unwrap_or_else(|_| PathBuf::from(path));
+        let set = |name: &str| variable(name).filter(|value| !value.is_empty()).map(absolute);
         let cache = set("SWITCHYARD_CACHE").unwrap_or_else(|| {
             if is_root {
                 PathBuf::from("/var/cache/switchyard")
@@ -85,7 +87,8 @@ impl Places {
     /// # Errors
     /// [`Error::File`] when it cannot be made.
     pub fn scratch(&self, what: &str) -> Result<Scratch, Error> {
-        let parent = self.data.join(what);
+        // Below a folder of its own, so that no purpose can have the name of something that is kept.
+        let parent = self.data.join("scratch").join(what);
         fs::create_dir_all(&parent).map_err(Error::file("create", &parent))?;
         remove_left_behind(&parent);
         for n in 0_u32.. {
@@ -162,6 +165,11 @@ mod tests {
     #[test]
     fn a_normal_user_keeps_the_database_in_the_checkout() {
         assert_eq!(places("/a", &[], false).data(), Path::new("/a/.switchyard/data"));
+    }
+
+    #[test]
+    fn a_relative_folder_becomes_an_absolute_one() {
+        assert!(places("/a", &[("SWITCHYARD_STATE", "here")], false).state().is_absolute());
     }
 
     #[test]

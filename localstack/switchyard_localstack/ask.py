@@ -1,4 +1,4 @@
-"""What the dev runner asks a running LocalStack: ``python -m switchyard_localstack.ask invoke | logs | queues``.
+"""What the dev runner asks a running LocalStack: ``python -m switchyard_localstack.ask invoke | call | logs | queues``.
 
 Answers are lines of JSON on standard output. A question that cannot be answered is one line on standard error and exit code 1.
 """
@@ -29,19 +29,24 @@ def invoke(account: Account, function: str) -> None:
     _say({"invoked": function})
 
 
+def call(account: Account, stack: str, function: str, event: str) -> None:
+    """Invokes a function of a stack with an event, waits, and prints its answer."""
+    known = _physical(account, stack)
+    if function not in known:
+        raise Unanswerable(f"there is no function {function!r}; there are {', '.join(known) or 'none'}")
+    answer = account.client("lambda").invoke(FunctionName=known[function], Payload=event.encode())
+    said = json.load(answer["Payload"])
+    if "FunctionError" in answer:
+        raise Unanswerable(f"{function} failed: {said.get('errorMessage', said)}")
+    _say(said)
+
+
 def functions(account: Account, stack: str) -> dict[str, list[str]]:
-    """The functions of a stack by the name a person uses for them (`shim` for `ShimFunction`), and their log groups:
-    the configured one, which AWS uses, and the default one, which LocalStack uses whatever is configured."""
-    pages = account.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack)
-    resources = [resource for page in pages for resource in page["StackResourceSummaries"]]
-    physical = {
-        _spoken(resource["LogicalResourceId"]): resource["PhysicalResourceId"]
-        for resource in resources
-        if resource["ResourceType"] == "AWS::Lambda::Function"
-    }
+    """The functions of a stack by the name a person uses for them, and their log groups: the configured one, which AWS
+    uses, and the default one, which LocalStack uses whatever is configured."""
     client = account.client("lambda")
     groups = {}
-    for name, function in sorted(physical.items()):
+    for name, function in sorted(_physical(account, stack).items()):
         configured = client.get_function_configuration(FunctionName=function).get("LoggingConfig", {}).get("LogGroup")
         default = f"/aws/lambda/{function}"
         groups[name] = [default] if configured in (None, default) else [configured, default]
@@ -100,6 +105,17 @@ def queues(account: Account) -> None:
         )
 
 
+def _physical(account: Account, stack: str) -> dict[str, str]:
+    """The functions of a stack by the name a person uses for them (`shim` for `ShimFunction`)."""
+    pages = account.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack)
+    return {
+        _spoken(resource["LogicalResourceId"]): resource["PhysicalResourceId"]
+        for page in pages
+        for resource in page["StackResourceSummaries"]
+        if resource["ResourceType"] == "AWS::Lambda::Function"
+    }
+
+
 def _spoken(logical: str) -> str:
     """`SpecWriterFunction` is called spec-writer."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", logical.removesuffix("Function")).lower()
@@ -127,6 +143,9 @@ def _parser() -> argparse.ArgumentParser:
     questions = parser.add_subparsers(dest="question", required=True)
     question = questions.add_parser("invoke", parents=[world], help="invoke a function and do not wait")
     question.add_argument("--function", required=True)
+    question = questions.add_parser("call", parents=[world], help="invoke a function with the event on standard input")
+    question.add_argument("--stack", required=True)
+    question.add_argument("--function", required=True, help="such as shim")
     question = questions.add_parser("logs", parents=[world], help="what functions have logged")
     question.add_argument("--stack", required=True)
     question.add_argument("--function", help="one of them, such as shim")
@@ -143,6 +162,8 @@ def main() -> int:
     try:
         if asked.question == "invoke":
             invoke(account, asked.function)
+        elif asked.question == "call":
+            call(account, asked.stack, asked.function, sys.stdin.read())
         elif asked.question == "logs":
             logs(account, asked.stack, asked.function, asked.since, asked.follow)
         else:

@@ -7,7 +7,6 @@ from typing import Any
 
 from lab import Function, Journal, Queue, eventually, folder, server
 
-
 # Soon, but not before a process has started on a busy machine: what is handled twice is not what these tests are about.
 RETRIED_SOON = {"VisibilityTimeout": "6"}
 

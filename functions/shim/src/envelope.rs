@@ -1,8 +1,7 @@
 //! A row of the table as a message for the topic.
 
-use crate::plan::MAX_BYTES;
 use jiff::Timestamp;
-use switchyard_bus::Message;
+use switchyard_bus::{Message, TOPIC_BYTES};
 use switchyard_event::{Event, EventType, Metadata, ParseError};
 use switchyard_store::Pending;
 use thiserror::Error;
@@ -12,7 +11,7 @@ use thiserror::Error;
 pub(crate) enum Unreadable {
     #[error(transparent)]
     Parse(#[from] ParseError),
-    #[error("it is larger than the {MAX_BYTES} bytes that the topic takes, attributes included")]
+    #[error("it is larger than the {TOPIC_BYTES} bytes that the topic takes, attributes included")]
     TooLarge,
 }
 
@@ -47,7 +46,7 @@ pub(crate) fn message(row: &Pending) -> Result<Message, Unreadable> {
         .text("correlation_id", event.correlation_id())
         .text("traceparent", from.traceparent.as_deref().unwrap_or_default())
         .number("run", 0);
-    if message.size() > MAX_BYTES { Err(Unreadable::TooLarge) } else { Ok(message) }
+    if message.size() > TOPIC_BYTES { Err(Unreadable::TooLarge) } else { Ok(message) }
 }
 
 #[cfg(test)]
@@ -84,7 +83,7 @@ mod tests {
     fn metadata_that_no_agent_could_read_and_bodies_that_no_topic_takes_are_set_aside() {
         let odd = Pending { metadata: Some(r#"{"hops": "many"}"#.into()), ..row() };
         assert_eq!(message(&odd).unwrap_err().reason(), "unreadable");
-        let large = Pending { payload: Some(format!("\"{}\"", "x".repeat(MAX_BYTES))), ..row() };
+        let large = Pending { payload: Some(format!("\"{}\"", "x".repeat(TOPIC_BYTES))), ..row() };
         assert_eq!(message(&large).unwrap_err().reason(), "too_large");
         assert_eq!(message(&Pending { payload: None, ..row() }).unwrap_err().reason(), "too_large");
     }

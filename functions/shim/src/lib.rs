@@ -7,7 +7,7 @@ mod plan;
 mod settings;
 
 pub use carry::{Carried, Carrier};
-pub use plan::{MAX_BYTES, Plan, Waiting};
+pub use plan::{Plan, Waiting};
 pub use settings::{Settings, StartError};
 
 use switchyard_bus::SnsTopic;

@@ -1,10 +1,7 @@
 //! What to publish next: pure. It keeps the order per aggregate and the limits of a call, and knows nothing of time or I/O.
 
 use std::collections::{BTreeMap, HashSet};
-use switchyard_bus::{BATCH_ENTRIES, Message};
-
-/// The topic's limit for a call, attributes included (Amazon SNS API Reference, PublishBatch). An opt-in on the topic raises it to 1 MiB.
-pub const MAX_BYTES: usize = 256 * 1024;
+use switchyard_bus::{BATCH_ENTRIES, Message, TOPIC_BYTES};
 
 /// An event waiting to be published.
 #[derive(Debug, Clone)]
@@ -51,7 +48,7 @@ impl Plan {
                 continue;
             }
             let size = waiting.message.size();
-            if !seqs.is_empty() && bytes + size > MAX_BYTES {
+            if !seqs.is_empty() && bytes + size > TOPIC_BYTES {
                 continue;
             }
             bytes += size;
@@ -154,7 +151,7 @@ mod tests {
     #[test]
     fn a_large_event_that_does_not_fit_does_not_let_a_later_one_of_its_aggregate_pass() {
         let mut plan = Plan::default();
-        plan.offer(1, || waiting("a", MAX_BYTES - 10));
+        plan.offer(1, || waiting("a", TOPIC_BYTES - 10));
         plan.offer(2, || waiting("b", 100));
         plan.offer(3, || waiting("b", 1));
         assert_eq!(seqs(plan.next_call()), [1]);
@@ -189,7 +186,7 @@ mod tests {
                 while flying.len() < 3 {
                     let Some(call) = plan.next_call() else { break };
                     let bytes: usize = call.iter().map(|(_, message)| message.size()).sum();
-                    prop_assert!(call.len() <= BATCH_ENTRIES && (call.len() == 1 || bytes <= MAX_BYTES));
+                    prop_assert!(call.len() <= BATCH_ENTRIES && (call.len() == 1 || bytes <= TOPIC_BYTES));
                     flying.push(call.into_iter().map(|(seq, _)| seq).collect());
                 }
                 prop_assert!(!flying.is_empty(), "nothing may go and nothing is on its way");

@@ -5,7 +5,7 @@ mod message;
 mod queues;
 mod topic;
 
-pub use message::{BATCH_ENTRIES, MAX_ATTRIBUTES, Message, pack};
+pub use message::{BATCH_ENTRIES, MAX_ATTRIBUTES, Message, TOPIC_BYTES, pack};
 pub use queues::{DeadLetter, Hold, MemoryQueues, Queues, SqsQueues};
 pub use topic::{MemoryTopic, Published, Refused, SnsTopic, Topic};
 

@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 /// How many entries one batch call takes (Amazon SNS API Reference, PublishBatch; Amazon SQS API Reference, SendMessageBatch).
 pub const BATCH_ENTRIES: usize = 10;
 
+/// How many bytes one publish takes, for a batch all of it together, attributes included (Amazon SNS API Reference, PublishBatch: 262,144
+/// bytes). An opt-in on the topic raises it to 1 MiB.
+pub const TOPIC_BYTES: usize = 256 * 1024;
+
 /// How many attributes a message may have. With raw delivery SNS discards a message that has more, in silence (Amazon SNS Developer Guide,
 /// "Amazon SNS raw message delivery").
 pub const MAX_ATTRIBUTES: usize = 10;

@@ -105,12 +105,10 @@ impl MemoryTopic {
 
 impl Topic for MemoryTopic {
     async fn publish(&self, messages: &[Message]) -> Result<Vec<Published>, BusError> {
-        if messages.is_empty() || messages.len() > crate::BATCH_ENTRIES {
-            return Err(BusError {
-                operation: "PublishBatch",
-                detail: format!("{} entries in one call", messages.len()),
-                transient: false,
-            });
+        let bytes: usize = messages.iter().map(Message::size).sum();
+        if messages.is_empty() || messages.len() > crate::BATCH_ENTRIES || bytes > crate::TOPIC_BYTES {
+            let detail = format!("{} entries of {bytes} bytes in one call", messages.len());
+            return Err(BusError { operation: "PublishBatch", detail, transient: false });
         }
         if let Ok(mut list) = self.published.lock() {
             list.extend_from_slice(messages);

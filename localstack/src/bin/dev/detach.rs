@@ -11,18 +11,19 @@ use nix::unistd::Pid;
 use switchyard_localstack::{Error, Places};
 
 use crate::arguments::Up;
-use crate::style::{GREEN, RED, paint};
+use crate::style::{GREEN, RED, paint, tell};
 use crate::{Outcome, signals, state, up};
 
 pub(crate) fn run(places: &Places, options: &Up) -> Outcome {
     let logs = places.logs();
     fs::create_dir_all(&logs).map_err(Error::file("create", &logs))?;
-    let path = logs.join("up.log");
+    // A name of its own until it is clear that this start is the one that counts: two at once must not write over each other.
+    let path = logs.join(format!("up.{}.log", std::process::id()));
     let log = File::create(&path).map_err(Error::file("create", &path))?;
     let mut heard = File::open(&path).map_err(Error::file("read", &path))?;
-    let (tell, interrupted) = channel();
+    let (interrupt, interrupted) = channel();
     signals::catch(move || {
-        let _ = tell.send(());
+        let _ = interrupt.send(());
     })?;
 
     let mut child = spawn(options, log)?;
@@ -30,10 +31,13 @@ pub(crate) fn run(places: &Places, options: &Up) -> Outcome {
         let ended = child.try_wait().map_err(Error::file("run", &path))?;
         echo(&mut heard);
         if ended.is_some() {
+            let _ = fs::remove_file(&path);
             return Ok(ExitCode::FAILURE); // why was its last line
         }
-        if let Some(state) = state::running(places)?.filter(|state| state.ready) {
+        if let Some(state) = state::running(places)?.filter(|state| state.ready && is_child(state.pid, &child)) {
             echo(&mut heard);
+            let last = logs.join("up.log");
+            fs::rename(&path, &last).map_err(Error::file("write", &last))?;
             up::greet(&state);
             return Ok(ExitCode::SUCCESS);
         }
@@ -44,11 +48,16 @@ pub(crate) fn run(places: &Places, options: &Up) -> Outcome {
                 }
                 let _ = child.wait();
                 echo(&mut heard);
+                let _ = fs::remove_file(&path);
                 return Ok(ExitCode::from(signals::INTERRUPTED));
             }
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
     }
+}
+
+fn is_child(pid: i32, child: &Child) -> bool {
+    u32::try_from(pid).is_ok_and(|pid| pid == child.id())
 }
 
 /// Makes this process, started by [`run`], independent of the terminal that it was started from.
@@ -94,8 +103,8 @@ fn echo(log: &mut File) {
             Some(("✓", rest)) => tell(format!("{}{rest}", paint(GREEN, "✓"))),
             Some(("✗", rest)) => tell(format!("{}{rest}", paint(RED, "✗"))),
             _ => match line.strip_prefix("error:") {
-                Some(rest) => tell(format!("{}{rest}", paint(RED.bold()), "error:")),
-                None => eprintln!("{line}"),
+                Some(rest) => tell(format!("{}{rest}", paint(RED.bold(), "error:"))),
+                None => tell(line),
             },
         }
     }

@@ -10,7 +10,7 @@ use switchyard_localstack::python::{Python, Venv};
 use switchyard_localstack::{Error, Places, ports};
 
 use crate::state::{self, State};
-use crate::style::{DIM, GREEN, RED, YELLOW, paint};
+use crate::style::{self, DIM, GREEN, RED, YELLOW, paint};
 use crate::{Outcome, runtime, schema, up};
 
 /// What a first start needs: packages, compiled code, a database.
@@ -31,7 +31,7 @@ use Finding::{Bad, Good, Note};
 
 pub(crate) fn run(places: &Places) -> Outcome {
     let mut is_well = true;
-    let mut say = |name: &str, finding: Finding| {
+    let mut find = |name: &str, finding: Finding| {
         let (mark, text) = match finding {
             Good(text) => (paint(GREEN, "✓"), text),
             Note(text) => (paint(YELLOW, "·"), text),
@@ -40,29 +40,29 @@ pub(crate) fn run(places: &Places) -> Outcome {
                 (paint(RED, "✗"), text)
             }
         };
-        say(format!("{mark} {} {text}", paint(DIM, format!("{name:<11}"))));
+        style::say(format!("{mark} {} {text}", paint(DIM, format!("{name:<11}"))));
     };
-    say("Rust", rust());
+    find("Rust", rust());
     let python = Python::find();
-    say("Python", of(&python, |python| format!("{} at {}", python.version, python.executable.display())));
+    find("Python", of(&python, |python| format!("{} at {}", python.version, python.executable.display())));
     let venv = python.ok().and_then(|python| Venv::locate(places, &python).ok());
-    say("Packages", packages(venv.as_ref()));
-    say("Postgres", postgres(venv.as_ref()));
-    say("Template", template(places));
-    say("Cache", folder(places.cache()));
-    say("Checkout", folder(places.state()));
-    say("Database", folder(places.data()));
-    say("Disk", disk(places));
+    find("Packages", packages(venv.as_ref()));
+    find("Postgres", postgres(venv.as_ref()));
+    find("Template", template(places));
+    find("Cache", folder(places.cache()));
+    find("Checkout", folder(places.state()));
+    find("Database", folder(places.data()));
+    find("Disk", disk(places));
     match state::running(places)? {
         Some(state) => {
-            say("Running", Good(format!("process {}, {}", state.pid, if state.ready { "ready" } else { "starting" })));
-            say("  Postgres", database(&state));
-            say("  LocalStack", answers(state.localstack_port));
+            find("Running", Good(format!("process {}, {}", state.pid, if state.ready { "ready" } else { "starting" })));
+            find("  Postgres", database(&state));
+            find("  LocalStack", answers(state.localstack_port));
         }
         None => {
-            say("Running", Note("nothing; `cargo dev` starts it".to_owned()));
-            say("Port", port(up::LOCALSTACK_PORT, "LocalStack"));
-            say("Port", port(up::POSTGRES_PORT, "Postgres"));
+            find("Running", Note("nothing; `cargo dev` starts it".to_owned()));
+            find("Port", port(up::LOCALSTACK_PORT, "LocalStack"));
+            find("Port", port(up::POSTGRES_PORT, "Postgres"));
         }
     }
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })

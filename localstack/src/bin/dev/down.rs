@@ -10,6 +10,7 @@ use switchyard_localstack::{Error, Places};
 use crate::Outcome;
 use crate::state::{self, State};
 use crate::steps::Steps;
+use crate::style::say;
 
 /// Longer than its own patience with Postgres and LocalStack together.
 const PATIENCE: Duration = Duration::from_secs(45);
@@ -20,7 +21,7 @@ pub(crate) fn run(places: &Places) -> Outcome {
             Steps::new()
                 .run("Stopping", |_| stop(places, &state).map(|()| ((), "nothing is left running".to_owned())))?;
         }
-        None => println!("nothing runs in this checkout"),
+        None => say("nothing runs in this checkout"),
     }
     Ok(ExitCode::SUCCESS)
 }

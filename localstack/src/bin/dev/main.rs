@@ -3,8 +3,6 @@
 //! One file per command (`up`, `down`, `status`, `send`, `logs`, `doctor`, `reset`); the rest is what they share. The first Ctrl-C
 //! or SIGTERM stops everything in order.
 
-#![allow(clippy::print_stdout, clippy::print_stderr)] // a command line speaks through both
-
 mod arguments;
 mod ask;
 mod clock;

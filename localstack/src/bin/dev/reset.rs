@@ -8,12 +8,13 @@ use std::process::ExitCode;
 use switchyard_localstack::{Error, Places};
 
 use crate::arguments::Reset;
+use crate::style::say;
 use crate::{Outcome, down, state};
 
 pub(crate) fn run(places: &Places, options: &Reset) -> Outcome {
     let database = places.data().join("postgres");
     if !options.yes && !is_wanted(&database)? {
-        println!("nothing was touched");
+        say("nothing was touched");
         return Ok(ExitCode::FAILURE);
     }
     if let Some(state) = state::running(places)? {
@@ -34,7 +35,7 @@ pub(crate) fn run(places: &Places, options: &Reset) -> Outcome {
     let _ = fs::remove_file(places.state().join("lock"));
     let _ = fs::remove_dir(places.data());
     let _ = fs::remove_dir(places.state());
-    println!("the database and the state of this checkout are gone; `cargo dev` starts afresh");
+    say("the database and the state of this checkout are gone; `cargo dev` starts afresh");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -42,9 +43,11 @@ fn is_wanted(database: &Path) -> Result<bool, Error> {
     if !std::io::stdin().is_terminal() {
         return Err(Error::Unasked { what: "reset" });
     }
-    print!("Stop everything and delete the database in {}? [y/N] ", database.display());
+    let mut out = std::io::stdout();
     let mut answer = String::new();
-    let asked = std::io::stdout().flush().and_then(|()| std::io::stdin().read_line(&mut answer));
+    let asked = write!(out, "Stop everything and delete the database in {}? [y/N] ", database.display())
+        .and_then(|()| out.flush())
+        .and_then(|()| std::io::stdin().read_line(&mut answer));
     Ok(asked.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 

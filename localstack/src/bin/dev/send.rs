@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use switchyard_localstack::{Error, Places};
 use switchyard_store::{State, Store, StreamEvent};
@@ -13,7 +14,7 @@ use uuid::Uuid;
 
 use crate::arguments::Send;
 use crate::feedback::{self, Feedback, Format, Row, SAMPLE_PROJECT};
-use crate::style::{DIM, GREEN, RED, YELLOW, count, paint};
+use crate::style::{DIM, GREEN, RED, YELLOW, count, paint, say};
 use crate::tree::{self, Standing};
 use crate::{Outcome, runtime, schema, signals, state, watch};
 
@@ -32,7 +33,7 @@ pub(crate) fn run(places: &Places, options: &Send) -> Outcome {
     let reports = runtime()?.block_on(send(&url, rows, Duration::from_secs(options.wait)))?;
     for report in &reports {
         if options.json {
-            println!("{}", serde_json::to_string(report).unwrap_or_default());
+            say(serde_json::to_string(report).unwrap_or_default());
         } else {
             print(report);
         }
@@ -129,9 +130,12 @@ async fn send(url: &str, rows: Vec<Row>, patience: Duration) -> Result<Vec<Repor
         }
     }
     let deadline = Instant::now() + patience;
+    let bar = bar(waiting.len());
     while !look(&store, &mut after, &mut waiting).await? && Instant::now() < deadline {
+        bar.set_position(waiting.values().filter(|event| is_settled(event)).count() as u64);
         tokio::time::sleep(PAUSE).await;
     }
+    bar.finish_and_clear();
     Ok(sent.into_iter().map(|(line, row)| report(line, row, &waiting)).collect())
 }
 
@@ -184,6 +188,18 @@ async fn look(
     let is_settled =
         |event: &Option<StreamEvent>| event.as_ref().is_some_and(|e| tree::standing(e) == Standing::Settled);
     Ok(waiting.values().all(is_settled))
+}
+
+fn is_settled(event: &Option<StreamEvent>) -> bool {
+    event.as_ref().is_some_and(|event| tree::standing(event) == Standing::Settled)
+}
+
+/// Shown only in a terminal, and only while there is something to wait for.
+fn bar(rows: usize) -> ProgressBar {
+    let bar = ProgressBar::new(rows as u64);
+    let style = ProgressStyle::with_template("{spinner} {bar:30.green/dim} {pos}/{len} handled by every agent");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
 }
 
 fn report(line: u64, row: Result<Feedback, String>, seen: &HashMap<String, Option<StreamEvent>>) -> Report {
@@ -260,7 +276,7 @@ fn summarise(reports: &[Report]) {
     ];
     let told = words.iter().map(|(outcome, word)| (number(*outcome), word)).filter(|(n, _)| *n > 0);
     let told: Vec<String> = told.map(|(n, word)| format!("{n} {word}")).collect();
-    println!("{}: {}", count(reports.len() as u64, "row"), told.join(", "));
+    say(format!("{}: {}", count(reports.len() as u64, "row"), told.join(", ")));
 }
 
 #[cfg(test)]

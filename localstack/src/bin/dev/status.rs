@@ -11,7 +11,7 @@ use switchyard_store::Store;
 use crate::arguments::Status;
 use crate::ask::{self, Queue};
 use crate::state::{self, State};
-use crate::style::{BOLD, DIM, GREEN, RED, YELLOW, paint};
+use crate::style::{BOLD, DIM, GREEN, RED, YELLOW, paint, say};
 use crate::{Outcome, runtime, schema};
 
 /// Everything that `--json` prints.
@@ -60,7 +60,7 @@ pub(crate) fn run(places: &Places, options: &Status) -> Outcome {
     let state = state::running(places)?;
     let report = inquire(places, state.as_ref())?;
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default());
+        say(serde_json::to_string_pretty(&report).unwrap_or_default());
     } else {
         print(&report);
     }
@@ -132,7 +132,7 @@ impl System {
 
 fn print(report: &Report) {
     let Some(system) = &report.system else {
-        return println!("nothing runs in this checkout; `cargo dev` or `cargo dev up --detach` starts it");
+        return say("nothing runs in this checkout; `cargo dev` or `cargo dev up --detach` starts it");
     };
     let stands = if report.ready { paint(GREEN, "up") } else { paint(YELLOW, "starting") };
     let how = if system.detached { "in the background" } else { "in a terminal" };
@@ -184,5 +184,5 @@ fn show(table: Table) {
     let text = table.to_string();
     let mut lines = text.lines();
     say(format!("\n{}", paint(DIM, lines.next().unwrap_or_default().trim_end())));
-    lines.for_each(|line| println!("{}", line.trim_end()));
+    lines.for_each(|line| say(line.trim_end()));
 }

@@ -10,7 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use switchyard_localstack::Error;
 use switchyard_localstack::progress::Tick;
 
-use crate::style::{DIM, GREEN, RED, paint};
+use crate::style::{DIM, GREEN, RED, paint, tell};
 
 /// The steps of one command. Several may go on at once, in different threads.
 #[derive(Debug)]
@@ -115,7 +115,7 @@ impl Step {
         let quarter = (tick.done * 4).checked_div(tick.of).unwrap_or_default();
         let first = *told.at.get_or_insert_with(Instant::now);
         if quarter > told.quarter && quarter < 4 && first.elapsed() > Duration::from_secs(2) {
-            eprintln!("  {}: {} of {}", self.name, tick.done, tick.of);
+            tell(format!("  {}: {} of {}", self.name, tick.done, tick.of));
         }
         told.quarter = told.quarter.max(quarter);
     }
@@ -141,8 +141,8 @@ impl Step {
             return;
         }
         match &self.bars {
-            Some(bars) => bars.suspend(|| tell(format!("{line}"))),
-            None => tell(format!("{line}")),
+            Some(bars) => bars.suspend(|| tell(line)),
+            None => tell(line),
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::feedback::{self, Format, SAMPLE_PROJECT};
 use crate::signals::{self, Stop};
 use crate::state::{self, Claim, State};
 use crate::steps::Steps;
-use crate::style::{BOLD, DIM, count, paint};
+use crate::style::{BOLD, DIM, count, paint, say};
 use crate::{Outcome, deployment, detach, follow, runtime, schema, watch};
 
 /// Where the servers listen when nothing else is said and nobody else does.
