@@ -2,6 +2,8 @@
 
 use std::{
     collections::BTreeMap,
+    io::Write,
+    process::Stdio,
     sync::{
         OnceLock,
         atomic::{AtomicU32, Ordering},
@@ -18,6 +20,9 @@ use switchyard_localstack::{
     python::Venv,
 };
 use switchyard_store::{AgentSpec, DatabaseUrl};
+
+/// What every world's stack is called.
+const STACK: &str = "switchyard";
 
 /// The database that every world's is a copy of.
 const TEMPLATE_DATABASE: &str = "world_template";
@@ -116,7 +121,7 @@ impl Lab {
         all.extend(parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let stack = Stack {
             account: account.to_owned(),
-            name: "switchyard".to_owned(),
+            name: STACK.to_owned(),
             template: self.places.root().join("template.yaml"),
             artifacts: self.bootstraps.dir.clone(),
             parameters: all,
@@ -128,23 +133,29 @@ impl Lab {
     /// Removes an account's stack.
     pub(crate) fn undeploy(&self, account: &str) {
         // A stack that cannot be removed ends with the process.
-        let _ = self.localstack.undeploy(account, "switchyard");
+        let _ = self.localstack.undeploy(account, STACK);
     }
 
     /// Starts a function and does not wait for it.
     pub(crate) fn invoke(&self, account: &str, function: &str) {
+        self.ask("invoke", account, &["--function", function], "");
+    }
+
+    /// Invokes a function (`sentiment`) with an event and returns its answer.
+    pub(crate) fn call(&self, account: &str, function: &str, event: &serde_json::Value) -> serde_json::Value {
+        let arguments = ["--stack", STACK, "--function", function];
+        serde_json::from_str(&self.ask("call", account, &arguments, &event.to_string())).expect("an answer in JSON")
+    }
+
+    fn ask(&self, question: &str, account: &str, arguments: &[&str], input: &str) -> String {
         let mut command = self.venv.module("switchyard_localstack.ask");
-        command.args([
-            "invoke",
-            "--endpoint",
-            &self.localstack.endpoint(),
-            "--account",
-            account,
-            "--function",
-            function,
-        ]);
-        let output = command.output().expect("Python runs");
-        assert!(output.status.success(), "cannot invoke {function}: {}", String::from_utf8_lossy(&output.stderr));
+        command.args([question, "--endpoint", &self.localstack.endpoint(), "--account", account]).args(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("Python runs");
+        child.stdin.take().expect("its input").write_all(input.as_bytes()).expect("it listens");
+        let output = child.wait_with_output().expect("it ends");
+        assert!(output.status.success(), "{question}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::{Lab, eventually};
 use aws_sdk_sqs::types::{Message, QueueAttributeName};
+use std::collections::BTreeMap;
 use switchyard_localstack::localstack::{Outputs, REGION};
 use switchyard_store::{DatabaseUrl, Mode, Store};
 use tokio_postgres::{Client, NoTls};
@@ -21,6 +22,8 @@ pub struct World {
     pub store: Store,
     /// What the stack says of itself.
     pub outputs: Outputs,
+    /// Settings for clients of this world, and of no other.
+    pub aws: aws_config::SdkConfig,
     /// Its queues.
     pub sqs: aws_sdk_sqs::Client,
     /// Its topics.
@@ -51,6 +54,7 @@ impl World {
             database: connect(&database_url).await,
             sqs: aws_sdk_sqs::Client::new(&settings),
             sns: aws_sdk_sns::Client::new(&settings),
+            aws: settings,
             lab,
             account,
             database_url,
@@ -177,6 +181,48 @@ impl World {
         id
     }
 
+    /// Takes an agent off the topic: its function is fed by nobody but the test.
+    pub async fn deaf(&self, agent: &str) {
+        let queue = self.queue(&format!("{agent}Queue")).await;
+        let arn = self.queue_attribute(&queue, QueueAttributeName::QueueArn).await;
+        let listed = self.sns.list_subscriptions_by_topic().topic_arn(&self.outputs["TopicArn"]).send().await;
+        let listed = listed.expect("the subscriptions");
+        let own = listed.subscriptions().iter().find(|subscription| subscription.endpoint() == Some(&arn));
+        let own = own.and_then(|subscription| subscription.subscription_arn()).expect("a subscription");
+        self.sns.unsubscribe().subscription_arn(own).send().await.expect("unsubscribed");
+    }
+
+    /// Ends every connection to the database but the test's own, and lets nobody in.
+    pub async fn database_goes_down(&self) {
+        self.let_in(false).await;
+        let end = "select pg_terminate_backend(pid) from pg_stat_activity
+                    where datname = current_database() and pid <> pg_backend_pid()";
+        self.database.execute(end, &[]).await.expect("connections end");
+    }
+
+    /// Lets everybody in again.
+    pub async fn database_comes_back(&self) {
+        self.let_in(true).await;
+    }
+
+    async fn let_in(&self, everybody: bool) {
+        let name: String = self.database.query_one("select current_database()", &[]).await.expect("its name").get(0);
+        let admin = connect(&self.lab.postgres.admin_url()).await;
+        admin.batch_execute(&format!("alter database {name} allow_connections {everybody}")).await.expect("altered");
+    }
+
+    /// Gives an agent's function a batch, as its event source mapping does, and returns the records that must come again.
+    pub fn handle(&self, agent: &str, bodies: &[String]) -> Vec<String> {
+        let records = bodies.iter().enumerate().map(|(n, body)| {
+            serde_json::json!({ "messageId": n.to_string(), "receiptHandle": "none", "body": body, "attributes": {},
+                                "messageAttributes": {}, "eventSource": "aws:sqs" })
+        });
+        let event = serde_json::json!({ "Records": records.collect::<Vec<_>>() });
+        let answer = self.lab.call(&self.account, agent, &event);
+        let failures = answer["batchItemFailures"].as_array().expect("a partial-batch response, never null");
+        failures.iter().filter_map(|failure| failure["itemIdentifier"].as_str().map(str::to_owned)).collect()
+    }
+
     /// The process ids of a function's running bootstraps.
     pub fn pids(&self, function: &str) -> Vec<i32> {
         let folder = self.lab.localstack_dir().join("bootstraps").join(&self.account).join(function);
@@ -215,24 +261,62 @@ impl World {
 /// A queue that hears everything.
 pub struct Tap {
     sqs: aws_sdk_sqs::Client,
-    url: String,
+    /// Its address.
+    pub url: String,
 }
 
 impl Tap {
-    /// Every body heard, as soon as there are so many of them that `wanted` says yes to.
+    /// Every body heard that `wanted` says yes to, as soon as there are so many.
     pub async fn hear(&self, expected: usize, wanted: impl Fn(&str) -> bool) -> Vec<String> {
         let mut heard: Vec<String> = Vec::new();
         eventually(&format!("{expected} messages on the topic"), async || {
-            let received = self.sqs.receive_message().queue_url(&self.url).max_number_of_messages(10).send().await;
-            for message in received.expect("the tap").messages.unwrap_or_default() {
-                let handle = message.receipt_handle.expect("a handle");
-                self.sqs.delete_message().queue_url(&self.url).receipt_handle(handle).send().await.expect("deleted");
-                heard.extend(message.body.filter(|body| wanted(body)));
-            }
+            let bodies = self.take().await.into_iter().filter_map(|message| message.body);
+            heard.extend(bodies.filter(|body| wanted(body)));
             (heard.len() >= expected).then_some(())
         })
         .await;
         heard
+    }
+
+    /// Every body heard with its attributes, as soon as there are so many.
+    pub async fn hear_whole(&self, expected: usize) -> Vec<(String, BTreeMap<String, String>)> {
+        let mut heard = Vec::new();
+        eventually(&format!("{expected} messages on the topic"), async || {
+            heard.extend(self.take().await.into_iter().map(|message| {
+                let attributes = message.message_attributes.unwrap_or_default().into_iter();
+                let text = attributes.filter_map(|(name, value)| Some((name, value.string_value?))).collect();
+                (message.body.unwrap_or_default(), text)
+            }));
+            (heard.len() >= expected).then_some(())
+        })
+        .await;
+        heard
+    }
+
+    /// The receipt handles of so many messages, received and left where they are.
+    pub async fn receive_all(&self, expected: usize) -> Vec<String> {
+        let mut handles = Vec::new();
+        eventually(&format!("{expected} messages"), async || {
+            handles.extend(self.receive().await.into_iter().filter_map(|message| message.receipt_handle));
+            (handles.len() >= expected).then_some(())
+        })
+        .await;
+        handles
+    }
+
+    async fn receive(&self) -> Vec<Message> {
+        let call = self.sqs.receive_message().queue_url(&self.url).max_number_of_messages(10);
+        let received = call.message_attribute_names("All").send().await;
+        received.expect("the tap").messages.unwrap_or_default()
+    }
+
+    /// Receives and deletes.
+    async fn take(&self) -> Vec<Message> {
+        let messages = self.receive().await;
+        for handle in messages.iter().filter_map(|message| message.receipt_handle.as_ref()) {
+            self.sqs.delete_message().queue_url(&self.url).receipt_handle(handle).send().await.expect("deleted");
+        }
+        messages
     }
 }
 

@@ -85,6 +85,52 @@ async fn what_can_never_succeed_is_parked_at_once_each_with_its_own_reason() {
     world.drained("Sentiment").await;
 }
 
+#[tokio::test]
+async fn the_answer_names_exactly_the_records_that_must_come_again_and_is_never_empty_by_accident() {
+    let world = World::at_rest().await;
+    world.database.batch_execute(REFUSE).await.unwrap();
+    let tap = world.tap().await;
+    let titles = ["Good", "Refused one", "Nice", "Refused two", "Great", "Bad", "Slow", "Fast"];
+    for title in titles {
+        world.post(title, "words").await;
+    }
+    world.deaf("Sentiment").await;
+    world.wake_shim();
+    let mut bodies = tap.hear(titles.len(), |body| body.contains("feedback.created")).await;
+    bodies.push("{ no event".into());
+    bodies.push(bodies[0].clone());
+
+    let again = world.handle("sentiment", &bodies);
+
+    let refused: Vec<String> = (0..10).filter(|n| bodies[*n].contains("Refused")).map(|n| n.to_string()).collect();
+    assert_eq!(again, refused);
+    assert_eq!(world.count(&states("sentiment", "d")).await, 6);
+    assert!(world.handle("sentiment", &bodies[..1]).is_empty(), "a second delivery is acknowledged");
+    assert!(world.handle("sentiment", &[]).is_empty());
+}
+
+#[tokio::test]
+async fn a_database_that_is_down_costs_no_attempt_and_fills_no_dead_letter_queue() {
+    let world = World::at_rest().await;
+    let tap = world.tap().await;
+    for number in 0..3 {
+        world.post(&format!("Post {number}"), "words").await;
+    }
+    world.deaf("Sentiment").await;
+    world.wake_shim();
+    let bodies = tap.hear(3, |body| body.contains("feedback.created")).await;
+
+    world.database_goes_down().await;
+    let again = world.handle("sentiment", &bodies);
+    world.database_comes_back().await;
+
+    assert_eq!(again, ["0", "1", "2"], "all come again");
+    assert_eq!(world.count("select count(*) from switchyard.failure").await, 0);
+    assert!(world.handle("sentiment", &bodies).is_empty(), "they are handled once the database is back");
+    assert_eq!(world.count(&states("sentiment", "d")).await, 3);
+    assert_eq!(world.count("select coalesce(sum(attempts), 0)::bigint from switchyard.delivery").await, 0);
+}
+
 /// Counts an agent's deliveries in a state.
 fn states(agent: &str, state: &str) -> String {
     format!(

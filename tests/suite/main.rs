@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by a panic, in its helpers too")]
 
 mod architecture;
+mod bus;
 mod failures;
 mod once;
 mod shim;

@@ -1,6 +1,6 @@
 //! Publishing to a topic.
 
-use crate::{BusError, Message};
+use crate::{BATCH_ENTRIES, BusError, Message, TOPIC_BYTES};
 use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
 use std::sync::{Arc, Mutex};
 
@@ -26,8 +26,19 @@ pub trait Topic {
     /// Ordering: none between the messages of a call.
     ///
     /// # Errors
-    /// [`BusError`] if the call as a whole was not answered.
+    /// [`BusError`]: transient if the call as a whole was not answered, not transient for a call that no topic takes (no message, more than
+    /// ten, too many bytes).
     async fn publish(&self, messages: &[Message]) -> Result<Vec<Published>, BusError>;
+}
+
+/// Refuses what no topic takes, before it costs a call.
+fn acceptable(messages: &[Message]) -> Result<(), BusError> {
+    let bytes: usize = messages.iter().map(Message::size).sum();
+    if messages.is_empty() || messages.len() > BATCH_ENTRIES || bytes > TOPIC_BYTES {
+        let detail = format!("{} messages of {bytes} bytes in one call", messages.len());
+        return Err(BusError { operation: "PublishBatch", detail, transient: false });
+    }
+    Ok(())
 }
 
 /// A topic of SNS.
@@ -47,6 +58,7 @@ impl SnsTopic {
 
 impl Topic for SnsTopic {
     async fn publish(&self, messages: &[Message]) -> Result<Vec<Published>, BusError> {
+        acceptable(messages)?;
         let mut entries = Vec::with_capacity(messages.len());
         for (index, message) in messages.iter().enumerate() {
             let mut entry = PublishBatchRequestEntry::builder().id(index.to_string()).message(&message.body);
@@ -105,11 +117,7 @@ impl MemoryTopic {
 
 impl Topic for MemoryTopic {
     async fn publish(&self, messages: &[Message]) -> Result<Vec<Published>, BusError> {
-        let bytes: usize = messages.iter().map(Message::size).sum();
-        if messages.is_empty() || messages.len() > crate::BATCH_ENTRIES || bytes > crate::TOPIC_BYTES {
-            let detail = format!("{} entries of {bytes} bytes in one call", messages.len());
-            return Err(BusError { operation: "PublishBatch", detail, transient: false });
-        }
+        acceptable(messages)?;
         if let Ok(mut list) = self.published.lock() {
             list.extend_from_slice(messages);
         }

@@ -1,0 +1,56 @@
+-- What the checker adds to a migrated database: a lossy queue, effects without a unique constraint, and a memory of
+-- every change of every delivery row, with the function that made it.
+create schema lab;
+create table lab.queue (id bigserial primary key, agent text, event_id uuid, run int, epoch int, visible_at timestamptz not null default clock_timestamp());
+create table lab.effect (id bigserial primary key, agent text, event_id uuid, run int, who "char", gated text);
+create table lab.seen (id bigint primary key);
+create table lab.dead_letter (agent text, event_id uuid, run int);
+create table lab.cancelled (run int, at timestamptz);
+create table lab.routing (agent smallint, version int, mode text, percent int, routed_by text, at timestamptz, committed_by timestamptz);
+create table lab.history (
+  id bigserial primary key, agent smallint, run int, seq bigint,
+  was_state "char", was_owner "char", was_epoch int, was_attempts int, state "char", owner "char", epoch int, attempts int,
+  reason text, writer text, xid xid8, asked_at timestamptz, at timestamptz);
+create index on lab.history (agent, run, seq);
+create index on lab.effect (event_id);
+
+create function lab.remember() returns trigger language plpgsql as $$
+declare
+  stack text;
+begin
+  get diagnostics stack = pg_context;
+  insert into lab.history (agent, run, seq, was_state, was_owner, was_epoch, was_attempts, state, owner, epoch, attempts, reason, writer, xid, asked_at, at)
+  values (new.agent, new.run, new.seq, case when tg_op = 'UPDATE' then old.state end, case when tg_op = 'UPDATE' then old.owner end,
+          case when tg_op = 'UPDATE' then old.epoch end, case when tg_op = 'UPDATE' then old.attempts end, new.state, new.owner, new.epoch, new.attempts,
+          new.reason, substring(stack from 'function switchyard\.(\w+)\('), pg_current_xact_id(), statement_timestamp(), clock_timestamp());
+  return null;
+end $$;
+create trigger lab_memory after insert or update on switchyard.delivery for each row execute function lab.remember();
+
+create function lab.remember_routing() returns trigger language plpgsql as $$
+begin
+  insert into lab.routing (agent, version, mode, percent, routed_by, at)
+  values (new.id, new.routing_version, new.mode, new.percent, new.routed_by, clock_timestamp());
+  return null;
+end $$;
+create trigger lab_memory after update of mode, percent, routed_by on switchyard.agent for each row execute function lab.remember_routing();
+
+-- A fresh world for the next seed: small partitions at the front, so that retention has something to drop.
+create function lab.reset() returns void language plpgsql as $$
+declare
+  p record;
+begin
+  for p in select name from switchyard.delivery_partition loop
+    execute format('drop table switchyard.%I', p.name);
+  end loop;
+  if to_regclass('lab.cached_routing') is not null then truncate lab.cached_routing; end if;
+  truncate events, switchyard.event_log, switchyard.outbox, switchyard.fence, switchyard.run, switchyard.subscription, switchyard.late,
+    switchyard.retired, switchyard.failure, switchyard.shadow, switchyard.audit, switchyard.gate, switchyard.lease, switchyard.agent,
+    lab.queue, lab.effect, lab.seen, lab.dead_letter, lab.cancelled, lab.routing, lab.history restart identity;
+  update switchyard.floor set seq = 1;
+  perform switchyard.add_partition(1 + g * 8, 9 + g * 8) from generate_series(0, 5) g;
+  perform switchyard.add_partition(49, 10000000);
+  perform switchyard.register('A', array['t1', 't2'], 'aggregate', 3, 'off', 0), switchyard.register('B', array['t2', 't3'], 'aggregate', 3, 'off', 0);
+  update switchyard.agent set grace = '120 ms';
+  insert into lab.routing select id, routing_version, mode, percent, routed_by, '-infinity', '-infinity' from switchyard.agent;
+end $$;

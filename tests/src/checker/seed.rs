@@ -1,0 +1,80 @@
+//! One seed: chaos, calm, rest, judgement.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use switchyard_store::Mode;
+use tokio::task::JoinSet;
+
+use super::actors::{self, Actor, Phase, World};
+use super::lane::Lane;
+use super::plants::Plant;
+use super::random::Random;
+use super::{SeedReport, agent, invariants, old_system, operators};
+
+/// How long a world may take to come to rest. Other databases of the cluster hold the stable point back too.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// With a planted fault the world may never come to rest; then there is no point in waiting.
+const PATIENCE_WITH_A_PLANT: Duration = Duration::from_secs(8);
+
+/// How a seed ends: the routing that is to hold at the end, for each agent.
+#[derive(Clone, Copy)]
+pub(super) struct Ending {
+    pub(super) mode: Mode,
+    pub(super) drain: bool,
+}
+
+pub(super) async fn run(lane: &Lane, seed: u64, plant: Option<&'static Plant>, chaos: Duration) -> SeedReport {
+    lane.judge.batch_execute("select lab.reset()").await.expect("a reset");
+    let mut random = Random::new(seed, "seed");
+    let mut ending = || Ending {
+        mode: random.pick(&[Mode::Off, Mode::Shadow, Mode::Percent(30), Mode::Percent(70), Mode::Full]),
+        drain: random.chance(0.7),
+    };
+    let endings = [("A", ending()), ("B", ending())];
+    let old_lives = random.chance(0.7);
+    let store = if seed % 2 == 1 { lane.pooled.clone() } else { lane.direct.clone() };
+    let world = Arc::new(World::new(store, plant, old_lives));
+
+    let mut crew = JoinSet::new();
+    let hire = |role: String| Actor::new(Arc::clone(&world), seed, &role);
+    for n in 0..2 {
+        crew.spawn(actors::writer(hire(format!("writer {n}"))));
+        crew.spawn(old_system::old_system(hire(format!("old system {n}"))));
+        for name in ["A", "B"] {
+            crew.spawn(agent::agent(hire(format!("agent {name} {n}")), name));
+        }
+    }
+    crew.spawn(actors::publisher(hire("publisher".into())));
+    crew.spawn(actors::killer(hire("killer".into())));
+    crew.spawn(operators::router(hire("router".into()), endings));
+    crew.spawn(operators::reconciler(hire("reconciler".into())));
+    crew.spawn(operators::operator(hire("operator".into())));
+
+    tokio::time::sleep(chaos).await;
+    world.enter(Phase::Calm);
+    let patience = if plant.is_some() { PATIENCE_WITH_A_PLANT } else { PATIENCE };
+    let deadline = Instant::now() + patience;
+    let mut quiet = 0;
+    while quiet < 3 {
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        let open = invariants::what_is_open(&lane.judge, old_lives).await;
+        quiet = if open.is_empty() && world.has_settled() { quiet + 1 } else { 0 };
+        if Instant::now() > deadline {
+            world.violation(format!("does not come to rest: {}", open.join(", ")));
+            break;
+        }
+    }
+    world.enter(Phase::Over);
+    while let Some(ended) = crew.join_next().await {
+        if let Err(e) = ended {
+            world.violation(format!("an actor broke: {e}"));
+        }
+    }
+    let mut violations = world.violations();
+    violations.extend(invariants::judge(&lane.judge).await);
+    let mut counts: BTreeMap<String, u64> = world.counts();
+    invariants::count(&lane.judge, &mut counts).await;
+    SeedReport { seed, violations, counts }
+}
