@@ -3,13 +3,14 @@
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-/// How long anything may take here. Far more than it takes: these machines are noisy, and a wait ends as soon as its condition holds.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long anything may take here: more than the minute of a schedule, and far more than anything else. These machines are noisy, and a wait
+/// ends as soon as its condition holds.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Asks until there is an answer.
 ///
 /// # Panics
-/// If there is none within a minute; the message names what was waited for.
+/// If there is none within two minutes; the message names what was waited for.
 pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     let mut ticks = interval(Duration::from_millis(20));
@@ -19,6 +20,6 @@ pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) 
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(Instant::now() < deadline, "waited a minute, and still not: {what}");
+        assert!(Instant::now() < deadline, "waited two minutes, and still not: {what}");
     }
 }

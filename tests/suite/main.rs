@@ -6,6 +6,7 @@ mod bus;
 mod failures;
 mod once;
 mod shim;
+mod store;
 mod template;
 mod topic;
 mod walk;

@@ -90,6 +90,15 @@ async fn a_row_that_no_queue_could_carry_is_set_aside_and_holds_back_nothing() {
     assert_eq!(client.query_one(left, &[]).await.unwrap().get::<_, i64>(0), 3);
 }
 
+#[tokio::test]
+async fn the_schedule_alone_starts_it() {
+    let world = World::at_rest().await;
+
+    let post = world.post("Nobody woke the shim", "").await.to_string();
+
+    world.event("sentiment.analyzed", &post).await;
+}
+
 /// A shim that drains once and leaves.
 fn carrier(store: Store, topic: Moody) -> Carrier<Moody> {
     let settings = Settings { topic_arn: String::new(), resident: Duration::ZERO, lanes: 4 };

@@ -21,7 +21,7 @@ use switchyard_store::Store;
 pub async fn start() -> Result<Carrier<SnsTopic>, StartError> {
     let environment = Environment;
     let settings = Settings::read(environment)?;
-    let url = environment.required("DATABASE_URL", "the connection string of the database")?.parse()?;
+    let url = environment.database()?;
     let topic = SnsTopic::new(&switchyard_bus::aws::settings().await, settings.topic_arn.clone());
     Ok(Carrier::new(Store::open(&url, 2)?, topic, settings))
 }

@@ -1,6 +1,7 @@
 //! Configuration: read once, at start, into typed fields. Nothing missing is silently replaced.
 
 use std::{env, str::FromStr};
+use switchyard_store::{DatabaseUrl, StoreError};
 use thiserror::Error;
 
 /// A setting that is missing or wrong. Names the variable, never its value.
@@ -17,6 +18,9 @@ pub enum ConfigError {
         /// What it should be, in words.
         expected: String,
     },
+    /// The database's address is none.
+    #[error(transparent)]
+    Database(#[from] StoreError),
 }
 
 /// The process's environment; the one place that reads it.
@@ -30,6 +34,18 @@ impl Environment {
     /// [`ConfigError::Missing`].
     pub fn required(self, name: &'static str, what: &'static str) -> Result<String, ConfigError> {
         env::var(name).ok().filter(|value| !value.is_empty()).ok_or(ConfigError::Missing(name, what))
+    }
+
+    /// The database of this function: `DATABASE_URL`, and `DATABASE_CA` where its certificate comes from its provider's own authority.
+    ///
+    /// # Errors
+    /// [`ConfigError::Missing`], or [`ConfigError::Database`] for a URL that is none.
+    pub fn database(self) -> Result<DatabaseUrl, ConfigError> {
+        let url: DatabaseUrl = self.required("DATABASE_URL", "the connection string of the database")?.parse()?;
+        Ok(match self.required("DATABASE_CA", "a certificate in PEM") {
+            Ok(pem) => url.trusting(pem),
+            Err(_) => url,
+        })
     }
 
     /// A setting with a default.

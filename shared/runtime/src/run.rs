@@ -14,7 +14,7 @@ use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use std::{process::ExitCode, time::Duration};
 use switchyard_agent::{Agent, Declaration};
 use switchyard_bus::{Queues, SqsQueues};
-use switchyard_store::{DatabaseUrl, Store};
+use switchyard_store::Store;
 use tokio::time::Instant;
 
 /// What is kept of an invocation's time for reporting, so that its deadline never falls between a commit and its answer.
@@ -70,7 +70,7 @@ async fn handle<A: Agent<Tx = Tx>, Q: Queues>(
 /// The clients of an agent's function, made once per process.
 async fn clients() -> Result<(Store, SqsQueues), crate::serve::StartError> {
     let environment = Environment;
-    let url: DatabaseUrl = environment.required("DATABASE_URL", "the connection string of the database")?.parse()?;
+    let url = environment.database()?;
     let connections = environment.or("DATABASE_CONNECTIONS", 2, "a whole number")?;
     let queue = environment.required("QUEUE_URL", "the URL of this agent's queue")?;
     let dead_letters = environment.required("DEAD_LETTER_URL", "the URL of this agent's dead-letter queue")?;

@@ -5,12 +5,12 @@ use std::error::Error;
 use tokio_postgres::error::SqlState;
 
 /// What went wrong, told apart by what the caller should do. The text names the operation, never SQL or a value; the
-/// cause is kept as the source.
+/// cause is kept as the source, and told where it can hold no value (a connection that fails).
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database cannot be reached, is shutting down or full, or did not answer in time. Nobody's fault in the batch:
     /// costs no attempt.
-    #[error("the database is unavailable ({operation})")]
+    #[error("the database is unavailable ({operation}): {source}")]
     Unavailable {
         /// What was being done.
         operation: &'static str,

@@ -102,6 +102,16 @@ pub(crate) fn tls(url: &DatabaseUrl) -> Result<MakeRustlsConnect, StoreError> {
             roots.add(certificate.map_err(|e| unreadable(&e))?).map_err(|e| unreadable(&e))?;
         }
     }
+    if let Some(pem) = url.root_certificates() {
+        let unreadable = |e: &dyn std::fmt::Display| StoreError::config(format!("DATABASE_CA is no certificate in PEM: {e}"));
+        let before = roots.len();
+        for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+            roots.add(certificate.map_err(|e| unreadable(&e))?).map_err(|e| unreadable(&e))?;
+        }
+        if roots.len() == before {
+            return Err(unreadable(&"it holds none"));
+        }
+    }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

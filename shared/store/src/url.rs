@@ -12,12 +12,13 @@ use crate::StoreError;
 /// A Postgres URL or key-value string, parsed. Printing it shows no password.
 ///
 /// `sslmode=require` (and `verify-ca`, `verify-full`: we always verify) asks for TLS against the web's roots, plus those in
-/// the PEM file that `sslrootcert` names; otherwise the connection is plain. Parameters that other clients put there
+/// the PEM file that `sslrootcert` names or that [`DatabaseUrl::trusting`] adds; otherwise the connection is plain. Parameters that other clients put there
 /// (`pgbouncer`, `connection_limit`, `pool_timeout`, `schema`) are ignored.
 #[derive(Clone)]
 pub struct DatabaseUrl {
     config: Config,
     root_certificate_file: Option<String>,
+    root_certificates: Option<String>,
 }
 
 const OF_OTHER_CLIENTS: [&str; 4] = ["pgbouncer", "connection_limit", "pool_timeout", "schema"];
@@ -42,6 +43,18 @@ impl DatabaseUrl {
 
     pub(crate) fn root_certificate_file(&self) -> Option<&str> {
         self.root_certificate_file.as_deref()
+    }
+
+    /// Trusts these authorities too, given as PEM text: for a database whose certificate comes from its provider's own authority,
+    /// where there is no file to name.
+    #[must_use]
+    pub fn trusting(mut self, pem: impl Into<String>) -> Self {
+        self.root_certificates = Some(pem.into());
+        self
+    }
+
+    pub(crate) fn root_certificates(&self) -> Option<&str> {
+        self.root_certificates.as_deref()
     }
 }
 
@@ -76,7 +89,7 @@ impl FromStr for DatabaseUrl {
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(unreadable());
         }
-        Ok(Self { config, root_certificate_file })
+        Ok(Self { config, root_certificate_file, root_certificates: None })
     }
 }
 

@@ -22,6 +22,8 @@ pub(super) enum Phase {
 pub(super) struct World {
     pub(super) store: Store,
     pub(super) old_lives: bool,
+    /// Writers commit at once. Otherwise some open transaction hides what depends on the stable point.
+    pub(super) brisk: bool,
     plant: Option<&'static Plant>,
     phase: AtomicU8,
     settled: AtomicBool,
@@ -34,10 +36,11 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl World {
-    pub(super) fn new(store: Store, plant: Option<&'static Plant>, old_lives: bool) -> Self {
+    pub(super) fn new(store: Store, plant: Option<&'static Plant>, old_lives: bool, brisk: bool) -> Self {
         Self {
             store,
             old_lives,
+            brisk,
             plant,
             phase: AtomicU8::new(0),
             settled: AtomicBool::new(false),
@@ -191,7 +194,7 @@ async fn write(actor: &mut Actor) -> Result<(), StoreError> {
             ],
         )
         .await?;
-        if actor.random.chance(0.4) {
+        if actor.random.chance(0.4) && !actor.world.brisk {
             let nap = actor.random.pick(&[20, 100, 350]);
             actor.nap(Duration::from_millis(nap)).await;
         }

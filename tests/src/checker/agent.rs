@@ -111,6 +111,9 @@ async fn attempt(actor: &mut Actor, name: &str, messages: &[Message]) -> Result<
             return Ok(Outcome::Failed(failed));
         }
     }
+    if actor.chaos() && actor.random.chance(0.2) {
+        actor.nap(Duration::from_millis(150)).await; // a first ask that stays invisible for a while
+    }
     tx.commit().await?;
     Ok(Outcome::Committed)
 }

@@ -59,7 +59,8 @@ pub async fn run(options: Options) -> Report {
     let next = Arc::new(AtomicU64::new(*options.seeds.start()));
     let caught = Arc::new(AtomicUsize::new(0));
     let mut lanes = Vec::new();
-    for _ in 0..options.lanes.max(1) {
+    let number = if options.plant.is_some_and(|p| p.alone) { 1 } else { options.lanes.max(1) };
+    for _ in 0..number {
         let (options, next, caught) = (options.clone(), Arc::clone(&next), Arc::clone(&caught));
         lanes.push(tokio::spawn(async move {
             let lane = Lane::open(options.plant).await;

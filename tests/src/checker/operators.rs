@@ -84,7 +84,7 @@ async fn change(actor: &mut Actor) -> Result<(), StoreError> {
 }
 
 async fn set_routing(actor: &mut Actor, agent: &str, mode: Mode, drain: bool) -> Result<(), StoreError> {
-    if actor.random.chance(0.3) {
+    if actor.random.chance(0.5) {
         // A change that takes its time to be committed: others read the old routing meanwhile.
         let mut tx = actor.store().begin().await?;
         let (name, percent) = match mode {
@@ -98,7 +98,7 @@ async fn set_routing(actor: &mut Actor, agent: &str, mode: Mode, drain: bool) ->
             &[(&agent, Type::TEXT), (&name, Type::TEXT), (&percent, Type::INT4), (&drain, Type::BOOL)],
         )
         .await?;
-        actor.nap(Duration::from_millis(60)).await;
+        actor.nap(Duration::from_millis(80)).await;
         tx.commit().await?;
     } else {
         actor.store().set_routing(agent, mode, drain).await?;

@@ -34,8 +34,9 @@ pub(super) async fn run(lane: &Lane, seed: u64, plant: Option<&'static Plant>, c
     };
     let endings = [("A", ending()), ("B", ending())];
     let old_lives = random.chance(0.7);
+    let brisk = plant.is_some_and(|p| p.alone) || random.chance(0.25);
     let store = if seed % 2 == 1 { lane.pooled.clone() } else { lane.direct.clone() };
-    let world = Arc::new(World::new(store, plant, old_lives));
+    let world = Arc::new(World::new(store, plant, old_lives, brisk));
 
     let mut crew = JoinSet::new();
     let hire = |role: String| Actor::new(Arc::clone(&world), seed, &role);

@@ -13,6 +13,7 @@ Makes a database ready for Switchyard. Safe to repeat, on a live database too.
   switchyard-setup [--first-mode off|shadow|full]
 
 Reads DATABASE_URL: a direct connection, not a transaction-mode pooler, with the right to create a schema.
+DATABASE_CA may hold a certificate in PEM to trust as well.
 Applies what is missing of the migrations and installs the triggers on the application's tables.
 
 Then registers each agent whose declaration arrives on standard input, one JSON object a line, as `cargo run -p AGENT -- declare`
@@ -57,7 +58,10 @@ fn arguments(given: &[String]) -> Result<Option<Mode>, String> {
 async fn set_up(mode: Mode) -> Result<(), String> {
     let say = |error: StoreError| error.to_string();
     let url = std::env::var("DATABASE_URL").map_err(|_| "DATABASE_URL is not set: the database to make ready".to_owned())?;
-    let url: DatabaseUrl = url.parse().map_err(say)?;
+    let mut url: DatabaseUrl = url.parse().map_err(say)?;
+    if let Ok(pem) = std::env::var("DATABASE_CA") {
+        url = url.trusting(pem);
+    }
     let migrated = migrate(&url).await.map_err(say)?;
     for name in migrated.applied.iter().chain(&migrated.triggers) {
         println!("applied {name}");

@@ -1,0 +1,214 @@
+//! Every verdict, foretold by `look` and given by `claim`, and what claiming does to the row.
+
+use switchyard_store::{Ask, Mode, Settlement, StoreError, Verdict};
+use uuid::Uuid;
+
+use super::directly_and_pooled;
+use super::scene::{AGENT, old_claim_in};
+
+directly_and_pooled! {
+    async fn an_event_that_nobody_has_asked_for_is_taken_and_done_with_the_commit(scene: Scene) {
+        let event = scene.event("thing.made").await;
+        assert_eq!(scene.look(event).await.verdict, Verdict::Take);
+        assert!(scene.delivery(event, 0).await.is_none(), "looking writes nothing");
+        assert_eq!(scene.claim(event).await, Verdict::Take);
+        assert!(scene.row(event).await.is("n", "d"));
+    }
+
+    async fn a_claim_that_is_rolled_back_never_happened(scene: Scene) {
+        let event = scene.event("thing.made").await;
+        let mut tx = scene.store.begin().await.unwrap();
+        assert_eq!(tx.claim(AGENT, &[Ask::live(event)]).await.unwrap()[0].verdict, Verdict::Take);
+        tx.rollback().await.unwrap();
+        assert!(scene.delivery(event, 0).await.is_none());
+        assert_eq!(scene.claim(event).await, Verdict::Take);
+    }
+
+    async fn what_is_settled_is_already_done(scene: Scene) {
+        let done = scene.event("thing.made").await;
+        scene.claim(done).await;
+        let superseded = scene.event("thing.made").await;
+        scene.settle(superseded, Settlement::Superseded).await;
+        let expired = scene.event("thing.made").await;
+        scene.settle(expired, Settlement::Expired).await;
+        for event in [done, superseded, expired] {
+            assert_eq!(scene.look(event).await.verdict, Verdict::AlreadyDone);
+            assert_eq!(scene.claim(event).await, Verdict::AlreadyDone);
+        }
+        assert!(scene.row(superseded).await.is("n", "s"));
+        assert!(scene.row(expired).await.is("n", "e"));
+    }
+
+    async fn a_parked_event_stays_parked(scene: Scene) {
+        let event = scene.event("thing.made").await;
+        scene.park(event).await;
+        assert_eq!(scene.look(event).await.verdict, Verdict::Parked);
+        assert_eq!(scene.claim(event).await, Verdict::Parked);
+        assert!(scene.row(event).await.is("n", "p"));
+    }
+
+    async fn a_failing_event_is_taken(scene: Scene) {
+        let event = scene.event("thing.made").await;
+        scene.fail(event).await;
+        assert_eq!(scene.look(event).await.verdict, Verdict::Take);
+        assert_eq!(scene.claim(event).await, Verdict::Take);
+        let row = scene.row(event).await;
+        assert!(row.is("n", "d"));
+        assert_eq!(row.attempts, 1, "what it cost stays on record");
+    }
+
+    async fn the_old_systems_event_is_not_yours(scene: Scene) {
+        scene.routing(Mode::Off).await;
+        let event = scene.event("thing.made").await;
+        assert_eq!(scene.look(event).await.verdict, Verdict::NotYours);
+        assert_eq!(scene.claim(event).await, Verdict::NotYours);
+        assert!(scene.row(event).await.is("o", "a"));
+        assert_eq!(scene.old_claim(event).await, "take");
+        assert!(scene.row(event).await.is("o", "d"));
+        assert_eq!(scene.claim(event).await, Verdict::AlreadyDone);
+    }
+
+    async fn in_shadow_mode_the_old_systems_event_is_shadowed_also_when_it_is_done_or_parked(scene: Scene) {
+        scene.routing(Mode::Shadow).await;
+        let event = scene.event("thing.made").await;
+        assert_eq!(scene.look(event).await.verdict, Verdict::Shadow);
+        assert_eq!(scene.claim(event).await, Verdict::Shadow);
+        assert_eq!(scene.old_claim(event).await, "take");
+        assert_eq!(scene.look(event).await.verdict, Verdict::Shadow);
+        assert_eq!(scene.claim(event).await, Verdict::Shadow);
+        assert!(scene.row(event).await.is("o", "d"));
+        let parked = scene.event("thing.made").await;
+        scene.run_sql(&format!("select switchyard.park('{AGENT}', '{parked}', 'no good')")).await;
+        assert!(scene.row(parked).await.is("o", "p"));
+        assert_eq!(scene.claim(parked).await, Verdict::Shadow);
+    }
+
+    async fn in_shadow_mode_what_the_new_agent_already_owns_goes_on(scene: Scene) {
+        let event = scene.event("thing.made").await;
+        scene.fail(event).await;
+        scene.routing(Mode::Shadow).await;
+        assert_eq!(scene.claim(event).await, Verdict::Take);
+    }
+
+    async fn a_type_that_the_agent_does_not_listen_to_is_not_subscribed(scene: Scene) {
+        let event = scene.event("thing.sold").await;
+        assert_eq!(scene.look(event).await.verdict, Verdict::NotSubscribed);
+        assert_eq!(scene.claim(event).await, Verdict::NotSubscribed);
+        assert_eq!(scene.old_claim(event).await, "not_subscribed");
+        assert!(scene.delivery(event, 0).await.is_none());
+    }
+
+    async fn an_event_that_is_not_in_the_log_is_unknown(scene: Scene) {
+        let event = Uuid::new_v4();
+        let standing = scene.look(event).await;
+        assert_eq!((standing.verdict, standing.seq), (Verdict::Unknown, None));
+        assert_eq!(scene.claim(event).await, Verdict::Unknown);
+        assert_eq!(scene.old_claim(event).await, "unknown");
+    }
+
+    async fn a_replay_that_never_chose_the_event_is_an_unknown_run(scene: Scene) {
+        let event = scene.event("thing.made").await;
+        assert_eq!(scene.claim_run(event, 7).await, Verdict::UnknownRun);
+        assert!(scene.delivery(event, 7).await.is_none(), "a claim never creates a replay's row");
+        assert!(scene.delivery(event, 0).await.is_none());
+    }
+
+    async fn an_event_from_below_the_floor_is_too_old_and_its_coming_is_counted(scene: Scene) {
+        let event = scene.event("thing.made").await;
+        scene.run_sql("update switchyard.floor set seq = 1000").await;
+        assert_eq!(scene.look(event).await.verdict, Verdict::TooOld);
+        assert_eq!(scene.claim(event).await, Verdict::TooOld);
+        assert_eq!(scene.claim(event).await, Verdict::TooOld);
+        assert_eq!(scene.number("select sum(n) from switchyard.late").await, 2);
+        assert!(scene.delivery(event, 0).await.is_none());
+    }
+
+    async fn a_batch_is_answered_in_the_order_of_its_questions(scene: Scene) {
+        let third = scene.event("thing.made").await;
+        let first = scene.event("thing.changed").await;
+        let done = scene.event("thing.made").await;
+        scene.claim(done).await;
+        let unknown = Uuid::new_v4();
+        let asks = [first, unknown, third, done, first].map(Ask::live);
+        let mut tx = scene.store.begin().await.unwrap();
+        let standings = tx.claim(AGENT, &asks).await.unwrap();
+        tx.commit().await.unwrap();
+        let verdicts: Vec<Verdict> = standings.iter().map(|s| s.verdict).collect();
+        use Verdict::{AlreadyDone, Take, Unknown};
+        assert_eq!(verdicts, [Take, Unknown, Take, AlreadyDone, AlreadyDone], "of two copies in a batch the first gets it");
+        assert_eq!(standings[0].seq, Some(scene.seq(first).await));
+        assert_eq!(standings.iter().map(|s| s.event_id).collect::<Vec<_>>(), asks.clone().map(|a| a.event_id));
+    }
+
+    async fn an_empty_batch_is_answered_with_nothing(scene: Scene) {
+        assert!(scene.store.look(AGENT, &[]).await.unwrap().is_empty());
+        let mut tx = scene.store.begin().await.unwrap();
+        assert!(tx.claim(AGENT, &[]).await.unwrap().is_empty());
+        tx.commit().await.unwrap();
+    }
+
+    async fn a_second_claim_waits_for_the_first_and_then_finds_it_done(scene: Scene) {
+        let event = scene.event("thing.made").await;
+        let mut first = scene.store.begin().await.unwrap();
+        assert_eq!(first.claim(AGENT, &[Ask::live(event)]).await.unwrap()[0].verdict, Verdict::Take);
+        let mut second = scene.store.begin().await.unwrap();
+        let asks = [Ask::live(event)];
+        let commit_when_someone_waits = async {
+            scene.somebody_waits().await;
+            first.commit().await.unwrap();
+        };
+        let (standings, ()) = tokio::join!(second.claim(AGENT, &asks), commit_when_someone_waits);
+        assert_eq!(standings.unwrap()[0].verdict, Verdict::AlreadyDone);
+        second.commit().await.unwrap();
+    }
+
+    async fn the_events_own_number_of_attempts_wins_within_reason(scene: Scene) {
+        for (metadata, expected) in [("{}", 4), (r#"{"max_attempts": 9}"#, 9), (r#"{"max_attempts": 0}"#, 1), (r#"{"max_attempts": 4711}"#, 100),
+            (r#"{"max_attempts": "many"}"#, 4), (r#"{"max_attempts": -3}"#, 4), (r#"{"max_attempts": 99999999999999999999}"#, 4)] {
+            let event = scene.event_with("thing.made", Uuid::new_v4(), metadata).await;
+            assert_eq!(scene.look(event).await.max_attempts, expected, "{metadata}");
+        }
+    }
+
+    async fn an_agent_that_was_never_registered_is_a_matter_of_configuration(scene: Scene) {
+        let event = scene.event("thing.made").await;
+        let looked = scene.store.look("nobody", &[Ask::live(event)]).await.unwrap_err();
+        assert!(matches!(&looked, StoreError::Config { problem, .. } if problem.contains("nobody")), "{looked}");
+        let mut tx = scene.store.begin().await.unwrap();
+        assert!(matches!(tx.claim("nobody", &[Ask::live(event)]).await, Err(StoreError::Config { .. })));
+    }
+
+    async fn settling_what_was_not_claimed_in_this_transaction_is_refused(scene: Scene) {
+        let event = scene.event("thing.made").await;
+        scene.claim(event).await;
+        let mut tx = scene.store.begin().await.unwrap();
+        let refused = tx.settle(AGENT, &Ask::live(event), Settlement::Superseded, "late").await;
+        assert!(matches!(refused, Err(StoreError::Bug { .. })), "{refused:?}");
+        drop(tx);
+        assert!(scene.row(event).await.is("n", "d"));
+    }
+
+    async fn the_old_system_cannot_claim_outside_a_transaction(scene: Scene) {
+        let event = scene.event("thing.made").await;
+        let refused = scene.side.batch_execute(&format!("select switchyard.claim('{AGENT}', '{event}')")).await.unwrap_err();
+        assert_eq!(refused.code().unwrap().code(), "SY003");
+        assert!(scene.delivery(event, 0).await.is_none());
+    }
+
+    async fn a_claim_in_a_stricter_isolation_is_refused(scene: Scene) {
+        let event = scene.event("thing.made").await;
+        scene.run_sql("begin isolation level repeatable read").await;
+        let refused = scene.side.batch_execute(&format!("select switchyard.claim('{AGENT}', '{event}')")).await.unwrap_err();
+        assert_eq!(refused.code().unwrap().code(), "SY003");
+        scene.run_sql("rollback").await;
+    }
+
+    async fn an_old_claim_that_is_rolled_back_leaves_the_event_to_be_claimed(scene: Scene) {
+        scene.routing(Mode::Off).await;
+        let event = scene.event("thing.made").await;
+        let mut tx = scene.store.begin().await.unwrap();
+        assert_eq!(old_claim_in(&mut tx, event).await.unwrap(), "take");
+        tx.rollback().await.unwrap();
+        assert_eq!(scene.old_claim(event).await, "take");
+    }
+}

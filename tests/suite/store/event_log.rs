@@ -1,0 +1,122 @@
+//! The trigger on the application's table, the outbox, and what the shim reads.
+
+use uuid::Uuid;
+
+use super::directly_and_pooled;
+
+directly_and_pooled! {
+    async fn every_insert_gets_a_sequence_and_an_outbox_row_in_order(scene: Scene) {
+        let mut events = Vec::new();
+        for _ in 0..3 {
+            events.push(scene.event("nobody.listens").await);
+        }
+        let pending = scene.store.pending(0, 10).await.unwrap();
+        assert_eq!(pending.iter().map(|p| p.id).collect::<Vec<_>>(), events);
+        assert!(pending.windows(2).all(|w| w[0].seq < w[1].seq));
+        assert_eq!(scene.store.pending(pending[0].seq, 1).await.unwrap()[0].id, events[1], "pages within a scan");
+        assert_eq!(scene.store.published(&[pending[0].seq, pending[2].seq, 4711]).await.unwrap(), 2);
+        assert_eq!(scene.store.pending(0, 10).await.unwrap().len(), 1);
+        assert_eq!(scene.number("select count(*) from switchyard.event_log").await, 3, "the log survives publication");
+    }
+
+    async fn the_strangest_row_never_fails_the_insert(scene: Scene) {
+        for values in [
+            "null, null, null, null, null, null",
+            "'', '', null, '[]', '[1, 2]', -1",
+            "'x', 'y', null, '\"text\"', '\"text\"', 0",
+            "'x', 'y', null, 'null', 'null', 0",
+            "'x', 'y', null, '3', '{\"project_id\": {\"a\": [1]}}', 0",
+            "'x', 'y', null, '{\"project_id\": \"from the payload\"}', '{\"deliver_at\": \"yesterday\"}', 0",
+            "'x', 'y', null, '{}', '{\"deliver_at\": \"2024-02-30T25:61:61Z\"}', 0",
+            "'x', 'y', null, '{}', '{\"deliver_at\": \"infinity\"}', 0",
+            "'x', 'y', null, '{}', '{\"deliver_at\": {\"a\": 1}, \"max_attempts\": {\"a\": 1}}', 0",
+            "'x', 'y', null, '{}', '{\"max_attempts\": 1e999}', 0",
+            "repeat('t', 2000), 'y', null, '{}', jsonb_build_object('project_id', repeat('p', 1000000)), 0",
+        ] {
+            scene.run_sql(&format!(
+                "insert into events (id, type, aggregate_type, aggregate_id, payload, metadata, version) values ('{}', {values})", Uuid::new_v4())).await;
+        }
+        assert_eq!(scene.number("select count(*) from switchyard.event_log").await, 11);
+        assert_eq!(scene.number("select count(*) from switchyard.event_log where due_at is not null").await, 0);
+        assert_eq!(scene.store.pending(0, 100).await.unwrap().len(), 11);
+        let empty = scene.store.pending(0, 1).await.unwrap().remove(0);
+        assert_eq!((empty.event_type.as_str(), empty.payload.as_deref(), empty.metadata, empty.version), ("", Some("null"), None, None));
+        assert_eq!(scene.number("select count(*) from switchyard.event_log where project_id = 'from the payload'").await, 1);
+    }
+
+    async fn an_application_without_any_right_to_our_schema_can_insert(scene: Scene) {
+        scene.run_sql("do $$ begin create role plain_application; exception when duplicate_object or unique_violation then null; end $$").await;
+        scene.run_sql("grant insert on events to plain_application; set role plain_application").await;
+        let inserted = scene.side.batch_execute(&format!("insert into events (id, type) values ('{}', 'thing.made')", Uuid::new_v4())).await;
+        let refused = scene.side.batch_execute("select * from switchyard.event_log").await;
+        scene.run_sql("reset role; drop owned by plain_application").await;
+        inserted.unwrap();
+        assert!(refused.is_err());
+        assert_eq!(scene.number("select count(*) from switchyard.event_log").await, 1);
+    }
+
+    async fn rows_that_arrive_by_replication_are_logged_too(scene: Scene) {
+        scene.run_sql(&format!(
+            "set session_replication_role = replica; insert into events (id, type) values ('{}', 'thing.made'); reset session_replication_role",
+            Uuid::new_v4())).await;
+        assert_eq!(scene.number("select count(*) from switchyard.event_log").await, 1);
+    }
+
+    async fn the_insert_waits_for_none_of_our_locks(scene: Scene) {
+        // Everything that the machinery locks while it works.
+        scene.event("thing.made").await;
+        let mut busy = scene.store.begin().await.unwrap();
+        for sql in ["select 1 from switchyard.agent for update", "select 1 from switchyard.subscription for update",
+            "select 1 from switchyard.floor for update", "select 1 from switchyard.event_log for update",
+            "select 1 from switchyard.outbox for update", "lock table switchyard.delivery in access exclusive mode"] {
+            busy.query(sql, &[]).await.unwrap();
+        }
+        scene.run_sql("set lock_timeout = '100ms'").await;
+        scene.event("thing.made").await;
+        busy.rollback().await.unwrap();
+    }
+
+    async fn an_event_deleted_and_inserted_again_is_one_event(scene: Scene) {
+        let event = scene.event("thing.made").await;
+        scene.run_sql(&format!("delete from events where id = '{event}'; insert into events (id, type) values ('{event}', 'thing.made')")).await;
+        assert_eq!(scene.number("select count(*) from switchyard.event_log").await, 1);
+    }
+
+    async fn an_event_is_published_when_its_time_has_come(scene: Scene) {
+        let now = scene.event_with("thing.made", Uuid::new_v4(), r#"{"deliver_at": "2020-01-01T00:00:00+02:00"}"#).await;
+        scene.event_with("thing.made", Uuid::new_v4(), r#"{"deliver_at": "2999-01-01T00:00:00Z"}"#).await;
+        let pending = scene.store.pending(0, 10).await.unwrap();
+        assert_eq!(pending.iter().map(|p| p.id).collect::<Vec<_>>(), [now]);
+    }
+
+    async fn an_event_is_found_although_it_was_committed_after_later_ones_were_published(scene: Scene) {
+        let mut writer = scene.store.begin().await.unwrap();
+        let early = Uuid::new_v4();
+        writer.execute(&format!("insert into events (id, type) values ('{early}', 'thing.made')"), &[]).await.unwrap();
+        let later = scene.event("thing.made").await;
+        let seen = scene.store.pending(0, 10).await.unwrap();
+        assert_eq!(seen.iter().map(|p| p.id).collect::<Vec<_>>(), [later]);
+        scene.store.published(&[seen[0].seq]).await.unwrap();
+        writer.commit().await.unwrap();
+        assert_eq!(scene.store.pending(0, 10).await.unwrap()[0].id, early);
+    }
+
+    async fn a_payload_larger_than_any_message_is_left_out_and_its_size_told(scene: Scene) {
+        let id = Uuid::new_v4();
+        scene.run_sql(&format!("insert into events (id, type, payload) values ('{id}', 'x', jsonb_build_object('a', repeat('x', 1100000)))")).await;
+        let pending = scene.store.pending(0, 10).await.unwrap().remove(0);
+        assert_eq!((pending.payload, pending.payload_bytes), (None, 1_100_009));
+        assert_eq!(scene.store.events(&[pending.seq]).await.unwrap()[0].id, id);
+    }
+
+    async fn a_row_that_the_topic_refuses_again_and_again_is_parked(scene: Scene) {
+        scene.event("thing.made").await;
+        scene.event("thing.made").await;
+        let seq = scene.store.pending(0, 10).await.unwrap()[0].seq;
+        assert!(scene.store.refused(&[(seq, "too large".into())], 2).await.unwrap().is_empty());
+        assert_eq!(scene.store.pending(0, 10).await.unwrap().len(), 2);
+        assert_eq!(scene.store.refused(&[(seq, "too large".into())], 2).await.unwrap(), [seq]);
+        assert_eq!(scene.store.pending(0, 10).await.unwrap().len(), 1);
+        assert_eq!(scene.number("select count(*) from switchyard.outbox where reason = 'too large' and parked_at is not null").await, 1);
+    }
+}

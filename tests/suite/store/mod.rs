@@ -1,0 +1,39 @@
+//! What the store promises, as sentences, against a real Postgres. What the ledger promises is told twice: directly, and
+//! through a real pgbouncer in transaction mode.
+
+mod scene;
+
+mod checker;
+mod claiming;
+mod domain_events;
+mod event_log;
+mod leases;
+mod migrations;
+mod publishing;
+mod reconciling;
+mod replays;
+mod reporting;
+mod retention;
+mod routing;
+mod stream;
+mod transactions;
+
+/// Tells each test twice: directly and through the pooler.
+macro_rules! directly_and_pooled {
+    ($(async fn $name:ident($scene:ident: Scene) $body:block)*) => {
+        $(async fn $name($scene: crate::store::scene::Scene) $body)*
+        mod directly {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(crate::store::scene::Scene::direct().await).await;
+            })*
+        }
+        mod through_the_pooler {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(crate::store::scene::Scene::pooled().await).await;
+            })*
+        }
+    };
+}
+use directly_and_pooled;

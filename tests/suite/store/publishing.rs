@@ -1,0 +1,62 @@
+//! `switchyard.publish`, for the application.
+
+use switchyard_store::Type;
+use uuid::Uuid;
+
+use super::directly_and_pooled;
+use super::scene::Scene;
+
+async fn publish(scene: &Scene, arguments: &str) -> Uuid {
+    let sql = format!("select switchyard.publish('thing.made', 'thing', '{}', '{{\"a\": 1}}'{arguments})", Uuid::from_u128(7));
+    scene.store.query(&sql, &[]).await.unwrap()[0].get(0)
+}
+
+directly_and_pooled! {
+    async fn publishing_appends_an_event_that_is_pending(scene: Scene) {
+        let id = publish(&scene, ", project_id => 'p1', metadata => '{\"user_id\": \"u\"}', version => 3").await;
+        let pending = scene.store.pending(0, 10).await.unwrap().remove(0);
+        assert_eq!((pending.id, pending.event_type.as_str(), pending.version), (id, "thing.made", Some(3)));
+        assert_eq!((pending.payload.as_deref(), pending.project_id.as_deref()), (Some("{\"a\": 1}"), Some("p1")));
+        let metadata: serde_json::Value = serde_json::from_str(pending.metadata.as_ref().unwrap()).unwrap();
+        assert_eq!(metadata["user_id"], "u");
+        assert_eq!(metadata["project_id"], "p1");
+        assert!(metadata["timestamp"].as_str().unwrap().ends_with('Z'));
+        assert!(metadata.get("idempotency_key").is_none() && metadata.get("correlation_id").is_none());
+    }
+
+    async fn the_same_key_is_the_same_event_within_a_project_and_a_type(scene: Scene) {
+        let first = publish(&scene, ", project_id => 'p1', idempotency_key => 'k'").await;
+        assert_eq!(publish(&scene, ", project_id => 'p1', idempotency_key => 'k'").await, first);
+        assert_ne!(publish(&scene, ", project_id => 'p2', idempotency_key => 'k'").await, first);
+        assert_ne!(publish(&scene, ", project_id => 'p1', idempotency_key => 'l'").await, first);
+        assert_ne!(publish(&scene, ", project_id => 'p1'").await, publish(&scene, ", project_id => 'p1'").await);
+        assert_eq!(scene.number("select count(*) from events").await, 5);
+        assert_eq!(first.get_version_num(), 8);
+    }
+
+    async fn two_publishers_of_one_key_at_once_append_one_event(scene: Scene) {
+        let (a, b) = tokio::join!(publish(&scene, ", idempotency_key => 'k'"), publish(&scene, ", idempotency_key => 'k'"));
+        assert_eq!(a, b);
+        assert_eq!(scene.number("select count(*) from events").await, 1);
+    }
+
+    async fn publishing_takes_the_chain_from_the_transaction(scene: Scene) {
+        let [correlation, causation] = [Uuid::new_v4(), Uuid::new_v4()];
+        let mut tx = scene.store.begin().await.unwrap();
+        tx.query("select set_config('switchyard.correlation_id', $1, true), set_config('switchyard.causation_id', $2, true)",
+            &[(&correlation.to_string(), Type::TEXT), (&causation.to_string(), Type::TEXT)]).await.unwrap();
+        tx.query("select switchyard.publish('thing.made', 'thing', null, '{}')", &[]).await.unwrap();
+        tx.commit().await.unwrap();
+        let metadata = scene.store.pending(0, 1).await.unwrap().remove(0).metadata.unwrap();
+        assert!(metadata.contains(&format!("\"correlation_id\": \"{correlation}\"")) && metadata.contains(&format!("\"causation_id\": \"{causation}\"")));
+        let mut tx = scene.store.begin().await.unwrap();
+        tx.query("select set_config('switchyard.correlation_id', 'no id', true)", &[]).await.unwrap();
+        tx.query("select switchyard.publish('thing.made', 'thing', null, '{}')", &[]).await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(!scene.store.pending(1, 1).await.unwrap().remove(0).metadata.unwrap().contains("correlation_id"));
+    }
+
+    async fn publishing_without_a_type_is_refused(scene: Scene) {
+        assert!(scene.store.query("select switchyard.publish('', 'thing', null, '{}')", &[]).await.is_err());
+    }
+}

@@ -1,0 +1,184 @@
+//! What is missing is found, and what is due is sent again.
+
+use switchyard_store::{Ask, Mode, Verdict};
+use uuid::Uuid;
+
+use super::directly_and_pooled;
+use super::scene::{AGENT, Patience};
+
+directly_and_pooled! {
+    async fn a_sweep_writes_the_rows_that_are_missing_once(scene: Scene) {
+        let event = scene.event("thing.made").await;
+        scene.event("thing.sold").await;
+        scene.store.set_grace(AGENT, 0).await.unwrap();
+        assert_eq!(scene.store.missing(AGENT).await.unwrap()[0].event_id, event);
+        assert_eq!(scene.sweep().await, 1);
+        assert_eq!(scene.sweep().await, 0);
+        assert!(scene.row(event).await.is("n", "a"));
+        assert!(scene.store.missing(AGENT).await.unwrap().is_empty());
+    }
+
+    async fn a_sweep_leaves_events_within_their_grace_alone(scene: Scene) {
+        scene.event("thing.made").await;
+        scene.store.tick().await.unwrap();
+        assert_eq!(scene.store.sweep(AGENT).await.unwrap(), 0);
+        assert!(scene.store.missing(AGENT).await.unwrap().is_empty());
+        assert_eq!(scene.store.ledger(AGENT).await.unwrap().pending, 1);
+    }
+
+    async fn an_event_committed_after_a_later_one_is_not_lost(scene: Scene) {
+        // The early sequence commits late, behind two sweeps that have seen a later one.
+        let early = Uuid::new_v4();
+        let mut late_writer = scene.store.begin().await.unwrap();
+        late_writer.execute(&format!("insert into events (id, type) values ('{early}', 'thing.made')"), &[]).await.unwrap();
+        let later = scene.event("thing.made").await;
+        scene.sweep().await;
+        scene.sweep().await;
+        assert!(scene.row(later).await.is("n", "a"), "what is visible is written in spite of the open transaction");
+        late_writer.commit().await.unwrap();
+        assert!(scene.seq(early).await < scene.seq(later).await);
+        scene.sweep().await;
+        assert!(scene.row(early).await.is("n", "a"));
+        scene.sweep_past_everything().await;
+        assert_eq!(scene.store.ledger(AGENT).await.unwrap().subscribed, 2);
+    }
+
+    async fn the_stable_point_waits_for_writers_and_says_for_how_long(scene: Scene) {
+        let mut writer = scene.store.begin().await.unwrap();
+        writer.execute(&format!("insert into events (id, type) values ('{}', 'thing.made')", Uuid::new_v4()), &[]).await.unwrap();
+        scene.store.tick().await.unwrap();
+        let held = scene.store.tick().await.unwrap();
+        assert_eq!((held.last_seq, held.stable_seq), (1, 0));
+        assert!(held.held_back_secs > 0.0);
+        writer.commit().await.unwrap();
+        let patience = Patience::new("the stable point");
+        while scene.store.tick().await.unwrap().stable_seq < 1 {
+            patience.check();
+        }
+    }
+
+    async fn fences_of_another_life_are_forgotten(scene: Scene) {
+        // After a dump and restore transaction ids start anew, far below those in the table.
+        scene.run_sql("insert into switchyard.fence (seq, xid) values (99, '999999999')").await;
+        scene.store.tick().await.unwrap();
+        assert_eq!(scene.number("select count(*) from switchyard.fence where seq = 99").await, 0);
+    }
+
+    async fn what_is_due_is_leased_so_that_a_lost_send_is_repeated(scene: Scene) {
+        let event = scene.event("thing.made").await;
+        scene.publish_all().await;
+        scene.sweep().await;
+        scene.store.set_grace(AGENT, 60_000).await.unwrap();
+        assert_eq!(scene.due().await, [(event, 0, 0)]);
+        assert!(scene.due().await.is_empty(), "leased");
+        scene.let_time_pass().await;
+        assert_eq!(scene.due().await, [(event, 0, 0)]);
+        scene.claim(event).await;
+        scene.let_time_pass().await;
+        assert!(scene.due().await.is_empty());
+    }
+
+    async fn what_the_shim_has_not_published_is_left_to_the_shim(scene: Scene) {
+        let event = scene.event("thing.made").await;
+        scene.sweep().await;
+        assert!(scene.due().await.is_empty());
+        scene.publish_all().await;
+        assert_eq!(scene.due().await, [(event, 0, 0)]);
+    }
+
+    async fn what_belongs_to_the_old_system_is_never_due(scene: Scene) {
+        scene.routing(Mode::Off).await;
+        scene.event("thing.made").await;
+        scene.publish_all().await;
+        scene.sweep().await;
+        scene.let_time_pass().await;
+        assert!(scene.due().await.is_empty());
+    }
+
+    async fn an_event_with_a_time_to_deliver_waits_for_it(scene: Scene) {
+        let later = scene.event_with("thing.made", Uuid::new_v4(), r#"{"deliver_at": "2999-01-01T00:00:00Z"}"#).await;
+        assert!(scene.store.pending(0, 10).await.unwrap().is_empty());
+        scene.sweep().await;
+        assert!(scene.row(later).await.is("n", "a"), "visible in the ledger");
+        scene.publish_all().await;
+        assert!(scene.due().await.is_empty());
+        scene.let_time_pass().await;
+        assert_eq!(scene.due().await, [(later, 0, 0)]);
+    }
+
+    async fn a_redrive_makes_parked_and_unfinished_rows_due_and_leaves_settled_ones(scene: Scene) {
+        let parked = scene.event("thing.made").await;
+        scene.park(parked).await;
+        let failing = scene.event("thing.made").await;
+        scene.fail(failing).await;
+        let done = scene.event("thing.made").await;
+        scene.claim(done).await;
+        let fresh = scene.event("thing.made").await;
+        let foreign = scene.event("thing.sold").await;
+        scene.publish_all().await;
+        let mut seqs = Vec::new();
+        for event in [parked, failing, done, fresh, foreign] {
+            seqs.push(scene.seq(event).await);
+        }
+        let resent = scene.store.resend(AGENT, &seqs, 0, "try again").await.unwrap();
+        assert_eq!((resent.added, resent.redriven), (1, 2));
+        assert_eq!(scene.due().await, [(parked, 0, 1), (failing, 0, 1), (fresh, 0, 0)]);
+        assert_eq!(scene.row(failing).await.attempts, 0, "a redrive starts counting anew");
+        assert!(scene.row(done).await.is("n", "d"));
+        assert!(scene.delivery(foreign, 0).await.is_none());
+        assert_eq!(scene.claim(parked).await, Verdict::Take);
+    }
+
+    async fn a_redrive_of_what_is_being_processed_waits_and_leaves_it_done(scene: Scene) {
+        let event = scene.event("thing.made").await;
+        scene.sweep().await;
+        let mut tx = scene.store.begin().await.unwrap();
+        tx.claim(AGENT, &[Ask::live(event)]).await.unwrap();
+        let commit_when_someone_waits = async {
+            scene.somebody_waits().await;
+            tx.commit().await.unwrap();
+        };
+        let (resent, ()) = tokio::join!(scene.resend(event, 0), commit_when_someone_waits);
+        assert_eq!((resent.added, resent.redriven), (0, 0));
+        assert!(scene.row(event).await.is("n", "d"));
+    }
+
+    async fn the_ledger_adds_up(scene: Scene) {
+        use switchyard_store::Settlement::{Expired, Superseded};
+        let mut events = Vec::new();
+        for _ in 0..8 {
+            events.push(scene.event("thing.made").await);
+        }
+        scene.claim(events[0]).await;
+        scene.settle(events[1], Superseded).await;
+        scene.settle(events[2], Expired).await;
+        scene.park(events[3]).await;
+        scene.fail(events[4]).await;
+        for swept in [false, true] {
+            if swept {
+                scene.sweep_past_everything().await;
+                assert_eq!(scene.number("select sum(n) from switchyard.subscription").await, 8, "counted up to the watermark");
+            }
+            let l = scene.store.ledger(AGENT).await.unwrap();
+            assert_eq!((l.subscribed, l.done, l.superseded, l.expired, l.parked, l.failing), (8, 1, 1, 1, 1, 1), "{l:?}");
+            assert_eq!((l.pending, l.assigned), if swept { (0, 3) } else { (3, 0) });
+        }
+    }
+
+    async fn room_is_made_ahead_and_only_once(scene: Scene) {
+        scene.run_sql("select setval('switchyard.event_log_seq_seq', 3500000)").await;
+        assert_eq!(scene.store.tick().await.unwrap().partitions_added, 4);
+        assert_eq!(scene.store.tick().await.unwrap().partitions_added, 0);
+        let event = scene.event("thing.made").await;
+        assert_eq!(scene.claim(event).await, Verdict::Take);
+    }
+
+    async fn an_outbox_row_whose_event_was_deleted_goes_with_the_next_tick(scene: Scene) {
+        let event = scene.event("thing.made").await;
+        let kept = scene.event("thing.made").await;
+        scene.run_sql(&format!("delete from events where id = '{event}'")).await;
+        scene.store.tick().await.unwrap();
+        assert_eq!(scene.number("select count(*) from switchyard.outbox").await, 1);
+        assert_eq!(scene.store.pending(0, 10).await.unwrap()[0].id, kept);
+    }
+}

@@ -1,0 +1,58 @@
+//! What is forgotten, and when.
+
+use switchyard_store::{Retention, Settlement, Verdict};
+use uuid::Uuid;
+
+use super::directly_and_pooled;
+use super::scene::{AGENT, Scene};
+
+/// Small partitions, an old event in the first, and a watermark that has passed it.
+async fn with_an_old_event(scene: &Scene) -> Uuid {
+    scene.run_sql("do $$ declare p record; begin for p in select name from switchyard.delivery_partition loop execute 'drop table switchyard.' || p.name; end loop; end $$").await;
+    scene.run_sql("select switchyard.add_partition(1, 3), switchyard.add_partition(3, 1000)").await;
+    let event = scene.event("thing.made").await;
+    for _ in 0..4 {
+        let other = scene.event("thing.made").await;
+        scene.claim(other).await;
+    }
+    scene.run_sql("update switchyard.event_log set logged_at = logged_at - interval '46 days'").await;
+    event
+}
+
+async fn drop_oldest(scene: &Scene) -> Retention {
+    scene.store.drop_oldest().await.unwrap()
+}
+
+directly_and_pooled! {
+    async fn the_oldest_partition_goes_once_everything_in_it_is_settled_and_swept(scene: Scene) {
+        let event = with_an_old_event(&scene).await;
+        assert_eq!(drop_oldest(&scene).await, Retention::Kept("not swept".into()));
+        scene.sweep_past_everything().await;
+        assert_eq!(drop_oldest(&scene).await, Retention::Kept("unfinished rows".into()));
+        scene.settle(event, Settlement::Expired).await;
+        let before = scene.store.ledger(AGENT).await.unwrap();
+        assert_eq!(drop_oldest(&scene).await, Retention::Dropped("delivery_1".into()));
+        assert_eq!(scene.store.ledger(AGENT).await.unwrap(), before, "its counts are kept");
+        assert_eq!(scene.claim(event).await, Verdict::TooOld);
+        assert_eq!(drop_oldest(&scene).await, Retention::Kept("in use".into()));
+    }
+
+    async fn a_partition_with_events_of_the_last_45_days_stays(scene: Scene) {
+        let event = with_an_old_event(&scene).await;
+        scene.claim(event).await;
+        scene.sweep_past_everything().await;
+        scene.run_sql("update switchyard.event_log set logged_at = now() - interval '44 days' where seq = 2").await;
+        assert_eq!(drop_oldest(&scene).await, Retention::Kept("too young".into()));
+    }
+
+    async fn a_sweep_never_brings_back_what_is_below_the_floor(scene: Scene) {
+        let event = with_an_old_event(&scene).await;
+        scene.claim(event).await;
+        scene.sweep_past_everything().await;
+        assert_eq!(drop_oldest(&scene).await, Retention::Dropped("delivery_1".into()));
+        assert_eq!(scene.sweep().await, 0);
+        let seq = scene.seq(event).await;
+        let resent = scene.store.resend(AGENT, &[seq], 0, "please").await.unwrap();
+        assert_eq!((resent.added, resent.redriven), (0, 0));
+    }
+}

@@ -1,0 +1,232 @@
+//! Who listens to what, whose turn it is, and how that changes.
+
+use switchyard_store::{AgentSpec, Ask, Mode, RoutedBy, StoreError, Verdict};
+use uuid::Uuid;
+
+use super::directly_and_pooled;
+use super::scene::{AGENT, old_claim_in, spec};
+
+directly_and_pooled! {
+    async fn registering_again_changes_nothing(scene: Scene) {
+        scene.routing(Mode::Shadow).await;
+        let again = scene.register(&["thing.made", "thing.changed"], Mode::Full).await;
+        assert!(!again.created && again.added.is_empty() && again.removed.is_empty());
+        let event = scene.event("thing.made").await;
+        assert_eq!(scene.claim(event).await, Verdict::Shadow, "the lever is people's");
+    }
+
+    async fn two_registrations_at_once_are_one(scene: Scene) {
+        let fresh = AgentSpec { name: "twin".into(), ..spec(&["thing.made"]) };
+        let (a, b) = tokio::join!(scene.store.register(&fresh, Mode::Full), scene.store.register(&fresh, Mode::Full));
+        assert!(a.unwrap().created ^ b.unwrap().created);
+        assert_eq!(scene.number("select count(*) from switchyard.subscription s join switchyard.agent a on a.id = s.agent where a.name = 'twin'").await, 1);
+    }
+
+    async fn more_attempts_than_a_hundred_are_refused(scene: Scene) {
+        let refused = scene.store.register(&AgentSpec { max_attempts: 101, ..spec(&[]) }, Mode::Full).await;
+        assert!(matches!(refused, Err(StoreError::Refused { .. })), "{refused:?}");
+    }
+
+    async fn a_new_type_counts_from_now_on(scene: Scene) {
+        let before = scene.event("thing.sold").await;
+        let registered = scene.register(&["thing.made", "thing.changed", "thing.sold"], Mode::Full).await;
+        assert_eq!(registered.added, ["thing.sold"]);
+        let after = scene.event("thing.sold").await;
+        assert_eq!(scene.claim(before).await, Verdict::NotSubscribed);
+        assert_eq!(scene.claim(after).await, Verdict::Take);
+        scene.sweep().await;
+        assert_eq!(scene.store.ledger(AGENT).await.unwrap().subscribed, 1);
+    }
+
+    async fn a_removed_type_ends_now_and_what_came_before_is_still_owed(scene: Scene) {
+        let before = scene.event("thing.changed").await;
+        let registered = scene.register(&["thing.made"], Mode::Full).await;
+        assert_eq!(registered.removed, ["thing.changed"]);
+        let after = scene.event("thing.changed").await;
+        assert_eq!(scene.claim(after).await, Verdict::NotSubscribed);
+        scene.sweep().await;
+        assert!(scene.row(before).await.is("n", "a"));
+        assert_eq!(scene.claim(before).await, Verdict::Take);
+        assert!(scene.delivery(after, 0).await.is_none());
+    }
+
+    async fn a_type_that_comes_back_starts_a_new_period(scene: Scene) {
+        let first = scene.event("thing.changed").await;
+        scene.register(&["thing.made"], Mode::Full).await;
+        let between = scene.event("thing.changed").await;
+        scene.register(&["thing.made", "thing.changed"], Mode::Full).await;
+        let second = scene.event("thing.changed").await;
+        assert_eq!(scene.claim(between).await, Verdict::NotSubscribed);
+        assert_eq!(scene.claim(first).await, Verdict::Take);
+        scene.sweep_past_everything().await;
+        let ledger = scene.store.ledger(AGENT).await.unwrap();
+        assert_eq!((ledger.subscribed, ledger.done, ledger.assigned), (2, 1, 1));
+        assert!(scene.row(second).await.is("n", "a"));
+    }
+
+    async fn a_type_removed_and_added_before_any_event_goes_on(scene: Scene) {
+        scene.register(&[], Mode::Full).await;
+        scene.register(&["thing.made"], Mode::Full).await;
+        let event = scene.event("thing.made").await;
+        assert_eq!(scene.claim(event).await, Verdict::Take);
+    }
+
+    async fn an_existing_row_outlives_its_subscription(scene: Scene) {
+        // An event that was asked for while the registration was under way.
+        let event = scene.event("thing.made").await;
+        scene.fail(event).await;
+        scene.run_sql("update switchyard.subscription set until_seq = 0").await;
+        assert_eq!(scene.claim(event).await, Verdict::Take);
+    }
+
+    async fn the_owner_is_fixed_at_the_first_ask(scene: Scene) {
+        scene.routing(Mode::Off).await;
+        let old = scene.event("thing.made").await;
+        assert_eq!(scene.claim(old).await, Verdict::NotYours);
+        scene.routing(Mode::Full).await;
+        let new = scene.event("thing.made").await;
+        assert_eq!(scene.old_claim(new).await, "not_yours");
+        // The routing has changed back and forth; the rows have not.
+        assert_eq!(scene.claim(old).await, Verdict::NotYours);
+        scene.routing(Mode::Off).await;
+        assert_eq!(scene.old_claim(new).await, "not_yours");
+        assert_eq!(scene.claim(new).await, Verdict::Take);
+        assert_eq!(scene.old_claim(old).await, "take");
+    }
+
+    async fn a_percentage_is_stable_and_grows(scene: Scene) {
+        let aggregates: Vec<Uuid> = (1..=200).map(Uuid::from_u128).collect();
+        let mut before: Vec<Uuid> = Vec::new();
+        for percent in [0, 10, 50, 90, 100] {
+            scene.routing(Mode::Percent(percent)).await;
+            let mut taken = Vec::new();
+            for aggregate in &aggregates {
+                let event = scene.event_with("thing.made", *aggregate, "{}").await;
+                if scene.look(event).await.verdict == Verdict::Take {
+                    taken.push(*aggregate);
+                }
+            }
+            assert!(before.iter().all(|a| taken.contains(a)), "who was in stays in");
+            let expected = usize::from(percent) * 2;
+            assert!(taken.len().abs_diff(expected) <= 20, "{percent} percent took {} of 200", taken.len());
+            before = taken;
+        }
+        assert_eq!(before.len(), 200);
+    }
+
+    async fn routed_by_project_a_project_moves_as_one(scene: Scene) {
+        let by_project = AgentSpec { routed_by: RoutedBy::Project, ..spec(&["thing.made"]) };
+        scene.store.register(&by_project, Mode::Full).await.unwrap();
+        scene.routing(Mode::Percent(50)).await;
+        let mut sides = Vec::new();
+        for project in 0..12 {
+            let mut answers = Vec::new();
+            for _ in 0..4 {
+                let event = scene.event_with("thing.made", Uuid::new_v4(), &format!(r#"{{"project_id":"p{project}"}}"#)).await;
+                answers.push(scene.look(event).await.verdict);
+            }
+            assert!(answers.iter().all(|a| *a == answers[0]));
+            sides.push(answers[0]);
+        }
+        assert!(sides.contains(&Verdict::Take) && sides.contains(&Verdict::NotYours));
+    }
+
+    async fn reassigning_moves_what_is_unfinished_or_parked_and_nothing_else(scene: Scene) {
+        let [assigned, failing, parked, done] = [0; 4].map(|_| Uuid::new_v4());
+        for id in [assigned, failing, parked, done] {
+            scene.run_sql(&format!("insert into events (id, type, aggregate_id) values ('{id}', 'thing.made', '{}')", Uuid::new_v4())).await;
+        }
+        scene.sweep().await;
+        scene.fail(failing).await;
+        scene.park(parked).await;
+        scene.claim(done).await;
+        scene.routing(Mode::Off).await;
+        assert_eq!(scene.store.reassign(AGENT).await.unwrap().moved, 3);
+        for (event, state) in [(assigned, "a"), (failing, "f"), (parked, "p")] {
+            let row = scene.row(event).await;
+            assert!(row.is("o", state), "{row:?}");
+            assert_eq!(row.epoch, 1);
+        }
+        assert!(scene.row(done).await.is("n", "d"));
+        assert!(!scene.fail_as(failing, 0, Some(0)).await.counted);
+        assert_eq!(scene.old_claim(failing).await, "take");
+    }
+
+    async fn reassigning_skips_what_is_being_processed_and_meets_it_later(scene: Scene) {
+        let event = scene.event("thing.made").await;
+        scene.sweep().await;
+        let mut tx = scene.store.begin().await.unwrap();
+        tx.claim(AGENT, &[Ask::live(event)]).await.unwrap();
+        scene.routing(Mode::Off).await;
+        for _ in 0..2 {
+            let pass = scene.store.reassign(AGENT).await.unwrap();
+            assert_eq!((pass.moved, pass.complete), (0, false));
+        }
+        tx.rollback().await.unwrap();
+        assert_eq!(scene.store.reassign(AGENT).await.unwrap().moved, 1);
+        assert!(scene.row(event).await.is("o", "a"));
+        scene.reassign_completely().await;
+    }
+
+    async fn reassigning_is_complete_only_when_nobody_can_still_write_by_the_old_routing(scene: Scene) {
+        scene.routing(Mode::Full).await;
+        let event = scene.event("thing.made").await;
+        // A first ask by the routing of now, in a transaction that stays open: no row that a pass could see.
+        let mut asking = scene.store.begin().await.unwrap();
+        asking.claim(AGENT, &[Ask::live(event)]).await.unwrap();
+        scene.routing(Mode::Off).await;
+        for _ in 0..3 {
+            assert!(!scene.store.reassign(AGENT).await.unwrap().complete);
+        }
+        asking.commit().await.unwrap();
+        scene.reassign_completely().await;
+        assert!(scene.row(event).await.is("n", "d"));
+    }
+
+    async fn a_claim_that_read_the_old_routing_later_than_the_change_began_is_waited_for(scene: Scene) {
+        // The trap: the change has its transaction id first, the asking one a later id, and still reads the old routing.
+        let event = scene.event("thing.made").await;
+        scene.run_sql(&format!("begin; select switchyard.set_routing('{AGENT}', 'off', 0, false)")).await;
+        let mut asking = scene.store.begin().await.unwrap();
+        assert_eq!(asking.claim(AGENT, &[Ask::live(event)]).await.unwrap()[0].verdict, Verdict::Take);
+        scene.run_sql("commit").await;
+        for _ in 0..3 {
+            assert!(!scene.store.reassign(AGENT).await.unwrap().complete);
+        }
+        asking.rollback().await.unwrap();
+        scene.reassign_completely().await;
+        assert_eq!(scene.claim(event).await, Verdict::NotYours);
+    }
+
+    async fn draining_makes_every_sweep_reassign(scene: Scene) {
+        let event = scene.event("thing.made").await;
+        scene.sweep().await;
+        scene.store.set_routing(AGENT, Mode::Off, true).await.unwrap();
+        scene.sweep().await;
+        assert!(scene.row(event).await.is("o", "a"));
+        scene.store.set_routing(AGENT, Mode::Full, true).await.unwrap();
+        scene.sweep().await;
+        let row = scene.row(event).await;
+        assert!(row.is("n", "a"));
+        assert_eq!(row.epoch, 2);
+    }
+
+    async fn the_old_system_is_told_what_is_left_for_it(scene: Scene) {
+        scene.routing(Mode::Off).await;
+        let event = scene.event("thing.made").await;
+        scene.sweep().await;
+        let todo: Uuid = scene.one(&format!("select switchyard.todo_old('{AGENT}')"), &[]).await.get(0);
+        assert_eq!(todo, event);
+        let mut tx = scene.store.begin().await.unwrap();
+        assert_eq!(old_claim_in(&mut tx, event).await.unwrap(), "take");
+        tx.commit().await.unwrap();
+        assert_eq!(scene.number(&format!("select count(*) from switchyard.todo_old('{AGENT}')")).await, 0);
+    }
+
+    async fn moving_the_lever_leaves_a_trace(scene: Scene) {
+        scene.routing(Mode::Percent(25)).await;
+        let row = scene.one("select agent, detail::text from switchyard.audit where action = 'set_routing'", &[]).await;
+        assert_eq!(row.get::<_, &str>(0), AGENT);
+        assert!(row.get::<_, &str>(1).contains("\"percent\": 25"));
+    }
+}
