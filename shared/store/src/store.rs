@@ -103,7 +103,8 @@ pub(crate) fn tls(url: &DatabaseUrl) -> Result<MakeRustlsConnect, StoreError> {
         }
     }
     if let Some(pem) = url.root_certificates() {
-        let unreadable = |e: &dyn std::fmt::Display| StoreError::config(format!("DATABASE_CA is no certificate in PEM: {e}"));
+        let unreadable =
+            |e: &dyn std::fmt::Display| StoreError::config(format!("DATABASE_CA is no certificate in PEM: {e}"));
         let before = roots.len();
         for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
             roots.add(certificate.map_err(|e| unreadable(&e))?).map_err(|e| unreadable(&e))?;

@@ -1,6 +1,6 @@
 //! `switchyard.publish`, for the application.
 
-use switchyard_store::Type;
+use switchyard_store::{Publication, StoreError, Type};
 use uuid::Uuid;
 
 use super::directly_and_pooled;
@@ -32,6 +32,18 @@ directly_and_pooled! {
         assert_ne!(publish(&scene, ", project_id => 'p1'").await, publish(&scene, ", project_id => 'p1'").await);
         assert_eq!(scene.number("select count(*) from events").await, 5);
         assert_eq!(first.get_version_num(), 8);
+    }
+
+    async fn a_program_publishes_as_sql_does(scene: Scene) {
+        let aggregate = Uuid::from_u128(7).to_string();
+        let mut event = Publication::new("thing.made", "thing", &aggregate, "{\"a\": 1}");
+        event.idempotency_key = Some("k");
+        let first = scene.store.publish(&event).await.unwrap();
+        assert_eq!(publish(&scene, ", idempotency_key => 'k'").await, first);
+        let pending = scene.store.pending(0, 10).await.unwrap();
+        assert_eq!((pending.len(), pending[0].id, pending[0].payload.as_deref()), (1, first, Some("{\"a\": 1}")));
+        let broken = Publication::new("thing.made", "thing", "no id", "{}");
+        assert!(matches!(scene.store.publish(&broken).await, Err(StoreError::Refused { .. })));
     }
 
     async fn two_publishers_of_one_key_at_once_append_one_event(scene: Scene) {

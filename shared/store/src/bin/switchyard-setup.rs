@@ -57,7 +57,8 @@ fn arguments(given: &[String]) -> Result<Option<Mode>, String> {
 
 async fn set_up(mode: Mode) -> Result<(), String> {
     let say = |error: StoreError| error.to_string();
-    let url = std::env::var("DATABASE_URL").map_err(|_| "DATABASE_URL is not set: the database to make ready".to_owned())?;
+    let url =
+        std::env::var("DATABASE_URL").map_err(|_| "DATABASE_URL is not set: the database to make ready".to_owned())?;
     let mut url: DatabaseUrl = url.parse().map_err(say)?;
     if let Ok(pem) = std::env::var("DATABASE_CA") {
         url = url.trusting(pem);
