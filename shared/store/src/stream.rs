@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::claim::get;
 use crate::report::{self, State};
+use crate::store::only;
 use crate::{Store, StoreError};
 
 /// An event, what the agents made of it, and what it caused.
@@ -81,6 +82,12 @@ struct Line {
 }
 
 impl Store {
+    /// The newest sequence in the event log, 0 where it is empty: where a stream of what is to come starts.
+    pub async fn newest(&self) -> Result<i64, StoreError> {
+        let rows = self.read("newest", "select coalesce(max(seq), 0) from switchyard.event_log", &[]).await?;
+        get("newest", &only("newest", rows)?, 0)
+    }
+
     /// The events above `after_seq`, oldest first. Children are looked for among the two thousand events after each.
     pub async fn stream(&self, after_seq: i64, limit: i64) -> Result<Vec<StreamEvent>, StoreError> {
         const OP: &str = "stream";

@@ -133,7 +133,11 @@ pub const PLANTS: &[Plant] = &[
     alone(
         "xid_after_routing",
         "the insert draws the transaction id anyway",
-        &[Edit { function: "_ask", from: "perform pg_current_xact_id();", to: "" }],
+        &[
+            Edit { function: "_ask", from: "perform pg_current_xact_id();", to: "" },
+            // The window is a few microseconds: wide enough to be hit in a year, too narrow for a minute.
+            Edit { function: "_ask", from: "where a.id = p_agent", to: "where a.id = p_agent and pg_sleep(0.08) is not null" },
+        ],
     ),
     edited(
         "cancel_leaves_open",

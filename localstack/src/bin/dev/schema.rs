@@ -32,7 +32,7 @@ pub(crate) async fn prepare(places: &Places, port: u16) -> Result<usize, Error> 
 /// Takes the lease away from a shim that was killed: the next one would wait for seconds. Only for the process that is about to start the
 /// functions, so that nobody can hold one.
 pub(crate) async fn end_leases(url: &str) -> Result<(), Error> {
-    connect(url).await?.batch_execute("delete from switchyard.lease").await.map_err(refused("end old leases"))
+    Ok(store(url)?.end_leases().await?)
 }
 
 /// The store of the running system.

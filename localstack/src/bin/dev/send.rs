@@ -16,7 +16,7 @@ use crate::arguments::Send;
 use crate::feedback::{self, Feedback, Format, Row, SAMPLE_PROJECT};
 use crate::style::{DIM, GREEN, RED, YELLOW, count, paint, say};
 use crate::tree::{self, Standing};
-use crate::{Outcome, runtime, schema, signals, state, watch};
+use crate::{Outcome, runtime, schema, signals, state};
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -117,7 +117,7 @@ struct Agent {
 
 async fn send(url: &str, rows: Vec<Row>, patience: Duration) -> Result<Vec<Report>, Error> {
     let store = schema::store(url)?;
-    let mut after = watch::head(&store).await?;
+    let mut after = store.newest().await?;
     let client = schema::connect(url).await?;
     let mut sent = Vec::new();
     for row in rows {

@@ -21,7 +21,7 @@ use crate::signals::{self, Stop};
 use crate::state::{self, Claim, State};
 use crate::steps::Steps;
 use crate::style::{BOLD, DIM, count, paint, say};
-use crate::{Outcome, deployment, detach, follow, runtime, schema, watch};
+use crate::{Outcome, deployment, detach, follow, runtime, schema};
 
 /// Where the servers listen when nothing else is said and nobody else does.
 pub(crate) const LOCALSTACK_PORT: u16 = 4566;
@@ -300,7 +300,7 @@ impl Work {
         let url = state.database_url().ok_or(Error::NotRunning)?;
         let path = self.places.localstack().join("samples/feedback.jsonl");
         runtime.block_on(async {
-            let after = watch::head(&schema::store(&url)?).await?;
+            let after = schema::store(&url)?.newest().await?;
             let client = schema::connect(&url).await?;
             let is_wanted = self.options.samples || !schema::has_feedback(&client).await?;
             if self.options.no_samples || !is_wanted {

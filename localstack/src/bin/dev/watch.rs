@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use switchyard_store::{State, Store, StoreError, StreamEvent, Type};
+use switchyard_store::{State, Store, StoreError, StreamEvent};
 use uuid::Uuid;
 
 use crate::tree::{self, Standing};
@@ -123,13 +123,6 @@ fn told(event: &StreamEvent) -> Told {
         (delivery.agent.clone(), delivery.run, state, delivery.attempts)
     };
     event.deliveries.iter().map(row).collect()
-}
-
-/// The newest place in the event log.
-pub(crate) async fn head(store: &Store) -> Result<i64, StoreError> {
-    const NEWEST: &str = "select coalesce(max(seq), 0) from switchyard.event_log where seq > $1";
-    let rows = store.query(NEWEST, &[(&0_i64, Type::INT8)]).await?;
-    Ok(rows.first().map_or(0, |row| row.get(0)))
 }
 
 #[cfg(test)]
