@@ -162,6 +162,13 @@ impl World {
         .await;
     }
 
+    /// How many messages wait in a queue.
+    pub async fn waiting(&self, logical_id: &str) -> u32 {
+        let url = self.queue(logical_id).await;
+        let waiting = self.queue_attribute(&url, QueueAttributeName::ApproximateNumberOfMessages).await;
+        waiting.parse().expect("a number")
+    }
+
     async fn queue_attribute(&self, url: &str, name: QueueAttributeName) -> String {
         let answer = self.sqs.get_queue_attributes().queue_url(url).attribute_names(name.clone()).send().await;
         answer.expect("the queue").attributes.and_then(|mut all| all.remove(&name)).expect("the attribute")

@@ -88,6 +88,34 @@ fn each_outside_world_is_known_to_one_crate_alone() {
     }
 }
 
+/// What `cargo deny` would say of `deny.toml`, without a tool to install: every crate that we build has a licence from its list.
+#[test]
+fn every_dependency_has_a_licence_that_we_accept() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let deny = std::fs::read_to_string(format!("{root}/deny.toml")).unwrap();
+    let list = deny.split_once("allow = [").unwrap().1.split_once(']').unwrap().0;
+    let accepted: Vec<&str> = list.split('"').skip(1).step_by(2).collect();
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", "x86_64-unknown-linux-gnu"])
+        .current_dir(root)
+        .output()
+        .unwrap();
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    assert!(packages.len() > 100);
+    for package in packages {
+        let licence = package["license"].as_str().unwrap_or_default();
+        assert!(is_accepted(licence, &accepted), "{} is under {licence:?}", package["name"]);
+    }
+}
+
+/// An SPDX expression without nesting, as crates write them: all of the parts joined by AND, any of those joined by OR.
+fn is_accepted(licence: &str, accepted: &[&str]) -> bool {
+    let licence = licence.replace('/', " OR ");
+    let any = |part: &str| part.split(" OR ").any(|name| accepted.contains(&name.trim_matches(['(', ')', ' '])));
+    licence.split(" AND ").all(any) || licence.split(" OR ").any(|part| part.split(" AND ").all(any))
+}
+
 #[test]
 fn the_pure_crates_do_no_io() {
     for package in packages().iter().filter(|package| PURE.contains(&package.name.as_str())) {

@@ -17,6 +17,8 @@ const REFUSE: &str = "
 async fn a_batch_of_ten_with_two_bad_records_retries_exactly_those() {
     let world = World::at_rest().await;
     world.database.batch_execute(REFUSE).await.unwrap();
+    // As many attempts as it takes until this test has looked.
+    world.database.batch_execute("update switchyard.agent set max_attempts = 100").await.unwrap();
     for number in 0..10 {
         let title = if number % 5 == 3 { format!("Refused {number}") } else { format!("Good {number}") };
         world.post(&title, "words").await;
@@ -125,6 +127,7 @@ async fn a_database_that_is_down_costs_no_attempt_and_fills_no_dead_letter_queue
     world.database_comes_back().await;
 
     assert_eq!(again, ["0", "1", "2"], "all come again");
+    assert_eq!(world.waiting("SentimentDeadLetterQueue").await, 0);
     assert_eq!(world.count("select count(*) from switchyard.failure").await, 0);
     assert!(world.handle("sentiment", &bodies).is_empty(), "they are handled once the database is back");
     assert_eq!(world.count(&states("sentiment", "d")).await, 3);

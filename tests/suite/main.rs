@@ -5,6 +5,7 @@ mod architecture;
 mod bus;
 mod failures;
 mod once;
+mod runtime;
 mod shim;
 mod store;
 mod template;

@@ -1,94 +1,11 @@
-//! The shim: order, partial failures, and dying at the worst moment.
+//! The shim: started by nobody but its schedule, and dying at the worst moment. What it does with a topic that is not itself is beside it.
 
-use shim::{Carrier, Settings};
-use std::{
-    cell::{Cell, RefCell},
-    collections::BTreeSet,
-    rc::Rc,
-    time::Duration,
-};
-use switchyard_bus::{BusError, Message, Published, Refused, Topic};
+mod carrying;
+
+use std::collections::BTreeSet;
 use switchyard_event::Event;
-use switchyard_store::Store;
-use switchyard_tests::{Database, World, eventually};
-use tokio::time::Instant;
+use switchyard_tests::{World, eventually};
 use uuid::Uuid;
-
-/// A topic that refuses every third entry the first time and fails every fifth call after having published it.
-#[derive(Clone, Default)]
-struct Moody {
-    published: Rc<RefCell<Vec<Event>>>,
-    refused: Rc<RefCell<BTreeSet<Uuid>>>,
-    entries: Rc<Cell<usize>>,
-    calls: Rc<Cell<usize>>,
-}
-
-impl Topic for Moody {
-    async fn publish(&self, messages: &[Message]) -> Result<Vec<Published>, BusError> {
-        self.calls.set(self.calls.get() + 1);
-        let answers = messages.iter().map(|message| {
-            let event = Event::parse(&message.body).unwrap();
-            self.entries.set(self.entries.get() + 1);
-            if self.entries.get().is_multiple_of(3) && self.refused.borrow_mut().insert(event.id) {
-                return Err(Refused { code: "Throttled".into(), permanent: false });
-            }
-            self.published.borrow_mut().push(event);
-            Ok(())
-        });
-        let answers = answers.collect();
-        if self.calls.get().is_multiple_of(5) {
-            return Err(BusError { operation: "PublishBatch", detail: "the answer was lost".into(), transient: true });
-        }
-        Ok(answers)
-    }
-}
-
-#[tokio::test]
-async fn events_of_one_aggregate_are_first_published_in_sequence_whatever_the_topic_refuses() {
-    let database = Database::migrated().await;
-    let client = database.connect().await;
-    let insert = "insert into events (id, type, aggregate_type, aggregate_id, payload, metadata, version)
-                  select gen_random_uuid(), 'counted', 'thing', ('00000000-0000-0000-0000-00000000000' || n % 5)::uuid, '{}', '{}', 1
-                    from generate_series(1, 200) n";
-    client.execute(insert, &[]).await.unwrap();
-    let topic = Moody::default();
-
-    let carried =
-        carrier(database.store(), topic.clone()).carry(Instant::now() + Duration::from_secs(120)).await.unwrap();
-
-    assert_eq!(carried.published, 200);
-    assert!(carried.refused > 10, "{carried:?}");
-    let mut seen = BTreeSet::new();
-    let first: Vec<Event> = topic.published.take().into_iter().filter(|event| seen.insert(event.id)).collect();
-    assert_eq!(first.len(), 200);
-    for aggregate in 0..5 {
-        let own = first.iter().filter(|event| event.aggregate_id.ends_with(&aggregate.to_string()));
-        let own: Vec<_> = own.filter_map(|event| event.metadata.sequence).collect();
-        assert!(own.len() == 40 && own.is_sorted(), "{own:?}");
-    }
-    let left: i64 = client.query_one("select count(*) from switchyard.outbox", &[]).await.unwrap().get(0);
-    assert_eq!(left, 0);
-}
-
-#[tokio::test]
-async fn a_row_that_no_queue_could_carry_is_set_aside_and_holds_back_nothing() {
-    let database = Database::migrated().await;
-    let client = database.connect().await;
-    let insert = "insert into events (id, type, aggregate_type, aggregate_id, payload, metadata, version)
-                  select gen_random_uuid(), 'counted', 'thing', '00000000-0000-0000-0000-000000000001',
-                         case n when 1 then to_jsonb(repeat('x', 300000)) when 2 then to_jsonb(repeat('x', 2000000)) else '{}' end,
-                         case n when 3 then '{\"hops\": \"many\"}' else '{}' end::jsonb, 1
-                    from generate_series(1, 5) n";
-    client.execute(insert, &[]).await.unwrap();
-    let topic = Moody::default();
-
-    let carried =
-        carrier(database.store(), topic.clone()).carry(Instant::now() + Duration::from_secs(120)).await.unwrap();
-
-    assert_eq!((carried.published, carried.set_aside), (2, 3));
-    let left = "select count(*) from switchyard.outbox where parked_at is not null";
-    assert_eq!(client.query_one(left, &[]).await.unwrap().get::<_, i64>(0), 3);
-}
 
 #[tokio::test]
 async fn the_schedule_alone_starts_it() {
@@ -97,12 +14,6 @@ async fn the_schedule_alone_starts_it() {
     let post = world.post("Nobody woke the shim", "").await.to_string();
 
     world.event("sentiment.analyzed", &post).await;
-}
-
-/// A shim that drains once and leaves.
-fn carrier(store: Store, topic: Moody) -> Carrier<Moody> {
-    let settings = Settings { topic_arn: String::new(), resident: Duration::ZERO, lanes: 4 };
-    Carrier::new(store, topic, settings)
 }
 
 #[tokio::test]

@@ -36,6 +36,14 @@ async fn no_block_belongs_to_an_agent_that_is_not_there() {
     assert_eq!(blocks, declared, "blocks of template.yaml against folders of functions/agents");
 }
 
+#[tokio::test]
+async fn every_agent_declares_limits_that_aws_takes() {
+    for agent in Lab::get().await.declarations() {
+        assert!(agent.limits.are_sound(), "{}: {:?}", agent.name, agent.limits);
+        assert!((1..=100).contains(&agent.max_attempts) && !agent.subscribes.is_empty(), "{}", agent.name);
+    }
+}
+
 #[test]
 fn every_agent_s_folder_bears_its_name() {
     for folder in fs::read_dir(root().join("functions/agents")).unwrap() {

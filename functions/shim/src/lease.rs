@@ -54,6 +54,11 @@ impl<'a> Lease<'a> {
         Ok(self.until > now && !self.wanted)
     }
 
+    /// When it is to be renewed.
+    pub(crate) fn renew_at(&self) -> Instant {
+        self.renew_at
+    }
+
     /// Whether the lease surely lasts so long.
     pub(crate) fn outlasts(&self, work: Duration) -> bool {
         self.until > Instant::now() + work

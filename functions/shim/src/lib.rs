@@ -5,6 +5,7 @@ mod envelope;
 mod lease;
 mod plan;
 mod settings;
+mod work;
 
 pub use carry::{Carried, Carrier};
 pub use plan::{Plan, Waiting};
@@ -23,7 +24,7 @@ pub async fn start() -> Result<Carrier<SnsTopic>, StartError> {
     let settings = Settings::read(environment)?;
     let url = environment.database()?;
     let topic = SnsTopic::new(&switchyard_bus::aws::settings().await, settings.topic_arn.clone());
-    Ok(Carrier::new(Store::open(&url, 2)?, topic, settings))
+    Ok(Carrier::new(Store::open(&url, settings.connections)?, topic, settings))
 }
 
 /// One invocation: carries until its time is up or, where it is not resident, until nothing is pending.

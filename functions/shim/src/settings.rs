@@ -25,11 +25,13 @@ pub struct Settings {
     pub resident: Duration,
     /// How many calls are on their way at the same time.
     pub lanes: usize,
+    /// How many connections to the database it may open.
+    pub connections: usize,
 }
 
 impl Settings {
     /// Reads `TOPIC_ARN`, `RESIDENT_SECONDS` (75, longer than the schedule's minute, so that the next one finds this one still there and takes
-    /// over without a gap) and `LANES` (16).
+    /// over without a gap), `LANES` (16) and `DATABASE_CONNECTIONS` (2).
     ///
     /// # Errors
     /// [`ConfigError`], naming the variable.
@@ -38,6 +40,7 @@ impl Settings {
             topic_arn: environment.required("TOPIC_ARN", "the ARN of the topic that events are published to")?,
             resident: Duration::from_secs(environment.or("RESIDENT_SECONDS", 75, "a whole number of seconds")?),
             lanes: environment.or("LANES", 16, "a whole number")?,
+            connections: environment.or("DATABASE_CONNECTIONS", 2, "a whole number")?,
         })
     }
 }

@@ -16,19 +16,28 @@ pub enum RoutedBy {
 /// What an agent's function may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// The function's timeout. The queue's visibility timeout is six times this (AWS Lambda Developer Guide, "Using Lambda with Amazon SQS").
+    /// The function's timeout, 15 to 900: the last ten seconds of it are kept for reporting. The queue's visibility timeout is six times this (AWS Lambda Developer Guide, "Using Lambda with Amazon SQS").
     pub timeout_secs: u32,
     /// The function's memory, which also sets its share of CPU.
     pub memory_mb: u32,
     /// How many batches at the same time, 2 to 1000: the event source mapping's `MaximumConcurrency`, which bounds database connections.
     pub max_concurrency: u32,
-    /// How many records a batch has at most.
+    /// How many records a batch has at most, 1 to 10: more would need a batching window, which delays every event.
     pub batch_size: u32,
 }
 
 impl Limits {
     /// Enough for an agent that reads and writes a few rows.
     pub const DEFAULT: Self = Self { timeout_secs: 30, memory_mb: 256, max_concurrency: 10, batch_size: 10 };
+
+    /// Whether AWS takes these limits, and the runtime can keep them.
+    #[must_use]
+    pub fn are_sound(self) -> bool {
+        (15..=900).contains(&self.timeout_secs)
+            && (128..=10_240).contains(&self.memory_mb)
+            && (2..=1_000).contains(&self.max_concurrency)
+            && (1..=10).contains(&self.batch_size)
+    }
 }
 
 /// Everything an agent declares, as data. `bootstrap declare` prints it as JSON.

@@ -27,6 +27,9 @@ pub trait Agent {
     const SUBSCRIBES: &'static [EventType];
     /// What keeps its events together while a cutover moves them by percentage: the aggregate, or the project where its state is shared.
     const ROUTED_BY: RoutedBy = RoutedBy::Aggregate;
+    /// The highest payload version that it understands. A newer one is parked as `unknown_version` instead of being misread, and succeeds after
+    /// a deploy and a redrive.
+    const MAX_VERSION: u32 = 1;
     /// How many attempts an event has, the first included, before it is parked. An event's own `max_attempts` wins.
     const MAX_ATTEMPTS: u16 = 4;
     /// How long to wait between attempts.

@@ -4,8 +4,10 @@ use crate::Declaration;
 use std::fmt::Write;
 
 /// How often a message may be received before the queue itself moves it to the dead-letter queue. Only the net for processes that die: the
-/// runtime counts attempts, and returns what costs none.
-const MAX_RECEIVES: u32 = 20;
+/// runtime counts attempts, up to 100, and returns what costs none. So it is high: a record that is returned every quarter of an hour uses
+/// this up in a day and a half, one that kills its process at every visibility timeout of three minutes in ten hours.
+const MAX_RECEIVES: u32 = 200;
+const _: () = assert!(MAX_RECEIVES > 100, "the net must be wider than the most attempts that an event may ask for");
 
 impl Declaration {
     /// The agent's block: queues, subscription, role, function, alarms. Indented as it stands under `Resources`.
@@ -159,6 +161,22 @@ const BLOCK: &str =
       Dimensions:
         - Name: QueueName
           Value: !GetAtt {Id}DeadLetterQueue.QueueName
+      Statistic: Maximum
+      Period: 60
+      EvaluationPeriods: 1
+      Threshold: 0
+      ComparisonOperator: GreaterThanThreshold
+      TreatMissingData: notBreaching
+      AlarmActions: !If [HasAlarmTopic, [!Ref AlarmTopicArn], []]
+  {Id}SubscriptionDeadLetterAlarm:
+    Type: AWS::CloudWatch::Alarm
+    Properties:
+      AlarmDescription: SNS could not deliver events to the queue of {name}; the ledger does not know it yet
+      Namespace: AWS/SQS
+      MetricName: ApproximateNumberOfMessagesVisible
+      Dimensions:
+        - Name: QueueName
+          Value: !GetAtt {Id}SubscriptionDeadLetterQueue.QueueName
       Statistic: Maximum
       Period: 60
       EvaluationPeriods: 1

@@ -51,7 +51,7 @@ impl Message {
         let room = self.attributes.len() < MAX_ATTRIBUTES || self.attributes.contains_key(name);
         debug_assert!(room, "an eleventh attribute would make SNS discard the message");
         if room && !value.is_empty() {
-            self.attributes.insert(name, Attribute { kind, value });
+            self.attributes.insert(name, Attribute { kind, value: sendable(value) });
         }
         self
     }
@@ -73,6 +73,13 @@ impl Message {
         self.body.len()
             + self.attributes.iter().map(|(name, a)| name.len() + a.kind.len() + a.value.len()).sum::<usize>()
     }
+}
+
+/// The text with what SQS refuses replaced (Amazon SQS API Reference, SendMessage: `#x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD |
+/// #x10000 to #x10FFFF`): a coloured error message must not keep a record from its dead-letter queue.
+fn sendable(value: String) -> String {
+    let refused = |c: char| (c < ' ' && !matches!(c, '\t' | '\n' | '\r')) || matches!(c, '\u{FFFE}' | '\u{FFFF}');
+    if value.contains(refused) { value.replace(refused, "\u{FFFD}") } else { value }
 }
 
 /// Splits a list into calls: in order, at most [`BATCH_ENTRIES`] each, at most `max_bytes` in all. One that is larger than `max_bytes` by
@@ -105,6 +112,12 @@ mod tests {
     fn the_size_counts_names_types_and_values() {
         let message = Message::new("é".into()).text("ab", "xyz").number("n", -10);
         assert_eq!(message.size(), 2 + (2 + 6 + 3) + (1 + 6 + 3));
+    }
+
+    #[test]
+    fn what_sqs_would_refuse_is_replaced_in_an_attribute() {
+        let message = Message::new(String::new()).text("error", "\u{1b}[31mno\u{ffff}\n");
+        assert_eq!(message.attribute("error"), Some("\u{fffd}[31mno\u{fffd}\n"));
     }
 
     #[test]

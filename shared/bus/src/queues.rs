@@ -133,7 +133,7 @@ fn whole_seconds(delay: Duration) -> i32 {
 }
 
 fn refused(operation: &'static str, detail: &str, transient: bool) -> BusError {
-    BusError { operation, detail: detail.to_owned(), transient }
+    BusError { operation, detail: detail.to_owned(), transient, setup: false }
 }
 
 fn incomplete(operation: &'static str, error: &aws_sdk_sqs::error::BuildError) -> BusError {

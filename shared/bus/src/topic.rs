@@ -27,7 +27,7 @@ pub trait Topic {
     ///
     /// # Errors
     /// [`BusError`]: transient if the call as a whole was not answered, not transient for a call that no topic takes (no message, more than
-    /// ten, too many bytes).
+    /// ten, too many bytes) or that the topic refuses as a whole, be it for one entry's sake or for the set-up's.
     async fn publish(&self, messages: &[Message]) -> Result<Vec<Published>, BusError>;
 }
 
@@ -36,7 +36,7 @@ fn acceptable(messages: &[Message]) -> Result<(), BusError> {
     let bytes: usize = messages.iter().map(Message::size).sum();
     if messages.is_empty() || messages.len() > BATCH_ENTRIES || bytes > TOPIC_BYTES {
         let detail = format!("{} messages of {bytes} bytes in one call", messages.len());
-        return Err(BusError { operation: "PublishBatch", detail, transient: false });
+        return Err(BusError { operation: "PublishBatch", detail, transient: false, setup: false });
     }
     Ok(())
 }
@@ -90,7 +90,9 @@ impl Topic for SnsTopic {
         }
         for bad in answer.failed() {
             if let Some(slot) = bad.id().parse().ok().and_then(|at: usize| published.get_mut(at)) {
-                *slot = Err(Refused { code: bad.code().to_owned(), permanent: bad.sender_fault() });
+                // A right that is missing is the sender's fault to SNS, and yet not the entry's.
+                let permanent = bad.sender_fault() && !crate::is_setup(bad.code(), bad.message().unwrap_or_default());
+                *slot = Err(Refused { code: bad.code().to_owned(), permanent });
             }
         }
         Ok(published)
@@ -98,7 +100,7 @@ impl Topic for SnsTopic {
 }
 
 fn incomplete(error: &aws_sdk_sns::error::BuildError) -> BusError {
-    BusError { operation: "PublishBatch", detail: error.to_string(), transient: false }
+    BusError { operation: "PublishBatch", detail: error.to_string(), transient: false, setup: false }
 }
 
 /// A topic in memory: what was published, in order. For tests and for comparing against the real one.

@@ -123,7 +123,7 @@ impl Event {
             aggregate_type: field(envelope.aggregate_type, "aggregate_type", "text")?,
             aggregate_id: field(envelope.aggregate_id, "aggregate_id", "text")?,
             version,
-            metadata: Metadata::parse(envelope.metadata.ok_or(ParseError::Missing("metadata"))?.get(), None)?,
+            metadata: Metadata::parse(envelope.metadata.ok_or(ParseError::Missing("metadata"))?.get())?,
             payload: envelope.payload.ok_or(ParseError::Missing("payload"))?.to_owned(),
         })
     }
@@ -142,6 +142,16 @@ impl Event {
     ) -> Result<Self, ParseError> {
         let payload = RawValue::from_string(payload).map_err(|e| ParseError::Malformed(position(&e)))?;
         Ok(Self { id, event_type, aggregate_type: aggregate.0, aggregate_id: aggregate.1, version, metadata, payload })
+    }
+
+    /// The id of what may be no event: all that a report about a body needs that no agent can read.
+    #[must_use]
+    pub fn id_of(body: &str) -> Option<Uuid> {
+        #[derive(Deserialize)]
+        struct Named {
+            id: Uuid,
+        }
+        serde_json::from_str::<Named>(body).ok().map(|named| named.id)
     }
 
     /// The payload, exactly as it was stored.
@@ -262,6 +272,14 @@ mod tests {
             assert_eq!(Event::parse(&body(payload)).unwrap_err().reason(), reason, "{payload}");
         }
         assert!(Event::parse(&body(&deep[1..deep.len() - 1])).is_ok());
+    }
+
+    #[test]
+    fn what_cannot_be_read_still_has_a_name() {
+        let deep = format!("{}{}", "[".repeat(100), "]".repeat(100));
+        let id = Event::id_of(&body(&deep)).unwrap();
+        assert_eq!(id.to_string(), "6f1e8f5e-2f2a-4c1e-9a51-0d6f3f1f0a01");
+        assert_eq!(Event::id_of("{"), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::value::{RawValue, to_raw_value};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::RangeInclusive};
 use thiserror::Error;
 
 /// The priority of an event that names none; the scale is 1 (can wait) to 10 (now).
@@ -60,41 +60,55 @@ pub enum MetadataError {
 }
 
 impl Metadata {
-    /// Reads metadata, strict on the keys of the contract, silent on others. `fallback` stands in for a missing `timestamp`:
-    /// rows written by an application may lack it, wire bodies may not (`None`).
+    /// Reads the metadata of a body from the wire: strict on the keys of the contract, silent on others.
     ///
     /// # Errors
     /// [`MetadataError`], naming the key.
-    pub fn parse(text: &str, fallback: Option<Timestamp>) -> Result<Self, MetadataError> {
+    pub fn parse(text: &str) -> Result<Self, MetadataError> {
         let raw: BTreeMap<String, Box<RawValue>> =
             serde_json::from_str(text).map_err(|_| MetadataError::NotAnObject)?;
-        let timestamp = match (read::<Timestamp>(&raw, "timestamp", "an RFC 3339 time")?, fallback) {
-            (Some(timestamp), _) | (None, Some(timestamp)) => timestamp,
-            (None, None) => return Err(MetadataError::Missing("timestamp")),
-        };
-        let priority = read::<u8>(&raw, "priority", "a whole number from 1 to 10")?.unwrap_or(DEFAULT_PRIORITY);
-        if !(1..=10).contains(&priority) {
-            return Err(MetadataError::Invalid { key: "priority", expected: "a whole number from 1 to 10" });
-        }
-        let max_attempts = read::<u16>(&raw, "max_attempts", "a whole number from 1 to 100")?;
-        if max_attempts.is_some_and(|n| !(1..=100).contains(&n)) {
-            return Err(MetadataError::Invalid { key: "max_attempts", expected: "a whole number from 1 to 100" });
-        }
         Ok(Self {
-            timestamp,
-            project_id: read(&raw, "project_id", "text")?,
-            user_id: read(&raw, "user_id", "text")?,
-            correlation_id: read(&raw, "correlation_id", "text")?,
-            causation_id: read(&raw, "causation_id", "text")?,
-            sequence: read(&raw, "sequence", "a whole number")?,
-            hops: read(&raw, "hops", "a whole number")?.unwrap_or(0),
-            priority,
-            max_attempts,
-            deliver_at: read(&raw, "deliver_at", "an RFC 3339 time")?,
-            idempotency_key: read(&raw, "idempotency_key", "text")?,
-            traceparent: read(&raw, "traceparent", "text")?,
+            timestamp: read(&raw, "timestamp", TIME)?.ok_or(MetadataError::Missing("timestamp"))?,
+            project_id: read(&raw, "project_id", TEXT)?,
+            user_id: read(&raw, "user_id", TEXT)?,
+            correlation_id: read(&raw, "correlation_id", TEXT)?,
+            causation_id: read(&raw, "causation_id", TEXT)?,
+            sequence: read(&raw, "sequence", WHOLE)?,
+            hops: read(&raw, "hops", WHOLE)?.unwrap_or(0),
+            priority: within(read(&raw, "priority", PRIORITY)?, 1..=10, "priority", PRIORITY)?
+                .unwrap_or(DEFAULT_PRIORITY),
+            max_attempts: within(read(&raw, "max_attempts", ATTEMPTS)?, 1..=100, "max_attempts", ATTEMPTS)?,
+            deliver_at: read(&raw, "deliver_at", TIME)?,
+            idempotency_key: read(&raw, "idempotency_key", TEXT)?,
+            traceparent: read(&raw, "traceparent", TEXT)?,
             raw,
         })
+    }
+
+    /// Reads the metadata of a row of the table, where an application may have written anything: an event is worth more than its priority. A
+    /// key of ours with a value of another kind is left out, `written` stands in for a missing timestamp, and nothing at all is an empty
+    /// object.
+    ///
+    /// # Errors
+    /// [`MetadataError::NotAnObject`].
+    pub fn of_row(text: Option<&str>, written: Timestamp) -> Result<Self, MetadataError> {
+        let mut raw: BTreeMap<String, Box<RawValue>> = match text {
+            None | Some("null") => BTreeMap::new(),
+            Some(text) => serde_json::from_str(text).map_err(|_| MetadataError::NotAnObject)?,
+        };
+        loop {
+            let text = serde_json::to_string(&raw).map_err(|_| MetadataError::NotAnObject)?;
+            match Self::parse(&text) {
+                Ok(metadata) => return Ok(metadata),
+                Err(MetadataError::Missing(key) | MetadataError::Invalid { key, .. }) if key == "timestamp" => {
+                    raw.insert(key.to_owned(), to_raw_value(&written).map_err(|_| MetadataError::NotAnObject)?);
+                }
+                Err(MetadataError::Missing(key) | MetadataError::Invalid { key, .. }) => {
+                    raw.remove(key);
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// The same metadata with the sequence that the event log gave.
@@ -114,19 +128,32 @@ impl Metadata {
     /// As it goes over the wire.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let mut raw = std::borrow::Cow::Borrowed(&self.raw);
-        if !raw.contains_key("timestamp")
-            && let Ok(value) = to_raw_value(&self.timestamp)
-        {
-            raw.to_mut().insert("timestamp".to_owned(), value);
-        }
-        serde_json::to_string(&*raw).unwrap_or_default()
+        serde_json::to_string(&self.raw).unwrap_or_default()
     }
 
     fn put(&mut self, key: &str, value: &impl serde::Serialize) {
         if let Ok(value) = to_raw_value(value) {
             self.raw.insert(key.to_owned(), value);
         }
+    }
+}
+
+const TEXT: &str = "text";
+const TIME: &str = "an RFC 3339 time";
+const WHOLE: &str = "a whole number";
+const PRIORITY: &str = "a whole number from 1 to 10";
+const ATTEMPTS: &str = "a whole number from 1 to 100";
+
+/// A number of the contract with its bounds.
+fn within<T: PartialOrd>(
+    value: Option<T>,
+    bounds: RangeInclusive<T>,
+    key: &'static str,
+    expected: &'static str,
+) -> Result<Option<T>, MetadataError> {
+    match value {
+        Some(value) if !bounds.contains(&value) => Err(MetadataError::Invalid { key, expected }),
+        value => Ok(value),
     }
 }
 
@@ -146,31 +173,47 @@ fn read<T: DeserializeOwned>(
 mod tests {
     use super::*;
 
-    #[test]
-    fn only_the_timestamp_is_required() {
-        let metadata = Metadata::parse(r#"{"timestamp":"2026-01-02T03:04:05Z"}"#, None).unwrap();
-        assert_eq!((metadata.hops, metadata.priority, metadata.project_id), (0, DEFAULT_PRIORITY, None));
-        assert_eq!(Metadata::parse("{}", None).unwrap_err(), MetadataError::Missing("timestamp"));
-        assert_eq!(Metadata::parse("[]", None).unwrap_err(), MetadataError::NotAnObject);
+    fn written() -> Timestamp {
+        "2026-01-02T03:04:05Z".parse().unwrap()
     }
 
     #[test]
-    fn a_row_without_a_timestamp_takes_its_own() {
-        let metadata = Metadata::parse("{}", Some("2026-01-02T03:04:05Z".parse().unwrap())).unwrap();
-        assert_eq!(metadata.to_json(), r#"{"timestamp":"2026-01-02T03:04:05Z"}"#);
+    fn only_the_timestamp_is_required() {
+        let metadata = Metadata::parse(r#"{"timestamp":"2026-01-02T03:04:05Z"}"#).unwrap();
+        assert_eq!((metadata.hops, metadata.priority, metadata.project_id), (0, DEFAULT_PRIORITY, None));
+        assert_eq!(Metadata::parse("{}").unwrap_err(), MetadataError::Missing("timestamp"));
+        assert_eq!(Metadata::parse("[]").unwrap_err(), MetadataError::NotAnObject);
+    }
+
+    #[test]
+    fn a_row_without_a_timestamp_takes_the_time_it_was_written() {
+        for text in [None, Some("null"), Some("{}"), Some(r#"{"timestamp":null}"#), Some(r#"{"timestamp":"tomorrow"}"#)]
+        {
+            let metadata = Metadata::of_row(text, written()).unwrap();
+            assert_eq!(metadata.to_json(), r#"{"timestamp":"2026-01-02T03:04:05Z"}"#, "{text:?}");
+        }
+        assert_eq!(Metadata::of_row(Some("[]"), written()).unwrap_err(), MetadataError::NotAnObject);
+    }
+
+    #[test]
+    fn a_row_loses_a_key_of_ours_that_is_of_another_kind_and_nothing_else() {
+        let text = r#"{"hops":"many","priority":0,"max_attempts":500,"project_id":42,"deliver_at":"soon","user_id":"u","x":[1.0]}"#;
+        let metadata = Metadata::of_row(Some(text), written()).unwrap();
+        assert_eq!(metadata.to_json(), r#"{"timestamp":"2026-01-02T03:04:05Z","user_id":"u","x":[1.0]}"#);
+        assert!(Metadata::parse(&metadata.to_json()).is_ok());
     }
 
     #[test]
     fn unknown_keys_pass_through_as_they_came() {
         let text = r#"{"timestamp":"2026-01-02T03:04:05+01:00","x":1.0,"y":[18446744073709551617]}"#;
-        assert_eq!(Metadata::parse(text, None).unwrap().to_json(), text);
+        assert_eq!(Metadata::parse(text).unwrap().to_json(), text);
     }
 
     #[test]
     fn a_key_of_ours_with_another_kind_of_value_is_named() {
         for (key, value) in [("hops", "-1"), ("priority", "11"), ("max_attempts", "0"), ("user_id", "7")] {
             let text = format!(r#"{{"timestamp":"2026-01-02T03:04:05Z","{key}":{value}}}"#);
-            let error = Metadata::parse(&text, None).unwrap_err();
+            let error = Metadata::parse(&text).unwrap_err();
             assert!(error.to_string().contains(key), "{error}");
         }
     }
@@ -178,7 +221,7 @@ mod tests {
     #[test]
     fn the_log_s_sequence_replaces_any_other() {
         let text = r#"{"timestamp":"2026-01-02T03:04:05Z","sequence":1}"#;
-        let metadata = Metadata::parse(text, None).unwrap().with_sequence(42);
+        let metadata = Metadata::parse(text).unwrap().with_sequence(42);
         assert_eq!(metadata.to_json(), r#"{"sequence":42,"timestamp":"2026-01-02T03:04:05Z"}"#);
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::parse::Message;
 use std::{borrow::Cow, time::Duration};
-use switchyard_agent::Decision;
+use switchyard_agent::{Decision, Refusal};
 use switchyard_event::Event;
 use switchyard_store::{Ask, Standing};
 
@@ -25,11 +25,11 @@ pub(crate) struct Admitted {
     pub(crate) standing: Standing,
 }
 
-/// An event with what the agent wants.
+/// An event with what the agent wants. Refused only in shadow mode, where a refusal is what is compared: nobody waits for another attempt.
 #[derive(Debug)]
 pub(crate) struct Decided<E> {
     pub(crate) admitted: Admitted,
-    pub(crate) decision: Decision<E>,
+    pub(crate) decision: Result<Decision<E>, Refusal>,
 }
 
 /// How a record ended.

@@ -6,42 +6,53 @@ use crate::{
     decide, look,
 };
 use futures_util::FutureExt;
+use serde::Serialize;
 use std::panic::AssertUnwindSafe;
 use switchyard_agent::{Agent, Refusal};
 use switchyard_event::Appendable;
 use switchyard_store::{AppendEvent, Ask, Settlement, Standing, Store, Verdict};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 /// How often an event is gathered and decided anew when its facts were outdated at the commit.
 const CONFLICTS: usize = 3;
 
-/// Commits all together; if any record refuses, each alone, so that one bad record never fails its batch.
+/// Commits all together; if any record refuses, each alone, so that one bad record never fails its batch. What is not committed at the deadline
+/// is returned unstarted.
 pub(crate) async fn layer<A: Agent<Tx = Tx>>(
     agent: &A,
     store: &Store,
-    decided: Vec<Decided<A::Effect>>,
+    mut decided: Vec<Decided<A::Effect>>,
     deadline: Instant,
     endings: &mut Endings<'_>,
 ) {
     if decided.is_empty() {
         return;
     }
-    match together::<A>(store, &decided).await {
+    // In the order of the log: the newer of two events of one aggregate does not supersede the older one of the same batch.
+    decided.sort_by_key(|record| record.admitted.standing.seq);
+    let refusal = match in_time::<A>(store, &decided, deadline).await {
         Ok(settled) => {
             for (at, ending, standing) in settled {
                 endings.end(at, ending, Some(standing));
             }
+            return;
         }
-        Err(refusal) => {
-            let mut first = (decided.len() == 1).then_some(refusal);
-            for record in decided {
-                let (at, standing) = (record.admitted.parsed.at, record.admitted.standing.clone());
-                let (ending, standing) = alone(agent, store, record, deadline, first.take())
-                    .await
-                    .unwrap_or_else(|refusal| (decide::ending_of(refusal), standing));
-                endings.end(at, ending, Some(standing));
-            }
+        Err(refusal) => refusal,
+    };
+    let mut first = (decided.len() == 1).then_some(refusal);
+    let mut down: Option<String> = None;
+    for record in decided {
+        let (at, standing) = (record.admitted.parsed.at, record.admitted.standing.clone());
+        let ended = match &down {
+            Some(why) => Err(Refusal::Unavailable(why.clone())),
+            None => alone(agent, store, record, deadline, first.take()).await,
+        };
+        // A connection may have died of old age, so one more try is right; a database that is gone for this record is gone for all.
+        if let Err(Refusal::Unavailable(why)) = &ended {
+            down.get_or_insert_with(|| why.clone());
         }
+        let (ending, standing) = ended.unwrap_or_else(|refusal| (decide::ending_of(refusal), standing));
+        endings.end(at, ending, Some(standing));
     }
 }
 
@@ -56,7 +67,7 @@ async fn alone<A: Agent<Tx = Tx>>(
     for _ in 0..CONFLICTS {
         let refusal = match refused.take() {
             Some(refusal) => refusal,
-            None => match together::<A>(store, std::slice::from_ref(&record)).await {
+            None => match in_time::<A>(store, std::slice::from_ref(&record), deadline).await {
                 Err(refusal) => refusal,
                 Ok(settled) => {
                     let ended = settled.into_iter().next().map(|(_, ending, standing)| (ending, standing));
@@ -66,7 +77,7 @@ async fn alone<A: Agent<Tx = Tx>>(
         };
         match refusal {
             Refusal::Conflict(_) => {
-                record.decision = decide::decide(agent, &record.admitted.parsed.event, deadline).await?;
+                record.decision = Ok(decide::decide(agent, &record.admitted.parsed.event, deadline).await?);
             }
             Refusal::Superseded => return supersede::<A>(store, &record).await,
             refusal => return Err(refusal),
@@ -75,16 +86,27 @@ async fn alone<A: Agent<Tx = Tx>>(
     Err(Refusal::Unavailable("the facts were outdated at every commit".into()))
 }
 
+/// [`together`], given up at the deadline, here and by the server: dropping a transaction undoes it.
+async fn in_time<A: Agent<Tx = Tx>>(
+    store: &Store,
+    records: &[Decided<A::Effect>],
+    deadline: Instant,
+) -> Result<Vec<(usize, Ending, Standing)>, Refusal> {
+    let ended = timeout_at(deadline, together::<A>(store, records, deadline)).await;
+    ended.unwrap_or_else(|_| Err(Refusal::Unavailable(decide::OUT_OF_TIME.into())))
+}
+
 /// Claims, applies and appends for all these records in one transaction. Any refusal undoes all of it.
 async fn together<A: Agent<Tx = Tx>>(
     store: &Store,
     records: &[Decided<A::Effect>],
+    deadline: Instant,
 ) -> Result<Vec<(usize, Ending, Standing)>, Refusal> {
-    let mut tx = Tx::begin(store).await?;
+    let mut tx = Tx::begin(store, deadline).await?;
     let asks: Vec<Ask> = records.iter().map(|record| record.admitted.parsed.ask.clone()).collect();
     let standings = tx.claim(A::NAME, &asks).await?;
     let mut settled = Vec::with_capacity(records.len());
-    let mut append = Vec::new();
+    let (mut append, mut shadows) = (Vec::new(), Vec::new());
     for (record, standing) in records.iter().zip(standings) {
         let ending = match standing.verdict {
             Verdict::Take => {
@@ -92,24 +114,34 @@ async fn together<A: Agent<Tx = Tx>>(
                 Ending::Finished("done")
             }
             Verdict::Shadow => {
-                let decision = serde_json::to_string(&record.decision)
-                    .map_err(|error| Refusal::retry(format!("the decision cannot be stored: {error}")))?;
-                tx.shadow(A::NAME, &record.admitted.parsed.ask, &decision).await?;
+                shadows.push((record.admitted.parsed.ask.clone(), shadow_of(record)?));
                 Ending::Finished("shadowed")
             }
             verdict => look::ending_of(verdict).unwrap_or(Ending::Finished("done")),
         };
         settled.push((record.admitted.parsed.at, ending, standing));
     }
+    tx.shadow(A::NAME, &shadows).await?;
     tx.append(&append).await?;
     tx.commit().await?;
     Ok(settled)
 }
 
+/// What shadow mode stores: the decision, or why there is none.
+fn shadow_of<E: Serialize>(record: &Decided<E>) -> Result<String, Refusal> {
+    let text = match &record.decision {
+        Ok(decision) => serde_json::to_string(decision),
+        Err(refusal) => serde_json::to_string(&serde_json::json!({ "refused": refusal.to_string() })),
+    };
+    text.map_err(|error| Refusal::retry(format!("the decision cannot be stored: {error}")))
+}
+
 /// Applies one decision and names the events that follow: the decision's first, then what only the commit could know.
 async fn apply<A: Agent<Tx = Tx>>(record: &Decided<A::Effect>, tx: &mut Tx) -> Result<Vec<AppendEvent>, Refusal> {
-    let mut events = record.decision.events.clone();
-    for effect in &record.decision.effects {
+    // Decided for the shadow and refused, and meanwhile the event has become ours: the refusal counts now.
+    let decision = record.decision.as_ref().map_err(Clone::clone)?;
+    let mut events = decision.events.clone();
+    for effect in &decision.effects {
         let applied = AssertUnwindSafe(A::apply(effect, tx)).catch_unwind().await;
         events.extend(applied.unwrap_or_else(|panic| Err(Refusal::retry(decide::said(&*panic))))?);
     }

@@ -2,6 +2,7 @@
 
 use switchyard_agent::Refusal;
 use switchyard_store::{AppendEvent, Ask, Row, Standing, Store, StoreError, ToSql, Type};
+use tokio::time::Instant;
 
 /// Reads outside of a transaction, for `gather`.
 #[derive(Clone)]
@@ -46,6 +47,7 @@ impl Tx {
     }
 
     /// For an effect that overwrites state: passes if nothing newer was written for this aggregate by this agent, and remembers `sequence`.
+    /// The same event passes again, in a replay or for a second effect; a replay of an older event stays superseded.
     ///
     /// # Errors
     /// [`Refusal::Superseded`] if something newer was; return it, and the event is settled as superseded. Otherwise as [`Tx::query`].
@@ -62,16 +64,17 @@ impl Tx {
         }
     }
 
-    pub(crate) async fn begin(store: &Store) -> Result<Self, Refusal> {
-        Ok(Self { inner: store.begin().await.map_err(refusal_of)? })
+    pub(crate) async fn begin(store: &Store, deadline: Instant) -> Result<Self, Refusal> {
+        let limit = deadline.saturating_duration_since(Instant::now());
+        Ok(Self { inner: store.begin_within(limit).await.map_err(refusal_of)? })
     }
 
     pub(crate) async fn claim(&mut self, agent: &str, asks: &[Ask]) -> Result<Vec<Standing>, Refusal> {
         self.inner.claim(agent, asks).await.map_err(refusal_of)
     }
 
-    pub(crate) async fn shadow(&mut self, agent: &str, ask: &Ask, decision: &str) -> Result<(), Refusal> {
-        self.inner.shadow(agent, ask, decision).await.map_err(refusal_of)
+    pub(crate) async fn shadow(&mut self, agent: &str, decisions: &[(Ask, String)]) -> Result<(), Refusal> {
+        self.inner.shadow(agent, decisions).await.map_err(refusal_of)
     }
 
     pub(crate) async fn append(&mut self, events: &[AppendEvent]) -> Result<(), Refusal> {
@@ -86,11 +89,12 @@ impl Tx {
     }
 }
 
-/// What a store error means for the event at hand. Nothing that the database says makes an event permanently bad by itself: a constraint
-/// may be satisfied a moment later, and what never is runs out of attempts with the reason kept.
+/// What a store error means for the event at hand. A missing grant or registration is nobody's attempt: people must act, and the events wait
+/// for them. Nothing that the database says makes an event permanently bad by itself: a constraint may be satisfied a moment later, and what
+/// never is runs out of attempts with the reason kept.
 pub(crate) fn refusal_of(error: StoreError) -> Refusal {
     match &error {
-        StoreError::Unavailable { .. } => Refusal::Unavailable(error.to_string()),
+        StoreError::Unavailable { .. } | StoreError::Config { .. } => Refusal::Unavailable(error.to_string()),
         StoreError::Conflict { .. } => Refusal::Conflict(error.to_string()),
         _ => Refusal::retry(error.to_string()),
     }

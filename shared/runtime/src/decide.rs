@@ -5,7 +5,11 @@ use futures_util::{FutureExt, future::join_all};
 use std::{any::Any, panic::AssertUnwindSafe};
 use switchyard_agent::{Agent, Decision, Refusal};
 use switchyard_event::Event;
+use switchyard_store::Verdict;
 use tokio::time::{Instant, timeout_at};
+
+/// Why a record is returned that another invocation must take up.
+pub(crate) const OUT_OF_TIME: &str = "the time of this invocation ended first";
 
 /// Gathers for all records at the same time and decides. What is not gathered at the deadline is returned unstarted: it has written
 /// nothing and costs nothing.
@@ -18,8 +22,12 @@ pub(crate) async fn layer<A: Agent>(
     let decisions = join_all(admitted.iter().map(|record| decide(agent, &record.parsed.event, deadline))).await;
     let mut decided = Vec::new();
     for (admitted, decision) in admitted.into_iter().zip(decisions) {
+        let shadow = admitted.standing.verdict == Verdict::Shadow;
         match decision {
-            Ok(decision) => decided.push(Decided { admitted, decision }),
+            Err(refusal @ (Refusal::Retry { .. } | Refusal::Reject(_))) if shadow => {
+                decided.push(Decided { admitted, decision: Err(refusal) });
+            }
+            Ok(decision) => decided.push(Decided { admitted, decision: Ok(decision) }),
             Err(refusal) => {
                 let (at, standing) = (admitted.parsed.at, admitted.standing);
                 endings.end(at, ending_of(refusal), Some(standing));
@@ -40,7 +48,7 @@ pub(crate) async fn decide<A: Agent>(
         A::decide(event, &facts).map_err(Refusal::from)
     };
     match timeout_at(deadline, AssertUnwindSafe(steps).catch_unwind()).await {
-        Err(_) => Err(Refusal::Unavailable("the time of this invocation ended first".into())),
+        Err(_) => Err(Refusal::Unavailable(OUT_OF_TIME.into())),
         Ok(Err(panic)) => Err(Refusal::retry(said(&*panic))),
         Ok(Ok(decision)) => decision,
     }
@@ -52,12 +60,15 @@ pub(crate) fn said(panic: &(dyn Any + Send)) -> String {
     format!("panicked: {}", text.unwrap_or("without a message"))
 }
 
-/// How a refusal ends a record. `Conflict` and `Superseded` are the commit's to answer; here they are tried again.
+/// How a refusal ends a record. `Superseded` is the commit's to answer, which settles it: anywhere else it is a mistake of the agent and tried
+/// again, since finishing it here would leave it unsettled.
 pub(crate) fn ending_of(refusal: Refusal) -> Ending {
     match refusal {
         Refusal::Retry { reason, after } => Ending::Retry { detail: reason, after },
         Refusal::Reject(reject) => Ending::Park { reason: reject.reason.into(), detail: reject.detail },
         Refusal::Unavailable(why) | Refusal::Conflict(why) => Ending::Returned { why: why.into() },
-        Refusal::Superseded => Ending::Finished("superseded"),
+        Refusal::Superseded => {
+            Ending::Retry { detail: "only `apply` may find an event superseded".into(), after: None }
+        }
     }
 }

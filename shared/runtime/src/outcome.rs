@@ -11,7 +11,8 @@ use switchyard_bus::{Hold, Message as BusMessage, Queues};
 use switchyard_event::Event;
 use switchyard_store::{Ask, Failed, ParkReport, Standing, Store};
 
-/// The longest that a record waits which costs no attempt: a dependency that is down for hours must not use up the queue's receives.
+/// The longest that a record waits which costs no attempt, at least half of it each time: a dependency that is down for hours must not use up
+/// the queue's receives.
 const LONGEST_RETURN: Duration = Duration::from_secs(15 * 60);
 
 /// Who reports, and where to.
@@ -115,7 +116,7 @@ impl<Q: Queues> Desk<'_, Q> {
         let agent = self.agent;
         let mut again = Vec::new();
         let letters: Vec<BusMessage> =
-            burials.iter().map(|(at, burial)| letter(agent, &messages[*at].body, burial)).collect();
+            burials.iter().map(|(at, burial)| letter(agent, &messages[*at], burial)).collect();
         let (mut buried, mut reports) = (Vec::new(), Vec::new());
         for ((at, burial), answer) in burials.into_iter().zip(self.queues.bury(&letters).await) {
             match answer {
@@ -160,17 +161,22 @@ impl<Q: Queues> Desk<'_, Q> {
     }
 }
 
-/// A copy for the dead-letter queue: the body as it came, and why.
-fn letter(agent: &str, body: &str, burial: &Burial) -> BusMessage {
-    let event = Event::parse(body).ok();
-    BusMessage::new(body.to_owned())
+/// A copy for the dead-letter queue: the body as it came, and why. Ten attributes, as many as SQS takes: the run and the epoch are among them, so
+/// that a copy which is moved back still belongs to its delivery.
+fn letter(agent: &str, message: &Message, burial: &Burial) -> BusMessage {
+    let event = Event::parse(&message.body).ok();
+    let id = Event::id_of(&message.body).map(|id| id.to_string());
+    BusMessage::new(message.body.clone())
         .text("agent", agent)
         .text("reason", burial.reason.as_ref())
         .text("error", truncate(&burial.detail, 1_024))
         .number("attempts", i64::from(burial.attempts))
         .text("failed_at", now())
-        .text("event_id", event.as_ref().map(|event| event.id.to_string()).unwrap_or_default())
+        .text("event_id", id.unwrap_or_default())
         .text("event_type", event.map(|event| event.event_type.to_string()).unwrap_or_default())
+        .number("run", i64::from(message.run))
+        .text("epoch", message.epoch.map(|epoch| epoch.to_string()).unwrap_or_default())
+        .text("traceparent", message.traceparent.as_deref().unwrap_or_default())
 }
 
 /// What an ending asks for. Pure: the draw for the jitter comes from the caller.
@@ -190,7 +196,7 @@ fn step(ending: &Ending, standing: Option<&Standing>, receives: u32, schedule: S
         }
         (Ending::Retry { .. } | Ending::Returned { .. }, _) => {
             let ceiling = Duration::from_secs(1 << receives.min(10)).min(LONGEST_RETURN);
-            Some(Step::Return { delay: ceiling.mul_f64(random) })
+            Some(Step::Return { delay: ceiling.mul_f64(0.5 + random / 2.0) })
         }
     }
 }
@@ -202,7 +208,7 @@ fn told(standing: &Standing) -> Ask {
 
 /// Which delivery a message is about, where nobody has asked the ledger yet.
 fn ask_of(message: &Message) -> Option<Ask> {
-    let event_id = Event::parse(&message.body).ok()?.id;
+    let event_id = Event::id_of(&message.body)?;
     Some(Ask { event_id, run: message.run, epoch: message.epoch })
 }
 

@@ -18,16 +18,18 @@ pub(crate) struct Message {
     pub(crate) run: i32,
     /// The delivery's epoch that a re-send was made for.
     pub(crate) epoch: Option<i32>,
+    /// W3C Trace Context.
+    pub(crate) traceparent: Option<String>,
 }
 
 impl From<SqsMessage> for Message {
     fn from(message: SqsMessage) -> Self {
-        let number = |name: &str| -> Option<i32> {
-            message.message_attributes.get(name).and_then(|value| value.string_value.as_deref()?.parse().ok())
-        };
+        let text = |name: &str| message.message_attributes.get(name).and_then(|value| value.string_value.clone());
+        let number = |name: &str| -> Option<i32> { text(name)?.parse().ok() };
         Self {
             run: number("run").unwrap_or(0),
             epoch: number("epoch"),
+            traceparent: text("traceparent"),
             receives: message.attributes.get("ApproximateReceiveCount").and_then(|n| n.parse().ok()).unwrap_or(1),
             id: message.message_id.unwrap_or_default(),
             receipt_handle: message.receipt_handle.unwrap_or_default(),
@@ -36,8 +38,9 @@ impl From<SqsMessage> for Message {
     }
 }
 
-/// Reads every body. What is no event is parked; the same event twice in one batch is handled once.
-pub(crate) fn layer(endings: &mut Endings<'_>) -> Vec<Parsed> {
+/// Reads every body. What is no event, or of a version that the agent does not know, is parked; the same event twice in one batch is handled
+/// once.
+pub(crate) fn layer(max_version: u32, endings: &mut Endings<'_>) -> Vec<Parsed> {
     let mut first: HashMap<Ask, usize> = HashMap::new();
     let mut parsed = Vec::new();
     for (at, message) in endings.messages.iter().enumerate() {
@@ -45,6 +48,13 @@ pub(crate) fn layer(endings: &mut Endings<'_>) -> Vec<Parsed> {
             Err(error) => {
                 let ending = Ending::Park { reason: error.reason().into(), detail: error.to_string() };
                 endings.end(at, ending, None);
+            }
+            Ok(event) if event.version > max_version => {
+                let detail = format!(
+                    "{} of version {}; this agent knows versions up to {max_version}: deploy one that knows it, then redrive",
+                    event.event_type, event.version
+                );
+                endings.end(at, Ending::Park { reason: "unknown_version".into(), detail }, None);
             }
             Ok(event) => {
                 let ask = Ask { event_id: event.id, run: message.run, epoch: message.epoch };
@@ -66,20 +76,31 @@ mod tests {
     use super::*;
 
     fn message(body: &str) -> Message {
-        Message { id: "m".into(), receipt_handle: "r".into(), body: body.into(), receives: 1, run: 0, epoch: None }
+        Message {
+            id: "m".into(),
+            receipt_handle: "r".into(),
+            body: body.into(),
+            receives: 1,
+            run: 0,
+            epoch: None,
+            traceparent: None,
+        }
     }
 
     #[test]
     fn a_body_that_is_no_event_is_parked_alone_and_a_twin_is_handled_once() {
         let good = include_str!("../../event/fixtures/feedback.created.v1.json");
-        let messages = [message("{"), message(good), message(&good.replace("Wi-Fi", "\\u0000")), message(good)];
+        let newer = good.replace("\"version\":1", "\"version\":2");
+        let messages =
+            [message("{"), message(good), message(&good.replace("Wi-Fi", "\\u0000")), message(good), message(&newer)];
         let mut endings = Endings::of(&messages);
-        let parsed = layer(&mut endings);
+        let parsed = layer(1, &mut endings);
         assert_eq!(parsed.iter().map(|record| record.at).collect::<Vec<_>>(), [1]);
         let ended: Vec<_> = endings.into_parts().into_iter().map(|(ending, _)| ending).collect();
         assert!(matches!(&ended[0], Ending::Park { reason, .. } if reason == "malformed"), "{ended:?}");
         assert!(matches!(&ended[2], Ending::Park { reason, .. } if reason == "nul"), "{ended:?}");
         assert_eq!(ended[3], Ending::SameAs(1));
+        assert!(matches!(&ended[4], Ending::Park { reason, .. } if reason == "unknown_version"), "{ended:?}");
     }
 
     #[test]

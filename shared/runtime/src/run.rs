@@ -17,8 +17,9 @@ use switchyard_bus::{Queues, SqsQueues};
 use switchyard_store::Store;
 use tokio::time::Instant;
 
-/// What is kept of an invocation's time for reporting, so that its deadline never falls between a commit and its answer.
-const RESERVE: Duration = Duration::from_secs(3);
+/// What is kept of an invocation's time for reporting: a round trip to the database and two to the queues, each with its own timeout. Nothing of
+/// the agent's runs into it, so that the end of the time does not fall between a commit and its answer.
+const RESERVE: Duration = Duration::from_secs(10);
 
 /// Runs an agent until Lambda ends the process. With the argument `declare`, prints what the agent declares as JSON and ends; with `template`,
 /// its block of `template.yaml`.
@@ -38,29 +39,33 @@ pub fn run_agent<A: Agent<Tx = Tx>>(agent: impl FnOnce(Database) -> A) -> ExitCo
             log::start();
             let (store, queues) = clients().await?;
             let agent = agent(Database::new(store.clone()));
-            serve_with(async |event: SqsEvent, invocation| {
-                Ok(Box::pin(handle(&agent, &store, &queues, event, &invocation)).await)
+            serve_with(async |event: SqsEvent, invocation: Invocation| {
+                Ok(Box::pin(handle(&agent, &store, &queues, event, invocation.deadline)).await)
             })
             .await
         }),
     }
 }
 
-/// One batch through the layers.
-async fn handle<A: Agent<Tx = Tx>, Q: Queues>(
+/// One batch through the layers: what [`run_agent`] does for each invocation. Public for tests, which bring their own queues and deadline.
+///
+/// Never fails: the answer names the records that must come again.
+pub async fn handle<A: Agent<Tx = Tx>, Q: Queues>(
     agent: &A,
     store: &Store,
     queues: &Q,
     event: SqsEvent,
-    invocation: &Invocation,
+    ends: Instant,
 ) -> SqsBatchResponse {
-    let deadline = invocation.deadline.checked_sub(RESERVE).unwrap_or_else(Instant::now);
+    let deadline = ends.checked_sub(RESERVE).unwrap_or_else(Instant::now);
     let messages: Vec<Message> = event.records.into_iter().map(Message::from).collect();
     let mut endings = Endings::of(&messages);
 
-    let parsed = parse::layer(&mut endings);
+    let parsed = parse::layer(A::MAX_VERSION, &mut endings);
     let admitted = look::layer(store, A::NAME, parsed, &mut endings).await;
-    let decided = decide::layer(agent, admitted, deadline, &mut endings).await;
+    // A record that gathers for too long must not take the time in which the others commit.
+    let gather_by = Instant::now() + deadline.saturating_duration_since(Instant::now()).mul_f64(0.75);
+    let decided = decide::layer(agent, admitted, gather_by, &mut endings).await;
     commit::layer(agent, store, decided, deadline, &mut endings).await;
     let desk = Desk { agent: A::NAME, schedule: A::SCHEDULE, store, queues };
     // Boxed: the futures of an AWS SDK are so deep that the compiler gives up on laying out one around them.

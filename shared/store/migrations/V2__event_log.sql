@@ -31,11 +31,12 @@ create table switchyard.fence (
 create index fence_at_idx on switchyard.fence (at);
 
 -- A timestamp out of an event's metadata, or null. Only asked for when the key is there, so the exception block costs
--- the ordinary insert nothing. The pattern keeps out 'infinity', 'tomorrow' and times without an offset.
+-- the ordinary insert nothing. The pattern keeps out 'infinity', 'tomorrow' and times without an offset; [0-9], since \d is any
+-- alphabet's digit where the locale is ICU's.
 create function switchyard.timestamp_or_null(given text) returns timestamptz
-language plpgsql stable set search_path = pg_catalog as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
-  if given !~ '^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:?\d\d)$' then
+  if given !~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?([Zz]|[+-][0-9]{2}:?[0-9]{2})$' then
     return null;
   end if;
   return given::timestamptz;
@@ -43,39 +44,53 @@ exception when others then
   return null;
 end $$;
 
+-- What the log keeps of an event. Written so that the planner inlines them: the trigger pays nothing for the names.
+create function switchyard._project_of(metadata jsonb, payload jsonb) returns text
+language sql immutable parallel safe
+return coalesce(metadata ->> 'project_id', payload ->> 'project_id');
+
+create function switchyard._due_at_of(metadata jsonb) returns timestamptz
+language sql stable
+return case when metadata ? 'deliver_at' then switchyard.timestamp_or_null(metadata ->> 'deliver_at') end;
+
+create function switchyard._max_attempts_of(metadata jsonb) returns smallint
+language sql immutable parallel safe
+return case when metadata ->> 'max_attempts' ~ '^[0-9]{1,6}$'
+            then greatest(1, least(100, (metadata ->> 'max_attempts')::int))::smallint end;
+
 -- The one trigger on the application's table. It must never fail the insert and never wait: no cast that can fail, no
 -- lock that another writer of another event holds. By row, not by statement: replication and direct inserts into a
 -- partition fire row triggers only, and for the usual single row it costs the same (16 µs).
+-- No conflict of any kind may fail it either: where rows were restored or replicated without the sequence's value, the
+-- next sequences are taken. What stays unlogged then is found by `unlogged`, with every tick.
 create function switchyard.log_event() returns trigger
-language plpgsql security definer set search_path = pg_catalog as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   with logged as (
     insert into switchyard.event_log (event_id, type, aggregate_id, project_id, due_at, max_attempts)
-    values (new.id, coalesce(new.type, ''), new.aggregate_id::text,
-            coalesce(new.metadata ->> 'project_id', new.payload ->> 'project_id'),
-            case when new.metadata ? 'deliver_at' then switchyard.timestamp_or_null(new.metadata ->> 'deliver_at') end,
-            case when new.metadata ->> 'max_attempts' ~ '^\d{1,6}$'
-                 then greatest(1, least(100, (new.metadata ->> 'max_attempts')::int)) end)
-    on conflict (event_id) do nothing
+    values (new.id, coalesce(new.type::text, ''), new.aggregate_id::text, switchyard._project_of(new.metadata, new.payload),
+            switchyard._due_at_of(new.metadata), switchyard._max_attempts_of(new.metadata))
+    on conflict do nothing
     returning seq, due_at)
-  insert into switchyard.outbox (seq, due_at) select l.seq, l.due_at from logged l;
+  insert into switchyard.outbox (seq, due_at) select l.seq, l.due_at from logged l on conflict do nothing;
   return null;
 end $$;
 
-create trigger switchyard_log after insert on public.events
-  for each row execute function switchyard.log_event();
--- Also where rows arrive by replication, which ordinary triggers sleep through.
-alter table public.events enable always trigger switchyard_log;
+-- Since when events are logged: what is older is history.
+create table switchyard.logging (
+  one boolean primary key default true check (one),
+  since timestamptz not null
+);
 
 -- The last sequence drawn, committed or not; 0 before the first.
 create function switchyard.last_seq() returns bigint
-language sql volatile set search_path = pg_catalog as $$
+language sql volatile set search_path = pg_catalog, pg_temp as $$
   select case when is_called then last_value else last_value - 1 end from switchyard.event_log_seq_seq
 $$;
 
 -- Up to where no transaction can still commit an event, as of the fences older than `older_than`.
 create function switchyard.stable_seq(older_than interval default '0') returns bigint
-language sql volatile set search_path = pg_catalog as $$
+language sql volatile set search_path = pg_catalog, pg_temp as $$
   select coalesce(max(f.seq), 0) from switchyard.fence f
    where f.xid < pg_snapshot_xmin(pg_current_snapshot()) and f.at <= clock_timestamp() - older_than
 $$;
@@ -83,7 +98,7 @@ $$;
 -- Sets a fence. The order is the point: read the last sequence, THEN take an id of our own. Whoever drew a sequence had
 -- inserted into `events` before, so had an id, and that id is below ours. The other way round loses events.
 create function switchyard.set_fence() returns bigint
-language plpgsql volatile set search_path = pg_catalog as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   s bigint;
   x xid8;
@@ -95,3 +110,21 @@ begin
   insert into switchyard.fence (seq, xid) values (s, x);
   return s;
 end $$;
+
+-- Refuses where row-level security hides events from this role: what it cannot see it would take for deleted, or for
+-- never there. Owners see everything unless security is forced on them, and so do roles with BYPASSRLS.
+create function switchyard._see_every_event() returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+  if row_security_active('public.events') then
+    raise exception 'row-level security filters what this role sees of public.events: use its owner, or a role with BYPASSRLS'
+      using errcode = 'SY001';
+  end if;
+end $$;
+
+-- Last, since from here to the commit the application's writers wait.
+create trigger switchyard_log after insert on public.events
+  for each row execute function switchyard.log_event();
+-- Also where rows arrive by replication, which ordinary triggers sleep through.
+alter table public.events enable always trigger switchyard_log;
+insert into switchyard.logging (since) values (clock_timestamp());

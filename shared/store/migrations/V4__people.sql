@@ -39,7 +39,7 @@ create table switchyard.audit (
 
 -- `operator` is a transaction-local setting, so that a console can say on whose behalf it acts.
 create function switchyard.note(p_action text, p_agent text, p_detail jsonb default '{}') returns void
-language sql volatile set search_path = pg_catalog as $$
+language sql volatile set search_path = pg_catalog, pg_temp as $$
   insert into switchyard.audit (by, action, agent, detail)
   values (coalesce(nullif(current_setting('switchyard.operator', true), ''), session_user), p_action, p_agent, p_detail)
 $$;
@@ -55,7 +55,7 @@ create table switchyard.lease (
 -- Acquires or renews. An attempt that fails leaves the mark `wanted`, which the holder sees when it renews.
 create function switchyard.lease(p_name text, p_holder uuid, p_ttl_ms bigint)
 returns table (held boolean, left_ms bigint, wanted boolean)
-language plpgsql volatile set search_path = pg_catalog as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
   -- Read before a possible wait for the row, which errs on the safe side for both.
@@ -71,7 +71,7 @@ begin
 end $$;
 
 create function switchyard.release(p_name text, p_holder uuid) returns boolean
-language plpgsql volatile set search_path = pg_catalog as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
   delete from switchyard.lease where name = p_name and holder = p_holder;
   return found;
@@ -87,10 +87,10 @@ create table switchyard.gate (
 );
 
 create function switchyard.pass_gate(p_agent text, p_aggregate_type text, p_aggregate_id text, p_seq bigint) returns boolean
-language plpgsql volatile set search_path = pg_catalog as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
   insert into switchyard.gate as g (agent, aggregate_type, aggregate_id, seq)
   values (p_agent, p_aggregate_type, p_aggregate_id, p_seq)
-  on conflict (agent, aggregate_type, aggregate_id) do update set seq = excluded.seq where g.seq < excluded.seq;
+  on conflict (agent, aggregate_type, aggregate_id) do update set seq = excluded.seq where g.seq <= excluded.seq;
   return found;
 end $$;

@@ -1,4 +1,7 @@
 -- Claim, settle, fail, park: the transitions that agents (owner n) and the old systems (owner o) make.
+--
+-- The entry points switch JIT off: compiling takes twenty milliseconds where the work takes a fifth of one, and what the
+-- planner believes of a table that was never analysed is enough to set it off.
 
 -- The routing. Not salted by agent, so that the same aggregates move first for all of them, and growing: whoever was in
 -- at 10 percent is in at 50.
@@ -12,7 +15,7 @@ return (case mode
   else 'o' end)::"char";
 
 create function switchyard.agent_named(p_name text) returns switchyard.agent
-language plpgsql stable set search_path = pg_catalog as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   a switchyard.agent;
 begin
@@ -26,11 +29,12 @@ end $$;
 create type switchyard.standing as (
   ord bigint, verdict text, seq bigint, epoch int, attempts smallint, max_attempts smallint);
 
--- A row that must be there is not: its partition was dropped between our statements. Asking again finds it too old.
+-- A row that must be there is not (its partition was dropped between our statements; asking again finds it too old), or
+-- one is there that was not (a resend, a sweep or another's report wrote it between them; asking again takes it).
 create function switchyard._vanished() returns text
-language plpgsql volatile set search_path = pg_catalog as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
-  raise exception 'a delivery row vanished' using errcode = '40001';
+  raise exception 'a delivery row came or went during the claim' using errcode = '40001';
 end $$;
 
 -- Where each of a batch stands for one side. After a claim the arrays name what it has just taken: of several copies of
@@ -38,13 +42,15 @@ end $$;
 create function switchyard._standing(
   p_agent switchyard.agent, p_events uuid[], p_runs int[], p_who "char", p_took_seqs bigint[], p_took_runs int[])
 returns setof switchyard.standing
-language plpgsql volatile rows 10 set search_path = pg_catalog as $$
+language plpgsql volatile rows 10 set search_path = pg_catalog, pg_temp as $$
+declare
+  bottom bigint := (select f.seq from switchyard.floor f);
 begin
   return query
   select u.ord,
     case
       when e.seq is null then 'unknown'
-      when e.seq < f.seq then 'too_old'
+      when e.seq < bottom then 'too_old'
       when t.s is not null and row_number() over (partition by e.seq, u.run order by u.ord) = 1 then 'take'
       when d.seq is null and u.run <> 0 then 'unknown_run'
       when d.seq is null and not x.subscribed then 'not_subscribed'
@@ -52,12 +58,12 @@ begin
       when p_who = 'n' and coalesce(d.owner, o.owner) = 'o' and p_agent.mode = 'shadow' then 'shadow'
       when d.state = 'p' then 'parked'
       when d.state in ('d', 's', 'e') then 'already_done'
-      when coalesce(d.owner, o.owner) = p_who then 'take'
+      -- A row that appeared while the claim was under way was not settled by it: asked again, it is.
+      when coalesce(d.owner, o.owner) = p_who then case when p_took_seqs is null then 'take' else switchyard._vanished() end
       else 'not_yours'
     end,
     e.seq, coalesce(d.epoch, 0), coalesce(d.attempts, 0::smallint), coalesce(e.max_attempts, p_agent.max_attempts)
     from unnest(p_events, p_runs) with ordinality u (event_id, run, ord)
-    cross join switchyard.floor f
     left join switchyard.event_log e on e.event_id = u.event_id
     left join switchyard.delivery d on d.agent = p_agent.id and d.run = u.run and d.seq = e.seq
     left join unnest(p_took_seqs, p_took_runs) t (s, r) on t.s = e.seq and t.r = u.run
@@ -70,7 +76,7 @@ end $$;
 
 -- A claim's answer, foretold: no lock, no write.
 create function switchyard.look(p_agent text, p_events uuid[], p_runs int[]) returns setof switchyard.standing
-language plpgsql volatile rows 10 set search_path = pg_catalog as $$
+language plpgsql volatile rows 10 set search_path = pg_catalog, pg_temp set jit = off as $$
 begin
   return query select * from switchyard._standing(switchyard.agent_named(p_agent), p_events, p_runs, 'n', null, null) s order by s.ord;
 end $$;
@@ -79,7 +85,7 @@ end $$;
 -- the routing as the inserting statement reads it, and waits for a concurrent first ask of the same event.
 -- Takes a transaction id first: reassign relies on it that whoever reads the routing has one already.
 create function switchyard._ask(p_agent smallint, p_seqs bigint[], p_who "char", p_settle boolean) returns bigint[]
-language plpgsql volatile set search_path = pg_catalog as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   won bigint[];
 begin
@@ -105,7 +111,7 @@ end $$;
 -- Claims a batch: what is `take` is settled as done in the caller's transaction, whose commit makes it true.
 -- The rows are written and locked in the order of their sequence, so that two batches do not deadlock.
 create function switchyard.claim_batch(p_agent text, p_events uuid[], p_runs int[], p_who "char") returns setof switchyard.standing
-language plpgsql volatile rows 10 set search_path = pg_catalog as $$
+language plpgsql volatile rows 10 set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
   a switchyard.agent;
   asked bigint[];
@@ -115,6 +121,7 @@ declare
   kept bigint[];
   kept_runs int[];
   late boolean;
+  bottom bigint := (select f.seq from switchyard.floor f);
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
     raise exception 'a claim needs read committed' using errcode = 'SY003';
@@ -125,12 +132,11 @@ begin
     perform set_config('switchyard.agent', p_agent, true);
   end if;
 
-  select array_agg(x.seq), array_agg(x.run), array_agg(x.seq) filter (where x.run = 0 and x.seq >= x.floor), bool_or(x.seq < x.floor)
+  select array_agg(x.seq), array_agg(x.run), array_agg(x.seq) filter (where x.run = 0 and x.seq >= bottom), bool_or(x.seq < bottom)
     into asked, asked_runs, firsts, late
-    from (select distinct e.seq, u.run, f.seq as floor
+    from (select distinct e.seq, u.run
             from unnest(p_events, p_runs) u (event_id, run)
-            join switchyard.event_log e on e.event_id = u.event_id
-            cross join switchyard.floor f order by 1, 2) x;
+            join switchyard.event_log e on e.event_id = u.event_id order by 1, 2) x;
   if firsts is not null then
     won := switchyard._ask(a.id, firsts, p_who, true);
   end if;
@@ -164,14 +170,24 @@ end $$;
 
 -- For the systems that are being replaced: true work may be done only on `take`, in this same transaction.
 -- Answers take, not_yours, already_done, parked, not_subscribed, unknown, too_old.
+--
+-- Refuses to be a transaction of its own, since its commit would come before the work. It can tell in two ways: its statement
+-- is the transaction's first, or it came through an HTTP gateway (PostgREST) that commits after each call. Neither matters where
+-- a function or DO block called it: that does the work in the same transaction, so the way for pg_cron and `rpc`
+-- is one function that claims and works. A claim that is sent together with its `begin` in one message looks like the first case:
+-- send them one by one. Not even this sees a function that does nothing but call `claim`.
 create function switchyard.claim(agent text, event_id uuid) returns text
-language plpgsql volatile security definer set search_path = pg_catalog as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
   answer text;
+  callers text;
 begin
-  -- Under autocommit the claim would be committed before the work is begun.
-  if statement_timestamp() = transaction_timestamp() then
-    raise exception 'claim needs a transaction block: begin; claim; the work; commit' using errcode = 'SY003';
+  -- One line is this function; each further one says who called it.
+  get diagnostics callers = pg_context;
+  if strpos(callers, chr(10)) = 0
+     and (statement_timestamp() = transaction_timestamp() or coalesce(current_setting('request.method', true), '') <> '') then
+    raise exception 'claim needs the transaction of its work: begin; claim; the work; commit, or one function that does both'
+      using errcode = 'SY003';
   end if;
   select s.verdict into answer from switchyard.claim_batch(agent, array[event_id], array[0], 'o') s;
   return answer;
@@ -179,7 +195,7 @@ end $$;
 
 -- Settles otherwise what was claimed in this transaction and in no other: a row's xmin is the transaction that wrote it.
 create function switchyard.settle(p_agent text, p_event uuid, p_run int, p_state "char", p_reason text) returns void
-language plpgsql volatile set search_path = pg_catalog as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   a switchyard.agent := switchyard.agent_named(p_agent);
 begin
@@ -210,7 +226,7 @@ create type switchyard.reported as (
 create function switchyard._report(
   p_agent text, p_who "char", p_park boolean, p_events uuid[], p_runs int[], p_epochs int[],
   p_reasons text[], p_errors text[], p_delays_ms bigint[]) returns setof switchyard.reported
-language plpgsql volatile rows 10 set search_path = pg_catalog as $$
+language plpgsql volatile rows 10 set search_path = pg_catalog, pg_temp as $$
 declare
   a switchyard.agent := switchyard.agent_named(p_agent);
   firsts bigint[];
@@ -241,7 +257,8 @@ begin
     update switchyard.delivery d set
       state = case when p_park then 'p'::"char" else 'f' end,
       attempts = case when p_park then greatest(d.attempts, 1) else least(d.attempts + 1, 32767) end,
-      next_attempt_at = case when p_park then null else now() + g.delay_ms * interval '1 millisecond' + a.grace end,
+      -- Twelve hours is the most that a queue can hold a message back.
+      next_attempt_at = case when p_park then null else now() + least(g.delay_ms, 43200000) * interval '1 millisecond' + a.grace end,
       at = now(), reason = g.reason
       from given g join open o on o.seq = g.seq and o.run = g.run
      where d.agent = a.id and d.seq = g.seq and d.run = g.run
@@ -277,7 +294,7 @@ end $$;
 create function switchyard.fail_batch(
   p_agent text, p_who "char", p_events uuid[], p_runs int[], p_epochs int[], p_reasons text[], p_errors text[], p_delays_ms bigint[])
 returns setof switchyard.reported
-language plpgsql volatile rows 10 set search_path = pg_catalog as $$
+language plpgsql volatile rows 10 set search_path = pg_catalog, pg_temp set jit = off as $$
 begin
   return query select * from switchyard._report(p_agent, p_who, false, p_events, p_runs, p_epochs, p_reasons, p_errors, p_delays_ms) r order by r.ord;
 end $$;
@@ -285,17 +302,24 @@ end $$;
 create function switchyard.park_batch(
   p_agent text, p_who "char", p_events uuid[], p_runs int[], p_epochs int[], p_reasons text[], p_errors text[])
 returns setof switchyard.reported
-language plpgsql volatile rows 10 set search_path = pg_catalog as $$
+language plpgsql volatile rows 10 set search_path = pg_catalog, pg_temp set jit = off as $$
 begin
   return query select * from switchyard._report(p_agent, p_who, true, p_events, p_runs, p_epochs, p_reasons, p_errors, null) r order by r.ord;
 end $$;
 
--- The same for one event of an old system: it waits for `todo_old` again, or for a person.
+-- The same for one event of an old system: it waits out the grace for `todo_old`, or, when its attempts are used up, for a
+-- person: there is no dead-letter queue that it would have to be sent to first.
 create function switchyard.fail(agent text, event_id uuid, reason text) returns void
-language sql volatile security definer set search_path = pg_catalog as $$
-  select from switchyard.fail_batch(agent, 'o', array[event_id], array[0], array[null::int], array[reason], array[null::text], array[0::bigint])
-$$;
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  r switchyard.reported;
+begin
+  select * into r from switchyard.fail_batch(agent, 'o', array[event_id], array[0], array[null::int], array[reason], array[null::text], array[0::bigint]);
+  if r.counted and r.attempts >= r.max_attempts then
+    perform switchyard.park_batch(agent, 'o', array[event_id], array[0], array[r.epoch], array[reason], array['attempts used up']);
+  end if;
+end $$;
 create function switchyard.park(agent text, event_id uuid, reason text) returns void
-language sql volatile security definer set search_path = pg_catalog as $$
+language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
   select from switchyard.park_batch(agent, 'o', array[event_id], array[0], array[null::int], array[reason], array[null::text])
 $$;

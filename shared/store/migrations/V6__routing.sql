@@ -4,7 +4,7 @@
 -- ends with the last sequence drawn. Mode counts at the first registration only: afterwards people move that lever.
 create function switchyard.register(p_agent text, p_types text[], p_routed_by text, p_max_attempts int, p_mode text, p_percent int)
 returns table (created boolean, added text[], removed text[])
-language plpgsql volatile set search_path = pg_catalog as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
   a switchyard.agent;
@@ -48,7 +48,7 @@ begin
 end $$;
 
 create function switchyard.set_routing(p_agent text, p_mode text, p_percent int, p_drain boolean) returns void
-language plpgsql volatile set search_path = pg_catalog as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   a switchyard.agent := switchyard.agent_named(p_agent);
 begin
@@ -63,7 +63,7 @@ end $$;
 -- seen to be committed is above all of theirs. The changing transaction's own id would not do, a reader may have a later one; nor would
 -- ours where this transaction had one already: then the next pass draws it.
 create function switchyard._draw_barrier(p_agent text) returns void
-language plpgsql volatile set search_path = pg_catalog as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   had_id boolean := pg_current_xact_id_if_assigned() is not null;
   a switchyard.agent := switchyard.agent_named(p_agent);
@@ -74,26 +74,48 @@ begin
      and (x.barrier is null or x.barrier > pg_current_xact_id());
 end $$;
 
--- One pass: unfinished and parked rows of run 0 follow the routing of now, row by row under lock; a row that is being
--- processed is skipped and met in a later pass. Complete when nothing is left over and every transaction that may have
+-- One pass: unfinished and parked rows of run 0 follow the routing of now, row by row under lock, at most five thousand, since
+-- claims wait for the pass to end; a row that is being processed is skipped and met in a later pass. What the old system has
+-- failed is parked first: it may have done half of it, so a person decides whether the agent repeats it. Complete when nothing is left over and every transaction that may have
 -- read an older routing has ended.
 create function switchyard.reassign(p_agent text, out moved bigint, out complete boolean)
-language plpgsql volatile set search_path = pg_catalog as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   a switchyard.agent;
-  left_over bigint;
+  touched uuid[];
+  -- Whose rows can be wrong: lets a pass find them without looking at those that are right.
+  losing "char"[];
+  left_over boolean;
 begin
   perform switchyard._draw_barrier(p_agent);
   -- No change of routing during the pass.
   select * into a from switchyard.agent where name = p_agent for no key update;
   complete := coalesce(a.barrier < pg_snapshot_xmin(pg_current_snapshot()), false);
 
+  losing := case a.mode when 'full' then '{o}' when 'percent' then '{o,n}' else '{n}' end;
+
+  with wrong as materialized (
+    select e.event_id
+      from switchyard.delivery d
+      join switchyard.event_log e on e.seq = d.seq
+     where d.agent = a.id and d.run = 0 and d.state = 'f' and d.owner = 'o'
+       and switchyard.owner_of(a.mode, a.percent, a.routed_by, e.aggregate_id, e.project_id) = 'n'
+     limit 5000
+       for update of d skip locked)
+  select array_agg(w.event_id) into touched from wrong w;
+  if touched is not null then
+    perform switchyard.park_batch(p_agent, 'o', touched, array_fill(0, array[cardinality(touched)]), array_fill(null::int, array[cardinality(touched)]),
+      array_fill('touched by the old system'::text, array[cardinality(touched)]), array_fill(null::text, array[cardinality(touched)]));
+  end if;
+
   with wrong as materialized (
     select d.seq, o.owner
       from switchyard.delivery d
       join switchyard.event_log e on e.seq = d.seq
       cross join lateral (select switchyard.owner_of(a.mode, a.percent, a.routed_by, e.aggregate_id, e.project_id) as owner) o
-     where d.agent = a.id and d.run = 0 and d.state in ('a', 'f', 'p') and d.owner <> o.owner
+     where d.agent = a.id and d.run = 0 and d.state in ('a', 'f', 'p') and d.owner = any (losing) and d.owner <> o.owner
+       and not (d.owner = 'o' and d.state = 'f')
+     limit 5000
        for update of d skip locked)
   update switchyard.delivery d set owner = w.owner, epoch = d.epoch + 1, at = now(),
          next_attempt_at = case when d.state = 'p' then null else now() end
@@ -101,24 +123,28 @@ begin
    where d.agent = a.id and d.run = 0 and d.seq = w.seq and d.state in ('a', 'f', 'p');
   get diagnostics moved = row_count;
 
-  select count(*) into left_over
-    from switchyard.delivery d
-    join switchyard.event_log e on e.seq = d.seq
-   where d.agent = a.id and d.run = 0 and d.state in ('a', 'f', 'p')
-     and d.owner <> switchyard.owner_of(a.mode, a.percent, a.routed_by, e.aggregate_id, e.project_id);
-  complete := complete and left_over = 0;
+  select exists (
+    select 1 from switchyard.delivery d
+      join switchyard.event_log e on e.seq = d.seq
+     where d.agent = a.id and d.run = 0 and d.state in ('a', 'f', 'p') and d.owner = any (losing)
+       and d.owner <> switchyard.owner_of(a.mode, a.percent, a.routed_by, e.aggregate_id, e.project_id)) into left_over;
+  complete := complete and not left_over;
   if moved > 0 then
     perform switchyard.note('reassign', p_agent, jsonb_build_object('moved', moved, 'complete', complete));
   end if;
 end $$;
 
--- What belongs to the old system and is unfinished, oldest first.
+-- What belongs to the old system, is unfinished, and whose time has come, oldest first.
 create function switchyard.todo_old(agent text, at_most int default 100) returns setof uuid
-language sql volatile security definer set search_path = pg_catalog as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set jit = off as $$
+declare
+  a switchyard.agent := switchyard.agent_named(agent);
+begin
+  return query
   select e.event_id
-    from switchyard.delivery d
-    join switchyard.agent a on a.id = d.agent
-    join switchyard.event_log e on e.seq = d.seq
-   where a.name = todo_old.agent and d.owner = 'o' and d.state in ('a', 'f') and d.run = 0
-   order by d.next_attempt_at limit at_most
-$$;
+    from (select d.seq, d.next_attempt_at from switchyard.delivery d
+           where d.agent = a.id and d.owner = 'o' and d.state in ('a', 'f') and d.run = 0 and d.next_attempt_at <= now()
+           order by d.next_attempt_at, d.seq limit at_most) x
+    join switchyard.event_log e on e.seq = x.seq
+   order by x.next_attempt_at, x.seq;
+end $$;

@@ -1,10 +1,11 @@
 -- Reconciling: what is missing is found, what is due is sent again, what is asked for again is resent.
 
 -- Writes the missing rows of what is older than the agent's grace, moves the watermark up to the stable point, and
--- drains where that is ordered. Rows are written for everything visible: only the watermark waits for the stable point,
--- which any long write transaction in the cluster, in another database too, holds back. At most `p_window` sequences a pass.
+-- drains where that is ordered. At most `p_window` sequences a pass: within them rows are written for everything visible, and
+-- only the watermark waits for the stable point, which any long write transaction in the cluster, in another database too, holds
+-- back. What lies more than a window above a point that is held back waits with it.
 create function switchyard.sweep(p_agent text, p_window bigint default 1000000) returns bigint
-language plpgsql volatile set search_path = pg_catalog set plan_cache_mode = force_custom_plan as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan as $$
 declare
   a switchyard.agent := switchyard.agent_named(p_agent);
   made bigint := 0;
@@ -48,7 +49,7 @@ end $$;
 
 -- What has no row although it is older than the grace: nothing, right after a sweep.
 create function switchyard.missing(p_agent text, p_at_most int default 1000) returns table (seq bigint, event_id uuid)
-language plpgsql volatile set search_path = pg_catalog set plan_cache_mode = force_custom_plan as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan as $$
 declare
   a switchyard.agent := switchyard.agent_named(p_agent);
   lo bigint;
@@ -64,14 +65,39 @@ begin
    order by e.seq limit p_at_most;
 end $$;
 
+-- Ends the deliveries of an event that the application has deleted: there is nothing left to send, and whoever held a
+-- copy would find nothing to work on.
+create function switchyard._expire_deleted(p_agent smallint, p_seqs bigint[]) returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+begin
+  perform switchyard._see_every_event();
+  with gone as materialized (
+    select d.seq, d.run from switchyard.delivery d
+     where d.agent = p_agent and d.seq = any (p_seqs) and d.state in ('a', 'f')
+     order by d.seq, d.run for update)
+  update switchyard.delivery d set state = 'e', at = now(), next_attempt_at = null, reason = 'event deleted'
+    from gone g where d.agent = p_agent and d.seq = g.seq and d.run = g.run;
+end $$;
+
 -- Leases what the new agent should be sent (again) now. The caller sends after the commit; a send that is lost is
 -- healed when the lease runs out. What the shim has not published yet is left to the shim, which keeps the order.
 create function switchyard.due(p_agent text, p_at_most int) returns table (seq bigint, run int, epoch int)
-language plpgsql volatile set search_path = pg_catalog as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 #variable_conflict use_column
 declare
   a switchyard.agent := switchyard.agent_named(p_agent);
+  deleted bigint[];
 begin
+  select array_agg(x.seq) into deleted
+    from (select d.seq from switchyard.delivery d
+           where d.agent = a.id and d.owner = 'n' and d.state in ('a', 'f') and d.next_attempt_at <= now()
+           order by d.next_attempt_at, d.seq limit p_at_most) x
+    join switchyard.event_log l on l.seq = x.seq
+   where not exists (select 1 from public.events e where e.id = l.event_id);
+  if deleted is not null then
+    perform switchyard._expire_deleted(a.id, deleted);
+  end if;
+
   return query
   with ripe as materialized (
     select d.run, d.seq from switchyard.delivery d
@@ -86,7 +112,7 @@ begin
 end $$;
 
 create function switchyard.new_run(p_agent text, p_reason text) returns int
-language plpgsql volatile set search_path = pg_catalog as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   a switchyard.agent := switchyard.agent_named(p_agent);
   r int;
@@ -101,7 +127,7 @@ end $$;
 -- is a first ask, final rows are left alone. A run above 0 adds the given events that are final in run 0, and repeating it
 -- never redoes a done one.
 create function switchyard.resend(p_agent text, p_seqs bigint[], p_run int, p_reason text, out added bigint, out redriven bigint)
-language plpgsql volatile set search_path = pg_catalog as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   a switchyard.agent := switchyard.agent_named(p_agent);
 begin
@@ -146,7 +172,7 @@ end $$;
 
 -- Ends a replay: what is unfinished or parked is superseded; what is done stays done.
 create function switchyard.cancel_run(p_run int) returns bigint
-language plpgsql volatile set search_path = pg_catalog as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   a smallint;
   n bigint;
@@ -165,10 +191,11 @@ begin
   return n;
 end $$;
 
--- Run 0 of an agent in numbers: from the watermark's counter and the open rows, so its cost does not grow with history.
+-- Run 0 of an agent in numbers: from the watermark's counter and the rows that are not done, so that its cost does not grow with
+-- what was done, only with what is unfinished, superseded or expired (3 s at a million).
 create function switchyard.ledger(p_agent text, out subscribed bigint, out done bigint, out pending bigint, out assigned bigint,
   out assigned_old bigint, out failing bigint, out parked bigint, out superseded bigint, out expired bigint)
-language plpgsql volatile set search_path = pg_catalog set plan_cache_mode = force_custom_plan as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan as $$
 declare
   a switchyard.agent := switchyard.agent_named(p_agent);
   lo bigint;
@@ -202,16 +229,64 @@ begin
     from open x cross join tail t;
 end $$;
 
--- What a schedule does for the whole ledger: a fence, room ahead, and outbox rows without an event (it was deleted).
-create function switchyard.tick(out last_seq bigint, out stable_seq bigint, out oldest_fence_secs double precision, out partitions_added int)
-language plpgsql volatile set search_path = pg_catalog as $$
+-- Logs and queues for publication what has no log row although it was inserted since `p_since` and since there is a log:
+-- rows that came while the trigger was disabled, or while the sequence was behind. Returns how many. Uses the application's index on
+-- `created_at`; a row without that time is not found.
+create function switchyard.unlogged(p_since timestamptz, p_at_most int default 1000) returns bigint
+language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
+declare
+  n bigint;
 begin
+  perform switchyard._see_every_event();
+  with found as materialized (
+    select e.id, e.type::text as type, e.aggregate_id::text as aggregate_id, e.payload, e.metadata, e.created_at from public.events e
+     where e.created_at >= greatest(p_since, (select l.since from switchyard.logging l))
+       and not exists (select 1 from switchyard.event_log l where l.event_id = e.id)
+     order by e.created_at, e.id limit p_at_most),
+  logged as (
+    insert into switchyard.event_log (event_id, type, aggregate_id, project_id, due_at, max_attempts)
+    select f.id, coalesce(f.type, ''), f.aggregate_id, switchyard._project_of(f.metadata, f.payload),
+           switchyard._due_at_of(f.metadata), switchyard._max_attempts_of(f.metadata)
+      from found f order by f.created_at, f.id
+    on conflict do nothing
+    returning seq, due_at)
+  insert into switchyard.outbox (seq, due_at) select l.seq, l.due_at from logged l on conflict do nothing;
+  get diagnostics n = row_count;
+  if n > 0 then
+    perform switchyard.note('unlogged', null, jsonb_build_object('logged', n));
+  end if;
+  return n;
+end $$;
+
+-- What a schedule does for the whole ledger: a fence, room ahead, outbox rows without an event (it was deleted), events of
+-- the last ten minutes without a log row. Answers how much room is left, and for how long the oldest row of the old systems
+-- has been waiting for them.
+create function switchyard.tick(
+  out last_seq bigint, out stable_seq bigint, out oldest_fence_secs double precision, out partitions_added int,
+  out room bigint, out old_waits_secs double precision, out logged_late bigint)
+language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
+declare
+  -- Read before the sequence, so that it can only be above it where rows came without the sequence's value.
+  top bigint := (select max(e.seq) from switchyard.event_log e);
+begin
+  perform switchyard._see_every_event();
+  if top > switchyard.last_seq() then
+    -- Well above, since others draw from it at the same time, and it must never go back.
+    perform setval('switchyard.event_log_seq_seq', top + 1000);
+    perform switchyard.note('sequence_raised', null, jsonb_build_object('to', top + 1000));
+  end if;
+  logged_late := switchyard.unlogged(clock_timestamp() - interval '10 minutes');
   last_seq := switchyard.set_fence();
   stable_seq := switchyard.stable_seq();
   -- How long the stable point has been held back: the age of the first fence above it.
   select coalesce(extract(epoch from clock_timestamp() - min(f.at)), 0) into oldest_fence_secs
     from switchyard.fence f where f.seq > tick.stable_seq;
   partitions_added := switchyard.ensure_partitions();
+  room := (select max(p.past) - 1 - tick.last_seq from switchyard.delivery_partition p);
+  select coalesce(greatest(0, extract(epoch from clock_timestamp() - min(w.next_attempt_at))), 0) into old_waits_secs
+    from switchyard.agent a cross join lateral (
+      select min(d.next_attempt_at) as next_attempt_at from switchyard.delivery d
+       where d.agent = a.id and d.owner = 'o' and d.state in ('a', 'f')) w;
   delete from switchyard.outbox o using (
     select x.seq from (select y.seq from switchyard.outbox y order by y.seq limit 10000) x
       join switchyard.event_log e on e.seq = x.seq
@@ -223,12 +298,13 @@ end $$;
 -- Answers what it did: the partition's name, or why none went. Copies of a message can still arrive after 37 days (23 of
 -- the topic's retries, 14 of the queue), so a delivery is remembered for longer than that.
 create function switchyard.drop_oldest(p_older_than interval default '45 days', out dropped text, out kept_because text)
-language plpgsql volatile set search_path = pg_catalog as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   p record;
   unfinished boolean;
 begin
-  perform set_config('lock_timeout', '2s', true);
+  -- All claims wait behind us while we wait.
+  perform set_config('lock_timeout', '200ms', true);
   select * into p from switchyard.delivery_partition order by first limit 1;
   if not found or p.past > switchyard.last_seq() then
     kept_because := 'in use';
@@ -238,19 +314,24 @@ begin
     kept_because := 'too young';
     return;
   end if;
-  perform 1 from switchyard.floor for update;
-  -- Those who are writing to this range end first.
-  execute format('lock table switchyard.%I in share row exclusive mode', p.name);
-  if exists (select 1 from switchyard.subscription s 
-              where s.checked < least(coalesce(s.until_seq, p.past - 1), p.past - 1)) then
-    kept_because := 'not swept';
-    return;
-  end if;
-  execute format('select exists (select 1 from switchyard.%I where state in (''a'', ''f'', ''p''))', p.name) into unfinished;
-  if unfinished then
-    kept_because := 'unfinished rows';
-    return;
-  end if;
+  -- Decided once without a lock, so that the common refusals hold up nobody, and once more under it.
+  for locked in 0..1 loop
+    if locked = 1 then
+      -- The parent first, as every claim does: locked the other way round the two kill each other.
+      lock table only switchyard.delivery in access exclusive mode;
+      perform 1 from switchyard.floor for update;
+    end if;
+    if exists (select 1 from switchyard.subscription s
+                where s.checked < least(coalesce(s.until_seq, p.past - 1), p.past - 1)) then
+      kept_because := 'not swept';
+      return;
+    end if;
+    execute format('select exists (select 1 from switchyard.%I where state in (''a'', ''f'', ''p''))', p.name) into unfinished;
+    if unfinished then
+      kept_because := 'unfinished rows';
+      return;
+    end if;
+  end loop;
   execute format('insert into switchyard.retired select agent, run, state, owner, count(*), min(seq), max(seq) from switchyard.%I group by 1, 2, 3, 4', p.name);
   update switchyard.floor set seq = p.past;
   execute format('drop table switchyard.%I', p.name);

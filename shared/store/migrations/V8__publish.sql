@@ -8,7 +8,7 @@ return to_char(t at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
 -- Correlation and causation of what this transaction does, where the application has set them and they are ids:
 -- `select set_config('switchyard.correlation_id', '...', true)`.
 create function switchyard.chain() returns jsonb
-language sql stable set search_path = pg_catalog as $$
+language sql stable set search_path = pg_catalog, pg_temp as $$
   select jsonb_strip_nulls(jsonb_build_object(
     'correlation_id', case when c ~* pattern then c end, 'causation_id', case when u ~* pattern then u end))
     from (select current_setting('switchyard.correlation_id', true) as c, current_setting('switchyard.causation_id', true) as u,
@@ -19,7 +19,7 @@ $$;
 create function switchyard.append(
   p_ids uuid[], p_types text[], p_aggregate_types text[], p_aggregate_ids text[], p_payloads text[], p_versions int[], p_metadata text[])
 returns bigint
-language plpgsql volatile set search_path = pg_catalog as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
   n bigint;
 begin
@@ -40,7 +40,7 @@ create function switchyard.publish(
   type text, aggregate_type text, aggregate_id text, payload jsonb, project_id text default null, version int default 1,
   metadata jsonb default '{}', idempotency_key text default null)
 returns uuid
-language plpgsql volatile security definer set search_path = pg_catalog as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 declare
   event_id uuid := gen_random_uuid();
@@ -67,13 +67,13 @@ create type switchyard.logged_event as (
   created_at text, project_id text);
 
 -- Events as they go on the wire: the payload exactly as `payload::text` prints it, but left out where it is larger than
--- any message can be (1 MiB).
-create function switchyard.events_of(p_seqs bigint[]) returns setof switchyard.logged_event
+-- `p_payload_bytes`, by default larger than any message can be (1 MiB). An event that was deleted is left out.
+create function switchyard.events_of(p_seqs bigint[], p_payload_bytes int default 1048576) returns setof switchyard.logged_event
 language plpgsql stable set search_path = pg_catalog as $$
 begin
   return query
   select l.seq, e.id, coalesce(e.type, ''), coalesce(e.aggregate_type, ''), coalesce(e.aggregate_id::text, ''),
-         case when octet_length(p.text) <= 1048576 then p.text end, octet_length(p.text), e.metadata::text, e.version::int,
+         case when octet_length(p.text) <= p_payload_bytes then p.text end, octet_length(p.text), e.metadata::text, e.version::int,
          switchyard.rfc3339(e.created_at), l.project_id
     from unnest(p_seqs) with ordinality u (seq, ord)
     join switchyard.event_log l on l.seq = u.seq
@@ -82,15 +82,84 @@ begin
    order by u.ord;
 end $$;
 
--- What is to be published now, in the order of its sequence. Scans what is pending and never keeps a cursor across calls:
--- `p_after` pages within one scan; a cursor kept for longer loses rows that commit late.
-create function switchyard.pending(p_after bigint, p_at_most int) returns setof switchyard.logged_event
+-- Which rows are to be published now and are not known to the caller yet, the lowest sequences first, and so many of each aggregate.
+-- One statement finds them, so they are of one snapshot: a row that is in it has all in it that was committed before it was inserted.
+create function switchyard.pending_seqs(p_known bigint[], p_full text[], p_at_most int, p_per_aggregate int) returns bigint[]
 language plpgsql volatile set search_path = pg_catalog as $$
+declare
+  seqs bigint[];
 begin
-  return query select x.* from switchyard.events_of(array(
-    select o.seq from switchyard.outbox o
-     where o.seq > p_after and o.parked_at is null and (o.due_at is null or o.due_at <= now())
-     order by o.seq limit p_at_most)) x;
+  -- Without a full aggregate nobody has to read the log past them.
+  if cardinality(p_full) = 0 then
+    seqs := array(
+      select o.seq from switchyard.outbox o
+       where o.seq not in (select unnest(p_known)) and o.parked_at is null and (o.due_at is null or o.due_at <= now())
+       order by o.seq limit p_at_most);
+  else
+    seqs := array(
+      select o.seq from switchyard.outbox o join switchyard.event_log l on l.seq = o.seq
+       where o.seq not in (select unnest(p_known)) and o.parked_at is null and (o.due_at is null or o.due_at <= now())
+         and coalesce(l.aggregate_id, '') not in (select unnest(p_full))
+       order by o.seq limit p_at_most);
+  end if;
+  return array(
+    select x.seq from (
+      select l.seq, row_number() over (partition by l.aggregate_id order by l.seq) as nth
+        from switchyard.event_log l where l.seq = any (seqs)) x
+     where x.nth <= p_per_aggregate
+     order by x.seq);
+end $$;
+
+-- Of these outbox rows, those whose event the application has deleted are nobody's to publish and go. Returns how many went.
+create function switchyard.forget_deleted(p_seqs bigint[]) returns bigint
+language plpgsql volatile set search_path = pg_catalog as $$
+declare
+  n bigint;
+begin
+  delete from switchyard.outbox o
+   where o.seq = any (p_seqs)
+     and not exists (select 1 from switchyard.event_log l join public.events e on e.id = l.event_id where l.seq = o.seq);
+  get diagnostics n = row_count;
+  return n;
+end $$;
+
+-- What is to be published now, in the order of its sequence: a page from the beginning, every time, without what the caller knows
+-- (`p_known`), without the aggregates of which it wants no more (`p_full`), and not more than `p_per_aggregate` of any. There is no
+-- cursor: a row that commits late is on the next page. The payload is left out where it is larger than `p_payload_bytes`, and the page ends early when its payloads come to
+-- `p_page_bytes`; the first row is always there.
+create function switchyard.pending(
+  p_known bigint[], p_full text[], p_at_most int, p_per_aggregate int, p_payload_bytes int, p_page_bytes int)
+returns setof switchyard.logged_event
+language plpgsql volatile set search_path = pg_catalog as $$
+declare
+  -- Few at a time: what is over the page's size is printed for nothing.
+  chunk constant int := 16;
+  seqs bigint[];
+  e switchyard.logged_event;
+  bytes bigint := 0;
+  found_rows int := 0;
+begin
+  loop
+    seqs := switchyard.pending_seqs(p_known, p_full, p_at_most, p_per_aggregate);
+    for i in 0 .. (cardinality(seqs) - 1) / chunk loop
+      for e in select x.* from switchyard.events_of(seqs[i * chunk + 1 : (i + 1) * chunk], p_payload_bytes) x loop
+        return next e;
+        found_rows := found_rows + 1;
+        bytes := bytes + e.payload_bytes;
+        if bytes >= p_page_bytes then
+          return;
+        end if;
+      end loop;
+    end loop;
+    if found_rows = cardinality(seqs) then
+      return;
+    end if;
+    -- Some have no event. They go, many at a time, before they crowd out what has; a page of nothing else is read again.
+    seqs := switchyard.pending_seqs(p_known, p_full, greatest(p_at_most, 10000), 10000);
+    if switchyard.forget_deleted(seqs) = 0 or found_rows > 0 then
+      return;
+    end if;
+  end loop;
 end $$;
 
 create function switchyard.published(p_seqs bigint[]) returns bigint

@@ -4,7 +4,7 @@
 -- Arguments of the trigger: event type ('' where the row's status decides), aggregate type, key of the row, key of the aggregate.
 -- The transition tables are `fresh` and, for updates, `stale`.
 create function switchyard.log_change() returns trigger
-language plpgsql security definer set search_path = pg_catalog as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   event_type text := tg_argv[0];
   aggregate text := tg_argv[1];
@@ -44,7 +44,7 @@ end $$;
 
 -- Which event a change is, or null. Bookkeeping columns do not make an update.
 create function switchyard.change_type(event_type text, old jsonb, new jsonb) returns text
-language plpgsql immutable set search_path = pg_catalog as $$
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 declare
   bookkeeping text[];
 begin
@@ -60,21 +60,23 @@ begin
 end $$;
 
 create function switchyard.change_metadata(row_now jsonb) returns jsonb
-language sql stable set search_path = pg_catalog as $$
+language sql stable set search_path = pg_catalog, pg_temp as $$
   select switchyard.chain() || jsonb_strip_nulls(jsonb_build_object(
     'project_id', row_now ->> 'project_id', 'user_id', row_now ->> 'user_id', 'timestamp', switchyard.rfc3339(now())))
 $$;
 
--- Installs what is missing; run after every migration, and by hand once an application table was added. Takes a lock on
--- an application table only where it has something to install there. A table whose key is no uuid is left alone.
-create function switchyard.install_triggers() returns text[]
-language plpgsql volatile set search_path = pg_catalog as $$
-declare
-  w record;
-  installed text[] := '{}';
+-- The triggers that are missing on the application's tables, each with the statement that creates it. A table whose key is no
+-- uuid is left alone.
+create function switchyard.missing_triggers() returns table (name text, ddl text)
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
-  for w in
-    select * from (values
+  return query
+  select x.tab || ' ' || x.op, format(
+      'create trigger %I after %s on public.%I referencing %s for each statement execute function switchyard.log_change(%L, %L, %L, %L)',
+      'switchyard_' || x.op, x.op, x.tab,
+      case when x.op = 'insert' then 'new table as fresh' else 'old table as stale new table as fresh' end,
+      x.event_type, x.aggregate, x.row_key, x.aggregate_key)
+    from (values
       ('posts', 'insert', 'feedback.created', 'post', 'id', 'id'),
       ('posts', 'update', 'feedback.updated', 'post', 'id', 'id'),
       ('votes', 'insert', 'feedback.voted', 'post', 'id', 'post_id'),
@@ -93,14 +95,20 @@ begin
                      and c.column_name = x.row_key))
       -- Transition tables do not go with inheritance children or foreign tables and views.
       and exists (select 1 from pg_class k where k.oid = to_regclass('public.' || x.tab) and k.relkind in ('r', 'p') and not k.relispartition)
-      and not exists (select 1 from pg_trigger g where g.tgrelid = to_regclass('public.' || x.tab) and g.tgname = 'switchyard_' || x.op)
-  loop
-    execute format(
-      'create trigger %I after %s on public.%I referencing %s for each statement execute function switchyard.log_change(%L, %L, %L, %L)',
-      'switchyard_' || w.op, w.op, w.tab,
-      case when w.op = 'insert' then 'new table as fresh' else 'old table as stale new table as fresh' end,
-      w.event_type, w.aggregate, w.row_key, w.aggregate_key);
-    installed := installed || (w.tab || ' ' || w.op);
+      and not exists (select 1 from pg_trigger g where g.tgrelid = to_regclass('public.' || x.tab) and g.tgname = 'switchyard_' || x.op);
+end $$;
+
+-- Installs what is missing, all in this transaction: for a quiet database, once an application table was added. `migrate`
+-- does it after every migration with a transaction for each, since it locks out the table's writers until its end.
+create function switchyard.install_triggers() returns text[]
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  w record;
+  installed text[] := '{}';
+begin
+  for w in select * from switchyard.missing_triggers() loop
+    execute w.ddl;
+    installed := installed || w.name;
   end loop;
   return installed;
 end $$;

@@ -107,14 +107,18 @@ impl StoreError {
         }
     }
 
+    /// While connecting nothing of ours can be wrong but the URL.
+    pub(crate) fn from_connecting(error: tokio_postgres::Error) -> Self {
+        match Self::from_postgres("connecting", error) {
+            Self::Bug { operation, source: Some(source), .. } => Self::Unavailable { operation, source },
+            other => other,
+        }
+    }
+
     pub(crate) fn from_pool(error: deadpool_postgres::PoolError) -> Self {
         use deadpool_postgres::PoolError;
         match error {
-            PoolError::Backend(e) => match Self::from_postgres("connecting", e) {
-                // While connecting nothing of ours can be wrong but the URL.
-                Self::Bug { operation, source: Some(source), .. } => Self::Unavailable { operation, source },
-                other => other,
-            },
+            PoolError::Backend(e) => Self::from_connecting(e),
             other => Self::unavailable("taking a connection", other),
         }
     }
@@ -143,8 +147,9 @@ impl Sort {
             *db.code() == SqlState::CHECK_VIOLATION && db.constraint().is_none() && db.table() == Some("delivery");
         match db.code().code() {
             "40001" | "40P01" | "55P03" => Self::Conflict,
-            // XX000 is what Postgres says to a statement whose partition was dropped while it waited for the lock.
-            "XX000" => Self::Conflict,
+            // An internal error can be anything, corruption too; but from there it says that a partition was dropped while the statement
+            // waited for its lock.
+            "XX000" if db.routine() == Some("relation_open") => Self::Conflict,
             _ if partition_gone => Self::Conflict,
             // An unknown database, a missing privilege, and our own refusals.
             "3D000" | "42501" | "SY001" | "SY002" | "SY004" => Self::Config(message),

@@ -40,7 +40,8 @@ pub struct Missing {
 }
 
 impl Store {
-    /// An agent's ledger. Its cost does not grow with history.
+    /// An agent's ledger. Its cost does not grow with what is done, but with what is unfinished, superseded or expired: three seconds
+    /// at a million.
     ///
     /// Fails with [`StoreError::Config`] where the agent is not registered.
     pub async fn ledger(&self, agent: &str) -> Result<Ledger, StoreError> {

@@ -23,7 +23,7 @@ pub use error::StoreError;
 pub use lease::Lease;
 pub use ledger::{Ledger, Missing};
 pub use migrate::{Migrated, migrate};
-pub use outbox::Pending;
+pub use outbox::{Known, Page, Pending};
 pub use publish::Publication;
 pub use reconcile::{Due, Reassigned, Resent, Retention, Tick};
 pub use report::{Failed, ParkReport, Reported, State};

@@ -21,7 +21,7 @@ pub struct Pending {
     pub aggregate_type: String,
     /// Empty where the table has none.
     pub aggregate_id: String,
-    /// Exactly as `payload::text` prints it. `None` where that is over 1 MiB, more than any message can carry.
+    /// Exactly as `payload::text` prints it. `None` where that is larger than was asked for.
     pub payload: Option<String>,
     /// How long the payload is.
     pub payload_bytes: usize,
@@ -33,6 +33,36 @@ pub struct Pending {
     pub created_at: Option<String>,
     /// The project of its metadata or payload.
     pub project_id: Option<String>,
+}
+
+/// What a reader of the outbox has already, and what it wants no more of for now.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// Sequences that it has, whatever became of them.
+    pub seqs: Vec<i64>,
+    /// Aggregates (their ids) of which it has enough.
+    pub full: Vec<String>,
+}
+
+/// How much of the outbox one read takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    /// How many rows at most.
+    pub rows: usize,
+    /// How many of one aggregate at most: its first.
+    pub per_aggregate: usize,
+    /// Payloads over so many bytes are left out, since no message could carry them; only their size is told.
+    pub payload_bytes: usize,
+    /// The page ends when its payloads come to so many bytes; the first row is always on it.
+    pub bytes: usize,
+}
+
+impl Page {
+    /// So many rows, be they of one aggregate, payloads of up to 256 KiB and 8 MiB of them in all.
+    #[must_use]
+    pub const fn of(rows: usize) -> Self {
+        Self { rows, per_aggregate: rows, payload_bytes: 256 * 1024, bytes: 8 * 1024 * 1024 }
+    }
 }
 
 pub(crate) const COLUMNS: &str =
@@ -58,12 +88,25 @@ impl Pending {
 }
 
 impl Store {
-    /// What is to be published now, above `after_seq`, in the order of the sequence. Pages within one scan; every scan starts at
-    /// 0 again, since rows of a lower sequence may have been committed meanwhile.
-    pub async fn pending(&self, after_seq: i64, limit: i64) -> Result<Vec<Pending>, StoreError> {
-        let limit = i32::try_from(limit).unwrap_or(i32::MAX);
-        let sql = format!("select {COLUMNS} from switchyard.pending($1, $2) order by seq");
-        let rows = self.read("pending", &sql, &[(&after_seq, Type::INT8), (&limit, Type::INT4)]).await?;
+    /// What is to be published now and is not known to the caller, in the order of the sequence. Every page starts at the beginning and is
+    /// one snapshot, so whoever takes pages in gets each aggregate's events in the order of inserts that did not overlap. An empty page
+    /// means that nothing is pending but what was excluded. Outbox rows whose event was deleted are removed on the way.
+    pub async fn pending(&self, known: &Known, page: Page) -> Result<Vec<Pending>, StoreError> {
+        let sql = format!("select {COLUMNS} from switchyard.pending($1, $2, $3, $4, $5, $6) order by seq");
+        let rows = self
+            .read(
+                "pending",
+                &sql,
+                &[
+                    (&known.seqs, Type::INT8_ARRAY),
+                    (&known.full, Type::TEXT_ARRAY),
+                    (&whole(page.rows), Type::INT4),
+                    (&whole(page.per_aggregate), Type::INT4),
+                    (&whole(page.payload_bytes), Type::INT4),
+                    (&whole(page.bytes), Type::INT4),
+                ],
+            )
+            .await?;
         rows.iter().map(|row| Pending::of("pending", row)).collect()
     }
 
@@ -95,4 +138,9 @@ impl Store {
             .await?;
         rows.iter().map(|row| get("refused", row, 0)).collect()
     }
+}
+
+/// A size as Postgres takes it.
+fn whole(n: usize) -> i32 {
+    i32::try_from(n).unwrap_or(i32::MAX)
 }

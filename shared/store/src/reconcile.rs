@@ -18,6 +18,13 @@ pub struct Tick {
     pub held_back_secs: f64,
     /// How many partitions were made ahead.
     pub partitions_added: i32,
+    /// For how many sequences the partitions have room. Under a million it should be an alarm: without room no claim can be written.
+    pub room: i64,
+    /// For how many seconds the oldest delivery that belongs to an old system has been waiting for it.
+    pub old_waits_secs: f64,
+    /// How many events of the last ten minutes had no log row and have one now: more than none means that something inserts past the
+    /// trigger, or that the sequence was behind.
+    pub logged_late: i64,
 }
 
 /// What a [`Store::reassign`] did.
@@ -58,12 +65,24 @@ pub enum Retention {
     Kept(String),
 }
 
+/// How many rows a pass of `reassign` moves at most; and how many passes one call makes.
+const FULL_PASS: i64 = 5_000;
+const MOST_PASSES: usize = 200;
+
 impl Store {
-    /// What a schedule does for the whole ledger, at least once a minute: sets a fence, makes partitions ahead.
+    /// What a schedule does for the whole ledger, at least once a minute: sets a fence, makes partitions ahead, forgets what was deleted
+    /// and logs what was not.
+    ///
+    /// Fails with [`StoreError::Config`] where row-level security hides events from this role.
     pub async fn tick(&self) -> Result<Tick, StoreError> {
         const OP: &str = "tick";
         let rows = self
-            .write(OP, "select last_seq, stable_seq, oldest_fence_secs, partitions_added from switchyard.tick()", &[])
+            .write(
+                OP,
+                "select last_seq, stable_seq, oldest_fence_secs, partitions_added, room, old_waits_secs, logged_late
+                   from switchyard.tick()",
+                &[],
+            )
             .await?;
         let row = only(OP, rows)?;
         Ok(Tick {
@@ -71,7 +90,21 @@ impl Store {
             stable_seq: get(OP, &row, 1)?,
             held_back_secs: get(OP, &row, 2)?,
             partitions_added: get(OP, &row, 3)?,
+            room: get(OP, &row, 4)?,
+            old_waits_secs: get(OP, &row, 5)?,
+            logged_late: get(OP, &row, 6)?,
         })
+    }
+
+    /// Logs events of the last `hours` that have no log row, up to a thousand, and returns how many: to be asked now and then for longer
+    /// than the ten minutes that each [`Store::tick`] looks back. What was inserted before the first migration is left alone.
+    ///
+    /// Fails with [`StoreError::Config`] where row-level security hides events from this role.
+    pub async fn log_what_is_unlogged(&self, hours: u32) -> Result<i64, StoreError> {
+        const OP: &str = "log_what_is_unlogged";
+        let sql = "select switchyard.unlogged(clock_timestamp() - $1::bigint * interval '1 hour')";
+        let rows = self.write(OP, sql, &[(&i64::from(hours), Type::INT8)]).await?;
+        get(OP, &only(OP, rows)?, 0)
     }
 
     /// Writes the rows that are missing for events older than the agent's grace, and drains where that is ordered. Returns how many it
@@ -83,11 +116,18 @@ impl Store {
         let rows = tx.query("select switchyard.sweep($1)", &[(&agent, Type::TEXT)]).await?;
         let made = get("sweep", &only("sweep", rows)?, 0)?;
         tx.commit().await?;
+        // A standing order to drain is obeyed to its end, in transactions that are short each.
+        let drained =
+            "select x.moved, x.complete from switchyard.agent a cross join lateral switchyard.reassign(a.name) x
+                        where a.name = $1 and a.drain";
+        self.passes("sweep", drained, agent).await?;
         Ok(made)
     }
 
     /// Leases up to `limit` deliveries that are due, oldest first, and returns what to send. A send that is lost is due again when the
-    /// lease (the agent's grace) runs out.
+    /// lease (the agent's grace) runs out. A delivery whose event was deleted is settled as expired.
+    ///
+    /// Fails with [`StoreError::Config`] where row-level security hides events from this role.
     pub async fn due(&self, agent: &str, limit: i32) -> Result<Vec<Due>, StoreError> {
         const OP: &str = "due";
         let sql = format!(
@@ -145,20 +185,36 @@ impl Store {
         get("cancel_run", &only("cancel_run", rows)?, 0)
     }
 
-    /// One pass that gives unfinished and parked live deliveries to whom the routing of now names. What is being processed is skipped and
-    /// met in a later pass.
+    /// Gives unfinished and parked live deliveries to whom the routing of now names, five thousand in a transaction, up to a million
+    /// in a call. What is being processed is skipped and met in a later call. What an old system has failed is parked instead: it may have
+    /// done half of it.
     ///
     /// Fails with [`StoreError::Config`] where the agent is not registered.
     pub async fn reassign(&self, agent: &str) -> Result<Reassigned, StoreError> {
         const OP: &str = "reassign";
-        let rows =
-            self.write(OP, "select moved, complete from switchyard.reassign($1)", &[(&agent, Type::TEXT)]).await?;
-        let row = only(OP, rows)?;
-        Ok(Reassigned { moved: get(OP, &row, 0)?, complete: get(OP, &row, 1)? })
+        let passes = self.passes(OP, "select moved, complete from switchyard.reassign($1)", agent).await?;
+        passes.ok_or_else(|| StoreError::bug(OP, "no row came back"))
+    }
+
+    /// Passes of `reassign` until one is not full. `None` where the statement gives no row.
+    async fn passes(&self, op: &'static str, sql: &str, agent: &str) -> Result<Option<Reassigned>, StoreError> {
+        let mut all: Option<Reassigned> = None;
+        for _ in 0..MOST_PASSES {
+            let rows = self.write(op, sql, &[(&agent, Type::TEXT)]).await?;
+            let Some(row) = rows.first() else { break };
+            let (moved, complete): (i64, bool) = (get(op, row, 0)?, get(op, row, 1)?);
+            all = Some(Reassigned { moved: moved + all.map_or(0, |a| a.moved), complete });
+            if moved < FULL_PASS {
+                break;
+            }
+        }
+        Ok(all)
     }
 
     /// Drops the oldest partition of the ledger where it is older than 45 days, swept, and without unfinished rows. Its events are too old
     /// to run from then on.
+    ///
+    /// Fails with [`StoreError::Conflict`] when a claim was under way for longer than it may keep the others waiting: next time, then.
     pub async fn drop_oldest(&self) -> Result<Retention, StoreError> {
         let rows = self.write("drop_oldest", "select dropped, kept_because from switchyard.drop_oldest()", &[]).await?;
         let row = only("drop_oldest", rows)?;

@@ -16,7 +16,7 @@ pub struct Failed {
     pub reason: String,
     /// What happened, for people.
     pub error: String,
-    /// When the queue will deliver it again, in milliseconds from now.
+    /// When the queue will deliver it again, in milliseconds from now. Counts as twelve hours at most, which is what a queue can do.
     pub delay_ms: u64,
 }
 
@@ -110,8 +110,8 @@ impl Store {
         reported("fail", &asks, &rows)
     }
 
-    /// Reports what was put into the dead-letter queue, like [`Store::fail`]. Repeating it changes nothing. What has no row
-    /// (unknown, too old, not subscribed) leaves its trace among the failures.
+    /// Reports what was put into the dead-letter queue, like [`Store::fail`]. Repeating it changes no row. What has no row
+    /// (unknown, too old, not subscribed) leaves a trace among the failures, another with each repetition.
     ///
     /// Fails with [`StoreError::Conflict`] or [`StoreError::Unavailable`]; then report again, or let the next delivery do it.
     pub async fn park(&self, agent: &str, parked: &[ParkReport]) -> Result<Vec<Reported>, StoreError> {

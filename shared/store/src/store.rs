@@ -43,7 +43,15 @@ impl Store {
     ///
     /// Fails with [`StoreError::Unavailable`] when no connection can be had within ten seconds.
     pub async fn begin(&self) -> Result<Tx, StoreError> {
-        Ok(Tx::new(self.connection().await?))
+        Ok(Tx::new(self.connection().await?, None))
+    }
+
+    /// The same, and the server ends any statement that runs for longer than `limit`. A transaction that is dropped in the middle of a
+    /// statement holds its locks until the server has finished that statement, so who works against a deadline says so.
+    ///
+    /// Fails as [`Store::begin`]; a statement that ran for too long is [`StoreError::Unavailable`].
+    pub async fn begin_within(&self, limit: Duration) -> Result<Tx, StoreError> {
+        Ok(Tx::new(self.connection().await?, Some(limit)))
     }
 
     /// Reads for an agent's `gather`: one statement on its own, in one round trip. Parameters carry their types, since
@@ -65,12 +73,9 @@ impl Store {
         sql: &str,
         parameters: &[(&(dyn ToSql + Sync), Type)],
     ) -> Result<Vec<Row>, StoreError> {
-        let connection = self.connection().await?;
-        match connection.query_typed(sql, parameters).await {
+        match self.send(sql, parameters).await? {
             Err(e) if e.is_closed() => {
-                drop(connection);
-                let fresh = self.connection().await?;
-                fresh.query_typed(sql, parameters).await.map_err(|e| StoreError::from_postgres(operation, e))
+                self.send(sql, parameters).await?.map_err(|e| StoreError::from_postgres(operation, e))
             }
             other => other.map_err(|e| StoreError::from_postgres(operation, e)),
         }
@@ -83,8 +88,31 @@ impl Store {
         sql: &str,
         parameters: &[(&(dyn ToSql + Sync), Type)],
     ) -> Result<Vec<Row>, StoreError> {
-        let connection = self.connection().await?;
-        connection.query_typed(sql, parameters).await.map_err(|e| StoreError::from_postgres(operation, e))
+        self.send(sql, parameters).await?.map_err(|e| StoreError::from_postgres(operation, e))
+    }
+
+    async fn send(
+        &self,
+        sql: &str,
+        parameters: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<Result<Vec<Row>, tokio_postgres::Error>, StoreError> {
+        let mut borrowed = Borrowed(Some(self.connection().await?));
+        let Some(connection) = borrowed.0.as_ref() else { return Err(StoreError::bug("send", "no connection")) };
+        let answer = connection.query_typed(sql, parameters).await;
+        drop(borrowed.0.take());
+        Ok(answer)
+    }
+}
+
+/// A connection while a statement is on its way. Taken back by the pool when the statement has ended; one that was abandoned half way, at a
+/// deadline, leaves the pool, or the next statement would wait behind it.
+struct Borrowed(Option<Object>);
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        if let Some(abandoned) = self.0.take() {
+            drop(Object::take(abandoned));
+        }
     }
 }
 

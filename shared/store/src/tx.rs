@@ -1,9 +1,12 @@
 //! A transaction that cannot commit what it should not.
 
+use std::time::Duration;
+
 use deadpool_postgres::Object;
 use futures_util::FutureExt as _;
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
+use uuid::Uuid;
 
 use crate::claim::{self, Ask, Settlement, Standing};
 use crate::{AppendEvent, StoreError, append};
@@ -16,6 +19,8 @@ use crate::{AppendEvent, StoreError, append};
 pub struct Tx {
     /// None once it was committed or rolled back.
     connection: Option<Object>,
+    /// How long one statement may run, by the database's clock.
+    limit: Option<Duration>,
     begun: bool,
     /// Set while a statement is under way and cleared by its success: what is left set has failed or was abandoned.
     suspect: bool,
@@ -24,8 +29,8 @@ pub struct Tx {
 const BEGIN: &str = "begin isolation level read committed; set local lock_timeout = '5s'; set local idle_in_transaction_session_timeout = '60s'";
 
 impl Tx {
-    pub(crate) fn new(connection: Object) -> Self {
-        Self { connection: Some(connection), begun: false, suspect: false }
+    pub(crate) fn new(connection: Object, limit: Option<Duration>) -> Self {
+        Self { connection: Some(connection), limit, begun: false, suspect: false }
     }
 
     /// Claims a batch for the new agent, in one round trip and in the order of the sequences; the answers come in the order
@@ -90,8 +95,9 @@ impl Tx {
         self.guarded(operation, |connection| connection.execute_typed(sql, parameters)).await
     }
 
-    /// Whether `seq` is newer than what this agent has applied to the aggregate, and if so remembers it. Ask before an effect
-    /// that overwrites state, and settle as [`Settlement::Superseded`] on `false`.
+    /// Whether `seq` is at least as new as what this agent has applied to the aggregate, and if so remembers it. Ask before an
+    /// effect that overwrites state, and settle as [`Settlement::Superseded`] on `false`. The same sequence passes again: a replay repeats its
+    /// effect, and an event may have two; that each happens once is the claim's business.
     pub async fn gate(
         &mut self,
         agent: &str,
@@ -118,16 +124,23 @@ impl Tx {
         append::count(rows)
     }
 
-    /// Stores what an agent in shadow mode decided. At least once: a repetition overwrites and counts.
+    /// Stores what an agent in shadow mode decided, all in one round trip. At least once: a repetition overwrites and counts.
     ///
-    /// Fails with [`StoreError::Refused`] where `decision_json` is not JSON.
-    pub async fn shadow(&mut self, agent: &str, ask: &Ask, decision_json: &str) -> Result<(), StoreError> {
+    /// Fails with [`StoreError::Refused`] where a decision is not JSON.
+    pub async fn shadow(&mut self, agent: &str, decisions: &[(Ask, String)]) -> Result<(), StoreError> {
+        if decisions.is_empty() {
+            return Ok(());
+        }
+        let events: Vec<Uuid> = decisions.iter().map(|(ask, _)| ask.event_id).collect();
+        let runs: Vec<i32> = decisions.iter().map(|(ask, _)| ask.run).collect();
+        let texts: Vec<&str> = decisions.iter().map(|(_, decision)| decision.as_str()).collect();
         self.send(
             "shadow",
-            "insert into switchyard.shadow as s (agent, event_id, run, decision) values ($1, $2, $3, $4::text::json)
+            "insert into switchyard.shadow as s (agent, event_id, run, decision)
+             select $1, u.event_id, u.run, u.decision::json from unnest($2, $3, $4) u (event_id, run, decision)
              on conflict (agent, event_id, run) do update
                 set decision = excluded.decision, at = excluded.at, times = s.times + 1",
-            &[(&agent, Type::TEXT), (&ask.event_id, Type::UUID), (&ask.run, Type::INT4), (&decision_json, Type::TEXT)],
+            &[(&agent, Type::TEXT), (&events, Type::UUID_ARRAY), (&runs, Type::INT4_ARRAY), (&texts, Type::TEXT_ARRAY)],
         )
         .await?;
         Ok(())
@@ -196,9 +209,14 @@ impl Tx {
             statement(connection).await
         } else {
             self.begun = true;
+            let begin = match self.limit {
+                // At least a millisecond: zero would mean no limit.
+                Some(limit) => format!("{BEGIN}; set local statement_timeout = {}", limit.as_millis().max(1)),
+                None => BEGIN.to_owned(),
+            };
             // Both are queued by their first poll, in this order, so that they travel together.
-            let (begin, answer) = tokio::join!(biased; connection.batch_execute(BEGIN), statement(connection));
-            begin.and(answer)
+            let (begun, answer) = tokio::join!(biased; connection.batch_execute(&begin), statement(connection));
+            begun.and(answer)
         };
         let answer = answer.map_err(|e| StoreError::from_postgres(operation, e))?;
         self.suspect = false;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use switchyard_store::{Row, Store, StoreError, ToSql, Type};
+use switchyard_store::{Known, Page, Row, Store, StoreError, ToSql, Type};
 use uuid::Uuid;
 
 use super::plants::{Client, Plant};
@@ -219,7 +219,7 @@ async fn publish(actor: &mut Actor) -> Result<(), StoreError> {
         actor.query("delete from lab.queue", &[]).await?;
         actor.count("queue wiped");
     }
-    let pending = actor.store().pending(0, 5).await?;
+    let pending = actor.store().pending(&Known::default(), Page::of(5)).await?;
     for event in &pending {
         for (agent, types) in [("A", ["t1", "t2"]), ("B", ["t2", "t3"])] {
             if types.contains(&event.event_type.as_str()) {

@@ -96,7 +96,7 @@ async fn attempt(actor: &mut Actor, name: &str, messages: &[Message]) -> Result<
                 false
             }
             Verdict::Shadow => {
-                tx.shadow(name, ask, "{}").await?;
+                tx.shadow(name, &[(ask.clone(), "{}".to_owned())]).await?;
                 actor.plays(Client::ApplyInShadow)
             }
             Verdict::AlreadyDone => {

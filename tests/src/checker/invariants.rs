@@ -110,6 +110,15 @@ const INVARIANTS: &[Invariant] = &[
                        and h.owner = switchyard.owner_of(r.mode, r.percent, r.routed_by, e.aggregate_id, e.project_id))",
     },
     Invariant {
+        name: "once reassign is complete nobody writes by an older routing",
+        broken: "select count(*) from lab.completed c join lab.routing r on r.agent = c.agent and r.version = c.version
+                   left join lab.routing n on n.agent = r.agent and n.version = r.version + 1
+                   join lab.history h on h.agent = c.agent and h.was_state is null and h.run = 0 and not pg_visible_in_snapshot(h.xid, c.snapshot)
+                        and h.at < coalesce(n.at, 'infinity')
+                   join switchyard.event_log e using (seq)
+                  where h.owner <> switchyard.owner_of(r.mode, r.percent, r.routed_by, e.aggregate_id, e.project_id)",
+    },
+    Invariant {
         name: "gated effects are in the order of the sequence",
         broken: "select count(*) from (select e.seq, max(e.seq) over (partition by f.agent, f.gated order by f.id rows between unbounded preceding and 1 preceding) as before
                                          from lab.effect f join switchyard.event_log e using (event_id) where f.gated is not null) x where seq <= before",

@@ -7,6 +7,8 @@ create table lab.seen (id bigint primary key);
 create table lab.dead_letter (agent text, event_id uuid, run int);
 create table lab.cancelled (run int, at timestamptz);
 create table lab.routing (agent smallint, version int, mode text, percent int, routed_by text, at timestamptz, committed_by timestamptz);
+-- When reassign said that it was complete, and who was still running then.
+create table lab.completed (agent smallint, version int, snapshot pg_snapshot);
 create table lab.history (
   id bigserial primary key, agent smallint, run int, seq bigint,
   was_state "char", was_owner "char", was_epoch int, was_attempts int, state "char", owner "char", epoch int, attempts int,
@@ -46,7 +48,7 @@ begin
   if to_regclass('lab.cached_routing') is not null then truncate lab.cached_routing; end if;
   truncate events, switchyard.event_log, switchyard.outbox, switchyard.fence, switchyard.run, switchyard.subscription, switchyard.late,
     switchyard.retired, switchyard.failure, switchyard.shadow, switchyard.audit, switchyard.gate, switchyard.lease, switchyard.agent,
-    lab.queue, lab.effect, lab.seen, lab.dead_letter, lab.cancelled, lab.routing, lab.history restart identity;
+    lab.queue, lab.effect, lab.seen, lab.dead_letter, lab.cancelled, lab.completed, lab.routing, lab.history restart identity;
   update switchyard.floor set seq = 1;
   perform switchyard.add_partition(1 + g * 8, 9 + g * 8) from generate_series(0, 5) g;
   perform switchyard.add_partition(49, 10000000);

@@ -121,6 +121,8 @@ async fn reassign(actor: &mut Actor, agent: &str, passes: usize) -> Result<bool,
         }
         if actor.store().reassign(agent).await?.complete {
             actor.count("reassigned completely");
+            let sql = "insert into lab.completed select id, routing_version, pg_current_snapshot() from switchyard.agent where name = $1";
+            actor.query(sql, &[(&agent, Type::TEXT)]).await?;
             for _ in 0..3 {
                 let wrong: i64 = actor
                     .query(
@@ -187,7 +189,7 @@ async fn intervene(actor: &mut Actor, runs: &mut Vec<(&'static str, i32)>) -> Re
     let agent = actor.random.pick(&["A", "B"]);
     if actor.random.chance(0.35) {
         let sql = "(select seq from switchyard.delivery d join switchyard.agent a on a.id = d.agent
-                     where a.name = $1 and d.state = 'p' and d.run = 0 limit 4)
+                     where a.name = $1 and d.state in ('a', 'f', 'p') and d.run = 0 order by random() limit 4)
                    union (select seq from switchyard.event_log order by random() limit 2)";
         let seqs: Vec<i64> = actor.query(sql, &[(&agent, Type::TEXT)]).await?.iter().map(|r| r.get(0)).collect();
         let resent = actor.store().resend(agent, &seqs, 0, "redrive").await?;
@@ -200,8 +202,12 @@ async fn intervene(actor: &mut Actor, runs: &mut Vec<(&'static str, i32)>) -> Re
             runs.push((agent, actor.store().new_run(agent, "replay").await?));
         }
         let (agent, run) = actor.random.pick(runs);
-        let sql = "select seq from switchyard.event_log order by random() limit 6";
-        let seqs: Vec<i64> = actor.query(sql, &[]).await?.iter().map(|r| r.get(0)).collect();
+        // Half of the time what the run has already: repeating a replay must not redo it.
+        let sql = "(select seq from switchyard.delivery where run = $1 order by random() limit $2)
+                   union (select seq from switchyard.event_log order by random() limit 6)";
+        let repeated: i64 = if actor.random.chance(0.5) { 4 } else { 0 };
+        let rows = actor.query(sql, &[(&run, Type::INT4), (&repeated, Type::INT8)]).await?;
+        let seqs: Vec<i64> = rows.iter().map(|r| r.get(0)).collect();
         match actor.store().resend(agent, &seqs, run, "replay").await {
             Ok(resent) if resent.added > 0 => actor.count("replayed"),
             // Cancelled before: taken back out of the hat only sometimes, so that this is tried too.

@@ -136,7 +136,11 @@ pub const PLANTS: &[Plant] = &[
         &[
             Edit { function: "_ask", from: "perform pg_current_xact_id();", to: "" },
             // The window is a few microseconds: wide enough to be hit in a year, too narrow for a minute.
-            Edit { function: "_ask", from: "where a.id = p_agent", to: "where a.id = p_agent and pg_sleep(0.08) is not null" },
+            Edit {
+                function: "_ask",
+                from: "where a.id = p_agent",
+                to: "where a.id = p_agent and (random() > 0.25 or pg_sleep(0.3) is not null)",
+            },
         ],
     ),
     edited(

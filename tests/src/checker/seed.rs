@@ -16,7 +16,7 @@ use super::{SeedReport, agent, invariants, old_system, operators};
 /// How long a world may take to come to rest. Other databases of the cluster hold the stable point back too.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// With a planted fault the world may never come to rest; then there is no point in waiting.
-const PATIENCE_WITH_A_PLANT: Duration = Duration::from_secs(8);
+const PATIENCE_WITH_A_PLANT: Duration = Duration::from_secs(20);
 
 /// How a seed ends: the routing that is to hold at the end, for each agent.
 #[derive(Clone, Copy)]
@@ -63,7 +63,10 @@ pub(super) async fn run(lane: &Lane, seed: u64, plant: Option<&'static Plant>, c
         let open = invariants::what_is_open(&lane.judge, old_lives).await;
         quiet = if open.is_empty() && world.has_settled() { quiet + 1 } else { 0 };
         if Instant::now() > deadline {
-            world.violation(format!("does not come to rest: {}", open.join(", ")));
+            // A fault that is slow rather than wrong would be found for the wrong reason.
+            if plant.is_none_or(|p| !p.alone && !open.is_empty()) {
+                world.violation(format!("does not come to rest: {}", open.join(", ")));
+            }
             break;
         }
     }

@@ -10,14 +10,16 @@ use switchyard_tests::checker::{self, Options};
 async fn the_contract_holds_in_random_concurrent_worlds() {
     let report = checker::run(Options::new(0..=11, 4)).await;
     assert!(report.is_as_it_should(), "{report}");
-    for what in ["verdict Take", "old take", "backend killed", "routing changed", "replayed", "redriven", "transition na -> nd"] {
+    for what in
+        ["verdict Take", "old take", "backend killed", "routing changed", "replayed", "redriven", "transition na -> nd"]
+    {
         assert!(report.counts.contains_key(what), "this never happened, so it was not checked: {what}\n{report}");
     }
 }
 
 #[tokio::test]
 async fn planted_faults_are_found() {
-    for name in ["dedup_by_message", "settle_second_tx", "routing_cached"] {
+    for name in ["dedup_by_message", "settle_second_tx", "sweep_after_the_end"] {
         let plant = Plant::named(name);
         assert!(plant.is_some(), "{name}");
         let options = Options { plant, chaos: Duration::from_millis(1_200), ..Options::new(0..=59, 4) };

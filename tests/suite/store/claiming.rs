@@ -211,4 +211,36 @@ directly_and_pooled! {
         tx.rollback().await.unwrap();
         assert_eq!(scene.old_claim(event).await, "take");
     }
+
+    async fn a_row_that_appears_while_a_claim_is_under_way_is_asked_again_and_not_taken(scene: Scene) {
+        let event = scene.event("thing.made").await;
+        scene.fail(event).await;
+        // What a claim sees at its end when it did not settle this row: it was written between two of its statements.
+        let sql = format!("select verdict from switchyard._standing(switchyard.agent_named('{AGENT}'), array['{event}']::uuid[], array[0], 'n', '{{}}', '{{}}')");
+        let refused = scene.side.query(&sql, &[]).await.unwrap_err();
+        assert_eq!(refused.code().map(|c| c.code()), Some("40001"), "{refused:?}");
+        assert_eq!(scene.claim(event).await, Verdict::Take);
+    }
+
+    async fn an_old_systems_function_may_claim_and_work_in_one_statement(scene: Scene) {
+        scene.routing(Mode::Off).await;
+        let [event, other] = [scene.event("thing.made").await, scene.event("thing.made").await];
+        scene.run_sql(&format!("create function job(event uuid) returns text language plpgsql as $$ begin return switchyard.claim('{AGENT}', event); end $$")).await;
+        let answer: String = scene.one(&format!("select job('{event}')"), &[]).await.get(0);
+        assert_eq!(answer, "take");
+        scene.run_sql(&format!("do $$ begin perform switchyard.claim('{AGENT}', '{other}'); end $$")).await;
+        assert!(scene.row(other).await.is("o", "d"));
+    }
+
+    async fn an_old_systems_claim_through_an_http_gateway_is_refused(scene: Scene) {
+        scene.routing(Mode::Off).await;
+        let event = scene.event("thing.made").await;
+        // What PostgREST sends: settings, then the call, then its own commit.
+        scene.run_sql("begin").await;
+        scene.run_sql("select set_config('request.method', 'POST', true)").await;
+        let refused = scene.side.batch_execute(&format!("select switchyard.claim('{AGENT}', '{event}')")).await.unwrap_err();
+        scene.run_sql("rollback").await;
+        assert_eq!(refused.code().map(|c| c.code()), Some("SY003"));
+        assert!(scene.delivery(event, 0).await.is_none());
+    }
 }

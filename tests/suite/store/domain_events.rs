@@ -25,7 +25,7 @@ async fn with_a_post(scene: &Scene) {
 
 /// The events so far, as (type, aggregate type, aggregate id).
 async fn events(scene: &Scene) -> Vec<(String, String, String)> {
-    let pending = scene.store.pending(0, 1000).await.unwrap();
+    let pending = scene.pending(1000).await;
     pending.into_iter().map(|p| (p.event_type, p.aggregate_type, p.aggregate_id)).collect()
 }
 
@@ -38,7 +38,7 @@ directly_and_pooled! {
         with_the_application(&scene).await;
         let user = Uuid::new_v4();
         scene.run_sql(&format!("insert into posts (id, project_id, user_id, title, description) values ('{POST}', '{PROJECT}', '{user}', 'Slow', 'é')")).await;
-        let event = scene.store.pending(0, 10).await.unwrap().remove(0);
+        let event = scene.pending(10).await.remove(0);
         assert_eq!((event.event_type.as_str(), event.aggregate_type.as_str(), event.aggregate_id.as_str()), ("feedback.created", "post", POST));
         assert_eq!((event.version, event.project_id.as_deref()), (Some(1), Some(PROJECT)));
         let payload: Value = serde_json::from_str(event.payload.as_ref().unwrap()).unwrap();
@@ -107,7 +107,7 @@ directly_and_pooled! {
         tx.execute(&format!("insert into posts (project_id, title) values ('{PROJECT}', 'a')"), &[]).await.unwrap();
         tx.commit().await.unwrap();
         scene.run_sql(&format!("insert into posts (project_id, title) values ('{PROJECT}', 'b')")).await;
-        let events = scene.store.pending(0, 10).await.unwrap();
+        let events = scene.pending(10).await;
         assert!(events[0].metadata.as_ref().unwrap().contains(&correlation.to_string()));
         assert!(!events[1].metadata.as_ref().unwrap().contains("correlation_id"));
     }

@@ -1,5 +1,6 @@
 //! The trigger on the application's table, the outbox, and what the shim reads.
 
+use switchyard_store::{Known, Page};
 use uuid::Uuid;
 
 use super::directly_and_pooled;
@@ -10,12 +11,15 @@ directly_and_pooled! {
         for _ in 0..3 {
             events.push(scene.event("nobody.listens").await);
         }
-        let pending = scene.store.pending(0, 10).await.unwrap();
+        let pending = scene.pending(10).await;
         assert_eq!(pending.iter().map(|p| p.id).collect::<Vec<_>>(), events);
         assert!(pending.windows(2).all(|w| w[0].seq < w[1].seq));
-        assert_eq!(scene.store.pending(pending[0].seq, 1).await.unwrap()[0].id, events[1], "pages within a scan");
+        let known = Known { seqs: vec![pending[0].seq], full: Vec::new() };
+        assert_eq!(scene.store.pending(&known, Page::of(1)).await.unwrap()[0].id, events[1], "what is known is left out");
+        let full = Known { seqs: Vec::new(), full: vec![pending[0].aggregate_id.clone(), pending[1].aggregate_id.clone()] };
+        assert_eq!(scene.store.pending(&full, Page::of(9)).await.unwrap()[0].id, events[2], "and so are full aggregates");
         assert_eq!(scene.store.published(&[pending[0].seq, pending[2].seq, 4711]).await.unwrap(), 2);
-        assert_eq!(scene.store.pending(0, 10).await.unwrap().len(), 1);
+        assert_eq!(scene.pending(10).await.len(), 1);
         assert_eq!(scene.number("select count(*) from switchyard.event_log").await, 3, "the log survives publication");
     }
 
@@ -38,8 +42,8 @@ directly_and_pooled! {
         }
         assert_eq!(scene.number("select count(*) from switchyard.event_log").await, 11);
         assert_eq!(scene.number("select count(*) from switchyard.event_log where due_at is not null").await, 0);
-        assert_eq!(scene.store.pending(0, 100).await.unwrap().len(), 11);
-        let empty = scene.store.pending(0, 1).await.unwrap().remove(0);
+        assert_eq!(scene.pending(100).await.len(), 11);
+        let empty = scene.pending(1).await.remove(0);
         assert_eq!((empty.event_type.as_str(), empty.payload.as_deref(), empty.metadata, empty.version), ("", Some("null"), None, None));
         assert_eq!(scene.number("select count(*) from switchyard.event_log where project_id = 'from the payload'").await, 1);
     }
@@ -85,7 +89,7 @@ directly_and_pooled! {
     async fn an_event_is_published_when_its_time_has_come(scene: Scene) {
         let now = scene.event_with("thing.made", Uuid::new_v4(), r#"{"deliver_at": "2020-01-01T00:00:00+02:00"}"#).await;
         scene.event_with("thing.made", Uuid::new_v4(), r#"{"deliver_at": "2999-01-01T00:00:00Z"}"#).await;
-        let pending = scene.store.pending(0, 10).await.unwrap();
+        let pending = scene.pending(10).await;
         assert_eq!(pending.iter().map(|p| p.id).collect::<Vec<_>>(), [now]);
     }
 
@@ -94,17 +98,17 @@ directly_and_pooled! {
         let early = Uuid::new_v4();
         writer.execute(&format!("insert into events (id, type) values ('{early}', 'thing.made')"), &[]).await.unwrap();
         let later = scene.event("thing.made").await;
-        let seen = scene.store.pending(0, 10).await.unwrap();
+        let seen = scene.pending(10).await;
         assert_eq!(seen.iter().map(|p| p.id).collect::<Vec<_>>(), [later]);
         scene.store.published(&[seen[0].seq]).await.unwrap();
         writer.commit().await.unwrap();
-        assert_eq!(scene.store.pending(0, 10).await.unwrap()[0].id, early);
+        assert_eq!(scene.pending(10).await[0].id, early);
     }
 
     async fn a_payload_larger_than_any_message_is_left_out_and_its_size_told(scene: Scene) {
         let id = Uuid::new_v4();
         scene.run_sql(&format!("insert into events (id, type, payload) values ('{id}', 'x', jsonb_build_object('a', repeat('x', 1100000)))")).await;
-        let pending = scene.store.pending(0, 10).await.unwrap().remove(0);
+        let pending = scene.pending(10).await.remove(0);
         assert_eq!((pending.payload, pending.payload_bytes), (None, 1_100_009));
         assert_eq!(scene.store.events(&[pending.seq]).await.unwrap()[0].id, id);
     }
@@ -112,11 +116,43 @@ directly_and_pooled! {
     async fn a_row_that_the_topic_refuses_again_and_again_is_parked(scene: Scene) {
         scene.event("thing.made").await;
         scene.event("thing.made").await;
-        let seq = scene.store.pending(0, 10).await.unwrap()[0].seq;
+        let seq = scene.pending(10).await[0].seq;
         assert!(scene.store.refused(&[(seq, "too large".into())], 2).await.unwrap().is_empty());
-        assert_eq!(scene.store.pending(0, 10).await.unwrap().len(), 2);
+        assert_eq!(scene.pending(10).await.len(), 2);
         assert_eq!(scene.store.refused(&[(seq, "too large".into())], 2).await.unwrap(), [seq]);
-        assert_eq!(scene.store.pending(0, 10).await.unwrap().len(), 1);
+        assert_eq!(scene.pending(10).await.len(), 1);
         assert_eq!(scene.number("select count(*) from switchyard.outbox where reason = 'too large' and parked_at is not null").await, 1);
+    }
+
+    async fn rows_without_the_sequences_value_never_fail_the_insert_and_are_logged_by_the_next_tick(scene: Scene) {
+        // As after a restore of data alone, or an upgrade by logical replication.
+        for _ in 0..3 {
+            scene.event("thing.made").await;
+        }
+        scene.run_sql("select setval('switchyard.event_log_seq_seq', 1, false)").await;
+        for _ in 0..2 {
+            scene.event("thing.made").await;
+        }
+        assert_eq!(scene.number("select count(*) from switchyard.event_log").await, 3, "unlogged for now, and inserted");
+        let tick = scene.store.tick().await.unwrap();
+        assert_eq!(tick.logged_late, 2);
+        assert_eq!(scene.number("select count(*) from switchyard.outbox").await, 5);
+        assert_eq!(scene.store.tick().await.unwrap().logged_late, 0);
+        scene.event("thing.made").await;
+        assert_eq!(scene.number("select count(*) from switchyard.event_log").await, 6);
+    }
+
+    async fn what_was_inserted_past_the_trigger_is_logged_by_the_next_tick(scene: Scene) {
+        scene.run_sql("alter table events disable trigger switchyard_log").await;
+        let id = Uuid::new_v4();
+        scene.run_sql(&format!(
+            r#"insert into events (id, type, metadata) values ('{id}', 'thing.made', '{{"project_id": "p1", "max_attempts": 7}}');
+               insert into events (id, type, created_at) values (gen_random_uuid(), 'thing.made', now() - interval '1 year');
+               alter table events enable always trigger switchyard_log"#)).await;
+        assert_eq!(scene.store.tick().await.unwrap().logged_late, 1);
+        let row = scene.one("select event_id, project_id, max_attempts from switchyard.event_log", &[]).await;
+        assert_eq!((row.get::<_, Uuid>(0), row.get::<_, &str>(1), row.get::<_, i16>(2)), (id, "p1", 7));
+        assert_eq!(scene.number("select count(*) from switchyard.outbox").await, 1);
+        assert_eq!(scene.store.log_what_is_unlogged(24 * 1000).await.unwrap(), 0, "what is older than the log is history");
     }
 }

@@ -7,14 +7,17 @@ use super::directly_and_pooled;
 use super::scene::Scene;
 
 async fn publish(scene: &Scene, arguments: &str) -> Uuid {
-    let sql = format!("select switchyard.publish('thing.made', 'thing', '{}', '{{\"a\": 1}}'{arguments})", Uuid::from_u128(7));
+    let sql = format!(
+        "select switchyard.publish('thing.made', 'thing', '{}', '{{\"a\": 1}}'{arguments})",
+        Uuid::from_u128(7)
+    );
     scene.store.query(&sql, &[]).await.unwrap()[0].get(0)
 }
 
 directly_and_pooled! {
     async fn publishing_appends_an_event_that_is_pending(scene: Scene) {
         let id = publish(&scene, ", project_id => 'p1', metadata => '{\"user_id\": \"u\"}', version => 3").await;
-        let pending = scene.store.pending(0, 10).await.unwrap().remove(0);
+        let pending = scene.pending(10).await.remove(0);
         assert_eq!((pending.id, pending.event_type.as_str(), pending.version), (id, "thing.made", Some(3)));
         assert_eq!((pending.payload.as_deref(), pending.project_id.as_deref()), (Some("{\"a\": 1}"), Some("p1")));
         let metadata: serde_json::Value = serde_json::from_str(pending.metadata.as_ref().unwrap()).unwrap();
@@ -40,7 +43,7 @@ directly_and_pooled! {
         event.idempotency_key = Some("k");
         let first = scene.store.publish(&event).await.unwrap();
         assert_eq!(publish(&scene, ", idempotency_key => 'k'").await, first);
-        let pending = scene.store.pending(0, 10).await.unwrap();
+        let pending = scene.pending(10).await;
         assert_eq!((pending.len(), pending[0].id, pending[0].payload.as_deref()), (1, first, Some("{\"a\": 1}")));
         let broken = Publication::new("thing.made", "thing", "no id", "{}");
         assert!(matches!(scene.store.publish(&broken).await, Err(StoreError::Refused { .. })));
@@ -59,13 +62,13 @@ directly_and_pooled! {
             &[(&correlation.to_string(), Type::TEXT), (&causation.to_string(), Type::TEXT)]).await.unwrap();
         tx.query("select switchyard.publish('thing.made', 'thing', null, '{}')", &[]).await.unwrap();
         tx.commit().await.unwrap();
-        let metadata = scene.store.pending(0, 1).await.unwrap().remove(0).metadata.unwrap();
+        let metadata = scene.pending(1).await.remove(0).metadata.unwrap();
         assert!(metadata.contains(&format!("\"correlation_id\": \"{correlation}\"")) && metadata.contains(&format!("\"causation_id\": \"{causation}\"")));
         let mut tx = scene.store.begin().await.unwrap();
         tx.query("select set_config('switchyard.correlation_id', 'no id', true)", &[]).await.unwrap();
         tx.query("select switchyard.publish('thing.made', 'thing', null, '{}')", &[]).await.unwrap();
         tx.commit().await.unwrap();
-        assert!(!scene.store.pending(1, 1).await.unwrap().remove(0).metadata.unwrap().contains("correlation_id"));
+        assert!(!scene.pending(2).await.remove(1).metadata.unwrap().contains("correlation_id"));
     }
 
     async fn publishing_without_a_type_is_refused(scene: Scene) {

@@ -97,7 +97,7 @@ directly_and_pooled! {
 
     async fn an_event_with_a_time_to_deliver_waits_for_it(scene: Scene) {
         let later = scene.event_with("thing.made", Uuid::new_v4(), r#"{"deliver_at": "2999-01-01T00:00:00Z"}"#).await;
-        assert!(scene.store.pending(0, 10).await.unwrap().is_empty());
+        assert!(scene.pending(10).await.is_empty());
         scene.sweep().await;
         assert!(scene.row(later).await.is("n", "a"), "visible in the ledger");
         scene.publish_all().await;
@@ -179,6 +179,31 @@ directly_and_pooled! {
         scene.run_sql(&format!("delete from events where id = '{event}'")).await;
         scene.store.tick().await.unwrap();
         assert_eq!(scene.number("select count(*) from switchyard.outbox").await, 1);
-        assert_eq!(scene.store.pending(0, 10).await.unwrap()[0].id, kept);
+        assert_eq!(scene.pending(10).await[0].id, kept);
+    }
+
+    async fn a_delivery_whose_event_was_deleted_expires_instead_of_being_sent_for_ever(scene: Scene) {
+        let [gone, kept] = [scene.event("thing.made").await, scene.event("thing.made").await];
+        scene.publish_all().await;
+        scene.sweep().await;
+        scene.run_sql(&format!("delete from events where id = '{gone}'")).await;
+        assert_eq!(scene.due().await.iter().map(|d| d.0).collect::<Vec<_>>(), [kept]);
+        assert!(scene.row(gone).await.is("n", "e"));
+        assert_eq!(scene.number("select count(*) from switchyard.delivery where reason = 'event deleted'").await, 1);
+    }
+
+    async fn a_tick_tells_how_much_room_is_left_and_how_long_the_old_system_has_been_waited_for(scene: Scene) {
+        let before = scene.store.tick().await.unwrap();
+        assert!(before.room >= 5_000_000 && before.old_waits_secs == 0.0, "{before:?}");
+        scene.routing(Mode::Off).await;
+        scene.event("thing.made").await;
+        scene.sweep().await;
+        scene.run_sql("update switchyard.delivery set next_attempt_at = now() - interval '1 hour'").await;
+        let after = scene.store.tick().await.unwrap();
+        let room = "select max(past) - 1 - switchyard.last_seq() from switchyard.delivery_partition";
+        assert_eq!(after.room, scene.number(room).await);
+        scene.run_sql("select setval('switchyard.event_log_seq_seq', switchyard.last_seq() + 10)").await;
+        assert_eq!(scene.store.tick().await.unwrap().room, after.room - 10);
+        assert!((3600.0..3700.0).contains(&after.old_waits_secs), "{after:?}");
     }
 }

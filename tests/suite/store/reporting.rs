@@ -137,4 +137,13 @@ directly_and_pooled! {
         assert!(scene.row(event).await.is("n", "p"));
         assert_eq!(scene.number("select count(*) from switchyard.failure where parked and reason = 'because'").await, 1);
     }
+
+    async fn a_delay_beyond_all_bounds_counts_as_the_longest_that_a_queue_can_hold(scene: Scene) {
+        let [event, other] = [scene.event("thing.made").await, scene.event("thing.made").await];
+        let failed = |event, delay_ms| Failed { ask: Ask::live(event), reason: "throttled".into(), error: String::new(), delay_ms };
+        let reported = scene.store.fail(AGENT, &[failed(event, u64::MAX), failed(other, 0)]).await.unwrap();
+        assert!(reported.iter().all(|r| r.counted), "one record never fails the report of its batch");
+        let wait: f64 = scene.one("select max(extract(epoch from next_attempt_at - now()))::float8 from switchyard.delivery", &[]).await.get(0);
+        assert!((43_310.0..=43_321.0).contains(&wait), "twelve hours and the grace, not {wait}");
+    }
 }

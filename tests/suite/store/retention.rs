@@ -1,6 +1,6 @@
 //! What is forgotten, and when.
 
-use switchyard_store::{Retention, Settlement, Verdict};
+use switchyard_store::{Ask, Retention, Settlement, Verdict};
 use uuid::Uuid;
 
 use super::directly_and_pooled;
@@ -54,5 +54,32 @@ directly_and_pooled! {
         let seq = scene.seq(event).await;
         let resent = scene.store.resend(AGENT, &[seq], 0, "please").await.unwrap();
         assert_eq!((resent.added, resent.redriven), (0, 0));
+    }
+
+    async fn a_drop_gives_way_to_a_claim_that_is_in_flight_and_kills_none(scene: Scene) {
+        let event = with_an_old_event(&scene).await;
+        scene.claim(event).await;
+        scene.sweep_past_everything().await;
+        let [first, second] = [scene.event("thing.made").await, scene.event("thing.made").await];
+        let mut in_flight = scene.store.begin().await.unwrap();
+        in_flight.claim(AGENT, &[Ask::live(first)]).await.unwrap();
+        // Touches the old partition while the drop wants it.
+        let claiming = async {
+            scene.somebody_waits().await;
+            in_flight.claim(AGENT, &[Ask::live(event), Ask::live(second)]).await
+        };
+        let (dropped, taken) = tokio::join!(scene.store.drop_oldest(), claiming);
+        assert!(matches!(&dropped, Err(e) if e.is_conflict()), "{dropped:?}");
+        assert_eq!(taken.unwrap().iter().map(|s| s.verdict).collect::<Vec<_>>(), [Verdict::AlreadyDone, Verdict::Take]);
+        in_flight.commit().await.unwrap();
+        assert_eq!(drop_oldest(&scene).await, Retention::Dropped("delivery_1".into()));
+    }
+
+    async fn a_partition_that_stays_is_not_even_locked(scene: Scene) {
+        with_an_old_event(&scene).await;
+        let mut in_flight = scene.store.begin().await.unwrap();
+        in_flight.claim(AGENT, &[Ask::live(scene.event("thing.made").await)]).await.unwrap();
+        assert_eq!(drop_oldest(&scene).await, Retention::Kept("not swept".into()));
+        in_flight.rollback().await.unwrap();
     }
 }

@@ -229,4 +229,60 @@ directly_and_pooled! {
         assert_eq!(row.get::<_, &str>(0), AGENT);
         assert!(row.get::<_, &str>(1).contains("\"percent\": 25"));
     }
+
+    async fn reassigning_moves_more_than_one_pass_holds(scene: Scene) {
+        scene.run_sql("insert into events (id, type) select gen_random_uuid(), 'thing.made' from generate_series(1, 5100)").await;
+        scene.sweep().await;
+        scene.routing(Mode::Off).await;
+        assert_eq!(scene.number(&format!("select moved from switchyard.reassign('{AGENT}')")).await, 5000, "claims wait for a pass");
+        assert_eq!(scene.store.reassign(AGENT).await.unwrap().moved, 100);
+        scene.store.set_routing(AGENT, Mode::Full, true).await.unwrap();
+        scene.sweep().await;
+        assert_eq!(scene.number("select count(*) from switchyard.delivery where owner = 'n'").await, 5100, "and a sweep drains to the end");
+    }
+
+    async fn what_the_old_system_has_touched_is_parked_and_not_handed_to_the_agent(scene: Scene) {
+        scene.routing(Mode::Off).await;
+        let [touched, untouched] = [scene.event("thing.made").await, scene.event("thing.made").await];
+        scene.publish_all().await;
+        scene.sweep().await;
+        scene.run_sql(&format!("select switchyard.fail('{AGENT}', '{touched}', 'half done')")).await;
+        scene.routing(Mode::Full).await;
+        assert_eq!(scene.store.reassign(AGENT).await.unwrap().moved, 2);
+        assert!(scene.row(touched).await.is("n", "p"));
+        assert!(scene.row(untouched).await.is("n", "a"));
+        assert_eq!(scene.number("select count(*) from switchyard.failure where parked and reason = 'touched by the old system'").await, 1);
+        scene.let_time_pass().await;
+        assert_eq!(scene.due().await.iter().map(|d| d.0).collect::<Vec<_>>(), [untouched]);
+        assert_eq!(scene.claim(touched).await, Verdict::Parked);
+        scene.reassign_completely().await;
+        // A person has looked at it.
+        scene.resend(touched, 0).await;
+        assert_eq!(scene.claim(touched).await, Verdict::Take);
+    }
+
+    async fn the_old_system_is_handed_nothing_before_its_time(scene: Scene) {
+        let todo = format!("select count(*) from switchyard.todo_old('{AGENT}')");
+        scene.routing(Mode::Off).await;
+        let later = scene.event_with("thing.made", Uuid::new_v4(), r#"{"deliver_at": "2999-01-01T00:00:00Z"}"#).await;
+        scene.sweep().await;
+        assert!(scene.row(later).await.is("o", "a"));
+        assert_eq!(scene.number(&todo).await, 0);
+        scene.let_time_pass().await;
+        assert_eq!(scene.number(&todo).await, 1);
+        scene.store.set_grace(AGENT, 60_000).await.unwrap();
+        scene.run_sql(&format!("select switchyard.fail('{AGENT}', '{later}', 'hm')")).await;
+        assert_eq!(scene.number(&todo).await, 0, "what failed waits out the grace");
+    }
+
+    async fn an_old_system_that_keeps_failing_is_stopped_at_its_last_attempt(scene: Scene) {
+        scene.routing(Mode::Off).await;
+        let event = scene.event("thing.made").await;
+        for attempt in 1..=4 {
+            assert!(scene.delivery(event, 0).await.is_none_or(|d| d.state != "p"), "before attempt {attempt}");
+            scene.run_sql(&format!("select switchyard.fail('{AGENT}', '{event}', 'hm')")).await;
+        }
+        let row = scene.row(event).await;
+        assert!(row.is("o", "p") && row.attempts == 4, "{row:?}");
+    }
 }

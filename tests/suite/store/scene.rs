@@ -1,7 +1,8 @@
 //! One agent, some events, and short words for what happens to them.
 
 use switchyard_store::{
-    AgentSpec, Ask, Failed, Mode, ParkReport, Reported, RoutedBy, Row, Settlement, Standing, Store, StoreError, Tx, Type, Verdict,
+    AgentSpec, Ask, Failed, Known, Mode, Page, ParkReport, Pending, Reported, RoutedBy, Row, Settlement, Standing,
+    Store, StoreError, Tx, Type, Verdict,
 };
 use switchyard_tests::database::Database;
 use tokio_postgres::Client;
@@ -168,6 +169,11 @@ impl Scene {
         self.store.resend(AGENT, &[self.seq(event).await], run, "please").await.unwrap()
     }
 
+    /// The first of what the shim would publish now.
+    pub(crate) async fn pending(&self, rows: usize) -> Vec<Pending> {
+        self.store.pending(&Known::default(), Page::of(rows)).await.unwrap()
+    }
+
     /// What is due, as (event, run, epoch).
     pub(crate) async fn due(&self) -> Vec<(Uuid, i32, i32)> {
         self.store.due(AGENT, 100).await.unwrap().into_iter().map(|d| (d.event.id, d.run, d.epoch)).collect()
@@ -180,7 +186,10 @@ impl Scene {
 
     /// Ends every wait of the ledger: what is due some time is due now.
     pub(crate) async fn let_time_pass(&self) {
-        self.run_sql("update switchyard.delivery set next_attempt_at = now() - interval '1 s' where next_attempt_at is not null").await;
+        self.run_sql(
+            "update switchyard.delivery set next_attempt_at = now() - interval '1 s' where next_attempt_at is not null",
+        )
+        .await;
     }
 
     /// Sweeps with no grace, so that everything visible is looked at.
@@ -212,7 +221,8 @@ impl Scene {
     /// Comes back when somebody in this database waits for a lock.
     pub(crate) async fn somebody_waits(&self) {
         let patience = Patience::new("a lock being waited for");
-        let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
+        let waiting =
+            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
         while self.number(waiting).await == 0 {
             patience.check();
         }
