@@ -69,10 +69,11 @@ create type switchyard.logged_event as (
 -- Events as they go on the wire: the payload exactly as `payload::text` prints it, but left out where it is larger than
 -- `p_payload_bytes`, by default larger than any message can be (1 MiB). An event that was deleted is left out.
 create function switchyard.events_of(p_seqs bigint[], p_payload_bytes int default 1048576) returns setof switchyard.logged_event
-language plpgsql stable set search_path = pg_catalog as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
+  perform switchyard._see_every_event();
   return query
-  select l.seq, e.id, coalesce(e.type, ''), coalesce(e.aggregate_type, ''), coalesce(e.aggregate_id::text, ''),
+  select l.seq, e.id, coalesce(e.type::text, ''), coalesce(e.aggregate_type::text, ''), coalesce(e.aggregate_id::text, ''),
          case when octet_length(p.text) <= p_payload_bytes then p.text end, octet_length(p.text), e.metadata::text, e.version::int,
          switchyard.rfc3339(e.created_at), l.project_id
     from unnest(p_seqs) with ordinality u (seq, ord)
@@ -85,7 +86,7 @@ end $$;
 -- Which rows are to be published now and are not known to the caller yet, the lowest sequences first, and so many of each aggregate.
 -- One statement finds them, so they are of one snapshot: a row that is in it has all in it that was committed before it was inserted.
 create function switchyard.pending_seqs(p_known bigint[], p_full text[], p_at_most int, p_per_aggregate int) returns bigint[]
-language plpgsql volatile set search_path = pg_catalog as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   seqs bigint[];
 begin
@@ -112,10 +113,11 @@ end $$;
 
 -- Of these outbox rows, those whose event the application has deleted are nobody's to publish and go. Returns how many went.
 create function switchyard.forget_deleted(p_seqs bigint[]) returns bigint
-language plpgsql volatile set search_path = pg_catalog as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   n bigint;
 begin
+  perform switchyard._see_every_event();
   delete from switchyard.outbox o
    where o.seq = any (p_seqs)
      and not exists (select 1 from switchyard.event_log l join public.events e on e.id = l.event_id where l.seq = o.seq);
@@ -130,7 +132,7 @@ end $$;
 create function switchyard.pending(
   p_known bigint[], p_full text[], p_at_most int, p_per_aggregate int, p_payload_bytes int, p_page_bytes int)
 returns setof switchyard.logged_event
-language plpgsql volatile set search_path = pg_catalog as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   -- Few at a time: what is over the page's size is printed for nothing.
   chunk constant int := 16;
@@ -163,7 +165,7 @@ begin
 end $$;
 
 create function switchyard.published(p_seqs bigint[]) returns bigint
-language plpgsql volatile set search_path = pg_catalog as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   n bigint;
 begin
@@ -174,7 +176,7 @@ end $$;
 
 -- The topic refused these for a reason of their own. Parks what has been refused `p_max` times; returns those.
 create function switchyard.refused(p_seqs bigint[], p_reasons text[], p_max int) returns setof bigint
-language plpgsql volatile set search_path = pg_catalog as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
   return query
   with counted as (

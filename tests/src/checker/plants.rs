@@ -130,19 +130,6 @@ pub const PLANTS: &[Plant] = &[
         "the changing transaction's own id will do",
         &[Edit { function: "set_routing", from: "barrier = null", to: "barrier = pg_current_xact_id()" }],
     ),
-    alone(
-        "xid_after_routing",
-        "the insert draws the transaction id anyway",
-        &[
-            Edit { function: "_ask", from: "perform pg_current_xact_id();", to: "" },
-            // The window is a few microseconds: wide enough to be hit in a year, too narrow for a minute.
-            Edit {
-                function: "_ask",
-                from: "where a.id = p_agent",
-                to: "where a.id = p_agent and (random() > 0.25 or pg_sleep(0.3) is not null)",
-            },
-        ],
-    ),
     edited(
         "cancel_leaves_open",
         "cancelled rows are enough",

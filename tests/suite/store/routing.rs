@@ -198,6 +198,30 @@ directly_and_pooled! {
         assert_eq!(scene.claim(event).await, Verdict::NotYours);
     }
 
+    async fn a_first_ask_that_has_read_the_routing_and_not_yet_written_is_waited_for(scene: Scene) {
+        // Between the reading and the writing lie microseconds; a lock inside the statement holds them open.
+        let event = scene.event("thing.made").await;
+        let body: String = scene.one("select pg_get_functiondef('switchyard._ask'::regproc)", &[]).await.get(0);
+        let held = body.replace("where a.id = p_agent", "where a.id = p_agent and pg_advisory_xact_lock_shared(42) is not null");
+        assert_ne!(body, held);
+        scene.run_sql(&held).await;
+        scene.run_sql("select pg_advisory_lock(42)").await;
+        let asks = [Ask::live(event)];
+        let mut asking = scene.store.begin().await.unwrap();
+        let change_meanwhile = async {
+            scene.somebody_waits().await;
+            scene.routing(Mode::Off).await;
+            for _ in 0..20 {
+                assert!(!scene.store.reassign(AGENT).await.unwrap().complete);
+            }
+            scene.run_sql("select pg_advisory_unlock(42)").await;
+        };
+        let (standings, ()) = tokio::join!(asking.claim(AGENT, &asks), change_meanwhile);
+        assert_eq!(standings.unwrap()[0].verdict, Verdict::Take, "by the routing that it had read");
+        asking.commit().await.unwrap();
+        scene.reassign_completely().await;
+    }
+
     async fn draining_makes_every_sweep_reassign(scene: Scene) {
         let event = scene.event("thing.made").await;
         scene.sweep().await;
