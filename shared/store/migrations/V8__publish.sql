@@ -69,7 +69,7 @@ create type switchyard.logged_event as (
 -- Events as they go on the wire: the payload exactly as `payload::text` prints it, but left out where it is larger than
 -- `p_payload_bytes`, by default larger than any message can be (1 MiB). An event that was deleted is left out.
 create function switchyard.events_of(p_seqs bigint[], p_payload_bytes int default 1048576) returns setof switchyard.logged_event
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off as $$
 begin
   perform switchyard._see_every_event();
   return query
@@ -86,7 +86,7 @@ end $$;
 -- Which rows are to be published now and are not known to the caller yet, the lowest sequences first, and so many of each aggregate.
 -- One statement finds them, so they are of one snapshot: a row that is in it has all in it that was committed before it was inserted.
 create function switchyard.pending_seqs(p_known bigint[], p_full text[], p_at_most int, p_per_aggregate int) returns bigint[]
-language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
   seqs bigint[];
 begin
@@ -132,7 +132,7 @@ end $$;
 create function switchyard.pending(
   p_known bigint[], p_full text[], p_at_most int, p_per_aggregate int, p_payload_bytes int, p_page_bytes int)
 returns setof switchyard.logged_event
-language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
   -- Few at a time: what is over the page's size is printed for nothing.
   chunk constant int := 16;
