@@ -186,3 +186,25 @@ begin
     returning o.seq, o.parked_at)
   select c.seq from counted c where c.parked_at is not null order by c.seq;
 end $$;
+
+-- After a transport that has lost all it carried: everything that is not final for somebody whose turn it is with the new agents is pending
+-- again. Whoever has settled it says so to the copy. Walks the whole log: not for every day. Returns how many became pending.
+create function switchyard.publish_again() returns bigint
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  n bigint;
+begin
+  insert into switchyard.outbox (seq, due_at)
+  select l.seq, l.due_at
+    from switchyard.event_log l
+   where l.seq >= (select f.seq from switchyard.floor f)
+     and exists (
+       select from switchyard.subscription s
+         left join switchyard.delivery d on d.agent = s.agent and d.seq = l.seq and d.run = 0
+        where s.type = l.type and l.seq >= s.from_seq and (s.until_seq is null or l.seq <= s.until_seq)
+          and (d.seq is null or (d.state in ('a', 'f') and d.owner = 'n')))
+   order by l.seq
+  on conflict do nothing;
+  get diagnostics n = row_count;
+  return n;
+end $$;

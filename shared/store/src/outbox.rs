@@ -117,6 +117,14 @@ impl Store {
         rows.iter().map(|row| Pending::of("events", row)).collect()
     }
 
+    /// Makes everything pending again that is not final for some agent, and returns how many events that were. For a transport that has lost
+    /// all it carried, such as queues that were made anew; agents that have settled an event say so to the copy. Walks the whole log.
+    pub async fn publish_again(&self) -> Result<u64, StoreError> {
+        let rows = self.write("publish_again", "select switchyard.publish_again()", &[]).await?;
+        let n: i64 = get("publish_again", &only("publish_again", rows)?, 0)?;
+        Ok(n.unsigned_abs())
+    }
+
     /// The topic has these: deletes their outbox rows and returns how many there were.
     pub async fn published(&self, seqs: &[i64]) -> Result<u64, StoreError> {
         let rows = self.read("published", "select switchyard.published($1)", &[(&seqs, Type::INT8_ARRAY)]).await?;

@@ -1,6 +1,6 @@
 //! `switchyard.publish`, for the application.
 
-use switchyard_store::{Publication, StoreError, Type};
+use switchyard_store::{Mode, Publication, StoreError, Type, Verdict};
 use uuid::Uuid;
 
 use super::directly_and_pooled;
@@ -73,5 +73,23 @@ directly_and_pooled! {
 
     async fn publishing_without_a_type_is_refused(scene: Scene) {
         assert!(scene.store.query("select switchyard.publish('', 'thing', null, '{}')", &[]).await.is_err());
+    }
+
+    async fn what_a_lost_transport_carried_is_pending_again_and_what_is_settled_is_not(scene: Scene) {
+        scene.register(&["a"], Mode::Full).await;
+        let [done, failing, unasked, parked] =
+            [scene.event("a").await, scene.event("a").await, scene.event("a").await, scene.event("a").await];
+        let nobodys = scene.event("b").await;
+        scene.publish_all().await;
+        assert_eq!(scene.claim(done).await, Verdict::Take);
+        scene.fail(failing).await;
+        scene.park(parked).await;
+
+        assert_eq!(scene.store.publish_again().await.unwrap(), 2);
+
+        let pending: Vec<Uuid> = scene.pending(10).await.iter().map(|row| row.id).collect();
+        assert_eq!(pending, [failing, unasked]);
+        assert!(!pending.contains(&nobodys));
+        assert_eq!(scene.store.publish_again().await.unwrap(), 0, "they are pending already");
     }
 }

@@ -29,10 +29,13 @@ pub(crate) async fn prepare(places: &Places, port: u16) -> Result<usize, Error> 
     Ok(migrated.applied.len())
 }
 
-/// Takes the lease away from a shim that was killed: the next one would wait for seconds. Only for the process that is about to start the
-/// functions, so that nobody can hold one.
-pub(crate) async fn end_leases(url: &str) -> Result<(), Error> {
-    Ok(store(url)?.end_leases().await?)
+/// Forgets what the last run left half done: the lease of a shim that was killed, for which the next one would wait, and the messages in the
+/// queues, which LocalStack does not keep. Only for the process that is about to start the functions, so that nobody can hold or handle any.
+/// Returns how many events go to the topic again.
+pub(crate) async fn start_over(url: &str) -> Result<u64, Error> {
+    let store = store(url)?;
+    store.end_leases().await?;
+    Ok(store.publish_again().await?)
 }
 
 /// The store of the running system.

@@ -275,10 +275,12 @@ impl Work {
         self.steps.run("Agents", |_| {
             let store = schema::store(&url)?;
             runtime.block_on(deployment::register(&store, bootstraps))?;
-            if self.is_owner {
-                runtime.block_on(schema::end_leases(&url))?;
-            }
-            Ok(((), format!("{} registered", bootstraps.agents.join(", "))))
+            let again = if self.is_owner { runtime.block_on(schema::start_over(&url))? } else { 0 };
+            let registered = format!("{} registered", bootstraps.agents.join(", "));
+            Ok((
+                (),
+                if again == 0 { registered } else { format!("{registered}; {again} unfinished events go out again") },
+            ))
         })?;
         state.agents.clone_from(&bootstraps.agents);
         let fingerprint = deployment::fingerprint(&self.places, bootstraps)?;
