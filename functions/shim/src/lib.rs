@@ -1,7 +1,6 @@
 #![doc = include_str!("../README.md")]
 
 mod carry;
-mod envelope;
 mod lease;
 mod plan;
 mod settings;

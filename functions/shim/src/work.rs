@@ -1,11 +1,12 @@
 //! What the pipeline's loop knows: the plan, what has landed, and when to look again.
 
 use crate::{
-    Carried, envelope,
+    Carried,
     plan::{PER_AGGREGATE, Plan, Waiting},
 };
 use std::{collections::HashSet, time::Duration};
 use switchyard_bus::{BATCH_ENTRIES, BusError, Published, TOPIC_BYTES};
+use switchyard_runtime::envelope;
 use switchyard_store::{Known, Page, Pending, Store, StoreError};
 use tokio::time::Instant;
 

@@ -5,6 +5,7 @@ mod commit;
 mod config;
 mod database;
 mod decide;
+pub mod envelope;
 mod log;
 mod look;
 mod outcome;

@@ -8,16 +8,19 @@ use thiserror::Error;
 
 /// A row that no queue could carry: poison, set aside for a person to look at.
 #[derive(Debug, Error)]
-pub(crate) enum Unreadable {
+pub enum Unreadable {
+    /// No agent could read it.
     #[error(transparent)]
     Parse(#[from] ParseError),
+    /// No topic takes it.
     #[error("it is larger than the {TOPIC_BYTES} bytes that the topic takes, attributes included")]
     TooLarge,
 }
 
 impl Unreadable {
     /// A short stable word for it.
-    pub(crate) fn reason(&self) -> &'static str {
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
         match self {
             Self::Parse(error) if error.reason() != "malformed" => error.reason(),
             Self::Parse(_) => "unreadable",
@@ -27,7 +30,10 @@ impl Unreadable {
 }
 
 /// The message for a row. Lenient where the wire is strict: what an application left out is filled in from the row itself.
-pub(crate) fn message(row: &Pending) -> Result<Message, Unreadable> {
+///
+/// # Errors
+/// [`Unreadable`] where no queue could carry it or no agent could read it: it is set aside, never dropped.
+pub fn message(row: &Pending) -> Result<Message, Unreadable> {
     let payload = row.payload.clone().ok_or(Unreadable::TooLarge)?;
     let written = row.created_at.as_deref().and_then(|at| at.parse().ok()).unwrap_or(Timestamp::UNIX_EPOCH);
     let metadata = Metadata::of_row(row.metadata.as_deref(), written).map_err(ParseError::from)?.with_sequence(row.seq);

@@ -1,0 +1,3 @@
+//! redrive
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! steward
+
+fn main() {}
