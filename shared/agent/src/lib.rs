@@ -11,10 +11,11 @@ pub use decision::Decision;
 pub use declaration::{Declaration, Limits, RoutedBy};
 pub use refusal::{Refusal, Reject};
 pub use schedule::Schedule;
+pub use template::STOPPED_CHAIN;
 
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
-use switchyard_event::{Event, EventType, NewEvent};
+use switchyard_event::{Event, EventType, NewEvent, UPCASTS, Upcast};
 
 /// One agent. See the crate's page for what each step may do.
 ///
@@ -27,9 +28,9 @@ pub trait Agent {
     const SUBSCRIBES: &'static [EventType];
     /// What keeps its events together while a cutover moves them by percentage: the aggregate, or the project where its state is shared.
     const ROUTED_BY: RoutedBy = RoutedBy::Aggregate;
-    /// The highest payload version that it understands. A newer one is parked as `unknown_version` instead of being misread, and succeeds after
-    /// a deploy and a redrive.
-    const MAX_VERSION: u32 = 1;
+    /// How older versions of a payload become the newest, which alone it reads: what no step starts from is of version 1. A newer version than
+    /// these steps lead to is parked as `unknown_version` instead of being misread, and succeeds after a deploy and a redrive.
+    const UPCASTS: &'static [Upcast] = UPCASTS;
     /// How many attempts an event has, the first included, before it is parked. An event's own `max_attempts` wins.
     const MAX_ATTEMPTS: u16 = 4;
     /// How long to wait between attempts.

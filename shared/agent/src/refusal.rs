@@ -48,9 +48,14 @@ pub enum Refusal {
     /// Never tried again.
     #[error(transparent)]
     Reject(#[from] Reject),
-    /// Something that the agent depends on is down or throttles; costs no attempt.
+    /// Something that the agent depends on is down or throttles; costs no attempt. Five in a row, with nothing done between, open the agent's
+    /// breaker.
     #[error("unavailable: {0}")]
     Unavailable(String),
+    /// The database that everything stands in is down, or the time of the invocation is over; costs no attempt, and is no reason to open the
+    /// breaker, which stands in the same database. What the runtime's own [`Tx`](crate::Agent::Tx) says; agents pass it on.
+    #[error("the database is unavailable: {0}")]
+    DatabaseDown(String),
     /// The facts were outdated: gathered and decided anew at once, costs no attempt.
     #[error("the facts were outdated: {0}")]
     Conflict(String),

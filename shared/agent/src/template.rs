@@ -3,11 +3,14 @@
 use crate::Declaration;
 use std::fmt::Write;
 
-/// How often a message may be received before the queue itself moves it to the dead-letter queue. Only the net for processes that die: the
-/// runtime counts attempts, up to 100, and returns what costs none. So it is high: a record that is returned every quarter of an hour uses
-/// this up in a day and a half, one that kills its process at every visibility timeout of three minutes in ten hours.
-const MAX_RECEIVES: u32 = 200;
-const _: () = assert!(MAX_RECEIVES > 100, "the net must be wider than the most attempts that an event may ask for");
+/// How often a message may be received before the queue itself moves it to the dead-letter queue: the most that SQS takes. Only the net for what
+/// kills every process that so much as reads it: the runtime counts attempts, tries alone what may have killed a process, and returns what costs
+/// nothing. So it must outlast every outage: a record that comes again every 7 to 15 minutes is received 500 times in the queue's 4 days.
+const MAX_RECEIVES: u32 = 1_000;
+
+/// What the runtime logs when it parks an event because its chain is too long or too old. The agents' metric filters look for these words, so
+/// they are said in one place.
+pub const STOPPED_CHAIN: &str = "a chain was stopped";
 
 impl Declaration {
     /// The agent's block: queues, subscription, role, function, alarms. Indented as it stands under `Resources`.
@@ -21,6 +24,7 @@ impl Declaration {
         BLOCK
             .replace("{Id}", &self.logical_id())
             .replace("{name}", &self.name)
+            .replace("{stopped}", STOPPED_CHAIN)
             .replace("{types}", &types)
             .replace("{visibility}", &visibility.to_string())
             .replace("{receives}", &MAX_RECEIVES.to_string())
@@ -55,6 +59,11 @@ const BLOCK: &str =
       RedrivePolicy:
         deadLetterTargetArn: !GetAtt {Id}DeadLetterQueue.Arn
         maxReceiveCount: {receives} # only for processes that die; attempts are counted in the ledger
+      Tags: # how the operating functions find the agents of a stack: there is no list
+        - Key: switchyard:agent
+          Value: {name}
+        - Key: switchyard:subscription-dead-letters
+          Value: !Ref {Id}SubscriptionDeadLetterQueue
   {Id}DeadLetterQueue:
     Type: AWS::SQS::Queue
     Properties:
@@ -143,6 +152,8 @@ const BLOCK: &str =
         Variables:
           QUEUE_URL: !Ref {Id}Queue
           DEAD_LETTER_URL: !Ref {Id}DeadLetterQueue
+          MAX_HOPS: !Ref MaxHops
+          CHAIN_HOURS: !Ref ChainHours
       Events:
         Queue:
           Type: SQS
@@ -200,6 +211,15 @@ const BLOCK: &str =
       ComparisonOperator: GreaterThanThreshold
       TreatMissingData: notBreaching
       AlarmActions: !If [HasAlarmTopic, [!Ref AlarmTopicArn], []]
+  {Id}StoppedChainMetric: # every agent feeds the one metric that StoppedChainsAlarm watches
+    Type: AWS::Logs::MetricFilter
+    Properties:
+      LogGroupName: !Ref {Id}LogGroup
+      FilterPattern: '\"{stopped}\"'
+      MetricTransformations:
+        - MetricNamespace: Switchyard
+          MetricName: !Sub ${AWS::StackName}-stopped-chains
+          MetricValue: '1'
 ";
 
 #[cfg(test)]
@@ -229,6 +249,24 @@ mod tests {
         ] {
             assert!(block.contains(part), "{part}");
         }
+        let block = block.replace("${AWS::StackName}", "");
         assert!(!block.contains('{') && !block.contains('}'), "a placeholder was not filled in");
+    }
+
+    #[test]
+    fn a_queue_says_whose_it_is_and_where_undelivered_messages_go() {
+        let block = declaration().template_block();
+        let queue = block.split("  BaselineValidationDeadLetterQueue:").next().unwrap_or_default();
+        for tag in [
+            "Key: switchyard:agent\n          Value: baseline-validation\n",
+            "Key: switchyard:subscription-dead-letters\n          Value: !Ref BaselineValidationSubscriptionDeadLetterQueue\n",
+        ] {
+            assert!(queue.contains(tag), "{tag}");
+        }
+    }
+
+    #[test]
+    fn the_words_that_the_metric_filter_looks_for_are_those_that_the_runtime_logs() {
+        assert!(declaration().template_block().contains(&format!("FilterPattern: '\"{STOPPED_CHAIN}\"'")));
     }
 }

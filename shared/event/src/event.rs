@@ -1,6 +1,6 @@
 //! One fact that happened: the envelope of the contract.
 
-use crate::{EventType, JsonFault, MAX_DEPTH, Metadata, MetadataError, json};
+use crate::{EventType, JsonFault, MAX_DEPTH, Metadata, MetadataError, Reason, json};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use thiserror::Error;
@@ -50,16 +50,17 @@ pub enum ParseError {
 }
 
 impl ParseError {
-    /// A short stable word for this kind of failure: what failures are grouped by.
+    /// A short stable word for this kind of failure, one of [`Reason`]: what failures are grouped by.
     #[must_use]
     pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Json(JsonFault::Nul) => "nul",
-            Self::Json(JsonFault::LoneSurrogate) => "lone_surrogate",
-            Self::Json(JsonFault::TooDeep) => "too_deep",
-            Self::Json(JsonFault::DuplicateKey(_)) => "duplicate_key",
-            _ => "malformed",
-        }
+        let reason = match self {
+            Self::Json(JsonFault::Nul) => Reason::Nul,
+            Self::Json(JsonFault::LoneSurrogate) => Reason::LoneSurrogate,
+            Self::Json(JsonFault::TooDeep) => Reason::TooDeep,
+            Self::Json(JsonFault::DuplicateKey(_)) => Reason::DuplicateKey,
+            _ => Reason::Malformed,
+        };
+        reason.as_str()
     }
 }
 
@@ -142,6 +143,18 @@ impl Event {
     ) -> Result<Self, ParseError> {
         let payload = RawValue::from_string(payload).map_err(|e| ParseError::Malformed(position(&e)))?;
         Ok(Self { id, event_type, aggregate_type: aggregate.0, aggregate_id: aggregate.1, version, metadata, payload })
+    }
+
+    /// Gives the event the payload that its claim check stands for, or another version of its own: the door again, for what did not pass it
+    /// before.
+    ///
+    /// # Errors
+    /// [`ParseError::Json`] for a payload that must not enter, [`ParseError::Malformed`] for none; the event stays as it was.
+    pub fn set_payload(&mut self, payload: String) -> Result<(), ParseError> {
+        json::check(&payload, MAX_DEPTH)?;
+        self.payload = RawValue::from_string(payload).map_err(|e| ParseError::Malformed(position(&e)))?;
+        self.metadata.redeem_claim_check();
+        Ok(())
     }
 
     /// The id of what may be no event: all that a report about a body needs that no agent can read.
@@ -272,6 +285,16 @@ mod tests {
             assert_eq!(Event::parse(&body(payload)).unwrap_err().reason(), reason, "{payload}");
         }
         assert!(Event::parse(&body(&deep[1..deep.len() - 1])).is_ok());
+    }
+
+    #[test]
+    fn a_redeemed_payload_passes_the_same_door() {
+        let mut event = Event::parse(&body("null")).unwrap();
+        assert_eq!(event.set_payload(r#"{"a":"\u0000"}"#.into()).unwrap_err().reason(), "nul");
+        assert_eq!(event.set_payload("{".into()).unwrap_err().reason(), "malformed");
+        assert_eq!(event.payload(), "null");
+        event.set_payload(r#"{"n": 1.0}"#.into()).unwrap();
+        assert_eq!(event.payload(), r#"{"n": 1.0}"#);
     }
 
     #[test]

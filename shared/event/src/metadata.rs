@@ -1,7 +1,7 @@
 //! What is known about an event beside its payload.
 
 use jiff::Timestamp;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::{RawValue, to_raw_value};
 use std::{collections::BTreeMap, ops::RangeInclusive};
 use thiserror::Error;
@@ -36,9 +36,26 @@ pub struct Metadata {
     pub idempotency_key: Option<String>,
     /// W3C Trace Context.
     pub traceparent: Option<String>,
+    /// When the chain's first reaction was said, where this is a later one: what the chain's time to live counts from.
+    pub started_at: Option<Timestamp>,
+    /// How often a person has edited the payload, where one has. Set on the way to an agent; the table's row stays as it was.
+    pub revision: Option<u32>,
+    /// That the payload was too large for a message and stays in the table. Set on the way to an agent, and gone before the agent sees it.
+    pub claim_check: Option<ClaimCheck>,
     /// Every key as it came, ours included: what goes out again.
     raw: BTreeMap<String, Box<RawValue>>,
 }
+
+/// What a message carries in the place of a payload that is too large for it (Gregor Hohpe and Bobby Woolf, "Enterprise Integration Patterns",
+/// 2003: "Claim Check").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimCheck {
+    /// How long the payload is, in bytes, as it stood when the message was made.
+    pub bytes: u64,
+}
+
+/// The keys that only the way to an agent sets: what an application writes there is no statement of ours.
+const SET_ON_THE_WAY: [&str; 3] = ["sequence", "revision", "claim_check"];
 
 /// Metadata that is not what the contract says.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -81,13 +98,16 @@ impl Metadata {
             deliver_at: read(&raw, "deliver_at", TIME)?,
             idempotency_key: read(&raw, "idempotency_key", TEXT)?,
             traceparent: read(&raw, "traceparent", TEXT)?,
+            started_at: read(&raw, "started_at", TIME)?,
+            revision: read(&raw, "revision", WHOLE)?,
+            claim_check: read(&raw, "claim_check", CLAIM_CHECK)?,
             raw,
         })
     }
 
     /// Reads the metadata of a row of the table, where an application may have written anything: an event is worth more than its priority. A
-    /// key of ours with a value of another kind is left out, `written` stands in for a missing timestamp, and nothing at all is an empty
-    /// object.
+    /// key of ours with a value of another kind is left out, and so is what only the way to an agent sets (`sequence`, `revision`,
+    /// `claim_check`); `written` stands in for a missing timestamp, and nothing at all is an empty object.
     ///
     /// # Errors
     /// [`MetadataError::NotAnObject`].
@@ -96,6 +116,9 @@ impl Metadata {
             None | Some("null") => BTreeMap::new(),
             Some(text) => serde_json::from_str(text).map_err(|_| MetadataError::NotAnObject)?,
         };
+        for key in SET_ON_THE_WAY {
+            raw.remove(key);
+        }
         loop {
             let text = serde_json::to_string(&raw).map_err(|_| MetadataError::NotAnObject)?;
             match Self::parse(&text) {
@@ -119,6 +142,37 @@ impl Metadata {
         self
     }
 
+    /// The same metadata, saying that a person has edited the payload so often.
+    #[must_use]
+    pub fn with_revision(mut self, revision: u32) -> Self {
+        self.revision = Some(revision);
+        self.put("revision", &revision);
+        self
+    }
+
+    /// The same metadata with a claim check in the place of a payload of so many bytes.
+    #[must_use]
+    pub fn with_claim_check(mut self, bytes: u64) -> Self {
+        let claim_check = ClaimCheck { bytes };
+        self.claim_check = Some(claim_check);
+        self.put("claim_check", &claim_check);
+        self
+    }
+
+    /// The payload is there: the claim check has done its work.
+    pub(crate) fn redeem_claim_check(&mut self) {
+        self.claim_check = None;
+        self.raw.remove("claim_check");
+    }
+
+    /// When its chain began, as far as its time to live goes: with the first reaction to its first event, which may itself be old and have
+    /// waited long. A delay that was asked for moves the beginning on: waiting on purpose is not running away.
+    #[must_use]
+    pub fn chain_began(&self) -> Timestamp {
+        let began = self.started_at.unwrap_or(self.timestamp);
+        self.deliver_at.map_or(began, |deliver_at| began.max(deliver_at))
+    }
+
     /// A key that is not of the contract, as it came.
     #[must_use]
     pub fn other(&self, key: &str) -> Option<&RawValue> {
@@ -131,7 +185,7 @@ impl Metadata {
         serde_json::to_string(&self.raw).unwrap_or_default()
     }
 
-    fn put(&mut self, key: &str, value: &impl serde::Serialize) {
+    fn put(&mut self, key: &str, value: &impl Serialize) {
         if let Ok(value) = to_raw_value(value) {
             self.raw.insert(key.to_owned(), value);
         }
@@ -142,6 +196,7 @@ const TEXT: &str = "text";
 const TIME: &str = "an RFC 3339 time";
 const WHOLE: &str = "a whole number";
 const PRIORITY: &str = "a whole number from 1 to 10";
+const CLAIM_CHECK: &str = "an object with the payload's size as `bytes`";
 const ATTEMPTS: &str = "a whole number from 1 to 100";
 
 /// A number of the contract with its bounds.
@@ -201,6 +256,33 @@ mod tests {
         let metadata = Metadata::of_row(Some(text), written()).unwrap();
         assert_eq!(metadata.to_json(), r#"{"timestamp":"2026-01-02T03:04:05Z","user_id":"u","x":[1.0]}"#);
         assert!(Metadata::parse(&metadata.to_json()).is_ok());
+    }
+
+    #[test]
+    fn a_row_cannot_say_what_only_the_way_to_an_agent_says() {
+        let text = r#"{"sequence":7,"revision":3,"claim_check":{"bytes":1},"hops":2}"#;
+        let metadata = Metadata::of_row(Some(text), written()).unwrap();
+        assert_eq!(metadata.to_json(), r#"{"hops":2,"timestamp":"2026-01-02T03:04:05Z"}"#);
+    }
+
+    #[test]
+    fn a_claim_check_goes_over_the_wire_and_leaves_no_trace_when_redeemed() {
+        let plain = Metadata::of_row(None, written()).unwrap();
+        let mut checked = Metadata::parse(&plain.clone().with_claim_check(300_000).with_revision(2).to_json()).unwrap();
+        assert_eq!((checked.claim_check, checked.revision), (Some(ClaimCheck { bytes: 300_000 }), Some(2)));
+        checked.redeem_claim_check();
+        let redeemed = Metadata::parse(&checked.to_json()).unwrap();
+        assert_eq!((redeemed.claim_check, redeemed.revision), (None, Some(2)));
+    }
+
+    #[test]
+    fn a_chain_began_when_it_says_or_with_this_event_or_when_that_is_to_be_delivered() {
+        let began = |text: &str| Metadata::parse(text).unwrap().chain_began().to_string();
+        assert_eq!(began(r#"{"timestamp":"2026-01-02T03:04:05Z"}"#), "2026-01-02T03:04:05Z");
+        let started = r#"{"timestamp":"2026-01-02T03:04:05Z","started_at":"2026-01-01T00:00:00Z"}"#;
+        assert_eq!(began(started), "2026-01-01T00:00:00Z");
+        let delayed = started.replace('}', r#","deliver_at":"2026-01-09T00:00:00Z"}"#);
+        assert_eq!(began(&delayed), "2026-01-09T00:00:00Z");
     }
 
     #[test]

@@ -43,6 +43,17 @@ pub struct Appendable {
     pub metadata: Map<String, Value>,
 }
 
+impl Appendable {
+    /// The same event at the beginning of a budget of its own: for what follows from an event that a person has sent again. It still belongs to
+    /// its cause's chain; only hops and time to live start anew.
+    #[must_use]
+    pub fn afresh(mut self) -> Self {
+        self.metadata.insert("hops".to_owned(), 1.into());
+        self.metadata.remove("started_at");
+        self
+    }
+}
+
 /// A payload that cannot be an event's.
 #[derive(Debug, Error)]
 pub enum PayloadError {
@@ -91,7 +102,8 @@ impl NewEvent {
     }
 
     /// The event with its identity: derived from the causing event, the agent, the run, the type and the place among its siblings, so that
-    /// doing the same again appends nothing. The chain goes on: correlation, project, user and trace are the cause's, hops one more.
+    /// doing the same again appends nothing. The chain goes on: correlation, project, user and trace are the cause's, hops one more, and it
+    /// began when it began ([`Metadata::chain_began`](crate::Metadata::chain_began)).
     #[must_use]
     pub fn caused_by(self, cause: &Event, agent: &str, run: i32, ordinal: usize) -> Appendable {
         let name = format!("{}/{agent}/{run}/{}/{ordinal}", cause.id, self.event_type);
@@ -110,6 +122,9 @@ impl NewEvent {
         put("priority", Some(self.priority.unwrap_or(from.priority).into()));
         put("deliver_at", self.deliver_at.map(|at| json!(at)));
         put("traceparent", from.traceparent.as_deref().map(Value::from));
+        // The first reaction begins the chain's time: the event before it may be a year old, and have waited for an agent that is new.
+        let goes_on = from.hops > 0 || from.started_at.is_some();
+        put("started_at", goes_on.then(|| json!(from.chain_began())));
         Appendable { id: Uuid::new_v5(&NAMESPACE, name.as_bytes()), event: self, metadata }
     }
 }
@@ -142,6 +157,46 @@ mod tests {
         assert_eq!(metadata["correlation_id"], cause.correlation_id());
         assert_eq!(metadata["hops"], cause.metadata.hops + 1);
         assert_eq!(metadata.get("project_id").and_then(Value::as_str), cause.metadata.project_id.as_deref());
+    }
+
+    /// The event that the table has of an appendable, said at this time.
+    fn said(appendable: Appendable, at: &str) -> Event {
+        let mut metadata = Value::Object(appendable.metadata);
+        metadata["timestamp"] = at.into();
+        let aggregate = (appendable.event.aggregate_type, appendable.event.aggregate_id);
+        let metadata = crate::Metadata::parse(&metadata.to_string()).unwrap();
+        Event::from_parts(appendable.id, appendable.event.event_type, aggregate, "{}".into(), 1, metadata).unwrap()
+    }
+
+    #[test]
+    fn a_chain_s_time_begins_with_its_first_reaction_however_old_the_event_before_it_is() {
+        let first = said(child().caused_by(&cause(), "sentiment", 0, 0), "2026-05-01T00:00:00Z");
+        let second = said(child().caused_by(&first, "other", 0, 0), "2026-05-02T00:00:00Z");
+        let third = child().caused_by(&second, "sentiment", 0, 0);
+        assert_eq!(first.metadata.chain_began().to_string(), "2026-05-01T00:00:00Z");
+        assert_eq!(second.metadata.chain_began(), first.metadata.chain_began());
+        assert_eq!(
+            (&third.metadata["hops"], &third.metadata["started_at"]),
+            (&json!(3), &json!("2026-05-01T00:00:00Z"))
+        );
+    }
+
+    #[test]
+    fn a_delay_that_was_asked_for_moves_the_beginning_on() {
+        let later: Timestamp = "2027-01-01T00:00:00Z".parse().unwrap();
+        let delayed = NewEvent { deliver_at: Some(later), ..child() }.caused_by(&cause(), "sentiment", 0, 0);
+        let delayed = said(delayed, "2026-05-01T00:00:00Z");
+        assert_eq!(child().caused_by(&delayed, "other", 0, 0).metadata["started_at"], json!(later));
+    }
+
+    #[test]
+    fn what_follows_from_a_redriven_event_begins_a_budget_of_its_own_in_the_same_chain() {
+        let first = said(child().caused_by(&cause(), "sentiment", 0, 0), "2026-05-01T00:00:00Z");
+        let went_on = child().caused_by(&first, "sentiment", 0, 0);
+        let afresh = went_on.clone().afresh();
+        assert_eq!((&afresh.metadata["hops"], afresh.metadata.get("started_at")), (&json!(1), None));
+        assert_eq!(afresh.metadata["correlation_id"], went_on.metadata["correlation_id"]);
+        assert_eq!(afresh.id, went_on.id);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use serde_json::Value;
 use std::{collections::BTreeMap, fs, path::Path};
-use switchyard_event::{Event, EventType, NewEvent};
+use switchyard_event::{Event, EventType, NewEvent, UPCASTS, Upcast, newest, upcast};
 use uuid::Uuid;
 
 fn fixtures() -> BTreeMap<String, String> {
@@ -22,6 +22,33 @@ fn every_known_type_has_a_fixture_for_version_1() {
     for known in EventType::KNOWN {
         let event = Event::parse(&fixtures[&format!("{known}.v1.json")]).unwrap();
         assert_eq!(&event.event_type, known);
+    }
+}
+
+/// What an agent of today makes of the newest version of each type that has steps.
+fn newest_payload(event: &Event) -> Value {
+    let fixture = format!("{}.v{}.json", event.event_type, newest(UPCASTS, &event.event_type));
+    serde_json::from_str(Event::parse(&fixtures()[&fixture]).unwrap().payload()).unwrap()
+}
+
+#[test]
+fn every_version_ever_written_is_read_as_the_newest() {
+    for (name, body) in fixtures() {
+        let mut event = Event::parse(&body).unwrap();
+        upcast(&mut event, UPCASTS).unwrap();
+        let payload: Value = serde_json::from_str(event.payload()).unwrap();
+        assert_eq!(payload, newest_payload(&event), "{name}");
+    }
+}
+
+#[test]
+fn every_version_that_a_step_starts_from_or_leads_to_has_a_fixture() {
+    let fixtures = fixtures();
+    for Upcast { event_type, from, .. } in UPCASTS {
+        for version in [*from, from + 1] {
+            let name = format!("{event_type}.v{version}.json");
+            assert!(fixtures.contains_key(&name), "{name} is not frozen");
+        }
     }
 }
 
