@@ -13,12 +13,15 @@ create table switchyard.event_log (
   project_id text
 );
 
+-- `shard` says which of the shims that share the work publishes the event. It stands here and is not computed when it is read: that costs the
+-- insert half a microsecond of 22, and looking past 100,000 rows of other shards takes 7 ms instead of 70.
 -- A row is deleted once the topic has accepted its event. Marking it instead would update a table with three indexes.
 create table switchyard.outbox (
   seq bigint primary key,
   due_at timestamptz,
   parked_at timestamptz,
   attempts smallint not null default 0,
+  shard smallint not null,
   reason text
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
 
@@ -58,6 +61,20 @@ language sql immutable parallel safe
 return case when metadata ->> 'max_attempts' ~ '^[0-9]{1,6}$'
             then greatest(1, least(100, (metadata ->> 'max_attempts')::int))::smallint end;
 
+-- The shard of an aggregate, by its id alone: the same for ever, and the same that the shim computes. SHA-256, since it is the stable hash that
+-- both have and that no policy on cryptography forbids. `convert_to` cannot fail in a database in UTF-8, and no other is migrated.
+create function switchyard.shard_of(aggregate_id text) returns smallint
+language sql stable parallel safe
+return (get_byte(sha256(convert_to(coalesce(aggregate_id, ''), 'UTF8')), 0) & 15)::smallint;
+
+do $$
+begin
+  if getdatabaseencoding() <> 'UTF8' then
+    raise exception 'this database is in %, and events travel in UTF-8: use a database with the encoding UTF8', getdatabaseencoding()
+      using errcode = 'SY001';
+  end if;
+end $$;
+
 -- The one trigger on the application's table. It must never fail the insert and never wait: no cast that can fail, no
 -- lock that another writer of another event holds. By row, not by statement: replication and direct inserts into a
 -- partition fire row triggers only, and for the usual single row it costs the same (16 µs).
@@ -71,8 +88,9 @@ begin
     values (new.id, coalesce(new.type::text, ''), new.aggregate_id::text, switchyard._project_of(new.metadata, new.payload),
             switchyard._due_at_of(new.metadata), switchyard._max_attempts_of(new.metadata))
     on conflict do nothing
-    returning seq, due_at)
-  insert into switchyard.outbox (seq, due_at) select l.seq, l.due_at from logged l on conflict do nothing;
+    returning seq, due_at, aggregate_id)
+  insert into switchyard.outbox (seq, due_at, shard) select l.seq, l.due_at, switchyard.shard_of(l.aggregate_id) from logged l
+  on conflict do nothing;
   return null;
 end $$;
 

@@ -14,7 +14,11 @@ create table switchyard.agent (
   barrier xid8,
   max_attempts smallint not null default 4 check (max_attempts between 1 and 100),
   -- How long a delivery may be under way before it counts as lost and is sent again.
-  grace interval not null default '2 minutes'
+  grace interval not null default '2 minutes',
+  -- Automatic redrive: how often for one delivery, and how long after it was parked the first time. Null: never.
+  auto_redrive_times smallint check (auto_redrive_times between 1 and 100),
+  auto_redrive_after interval check (auto_redrive_after > interval '0'),
+  check ((auto_redrive_times is null) = (auto_redrive_after is null))
 );
 
 -- One row for each period in which an agent listens to a type; periods of one agent and type do not overlap.
@@ -76,6 +80,12 @@ create table switchyard.delivery (
   epoch int not null default 0,
   agent smallint not null,
   attempts smallint not null default 0,
+  -- How often `due` has handed it out since the last answer of any kind.
+  sends smallint not null default 0,
+  -- How often it was brought back after it had been parked, by whomever.
+  redrives smallint not null default 0,
+  -- How often it was tried alone, as the suspect for a process that died, and did not come out alive.
+  deaths smallint not null default 0,
   owner "char" not null check (owner in ('n', 'o')),
   state "char" not null check (state in ('a', 'f', 'p', 'd', 's', 'e')),
   reason text,
@@ -86,6 +96,8 @@ create table switchyard.delivery (
 create index delivery_open on switchyard.delivery (agent, state, owner, next_attempt_at) where state <> 'd';
 -- In the order in which `due` and `todo_old` hand out, so that a million due rows cost no more than the hundred that are asked for.
 create index delivery_due on switchyard.delivery (agent, owner, next_attempt_at, seq) where state in ('a', 'f');
+-- What a person looks at and redrives, in the order in which it goes back.
+create index delivery_parked on switchyard.delivery (agent, owner, seq, run) where state = 'p';
 
 -- Adds the partition for [first, past). Built aside and attached, since `create table ... partition of` would lock out
 -- every claim while it waits for the running ones.

@@ -257,6 +257,8 @@ begin
     update switchyard.delivery d set
       state = case when p_park then 'p'::"char" else 'f' end,
       attempts = case when p_park then greatest(d.attempts, 1) else least(d.attempts + 1, 32767) end,
+      -- An answer, if a bad one: the transport works.
+      sends = 0,
       -- Twelve hours is the most that a queue can hold a message back.
       next_attempt_at = case when p_park then null else now() + least(g.delay_ms, 43200000) * interval '1 millisecond' + a.grace end,
       at = now(), reason = g.reason
@@ -271,8 +273,8 @@ begin
 
   if p_park then
     -- What has no row (unknown, too old, not subscribed) is parked in its queue alone: here is its trace.
-    insert into switchyard.failure (agent, event_id, run, seq, attempt, parked, reason, error)
-    select distinct on (u.event_id, u.run) p_agent, u.event_id, u.run, e.seq, 1, true, u.reason, u.error
+    insert into switchyard.failure (agent, event_id, run, seq, attempt, parked, reason, error, loose)
+    select distinct on (u.event_id, u.run) p_agent, u.event_id, u.run, e.seq, 1, true, u.reason, u.error, true
       from unnest(p_events, p_runs, p_reasons, p_errors) u (event_id, run, reason, error)
       left join switchyard.event_log e on e.event_id = u.event_id
      where not exists (select 1 from switchyard.delivery d where d.agent = a.id and d.run = u.run and d.seq = e.seq);
@@ -305,6 +307,41 @@ returns setof switchyard.reported
 language plpgsql volatile rows 10 set search_path = pg_catalog, pg_temp set jit = off as $$
 begin
   return query select * from switchyard._report(p_agent, p_who, true, p_events, p_runs, p_epochs, p_reasons, p_errors, null) r order by r.ord;
+end $$;
+
+-- Counts a death beforehand: the caller is about to try alone what may have killed the process that tried it last. If it lives it says so
+-- to `survived`. Returns the deaths, this trial's included; 0 where there is nothing of the agent's to try, or another epoch counts.
+create function switchyard.suspect(p_agent text, p_event uuid, p_run int, p_epoch int) returns smallint
+language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
+declare
+  a switchyard.agent := switchyard.agent_named(p_agent);
+  s bigint := (select e.seq from switchyard.event_log e where e.event_id = p_event);
+  counted smallint;
+begin
+  if p_run = 0 and s is not null then
+    perform switchyard._ask(a.id, array[s], 'n', false);
+  end if;
+  update switchyard.delivery d set deaths = least(d.deaths + 1, 32767), sends = 0
+   where d.agent = a.id and d.run = p_run and d.seq = s and d.owner = 'n' and d.state in ('a', 'f') and d.epoch = coalesce(p_epoch, d.epoch)
+  returning d.deaths into counted;
+  return coalesce(counted, 0);
+end $$;
+
+create function switchyard.survived(p_agent text, p_events uuid[], p_runs int[]) returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
+declare
+  a switchyard.agent := switchyard.agent_named(p_agent);
+begin
+  with alive as materialized (
+    select d.seq, d.run from switchyard.delivery d
+     where d.agent = a.id and d.deaths > 0
+       and d.seq = any (array(select e.seq from switchyard.event_log e where e.event_id = any (p_events)))
+       and exists (select 1 from unnest(p_events, p_runs) u (event_id, run) join switchyard.event_log e on e.event_id = u.event_id
+                    where e.seq = d.seq and u.run = d.run)
+     order by d.seq, d.run
+       for update of d)
+  update switchyard.delivery d set deaths = 0
+    from alive v where d.agent = a.id and d.seq = v.seq and d.run = v.run;
 end $$;
 
 -- The same for one event of an old system: it waits out the grace for `todo_old`, or, when its attempts are used up, for a

@@ -2,24 +2,29 @@
 
 -- Registers an agent or brings it up to date. New types are listened to from now on; a type that is gone from the list
 -- ends with the last sequence drawn. Mode counts at the first registration only: afterwards people move that lever.
-create function switchyard.register(p_agent text, p_types text[], p_routed_by text, p_max_attempts int, p_mode text, p_percent int)
-returns table (created boolean, added text[], removed text[])
+-- From the beginning: what it did not listen to until now, from the floor on, becomes a period of its own, so that the watermark and
+-- the count of the period that goes on stay what they are.
+create function switchyard.register(
+  p_agent text, p_types text[], p_routed_by text, p_max_attempts int, p_mode text, p_percent int, p_from_beginning boolean)
+returns table (created boolean, added text[], removed text[], extended text[])
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
   a switchyard.agent;
   known boolean;
+  bottom bigint;
   l bigint;
 begin
   perform switchyard.ensure_partitions();
   -- Retention must not pass us meanwhile.
-  select f.seq into l from switchyard.floor f for share;
+  select f.seq into bottom from switchyard.floor f for share;
 
   insert into switchyard.agent as x (name, mode, percent, routed_by, max_attempts)
   values (p_agent, p_mode, p_percent, p_routed_by, p_max_attempts)
   on conflict (name) do nothing;
   known := not found;
   select * into a from switchyard.agent where name = p_agent for update;
+  insert into switchyard.breaker (agent) values (a.id) on conflict do nothing;
   if known and (a.max_attempts <> p_max_attempts or a.routed_by <> p_routed_by) then
     update switchyard.agent x set max_attempts = p_max_attempts, routed_by = p_routed_by,
            barrier = case when x.routed_by = p_routed_by then x.barrier end,
@@ -27,7 +32,7 @@ begin
      where x.id = a.id;
   end if;
 
-  l := greatest(l, switchyard.last_seq() + 1);
+  l := greatest(bottom, switchyard.last_seq() + 1);
   with gone as (
     update switchyard.subscription s set until_seq = l - 1
      where s.agent = a.id and s.until_seq is null and not s.type = any (p_types)
@@ -41,8 +46,27 @@ begin
     returning type)
   select not known, (select coalesce(array_agg(f.type order by f.type), '{}') from fresh f), (select coalesce(array_agg(g.type order by g.type), '{}') from gone g)
     into created, added, removed;
-  if created or added <> '{}' or removed <> '{}' then
-    perform switchyard.note('register', p_agent, jsonb_build_object('created', created, 'added', added, 'removed', removed));
+
+  extended := '{}';
+  if p_from_beginning then
+    -- Before each period, the first sequence that the periods before it have left out. A period that began and ended without an event
+    -- covers nothing, and what it has left out becomes its own.
+    with period as (
+      select s.type, s.from_seq, greatest(bottom, 1 + max(s.until_seq) over (
+               partition by s.type order by s.from_seq rows between unbounded preceding and 1 preceding)) as left_out
+        from switchyard.subscription s
+       where s.agent = a.id and s.type = any (p_types)),
+    filled as (
+      insert into switchyard.subscription (agent, type, from_seq, until_seq, checked)
+      select a.id, p.type, p.left_out, p.from_seq - 1, p.left_out - 1 from period p where p.left_out < p.from_seq
+      on conflict (agent, type, from_seq) do update set until_seq = excluded.until_seq
+      returning type)
+    select coalesce(array_agg(distinct f.type order by f.type), '{}') into extended from filled f;
+  end if;
+
+  if created or added <> '{}' or removed <> '{}' or extended <> '{}' then
+    perform switchyard.note('register', p_agent,
+      jsonb_build_object('created', created, 'added', added, 'removed', removed, 'extended', extended));
   end if;
   return next;
 end $$;
@@ -117,7 +141,7 @@ begin
        and not (d.owner = 'o' and d.state = 'f')
      limit 5000
        for update of d skip locked)
-  update switchyard.delivery d set owner = w.owner, epoch = d.epoch + 1, at = now(),
+  update switchyard.delivery d set owner = w.owner, epoch = d.epoch + 1, sends = 0, deaths = 0, at = now(),
          next_attempt_at = case when d.state = 'p' then null else now() end
     from wrong w
    where d.agent = a.id and d.run = 0 and d.seq = w.seq and d.state in ('a', 'f', 'p');

@@ -21,25 +21,29 @@ begin
   select min(s.checked) into lo from switchyard.subscription s where s.agent = a.id and (s.until_seq is null or s.checked < s.until_seq);
   if lo is not null then
     hi := least(greatest(switchyard.stable_seq(a.grace), lo), lo + p_window);
-    insert into switchyard.delivery (agent, run, seq, owner, state, next_attempt_at, reason)
-    select r.id, 0, e.seq, o.owner, 'a', greatest(now(), e.due_at + r.grace), 'missing'
-      from switchyard.event_log e
-      join switchyard.subscription s on s.agent = a.id and s.type = e.type and e.seq > s.checked and e.seq >= s.from_seq
-                                    and (s.until_seq is null or e.seq <= s.until_seq)
-      join switchyard.agent r on r.id = a.id
-      cross join lateral (select switchyard.owner_of(r.mode, r.percent, r.routed_by, e.aggregate_id, e.project_id) as owner) o
-     where e.seq > lo and e.seq <= lo + p_window and (e.seq <= hi or e.logged_at < clock_timestamp() - r.grace)
-       and e.seq >= (select f.seq from switchyard.floor f)
-       and not exists (select 1 from switchyard.delivery d where d.agent = a.id and d.run = 0 and d.seq = e.seq)
-     order by e.seq
-    on conflict do nothing;
-    get diagnostics made = row_count;
-
-    update switchyard.subscription s set checked = hi, n = s.n + (
-             select count(*) from switchyard.event_log e
-              where e.type = s.type and e.seq > s.checked and e.seq <= hi and e.seq >= s.from_seq
-                and (s.until_seq is null or e.seq <= s.until_seq))
-     where s.agent = a.id and s.checked < hi and (s.until_seq is null or s.checked < s.until_seq);
+    -- In one statement: a period that a registration adds meanwhile is seen by both halves or by neither, and one that reaches further
+    -- down than this pass looks stays where it is.
+    with written as (
+      insert into switchyard.delivery (agent, run, seq, owner, state, next_attempt_at, reason)
+      select r.id, 0, e.seq, o.owner, 'a', greatest(now(), e.due_at + r.grace), 'missing'
+        from switchyard.event_log e
+        join switchyard.subscription s on s.agent = a.id and s.type = e.type and e.seq > s.checked and e.seq >= s.from_seq
+                                      and (s.until_seq is null or e.seq <= s.until_seq)
+        join switchyard.agent r on r.id = a.id
+        cross join lateral (select switchyard.owner_of(r.mode, r.percent, r.routed_by, e.aggregate_id, e.project_id) as owner) o
+       where e.seq > lo and e.seq <= lo + p_window and (e.seq <= hi or e.logged_at < clock_timestamp() - r.grace)
+         and e.seq >= (select f.seq from switchyard.floor f)
+         and not exists (select 1 from switchyard.delivery d where d.agent = a.id and d.run = 0 and d.seq = e.seq)
+       order by e.seq
+      on conflict do nothing
+      returning 1),
+    moved as (
+      update switchyard.subscription s set checked = hi, n = s.n + (
+               select count(*) from switchyard.event_log e
+                where e.type = s.type and e.seq > s.checked and e.seq <= hi and e.seq >= s.from_seq
+                  and (s.until_seq is null or e.seq <= s.until_seq))
+       where s.agent = a.id and s.checked >= lo and s.checked < hi and (s.until_seq is null or s.checked < s.until_seq))
+    select count(*) into made from written;
   end if;
   if a.drain then
     perform switchyard.reassign(p_agent);
@@ -79,18 +83,32 @@ begin
     from gone g where d.agent = p_agent and d.seq = g.seq and d.run = g.run;
 end $$;
 
--- Leases what the new agent should be sent (again) now. The caller sends after the commit; a send that is lost is
--- healed when the lease runs out. What the shim has not published yet is left to the shim, which keeps the order.
-create function switchyard.due(p_agent text, p_at_most int) returns table (seq bigint, run int, epoch int)
+-- How long until a delivery that was sent `sends` times before, and not answered, is sent again: the grace, doubled each time, up to an
+-- hour (or the grace, where that is longer), and up to a fifth on top by the sequence, so that what was lost together comes apart.
+create function switchyard._resend_after(grace interval, sends smallint, seq bigint) returns interval
+language sql immutable parallel safe
+return greatest(grace, least(grace * power(2, least(sends, 30)), interval '1 hour')) * (1 + (hashint8(seq) & 1023) / 5120.0);
+
+-- Leases what the new agent should be sent (again) now, the longest overdue first. The caller sends after the commit; a send that is lost
+-- is healed when the lease runs out. What the shim has not published yet is left to the shim, which keeps the order. After twenty sends
+-- without an answer of any kind more would not help: the delivery is parked, for a person to see.
+create function switchyard.due(p_agent text, p_at_most int, p_overdue interval default '0')
+returns table (seq bigint, run int, epoch int, sends smallint)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 #variable_conflict use_column
 declare
+  most_sends constant smallint := 20;
   a switchyard.agent := switchyard.agent_named(p_agent);
   deleted bigint[];
+  seqs bigint[];
+  runs int[];
+  epochs int[];
+  sent smallint[];
+  parked bigint;
 begin
   select array_agg(x.seq) into deleted
     from (select d.seq from switchyard.delivery d
-           where d.agent = a.id and d.owner = 'n' and d.state in ('a', 'f') and d.next_attempt_at <= now()
+           where d.agent = a.id and d.owner = 'n' and d.state in ('a', 'f') and d.next_attempt_at <= now() - p_overdue
            order by d.next_attempt_at, d.seq limit p_at_most) x
     join switchyard.event_log l on l.seq = x.seq
    where not exists (select 1 from public.events e where e.id = l.event_id);
@@ -98,17 +116,38 @@ begin
     perform switchyard._expire_deleted(a.id, deleted);
   end if;
 
-  return query
   with ripe as materialized (
-    select d.run, d.seq from switchyard.delivery d
-     where d.agent = a.id and d.owner = 'n' and d.state in ('a', 'f') and d.next_attempt_at <= now()
+    select d.run, d.seq, d.sends from switchyard.delivery d
+     where d.agent = a.id and d.owner = 'n' and d.state in ('a', 'f') and d.next_attempt_at <= now() - p_overdue
        and (d.run <> 0 or not exists (select 1 from switchyard.outbox o where o.seq = d.seq))
      order by d.next_attempt_at, d.seq limit p_at_most
-       for update of d skip locked)
-  update switchyard.delivery d set next_attempt_at = now() + a.grace
-    from ripe r
-   where d.agent = a.id and d.run = r.run and d.seq = r.seq and d.owner = 'n' and d.state in ('a', 'f')
-  returning d.seq, d.run, d.epoch;
+       for update of d skip locked),
+  handed_out as (
+    update switchyard.delivery d set sends = d.sends + 1, next_attempt_at = now() + switchyard._resend_after(a.grace, d.sends, d.seq)
+      from ripe r
+     where d.agent = a.id and d.run = r.run and d.seq = r.seq and d.owner = 'n' and d.state in ('a', 'f') and d.sends < most_sends
+    returning d.seq, d.run, d.epoch, d.sends),
+  given_up as (
+    update switchyard.delivery d set state = 'p', reason = 'unanswered', at = now(), next_attempt_at = null
+      from ripe r
+     where d.agent = a.id and d.run = r.run and d.seq = r.seq and d.owner = 'n' and d.state in ('a', 'f') and d.sends >= most_sends
+    returning d.seq, d.run, d.attempts),
+  told as (
+    insert into switchyard.failure (agent, event_id, run, seq, attempt, parked, reason, error)
+    select p_agent, l.event_id, g.run, g.seq, g.attempts, true, 'unanswered',
+           format('sent %s times, and no answer of any kind came', most_sends)
+      from given_up g join switchyard.event_log l on l.seq = g.seq
+     order by g.seq, g.run)
+  select coalesce(array_agg(h.seq order by h.seq, h.run), '{}'), coalesce(array_agg(h.run order by h.seq, h.run), '{}'),
+         coalesce(array_agg(h.epoch order by h.seq, h.run), '{}'), coalesce(array_agg(h.sends order by h.seq, h.run), '{}'),
+         (select count(*) from given_up)
+    into seqs, runs, epochs, sent, parked
+    from handed_out h;
+  if cardinality(seqs) > 0 or parked > 0 then
+    perform switchyard.note('resent', p_agent, jsonb_build_object(
+      'sent', cardinality(seqs), 'again', (select count(*) from unnest(sent) n where n > 1), 'parked', parked));
+  end if;
+  return query select u.s, u.r, u.e, u.n from unnest(seqs, runs, epochs, sent) u (s, r, e, n);
 end $$;
 
 create function switchyard.new_run(p_agent text, p_reason text) returns int
@@ -137,7 +176,9 @@ begin
      where d.agent = a.id and d.run = p_run and d.seq = any (p_seqs) and d.state in ('a', 'f', 'p')
        and (p_run = 0 or exists (select 1 from switchyard.run r where r.run = p_run and r.open))
      order by d.seq for update)
-  update switchyard.delivery d set state = 'a', attempts = 0, epoch = d.epoch + 1, next_attempt_at = now(), at = now(), reason = p_reason
+  update switchyard.delivery d set state = 'a', attempts = 0, sends = 0, deaths = 0, epoch = d.epoch + 1,
+         redrives = case when d.state = 'p' then least(d.redrives + 1, 32767) else d.redrives end,
+         next_attempt_at = now(), at = now(), reason = p_reason
     from again g
    where d.agent = a.id and d.run = p_run and d.seq = g.seq and d.state in ('a', 'f', 'p');
   get diagnostics redriven = row_count;
@@ -249,8 +290,9 @@ begin
            switchyard._due_at_of(f.metadata), switchyard._max_attempts_of(f.metadata)
       from found f order by f.created_at, f.id
     on conflict do nothing
-    returning seq, due_at)
-  insert into switchyard.outbox (seq, due_at) select l.seq, l.due_at from logged l on conflict do nothing;
+    returning seq, due_at, aggregate_id)
+  insert into switchyard.outbox (seq, due_at, shard) select l.seq, l.due_at, switchyard.shard_of(l.aggregate_id) from logged l
+  on conflict do nothing;
   get diagnostics n = row_count;
   if n > 0 then
     perform switchyard.note('unlogged', null, jsonb_build_object('logged', n));

@@ -64,10 +64,10 @@ end $$;
 
 create type switchyard.logged_event as (
   seq bigint, id uuid, type text, aggregate_type text, aggregate_id text, payload text, payload_bytes int, metadata text, version int,
-  created_at text, project_id text);
+  created_at text, project_id text, revision int);
 
--- Events as they go on the wire: the payload exactly as `payload::text` prints it, but left out where it is larger than
--- `p_payload_bytes`, by default larger than any message can be (1 MiB). An event that was deleted is left out.
+-- Events as they go on the wire: the newest revision of the payload, exactly as `payload::text` prints it, but left out where it is larger
+-- than `p_payload_bytes`, by default larger than any message can be (1 MiB). An event that was deleted is left out.
 create function switchyard.events_of(p_seqs bigint[], p_payload_bytes int default 1048576) returns setof switchyard.logged_event
 language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off as $$
 begin
@@ -75,32 +75,35 @@ begin
   return query
   select l.seq, e.id, coalesce(e.type::text, ''), coalesce(e.aggregate_type::text, ''), coalesce(e.aggregate_id::text, ''),
          case when octet_length(p.text) <= p_payload_bytes then p.text end, octet_length(p.text), e.metadata::text, e.version::int,
-         switchyard.rfc3339(e.created_at), l.project_id
+         switchyard.rfc3339(e.created_at), l.project_id, v.revision
     from unnest(p_seqs) with ordinality u (seq, ord)
     join switchyard.event_log l on l.seq = u.seq
     join public.events e on e.id = l.event_id
-    cross join lateral (select coalesce(e.payload::text, 'null') as text offset 0) p
+    left join lateral (select r.revision, r.payload from switchyard.revision r where r.event_id = e.id order by r.revision desc limit 1) v on true
+    cross join lateral (select coalesce(coalesce(v.payload, e.payload)::text, 'null') as text offset 0) p
    order by u.ord;
 end $$;
 
 -- Which rows are to be published now and are not known to the caller yet, the lowest sequences first, and so many of each aggregate.
 -- One statement finds them, so they are of one snapshot: a row that is in it has all in it that was committed before it was inserted.
-create function switchyard.pending_seqs(p_known bigint[], p_full text[], p_at_most int, p_per_aggregate int) returns bigint[]
+-- `p_shards` are the caller's; null are all of them.
+create function switchyard.pending_seqs(p_known bigint[], p_full text[], p_shards int[], p_at_most int, p_per_aggregate int) returns bigint[]
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
   seqs bigint[];
 begin
-  -- Without a full aggregate nobody has to read the log past them.
+  -- Without a full aggregate nobody has to read the log past what is not wanted.
   if cardinality(p_full) = 0 then
     seqs := array(
       select o.seq from switchyard.outbox o
        where o.seq not in (select unnest(p_known)) and o.parked_at is null and (o.due_at is null or o.due_at <= now())
+         and (p_shards is null or o.shard = any (p_shards))
        order by o.seq limit p_at_most);
   else
     seqs := array(
       select o.seq from switchyard.outbox o join switchyard.event_log l on l.seq = o.seq
        where o.seq not in (select unnest(p_known)) and o.parked_at is null and (o.due_at is null or o.due_at <= now())
-         and coalesce(l.aggregate_id, '') not in (select unnest(p_full))
+         and (p_shards is null or o.shard = any (p_shards)) and coalesce(l.aggregate_id, '') not in (select unnest(p_full))
        order by o.seq limit p_at_most);
   end if;
   return array(
@@ -126,11 +129,11 @@ begin
 end $$;
 
 -- What is to be published now, in the order of its sequence: a page from the beginning, every time, without what the caller knows
--- (`p_known`), without the aggregates of which it wants no more (`p_full`), and not more than `p_per_aggregate` of any. There is no
--- cursor: a row that commits late is on the next page. The payload is left out where it is larger than `p_payload_bytes`, and the page ends early when its payloads come to
--- `p_page_bytes`; the first row is always there.
+-- (`p_known`), without the aggregates of which it wants no more (`p_full`), only of its shards (`p_shards`; null: all), and not more than
+-- `p_per_aggregate` of any. There is no cursor: a row that commits late is on the next page. The payload is left out where it is larger than
+-- `p_payload_bytes`, and the page ends early when its payloads come to `p_page_bytes`; the first row is always there.
 create function switchyard.pending(
-  p_known bigint[], p_full text[], p_at_most int, p_per_aggregate int, p_payload_bytes int, p_page_bytes int)
+  p_known bigint[], p_full text[], p_shards int[], p_at_most int, p_per_aggregate int, p_payload_bytes int, p_page_bytes int)
 returns setof switchyard.logged_event
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
@@ -142,7 +145,7 @@ declare
   found_rows int := 0;
 begin
   loop
-    seqs := switchyard.pending_seqs(p_known, p_full, p_at_most, p_per_aggregate);
+    seqs := switchyard.pending_seqs(p_known, p_full, p_shards, p_at_most, p_per_aggregate);
     for i in 0 .. (cardinality(seqs) - 1) / chunk loop
       for e in select x.* from switchyard.events_of(seqs[i * chunk + 1 : (i + 1) * chunk], p_payload_bytes) x loop
         return next e;
@@ -157,7 +160,7 @@ begin
       return;
     end if;
     -- Some have no event. They go, many at a time, before they crowd out what has; a page of nothing else is read again.
-    seqs := switchyard.pending_seqs(p_known, p_full, greatest(p_at_most, 10000), 10000);
+    seqs := switchyard.pending_seqs(p_known, p_full, p_shards, greatest(p_at_most, 10000), 10000);
     if switchyard.forget_deleted(seqs) = 0 or found_rows > 0 then
       return;
     end if;
@@ -194,8 +197,8 @@ language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   n bigint;
 begin
-  insert into switchyard.outbox (seq, due_at)
-  select l.seq, l.due_at
+  insert into switchyard.outbox (seq, due_at, shard)
+  select l.seq, l.due_at, switchyard.shard_of(l.aggregate_id)
     from switchyard.event_log l
    where l.seq >= (select f.seq from switchyard.floor f)
      and exists (
@@ -207,4 +210,27 @@ begin
   on conflict do nothing;
   get diagnostics n = row_count;
   return n;
+end $$;
+
+-- The signature of a webhook to the shim: what the header `x-switchyard-signature` holds, for the time in seconds that the header
+-- `x-switchyard-timestamp` holds and the body as it is sent. HMAC-SHA256 (RFC 2104) over `TIMESTAMP.BODY`, of core functions alone, since
+-- not every database has pgcrypto.
+create function switchyard.sign(secret text, at bigint, body text) returns text
+language plpgsql stable strict set search_path = pg_catalog, pg_temp as $$
+declare
+  block constant int := 64;
+  key bytea := convert_to(secret, 'UTF8');
+  inner_pad bytea;
+  outer_pad bytea;
+begin
+  if length(key) > block then
+    key := sha256(key);
+  end if;
+  inner_pad := key || decode(repeat('00', block - length(key)), 'hex');
+  outer_pad := inner_pad;
+  for i in 0 .. block - 1 loop
+    outer_pad := set_byte(outer_pad, i, get_byte(outer_pad, i) # 92); -- 0x5c
+    inner_pad := set_byte(inner_pad, i, get_byte(inner_pad, i) # 54); -- 0x36
+  end loop;
+  return 'v1=' || encode(sha256(outer_pad || sha256(inner_pad || convert_to(at || '.' || body, 'UTF8'))), 'hex');
 end $$;

@@ -6,6 +6,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, Type};
 use uuid::Uuid;
 
+use crate::breaker::{self, BreakerState};
 use crate::{Store, StoreError};
 
 /// One question: this event, in this run, for an agent.
@@ -69,6 +70,15 @@ pub struct Standing {
     pub max_attempts: u16,
 }
 
+/// The answer to [`Store::look`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Looked {
+    /// Where each event stands, in the order of the asks.
+    pub standings: Vec<Standing>,
+    /// The agent's breaker, as of the same moment.
+    pub breaker: BreakerState,
+}
+
 /// What a claimed event is settled as, other than done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Settlement {
@@ -91,22 +101,26 @@ impl Settlement {
 }
 
 impl Store {
-    /// What a claim would answer just now, without a lock or a write, in one round trip. The same order as asked.
+    /// What a claim would answer just now, without a lock or a write, and the agent's breaker, in one round trip. Nothing asked is
+    /// answered without one, with a closed breaker.
     ///
     /// Fails with [`StoreError::Config`] where the agent is not registered.
-    pub async fn look(&self, agent: &str, asks: &[Ask]) -> Result<Vec<Standing>, StoreError> {
+    pub async fn look(&self, agent: &str, asks: &[Ask]) -> Result<Looked, StoreError> {
         if asks.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Looked { standings: Vec::new(), breaker: BreakerState::Closed });
         }
         let (events, runs) = columns(asks);
         let rows = self
             .read(
                 "look",
-                "select verdict, seq, epoch, attempts, max_attempts from switchyard.look($1, $2, $3) order by ord",
+                "select verdict, seq, epoch, attempts, max_attempts, (select switchyard.breaker_state($1))
+                   from switchyard.look($1, $2, $3) order by ord",
                 &[(&agent, Type::TEXT), (&events, Type::UUID_ARRAY), (&runs, Type::INT4_ARRAY)],
             )
             .await?;
-        standings("look", asks, &rows)
+        let standings = standings("look", asks, &rows)?;
+        let breaker = rows.first().map_or(Ok(BreakerState::Closed), |row| breaker::state("look", row, 5))?;
+        Ok(Looked { standings, breaker })
     }
 }
 

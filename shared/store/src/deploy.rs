@@ -63,6 +63,16 @@ impl Mode {
     }
 }
 
+/// From when on an agent gets the events of a type that it did not listen to before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Since {
+    /// From its registration.
+    Now,
+    /// All that the ledger still answers for, from the retention's floor on. The next sweeps write the deliveries, up to a million
+    /// sequences each, and [`Store::due`](crate::Store::due) hands them out.
+    Beginning,
+}
+
 /// What a registration changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registered {
@@ -72,19 +82,22 @@ pub struct Registered {
     pub added: Vec<String>,
     /// Types that it listened to until now.
     pub removed: Vec<String>,
+    /// Types that it listens to from further back than before.
+    pub extended: Vec<String>,
 }
 
 impl Store {
     /// Registers an agent or brings it up to date; repeating it changes nothing. `first_mode` counts at the first
-    /// registration only: afterwards people move that lever ([`Store::set_routing`]).
+    /// registration only: afterwards people move that lever ([`Store::set_routing`]). [`Since::Beginning`] counts at any: what its types
+    /// have left out so far, above the retention's floor, is the agent's too from then on.
     ///
     /// Fails with [`StoreError::Refused`] for `max_attempts` outside 1 to 100.
-    pub async fn register(&self, spec: &AgentSpec, first_mode: Mode) -> Result<Registered, StoreError> {
+    pub async fn register(&self, spec: &AgentSpec, first_mode: Mode, since: Since) -> Result<Registered, StoreError> {
         let (mode, percent) = first_mode.parts();
         let rows = self
             .write(
                 "register",
-                "select created, added, removed from switchyard.register($1, $2, $3, $4, $5, $6)",
+                "select created, added, removed, extended from switchyard.register($1, $2, $3, $4, $5, $6, $7)",
                 &[
                     (&spec.name, Type::TEXT),
                     (&spec.subscribes, Type::TEXT_ARRAY),
@@ -92,6 +105,7 @@ impl Store {
                     (&i32::from(spec.max_attempts), Type::INT4),
                     (&mode, Type::TEXT),
                     (&percent, Type::INT4),
+                    (&(since == Since::Beginning), Type::BOOL),
                 ],
             )
             .await?;
@@ -100,6 +114,7 @@ impl Store {
             created: get("register", &row, 0)?,
             added: get("register", &row, 1)?,
             removed: get("register", &row, 2)?,
+            extended: get("register", &row, 3)?,
         })
     }
 

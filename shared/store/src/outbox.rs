@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::claim::{clean, get};
 use crate::store::only;
-use crate::{Store, StoreError};
+use crate::{Shards, Store, StoreError};
 
 /// An event as it goes on the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct Pending {
     pub aggregate_type: String,
     /// Empty where the table has none.
     pub aggregate_id: String,
-    /// Exactly as `payload::text` prints it. `None` where that is larger than was asked for.
+    /// Exactly as `payload::text` prints it, the newest revision. `None` where that is larger than was asked for.
     pub payload: Option<String>,
     /// How long the payload is.
     pub payload_bytes: usize,
@@ -33,6 +33,8 @@ pub struct Pending {
     pub created_at: Option<String>,
     /// The project of its metadata or payload.
     pub project_id: Option<String>,
+    /// How often a person has edited the payload; `None` where it is the event's own.
+    pub revision: Option<i32>,
 }
 
 /// What a reader of the outbox has already, and what it wants no more of for now.
@@ -55,18 +57,19 @@ pub struct Page {
     pub payload_bytes: usize,
     /// The page ends when its payloads come to so many bytes; the first row is always on it.
     pub bytes: usize,
+    /// Only aggregates of these shards.
+    pub shards: Shards,
 }
 
 impl Page {
-    /// So many rows, be they of one aggregate, payloads of up to 256 KiB and 8 MiB of them in all.
+    /// So many rows of all shards, be they of one aggregate, payloads of up to 256 KiB and 8 MiB of them in all.
     #[must_use]
     pub const fn of(rows: usize) -> Self {
-        Self { rows, per_aggregate: rows, payload_bytes: 256 * 1024, bytes: 8 * 1024 * 1024 }
+        Self { rows, per_aggregate: rows, payload_bytes: 256 * 1024, bytes: 8 * 1024 * 1024, shards: Shards::ALL }
     }
 }
 
-pub(crate) const COLUMNS: &str =
-    "seq, id, type, aggregate_type, aggregate_id, payload, payload_bytes, metadata, version, created_at, project_id";
+pub(crate) const COLUMNS: &str = "seq, id, type, aggregate_type, aggregate_id, payload, payload_bytes, metadata, version, created_at, project_id, revision";
 
 impl Pending {
     pub(crate) fn of(operation: &'static str, row: &Row) -> Result<Self, StoreError> {
@@ -83,6 +86,7 @@ impl Pending {
             version: get(operation, row, 8)?,
             created_at: get(operation, row, 9)?,
             project_id: get(operation, row, 10)?,
+            revision: get(operation, row, 11)?,
         })
     }
 }
@@ -92,7 +96,8 @@ impl Store {
     /// one snapshot, so whoever takes pages in gets each aggregate's events in the order of inserts that did not overlap. An empty page
     /// means that nothing is pending but what was excluded. Outbox rows whose event was deleted are removed on the way.
     pub async fn pending(&self, known: &Known, page: Page) -> Result<Vec<Pending>, StoreError> {
-        let sql = format!("select {COLUMNS} from switchyard.pending($1, $2, $3, $4, $5, $6) order by seq");
+        let sql = format!("select {COLUMNS} from switchyard.pending($1, $2, $3, $4, $5, $6, $7) order by seq");
+        let shards = (page.shards != Shards::ALL).then(|| page.shards.numbers());
         let rows = self
             .read(
                 "pending",
@@ -100,6 +105,7 @@ impl Store {
                 &[
                     (&known.seqs, Type::INT8_ARRAY),
                     (&known.full, Type::TEXT_ARRAY),
+                    (&shards, Type::INT4_ARRAY),
                     (&whole(page.rows), Type::INT4),
                     (&whole(page.per_aggregate), Type::INT4),
                     (&whole(page.payload_bytes), Type::INT4),

@@ -2,8 +2,7 @@
 
 use tokio_postgres::types::Type;
 
-use crate::claim::{clean, get};
-use crate::outbox::{COLUMNS, Pending};
+use crate::claim::{clean, count, get};
 use crate::store::only;
 use crate::{Store, StoreError};
 
@@ -45,15 +44,35 @@ pub struct Resent {
     pub redriven: i64,
 }
 
-/// Something to be sent (again) to an agent's queue.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Something to be sent (again) to an agent's queue; [`Store::events`] has the event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Due {
-    /// The event.
-    pub event: Pending,
+    /// The event's place in the event log.
+    pub seq: i64,
     /// The run it is for.
     pub run: i32,
     /// The row's epoch.
     pub epoch: i32,
+    /// How often it was handed out since its last answer, this time included.
+    pub sends: u16,
+}
+
+/// What of that which is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Overdue {
+    /// All of it.
+    Now,
+    /// What has been due for an hour: while a queue still holds messages, only that is taken for lost.
+    ByAnHour,
+}
+
+impl Overdue {
+    fn secs(self) -> i64 {
+        match self {
+            Self::Now => 0,
+            Self::ByAnHour => 3_600,
+        }
+    }
 }
 
 /// What a [`Store::drop_oldest`] did.
@@ -124,20 +143,30 @@ impl Store {
         Ok(made)
     }
 
-    /// Leases up to `limit` deliveries that are due, oldest first, and returns what to send. A send that is lost is due again when the
-    /// lease (the agent's grace) runs out. A delivery whose event was deleted is settled as expired.
+    /// Leases up to `limit` deliveries that are due, the longest overdue first, and returns what to send, in the order of the sequence.
+    /// A send that is lost is due again when the lease runs out: after the agent's grace the first time, then twice as long each time
+    /// without an answer, up to an hour, and up to a fifth more. After twenty sends without any answer a delivery is parked as
+    /// `unanswered` instead. One whose event was deleted is settled as expired. A call that does anything leaves an audit row.
     ///
-    /// Fails with [`StoreError::Config`] where row-level security hides events from this role.
-    pub async fn due(&self, agent: &str, limit: i32) -> Result<Vec<Due>, StoreError> {
+    /// Fails with [`StoreError::Config`] where the agent is not registered, or where row-level security hides events from this role.
+    pub async fn due(&self, agent: &str, limit: i32, overdue: Overdue) -> Result<Vec<Due>, StoreError> {
         const OP: &str = "due";
-        let sql = format!(
-            "with d as materialized (select * from switchyard.due($1, $2)),
-                  e as materialized (select * from switchyard.events_of(array(select distinct seq from d)))
-             select {COLUMNS}, d.run, d.epoch from d join e using (seq) order by seq, d.run"
-        );
-        let rows = self.write(OP, &sql, &[(&agent, Type::TEXT), (&limit, Type::INT4)]).await?;
+        let rows = self
+            .write(
+                OP,
+                "select seq, run, epoch, sends from switchyard.due($1, $2, $3 * interval '1 second') order by seq, run",
+                &[(&agent, Type::TEXT), (&limit, Type::INT4), (&overdue.secs(), Type::INT8)],
+            )
+            .await?;
         rows.iter()
-            .map(|row| Ok(Due { event: Pending::of(OP, row)?, run: get(OP, row, 11)?, epoch: get(OP, row, 12)? }))
+            .map(|row| {
+                Ok(Due {
+                    seq: get(OP, row, 0)?,
+                    run: get(OP, row, 1)?,
+                    epoch: get(OP, row, 2)?,
+                    sends: count(get(OP, row, 3)?),
+                })
+            })
             .collect()
     }
 

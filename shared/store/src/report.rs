@@ -1,5 +1,6 @@
 //! What became of attempts that did not succeed.
 
+use serde::Serialize;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
@@ -31,8 +32,22 @@ pub struct ParkReport {
     pub error: String,
 }
 
+/// A message that is no event, put into the dead-letter queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nameless {
+    /// What the queue calls it, since it has no other name.
+    pub message_id: String,
+    /// The run of its attributes; 0 where they name none.
+    pub run: i32,
+    /// A short word for the kind of failure.
+    pub reason: String,
+    /// What is wrong with it, for people; never the body.
+    pub error: String,
+}
+
 /// A delivery's state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum State {
     /// Somebody's turn, not failed yet.
     Assigned,
@@ -137,6 +152,54 @@ impl Store {
             )
             .await?;
         reported("park", &asks, &rows)
+    }
+
+    /// Keeps a row for each message that is no event, once it is in the dead-letter queue. Repeating it changes nothing. `agent` may be
+    /// any name that has such a queue.
+    pub async fn park_nameless(&self, agent: &str, messages: &[Nameless]) -> Result<(), StoreError> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<String> = messages.iter().map(|m| clean(&m.message_id).into_owned()).collect();
+        let runs: Vec<i32> = messages.iter().map(|m| m.run).collect();
+        let texts = Texts::of(messages.iter().map(|m| (m.reason.as_str(), m.error.as_str())));
+        self.write(
+            "park_nameless",
+            "select switchyard.park_nameless($1, $2, $3, $4, $5)",
+            &[
+                (&agent, Type::TEXT),
+                (&ids, Type::TEXT_ARRAY),
+                (&runs, Type::INT4_ARRAY),
+                (&texts.reasons, Type::TEXT_ARRAY),
+                (&texts.errors, Type::TEXT_ARRAY),
+            ],
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// The state of deliveries (event, run), as it is now and in the order asked; `None` where there is no row.
+    ///
+    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    pub async fn settled(&self, agent: &str, deliveries: &[(Uuid, i32)]) -> Result<Vec<Option<State>>, StoreError> {
+        const OP: &str = "settled";
+        if deliveries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (events, runs): (Vec<Uuid>, Vec<i32>) = deliveries.iter().copied().unzip();
+        let rows = self
+            .read(
+                OP,
+                "select d.state::text
+                   from unnest($2, $3) with ordinality u (event_id, run, ord)
+                   left join switchyard.event_log l on l.event_id = u.event_id
+                   left join switchyard.delivery d
+                     on d.agent = (select (switchyard.agent_named($1)).id) and d.seq = l.seq and d.run = u.run
+                  order by u.ord",
+                &[(&agent, Type::TEXT), (&events, Type::UUID_ARRAY), (&runs, Type::INT4_ARRAY)],
+            )
+            .await?;
+        rows.iter().map(|row| get::<Option<&str>>(OP, row, 0)?.map(|letter| state(OP, letter)).transpose()).collect()
     }
 }
 

@@ -1,0 +1,135 @@
+-- The breaker of each agent: whether what it depends on is believed to be up. Written by the runtime (trip, probe, recovered), by the
+-- steward (half_open, which also pauses the queue) and by people (force).
+
+create table switchyard.breaker (
+  agent smallint primary key references switchyard.agent,
+  state text not null default 'closed' check (state in ('closed', 'open', 'half_open')),
+  -- Set by hand: nothing automatic moves it.
+  forced boolean not null default false,
+  reason text,
+  since timestamptz not null default clock_timestamp(),
+  -- How often it has opened since it was last closed.
+  opens smallint not null default 0,
+  -- Open: when to try again; null: at once, or never while it is forced.
+  retry_at timestamptz,
+  -- Half-open: until then somebody is trying.
+  probe_until timestamptz,
+  -- Whether the steward holds the agent's queue back, so that it lets go only of what it has held itself.
+  paused boolean not null default false
+);
+
+-- How long a breaker waits that has opened so many times in a row: 30 s, doubled each time, up to 15 minutes.
+create function switchyard._breaker_wait(opens int) returns interval
+language sql immutable parallel safe
+return least(interval '30 seconds' * power(2, least(greatest(opens, 1), 10) - 1), interval '15 minutes');
+
+-- The row, locked; every registered agent has one.
+create function switchyard._breaker_of(p_agent text) returns switchyard.breaker
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  b switchyard.breaker;
+begin
+  select x.* into b from switchyard.breaker x where x.agent = (switchyard.agent_named(p_agent)).id for update;
+  return b;
+end $$;
+
+-- As `look` tells it: without a lock.
+create function switchyard.breaker_state(p_agent text) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select b.state from switchyard.breaker b join switchyard.agent a on a.id = b.agent where a.name = p_agent
+$$;
+
+-- The dependency is down: closed or half-open becomes open. What is open stays as it is, and so does what a person has forced.
+create function switchyard.trip(p_agent text, p_reason text) returns text
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  b switchyard.breaker := switchyard._breaker_of(p_agent);
+  again int := case when b.state = 'half_open' then least(b.opens + 1, 32767) else 1 end;
+begin
+  if b.forced or b.state = 'open' then
+    return b.state;
+  end if;
+  update switchyard.breaker x set state = 'open', reason = p_reason, since = clock_timestamp(), opens = again,
+         retry_at = clock_timestamp() + switchyard._breaker_wait(again), probe_until = null
+   where x.agent = b.agent;
+  perform switchyard.note('breaker_opened', p_agent, jsonb_build_object('was', b.state, 'reason', p_reason, 'opens', again,
+    'wait_secs', extract(epoch from switchyard._breaker_wait(again))::int));
+  return 'open';
+end $$;
+
+-- The wait is over: single records may be tried.
+create function switchyard.half_open(p_agent text) returns text
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  b switchyard.breaker := switchyard._breaker_of(p_agent);
+begin
+  if b.forced or b.state <> 'open' or b.retry_at > clock_timestamp() then
+    return b.state;
+  end if;
+  update switchyard.breaker x set state = 'half_open', since = clock_timestamp(), retry_at = null where x.agent = b.agent;
+  perform switchyard.note('breaker_half_open', p_agent, jsonb_build_object('opens', b.opens));
+  return 'half_open';
+end $$;
+
+-- Whether the caller may try one record now. One at a time; who asks and dies holds the others up for a minute.
+create function switchyard.probe(p_agent text) returns boolean
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  -- Read before a possible wait for the row, so that two who ask together do not both find the token run out.
+  t timestamptz := clock_timestamp();
+  a switchyard.agent := switchyard.agent_named(p_agent);
+begin
+  -- The others read the row as the first has left it.
+  update switchyard.breaker x set probe_until = t + interval '60 seconds'
+   where x.agent = a.id and x.state = 'half_open' and not x.forced
+     and (x.probe_until is null or x.probe_until <= t);
+  return found;
+end $$;
+
+-- A probe came through.
+create function switchyard.recovered(p_agent text) returns text
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  b switchyard.breaker := switchyard._breaker_of(p_agent);
+begin
+  if b.forced or b.state <> 'half_open' then
+    return b.state;
+  end if;
+  update switchyard.breaker x set state = 'closed', reason = null, since = clock_timestamp(), opens = 0, retry_at = null, probe_until = null
+   where x.agent = b.agent;
+  perform switchyard.note('breaker_closed', p_agent, jsonb_build_object('opens', b.opens));
+  return 'closed';
+end $$;
+
+-- By hand: open or closed, and it stays so; null gives it back to the machine. What was forced open is tried at once then, since the
+-- person has seen no reason to wait longer.
+create function switchyard.force_breaker(p_agent text, p_state text, p_operator text) returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  b switchyard.breaker := switchyard._breaker_of(p_agent);
+begin
+  if p_state is not null and p_state not in ('open', 'closed') then
+    raise exception 'a breaker is forced open or closed, not %', p_state using errcode = 'SY004';
+  end if;
+  update switchyard.breaker x set
+         state = coalesce(p_state, x.state), forced = p_state is not null,
+         since = case when coalesce(p_state, x.state) = x.state then x.since else clock_timestamp() end,
+         reason = case when p_state is null then case when x.state = 'closed' then null else x.reason end else 'forced by ' || p_operator end,
+         opens = case coalesce(p_state, x.state) when 'closed' then 0 else greatest(x.opens, 1) end,
+         retry_at = case when p_state is null then x.retry_at end,
+         probe_until = case when p_state is null then x.probe_until end
+   where x.agent = b.agent;
+  perform switchyard.note_as(p_operator, 'breaker_forced', p_agent, jsonb_build_object('to', coalesce(p_state, 'auto'), 'was', b.state));
+end $$;
+
+-- The steward remembers whether it holds the agent's queue back.
+create function switchyard.set_paused(p_agent text, p_paused boolean) returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  b switchyard.breaker := switchyard._breaker_of(p_agent);
+begin
+  if b.paused <> p_paused then
+    update switchyard.breaker x set paused = p_paused where x.agent = b.agent;
+    perform switchyard.note(case when p_paused then 'queue_paused' else 'queue_resumed' end, p_agent, jsonb_build_object('breaker', b.state));
+  end if;
+end $$;

@@ -1,0 +1,304 @@
+-- What is parked: to look at, to edit, to send back.
+
+-- Which parked deliveries. An empty list means all; `since` counts, `until` does not.
+create type switchyard.selection as (
+  events uuid[], types text[], reasons text[], projects text[], since timestamptz, until timestamptz, at_most bigint);
+
+-- A time that a person has given, or a refusal in words.
+create function switchyard.time_given(p_name text, p_text text) returns timestamptz
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  t timestamptz := switchyard.timestamp_or_null(p_text);
+begin
+  if p_text is not null and t is null then
+    raise exception '% is no time such as 2026-01-31T12:00:00Z: %', p_name, left(p_text, 40) using errcode = 'SY004';
+  end if;
+  return t;
+end $$;
+
+-- The ledger's number of an agent, or null: dead letters of what is no agent (the way in) are looked at too.
+create function switchyard._agent_id(p_agent text) returns smallint
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select a.id from switchyard.agent a where a.name = p_agent
+$$;
+
+-- The parked deliveries of a selection above (`p_after_seq`, `p_after_run`), the lowest sequences first. A plan for each selection: an
+-- event that is named is looked up, and not searched for among a million.
+create function switchyard.parked_deliveries(
+  p_agent text, p_selection switchyard.selection, p_after_seq bigint default 0, p_after_run int default 0)
+returns table (seq bigint, run int, event_id uuid, type text, aggregate_id text, project_id text, reason text, attempts smallint,
+               redrives smallint, at timestamptz)
+language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan as $$
+#variable_conflict use_column
+declare
+  a smallint := switchyard._agent_id(p_agent);
+  events uuid[] := coalesce(p_selection.events, '{}');
+  types text[] := coalesce(p_selection.types, '{}');
+  reasons text[] := coalesce(p_selection.reasons, '{}');
+  projects text[] := coalesce(p_selection.projects, '{}');
+  since timestamptz := coalesce(p_selection.since, '-infinity');
+  until timestamptz := coalesce(p_selection.until, 'infinity');
+begin
+  if cardinality(events) > 0 then
+    return query
+    select d.seq, d.run, l.event_id, l.type, coalesce(l.aggregate_id, ''), l.project_id, coalesce(d.reason, ''), d.attempts, d.redrives, d.at
+      from switchyard.event_log l
+      join switchyard.delivery d on d.agent = a and d.seq = l.seq
+     where l.event_id = any (events) and d.owner = 'n' and d.state = 'p' and (d.seq, d.run) > (p_after_seq, p_after_run)
+       and (cardinality(types) = 0 or l.type = any (types)) and (cardinality(reasons) = 0 or coalesce(d.reason, '') = any (reasons))
+       and (cardinality(projects) = 0 or l.project_id = any (projects)) and d.at >= since and d.at < until
+     order by d.seq, d.run limit p_selection.at_most;
+  else
+    return query
+    select d.seq, d.run, l.event_id, l.type, coalesce(l.aggregate_id, ''), l.project_id, coalesce(d.reason, ''), d.attempts, d.redrives, d.at
+      from switchyard.delivery d
+      join switchyard.event_log l on l.seq = d.seq
+     where d.agent = a and d.owner = 'n' and d.state = 'p' and (d.seq, d.run) > (p_after_seq, p_after_run)
+       and (cardinality(types) = 0 or l.type = any (types)) and (cardinality(reasons) = 0 or coalesce(d.reason, '') = any (reasons))
+       and (cardinality(projects) = 0 or l.project_id = any (projects)) and d.at >= since and d.at < until
+     order by d.seq, d.run limit p_selection.at_most;
+  end if;
+end $$;
+
+-- What is parked in the dead-letter queue alone, as far as a selection can tell: a body that is no event has no id, type or project.
+-- An event that was not in the table and is now has a delivery that tells more.
+create function switchyard._loose(p_agent text, p_selection switchyard.selection)
+returns table (id bigint, event_id uuid, message_id text, type text, reason text, error text, at timestamptz)
+language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan as $$
+#variable_conflict use_column
+declare
+  a smallint := switchyard._agent_id(p_agent);
+  events uuid[] := coalesce(p_selection.events, '{}');
+  types text[] := coalesce(p_selection.types, '{}');
+  reasons text[] := coalesce(p_selection.reasons, '{}');
+  projects text[] := coalesce(p_selection.projects, '{}');
+begin
+  return query
+  select f.id, f.event_id, f.message_id, l.type, f.reason, f.error, f.at
+    from switchyard.failure f
+    left join switchyard.event_log l on l.event_id = f.event_id
+   where f.agent = p_agent and f.loose and f.redriven_at is null
+     and not exists (select 1 from switchyard.delivery d where d.agent = a and d.seq = l.seq and d.run = f.run)
+     and (cardinality(events) = 0 or f.event_id = any (events)) and (cardinality(types) = 0 or l.type = any (types))
+     and (cardinality(reasons) = 0 or f.reason = any (reasons)) and (cardinality(projects) = 0 or l.project_id = any (projects))
+     and f.at >= coalesce(p_selection.since, '-infinity') and f.at < coalesce(p_selection.until, 'infinity');
+end $$;
+
+-- What is parked, by reason and type: how many, since when, and what the latest of them says.
+create function switchyard.parked(p_agent text, p_selection switchyard.selection)
+returns table (reason text, type text, n bigint, oldest timestamptz, newest timestamptz, error text, examples uuid[])
+language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
+#variable_conflict use_column
+begin
+  return query
+  with grouped as (
+    select d.reason, d.type, count(*) as n, min(d.at) as oldest, max(d.at) as newest,
+           (array_agg(d.event_id order by d.at desc, d.seq desc))[1:3] as examples, (array_agg(d.run order by d.at desc, d.seq desc))[1] as run
+      from switchyard.parked_deliveries(p_agent, p_selection) d
+     group by d.reason, d.type)
+  select g.reason, g.type, g.n, g.oldest, g.newest, e.error, g.examples
+    from grouped g
+    left join lateral (
+      select f.error from switchyard.failure f
+       where f.event_id = g.examples[1] and f.agent = p_agent and f.run = g.run and f.parked order by f.id desc limit 1) e on true
+  union all
+  -- Each once, however often it was parked.
+  select f.reason, f.type, count(distinct coalesce(f.event_id::text, f.message_id)), min(f.at), max(f.at),
+         (array_agg(f.error order by f.id desc))[1],
+         array(select x.e from (select u.e, max(u.i) as newest
+                                  from unnest(array_agg(f.event_id), array_agg(f.id)) u (e, i) where u.e is not null group by u.e) x
+                order by x.newest desc limit 3)
+    from switchyard._loose(p_agent, p_selection) f
+   where coalesce(p_selection.at_most, 1) > 0
+   group by f.reason, f.type
+   order by 3 desc, 1, 2;
+end $$;
+
+-- Sends parked deliveries back, so many (`p_selection.at_most`) above (`p_after_seq`, `p_after_run`): parked becomes assigned, of the next
+-- epoch, with everything counted anew. What is not parked (any more) is left alone, so that two at once do each row once.
+-- `p_hold`: somebody else brings the messages; the table sends what has not been answered by then.
+create function switchyard._send_back(p_agent text, p_seqs bigint[], p_runs int[], p_hold interval, p_reason text)
+returns table (seq bigint, run int)
+language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
+#variable_conflict use_column
+declare
+  a smallint := switchyard._agent_id(p_agent);
+begin
+  return query
+  with parked as materialized (
+    select d.seq, d.run from switchyard.delivery d
+     where d.agent = a and d.seq = any (p_seqs) and d.owner = 'n' and d.state = 'p'
+       and exists (select 1 from unnest(p_seqs, p_runs) u (s, r) where u.s = d.seq and u.r = d.run)
+     order by d.seq, d.run
+       for update of d)
+  update switchyard.delivery d set state = 'a', epoch = d.epoch + 1, attempts = 0, sends = 0, deaths = 0,
+         redrives = least(d.redrives + 1, 32767), next_attempt_at = now() + p_hold, at = now(), reason = p_reason
+    from parked p
+   where d.agent = a and d.seq = p.seq and d.run = p.run and d.state = 'p'
+  returning d.seq, d.run;
+end $$;
+
+create function switchyard.redrive(
+  p_agent text, p_selection switchyard.selection, p_after_seq bigint, p_after_run int, p_hold interval, p_operator text, p_reason text)
+returns table (seq bigint, run int, redriven boolean)
+language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
+#variable_conflict use_column
+declare
+  seqs bigint[];
+  runs int[];
+  back bigint[];
+  back_runs int[];
+begin
+  select coalesce(array_agg(p.seq), '{}'), coalesce(array_agg(p.run), '{}') into seqs, runs
+    from switchyard.parked_deliveries(p_agent, p_selection, p_after_seq, p_after_run) p;
+  select coalesce(array_agg(s.seq), '{}'), coalesce(array_agg(s.run), '{}') into back, back_runs
+    from switchyard._send_back(p_agent, seqs, runs, p_hold, p_reason) s;
+  if cardinality(back) > 0 then
+    perform switchyard.note_as(p_operator, 'redrive', p_agent, jsonb_build_object(
+      'redriven', cardinality(back), 'reason', p_reason, 'hold_secs', extract(epoch from p_hold)::bigint, 'selection', switchyard._told(p_selection)));
+  end if;
+  return query
+  select u.s, u.r, b.s is not null
+    from unnest(seqs, runs) u (s, r) left join unnest(back, back_runs) b (s, r) on b.s = u.s and b.r = u.r
+   order by u.s, u.r;
+end $$;
+
+-- Marks what only the dead-letter queue has as sent back: a move of the whole queue brings it. Should it fail again it is there again.
+create function switchyard.redrive_loose(p_agent text, p_selection switchyard.selection, p_operator text, p_reason text) returns bigint
+language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
+declare
+  n bigint;
+begin
+  update switchyard.failure f set redriven_at = clock_timestamp()
+   where f.id = any (array(select x.id from switchyard._loose(p_agent, p_selection) x)) and f.redriven_at is null;
+  get diagnostics n = row_count;
+  if n > 0 then
+    perform switchyard.note_as(p_operator, 'redrive_loose', p_agent, jsonb_build_object(
+      'redriven', n, 'reason', p_reason, 'selection', switchyard._told(p_selection)));
+  end if;
+  return n;
+end $$;
+
+-- A selection as the audit tells it: what was named, and of events how many.
+create function switchyard._told(p_selection switchyard.selection) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select jsonb_strip_nulls(jsonb_build_object(
+    'events', nullif(cardinality((p_selection).events), 0), 'types', to_jsonb(nullif((p_selection).types, '{}')),
+    'reasons', to_jsonb(nullif((p_selection).reasons, '{}')), 'projects', to_jsonb(nullif((p_selection).projects, '{}')),
+    'since', (p_selection).since, 'until', (p_selection).until))
+$$;
+
+create function switchyard.set_auto_redrive(p_agent text, p_times int, p_after interval, p_operator text) returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  a switchyard.agent := switchyard.agent_named(p_agent);
+begin
+  update switchyard.agent x set auto_redrive_times = p_times, auto_redrive_after = p_after where x.id = a.id;
+  perform switchyard.note_as(p_operator, 'set_auto_redrive', p_agent, jsonb_build_object(
+    'times', p_times, 'first_after_secs', extract(epoch from p_after)::bigint,
+    'was_times', a.auto_redrive_times, 'was_first_after_secs', extract(epoch from a.auto_redrive_after)::bigint));
+end $$;
+
+-- Sends back what may have healed by itself: parked because attempts, answers or processes ran out, never because somebody rejected it.
+-- Each wait is twice as long as the one before. At most a hundred, the longest parked first.
+create function switchyard.auto_redrive(p_agent text) returns setof bigint
+language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
+declare
+  a switchyard.agent := switchyard.agent_named(p_agent);
+  seqs bigint[];
+  runs int[];
+  back bigint[];
+begin
+  if a.auto_redrive_times is null then
+    return;
+  end if;
+  select coalesce(array_agg(x.seq), '{}'), coalesce(array_agg(x.run), '{}') into seqs, runs
+    from (select d.seq, d.run from switchyard.delivery d
+           where d.agent = a.id and d.owner = 'n' and d.state = 'p' and d.reason in ('attempts_used_up', 'unanswered', 'process_died')
+             and d.redrives < a.auto_redrive_times
+             and d.at <= now() - least(a.auto_redrive_after * power(2, least(d.redrives, 20)), interval '30 days')
+           order by d.at, d.seq, d.run limit 100) x;
+  select coalesce(array_agg(s.seq order by s.seq), '{}') into back
+    from switchyard._send_back(p_agent, seqs, runs, interval '0', 'redriven automatically') s;
+  if cardinality(back) > 0 then
+    perform switchyard.note('auto_redrive', p_agent, jsonb_build_object('redriven', cardinality(back)));
+  end if;
+  return query select distinct b from unnest(back) b order by 1;
+end $$;
+
+-- A payload that somebody has edited. The event itself is the record and stays as it was; what is sent and read is the newest revision.
+create table switchyard.revision (
+  event_id uuid not null,
+  revision int not null,
+  payload jsonb not null,
+  by text not null,
+  at timestamptz not null default clock_timestamp(),
+  reason text not null,
+  primary key (event_id, revision)
+);
+
+create function switchyard.revise(p_event uuid, p_payload text, p_operator text, p_reason text) returns int
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  edited jsonb;
+  n int;
+begin
+  begin
+    edited := p_payload::jsonb;
+  exception
+    when untranslatable_character then
+      raise exception 'the payload holds an escaped NUL (\u0000), which the table cannot hold' using errcode = 'SY004';
+    when data_exception or program_limit_exceeded then
+      raise exception 'the payload is not JSON that the table can hold' using errcode = 'SY004';
+  end;
+  perform switchyard._see_every_event();
+  -- Two who edit at once come one after the other. The log's row, since the event's own is the application's to lock.
+  perform 1 from switchyard.event_log l join public.events e on e.id = l.event_id where l.event_id = p_event for no key update of l;
+  if not found then
+    raise exception 'no logged event has the id %', p_event using errcode = 'SY004';
+  end if;
+  insert into switchyard.revision (event_id, revision, payload, by, reason)
+  select p_event, coalesce(max(r.revision), 0) + 1, edited, p_operator, p_reason from switchyard.revision r where r.event_id = p_event
+  returning revision into n;
+  perform switchyard.note_as(p_operator, 'revise', null, jsonb_build_object('event_id', p_event, 'revision', n, 'reason', p_reason));
+  return n;
+end $$;
+
+-- Payloads for messages that came without: the newest revision, as `payload::text` prints it, and only its size where that is too large.
+create function switchyard.payloads(p_events uuid[], p_max_bytes bigint) returns table (ord bigint, payload text, bytes bigint)
+language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off as $$
+begin
+  perform switchyard._see_every_event();
+  return query
+  select u.ord, case when octet_length(p.text) <= p_max_bytes then p.text end, octet_length(p.text)::bigint
+    from unnest(p_events) with ordinality u (event_id, ord)
+    left join public.events e on e.id = u.event_id
+    left join lateral (select r.payload from switchyard.revision r where r.event_id = e.id order by r.revision desc limit 1) v on true
+    cross join lateral (select case when e.id is not null then coalesce(coalesce(v.payload, e.payload)::text, 'null') end as text offset 0) p
+   order by u.ord;
+end $$;
+
+-- How an event came about: its cause, the cause of that, and so on, at most so many links with the event itself, which comes last. Ends
+-- where a cause is missing, and at a circle, which a publisher's own metadata can make.
+create function switchyard.chain_of(p_event uuid, p_at_most bigint)
+returns table (nth bigint, id uuid, type text, aggregate_id text, hops int, at text)
+language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off as $$
+#variable_conflict use_column
+declare
+  seen uuid[] := '{}';
+  next uuid := p_event;
+  cause text;
+begin
+  perform switchyard._see_every_event();
+  while next is not null and not next = any (seen) and cardinality(seen) < p_at_most loop
+    select e.metadata ->> 'causation_id' into cause from public.events e where e.id = next;
+    exit when not found;
+    seen := seen || next;
+    next := case when cause ~* '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' then cause::uuid end;
+  end loop;
+  return query
+  select cardinality(seen) - u.ord, e.id, coalesce(e.type::text, ''), coalesce(e.aggregate_id::text, ''),
+         case when e.metadata ->> 'hops' ~ '^[0-9]{1,9}$' then (e.metadata ->> 'hops')::int else 0 end,
+         coalesce(switchyard.rfc3339(e.created_at), e.metadata ->> 'timestamp', '')
+    from unnest(seen) with ordinality u (id, ord) join public.events e on e.id = u.id;
+end $$;
