@@ -9,11 +9,17 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// The settings of every client: the environment's region, credentials and endpoint; no retries inside the SDK (the callers own them) and a
 /// deadline for each call.
 pub async fn settings() -> SdkConfig {
-    aws_config::defaults(BehaviorVersion::latest())
-        .retry_config(RetryConfig::disabled())
-        .timeout_config(
+    settings_at(None).await
+}
+
+/// The same with an endpoint that somebody has named: it wins over the environment's, which one that is set afterwards does not.
+pub async fn settings_at(endpoint_url: Option<&str>) -> SdkConfig {
+    let mut loader =
+        aws_config::defaults(BehaviorVersion::latest()).retry_config(RetryConfig::disabled()).timeout_config(
             TimeoutConfig::builder().operation_timeout(CALL_TIMEOUT).connect_timeout(Duration::from_secs(2)).build(),
-        )
-        .load()
-        .await
+        );
+    if let Some(url) = endpoint_url {
+        loader = loader.endpoint_url(url);
+    }
+    loader.load().await
 }

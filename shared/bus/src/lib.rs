@@ -1,119 +1,22 @@
 #![doc = include_str!("../README.md")]
 
 pub mod aws;
+mod directory;
+mod error;
+mod functions;
+mod mappings;
 mod message;
+mod moves;
+mod queue;
 mod queues;
 mod topic;
 
-pub use message::{BATCH_ENTRIES, MAX_ATTRIBUTES, Message, TOPIC_BYTES, pack};
+pub use directory::{AgentPlaces, Directory, LambdaDirectory, MemoryDirectory};
+pub use error::BusError;
+pub use functions::{Functions, LambdaFunctions, MemoryFunctions};
+pub use mappings::{LambdaMappings, MappingState, Mappings, MemoryMappings};
+pub use message::{BATCH_ENTRIES, MAX_ATTRIBUTES, Message, QUEUE_BYTES, TOPIC_BYTES, pack};
+pub use moves::{MOVES_PER_SECOND, MemoryMoves, Move, MoveStatus, Moves, SqsMoves};
+pub use queue::{Depth, MemoryQueue, Queue, Received, SqsQueue};
 pub use queues::{DeadLetter, Hold, MemoryQueues, Queues, SqsQueues};
 pub use topic::{MemoryTopic, Published, Refused, SnsTopic, Topic};
-
-use aws_sdk_sqs::{
-    config::http::HttpResponse,
-    error::{ProvideErrorMetadata, SdkError},
-};
-use thiserror::Error;
-
-/// The bus did not take what it was given.
-#[derive(Debug, Error)]
-#[error("{operation} failed: {detail}")]
-pub struct BusError {
-    /// The call, in AWS's words.
-    pub operation: &'static str,
-    /// The service's answer or what kept it from answering; holds no payload.
-    pub detail: String,
-    /// Whether the same call may succeed later (throttling, timeouts, 5xx): costs no attempt.
-    pub transient: bool,
-    /// Whether no call at all can succeed until somebody mends the set-up: a right is missing, or the topic. Nothing in the call is at
-    /// fault then.
-    pub setup: bool,
-}
-
-impl BusError {
-    /// What an SDK error says, without its debug print: that one holds the request.
-    fn of<E: std::error::Error + ProvideErrorMetadata + 'static>(
-        operation: &'static str,
-        error: &SdkError<E, HttpResponse>,
-    ) -> Self {
-        let Some(service) = error.as_service_error() else {
-            let detail = aws_sdk_sqs::error::DisplayErrorContext(error).to_string();
-            return Self { operation, detail, transient: true, setup: false };
-        };
-        let status = error.raw_response().map_or(0, |response| response.status().as_u16());
-        let (code, message) = (service.code(), service.message().unwrap_or("no message"));
-        Self {
-            operation,
-            detail: format!("{}: {message}", code.unwrap_or("unknown error")),
-            transient: is_transient(code, status),
-            setup: is_setup(code.unwrap_or_default(), message),
-        }
-    }
-}
-
-/// An answer without a code is no service's own word (a proxy's page, a body cut short), so it may pass as well.
-fn is_transient(code: Option<&str>, status: u16) -> bool {
-    const PASSING: [&str; 6] = ["Throttl", "TooManyRequests", "Internal", "Unavailable", "Timeout", "InUse"];
-    status >= 500 || status == 429 || code.is_none_or(|code| PASSING.iter().any(|part| code.contains(part)))
-}
-
-/// The codes of a call that fails whatever it holds (Amazon SNS API Reference, PublishBatch and "Common Error Types"). A topic's name that
-/// is none comes as an invalid parameter, like a fault of an entry; only its message tells.
-fn is_setup(code: &str, message: &str) -> bool {
-    const SETUP: [&str; 12] = [
-        "Access",
-        "Auth",
-        "Credential",
-        "Disabled",
-        "Expired",
-        "KMS",
-        "NonExistent",
-        "NotFound",
-        "OptIn",
-        "Security",
-        "Signature",
-        "Token",
-    ];
-    SETUP.iter().any(|part| code.contains(part)) || message.contains("TopicArn")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_may_pass_is_told_from_what_stays() {
-        for (code, status, transient) in [
-            (Some("ThrottledException"), 400, true),
-            (Some("InternalError"), 500, true),
-            (Some("SomethingNew"), 503, true),
-            (None, 400, true),
-            (Some("InvalidParameterValue"), 400, false),
-            (Some("NotFound"), 404, false),
-        ] {
-            assert_eq!(is_transient(code, status), transient, "{code:?} {status}");
-        }
-    }
-
-    #[test]
-    fn a_fault_of_the_set_up_is_no_entry_s_fault() {
-        for code in [
-            "AuthorizationError",
-            "AccessDenied",
-            "NotFound",
-            "InvalidClientTokenId",
-            "KMSDisabled",
-            "ExpiredToken",
-            "InvalidSecurity",
-            "OptInRequired",
-            "SignatureDoesNotMatch",
-            "EndpointDisabled",
-        ] {
-            assert!(is_setup(code, "no message"), "{code}");
-        }
-        assert!(is_setup("InvalidParameter", "Invalid parameter: TopicArn Reason: no valid ARN"));
-        for code in ["InvalidParameter", "InvalidParameterValue", "ValidationError", "BatchRequestTooLong"] {
-            assert!(!is_setup(code, "Invalid parameter: Message attribute value"), "{code}");
-        }
-    }
-}

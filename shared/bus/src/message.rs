@@ -1,6 +1,6 @@
 //! A message, measured as SNS measures it, and how messages are packed into calls.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 /// How many entries one batch call takes (Amazon SNS API Reference, PublishBatch; Amazon SQS API Reference, SendMessageBatch).
 pub const BATCH_ENTRIES: usize = 10;
@@ -8,6 +8,10 @@ pub const BATCH_ENTRIES: usize = 10;
 /// How many bytes one publish takes, for a batch all of it together, attributes included (Amazon SNS API Reference, PublishBatch: 262,144
 /// bytes). An opt-in on the topic raises it to 1 MiB.
 pub const TOPIC_BYTES: usize = 256 * 1024;
+
+/// How many bytes one send to a queue takes, for a batch all of it together, attributes included (Amazon SQS Developer Guide, "Amazon SQS
+/// message quotas": 1 MiB).
+pub const QUEUE_BYTES: usize = 1024 * 1024;
 
 /// How many attributes a message may have. With raw delivery SNS discards a message that has more, in silence (Amazon SNS Developer Guide,
 /// "Amazon SNS raw message delivery").
@@ -18,7 +22,7 @@ pub const MAX_ATTRIBUTES: usize = 10;
 pub struct Message {
     /// What the receiver gets, as it is.
     pub body: String,
-    attributes: BTreeMap<&'static str, Attribute>,
+    attributes: BTreeMap<Cow<'static, str>, Attribute>,
 }
 
 /// The value of an attribute and its data type as SNS spells it.
@@ -37,18 +41,18 @@ impl Message {
 
     /// Adds an attribute of type String. An empty one is left out: SNS and SQS refuse empty values.
     #[must_use]
-    pub fn text(self, name: &'static str, value: impl Into<String>) -> Self {
-        self.with(name, "String", value.into())
+    pub fn text(self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
+        self.with(name.into(), "String", value.into())
     }
 
     /// Adds an attribute of type Number.
     #[must_use]
-    pub fn number(self, name: &'static str, value: i64) -> Self {
-        self.with(name, "Number", value.to_string())
+    pub fn number(self, name: impl Into<Cow<'static, str>>, value: i64) -> Self {
+        self.with(name.into(), "Number", value.to_string())
     }
 
-    fn with(mut self, name: &'static str, kind: &'static str, value: String) -> Self {
-        let room = self.attributes.len() < MAX_ATTRIBUTES || self.attributes.contains_key(name);
+    fn with(mut self, name: Cow<'static, str>, kind: &'static str, value: String) -> Self {
+        let room = self.attributes.len() < MAX_ATTRIBUTES || self.attributes.contains_key(&name);
         debug_assert!(room, "an eleventh attribute would make SNS discard the message");
         if room && !value.is_empty() {
             self.attributes.insert(name, Attribute { kind, value: sendable(value) });
@@ -62,8 +66,8 @@ impl Message {
         self.attributes.get(name).map(|attribute| attribute.value.as_str())
     }
 
-    pub(crate) fn attributes(&self) -> impl Iterator<Item = (&'static str, &Attribute)> {
-        self.attributes.iter().map(|(name, attribute)| (*name, attribute))
+    pub(crate) fn attributes(&self) -> impl Iterator<Item = (&str, &Attribute)> {
+        self.attributes.iter().map(|(name, attribute)| (name.as_ref(), attribute))
     }
 
     /// Its size in bytes as SNS and SQS count it: the body, and each attribute's name, type and value (Amazon SNS Developer Guide, "Amazon
@@ -75,22 +79,27 @@ impl Message {
     }
 }
 
-/// The text with what SQS refuses replaced (Amazon SQS API Reference, SendMessage: `#x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD |
-/// #x10000 to #x10FFFF`): a coloured error message must not keep a record from its dead-letter queue.
+/// Whether SQS refuses a text that holds this (Amazon SQS API Reference, SendMessage: `#x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD |
+/// #x10000 to #x10FFFF` pass).
+pub(crate) fn refused(c: char) -> bool {
+    (c < ' ' && !matches!(c, '\t' | '\n' | '\r')) || matches!(c, '\u{FFFE}' | '\u{FFFF}')
+}
+
+/// The text with what SQS refuses replaced: a coloured error message must not keep a record from its dead-letter queue.
 fn sendable(value: String) -> String {
-    let refused = |c: char| (c < ' ' && !matches!(c, '\t' | '\n' | '\r')) || matches!(c, '\u{FFFE}' | '\u{FFFF}');
     if value.contains(refused) { value.replace(refused, "\u{FFFD}") } else { value }
 }
 
 /// Splits a list into calls: in order, at most [`BATCH_ENTRIES`] each, at most `max_bytes` in all. One that is larger than `max_bytes` by
 /// itself gets a call of its own, for the service to refuse it by name.
 pub fn pack<T>(entries: Vec<T>, max_bytes: usize, size: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let sum_ignored = switchyard_faults::bug("batch_sum_ignored");
     let mut calls: Vec<Vec<T>> = Vec::new();
     let mut bytes = 0;
     for entry in entries {
         let more = size(&entry);
         match calls.last_mut() {
-            Some(call) if call.len() < BATCH_ENTRIES && bytes + more <= max_bytes => {
+            Some(call) if call.len() < BATCH_ENTRIES && (bytes + more <= max_bytes || sum_ignored) => {
                 bytes += more;
                 call.push(entry);
             }

@@ -34,9 +34,10 @@ pub trait Topic {
 /// Refuses what no topic takes, before it costs a call.
 fn acceptable(messages: &[Message]) -> Result<(), BusError> {
     let bytes: usize = messages.iter().map(Message::size).sum();
-    if messages.is_empty() || messages.len() > BATCH_ENTRIES || bytes > TOPIC_BYTES {
+    let too_large = bytes > TOPIC_BYTES && !switchyard_faults::bug("batch_sum_ignored");
+    if messages.is_empty() || messages.len() > BATCH_ENTRIES || too_large {
         let detail = format!("{} messages of {bytes} bytes in one call", messages.len());
-        return Err(BusError { operation: "PublishBatch", detail, transient: false, setup: false });
+        return Err(BusError::refused("PublishBatch", detail, false));
     }
     Ok(())
 }
@@ -67,10 +68,10 @@ impl Topic for SnsTopic {
                     .data_type(attribute.kind)
                     .string_value(&attribute.value)
                     .build()
-                    .map_err(|error| incomplete(&error))?;
+                    .map_err(|error| BusError::incomplete("PublishBatch", &error))?;
                 entry = entry.message_attributes(name, value);
             }
-            entries.push(entry.build().map_err(|error| incomplete(&error))?);
+            entries.push(entry.build().map_err(|error| BusError::incomplete("PublishBatch", &error))?);
         }
         let answer = self
             .client
@@ -91,16 +92,13 @@ impl Topic for SnsTopic {
         for bad in answer.failed() {
             if let Some(slot) = bad.id().parse().ok().and_then(|at: usize| published.get_mut(at)) {
                 // A right that is missing is the sender's fault to SNS, and yet not the entry's.
-                let permanent = bad.sender_fault() && !crate::is_setup(bad.code(), bad.message().unwrap_or_default());
+                let permanent =
+                    bad.sender_fault() && !crate::error::is_setup(bad.code(), bad.message().unwrap_or_default());
                 *slot = Err(Refused { code: bad.code().to_owned(), permanent });
             }
         }
         Ok(published)
     }
-}
-
-fn incomplete(error: &aws_sdk_sns::error::BuildError) -> BusError {
-    BusError { operation: "PublishBatch", detail: error.to_string(), transient: false, setup: false }
 }
 
 /// A topic in memory: what was published, in order. For tests and for comparing against the real one.

@@ -1,0 +1,225 @@
+//! Which agents a stack has, and where their messages lie. No list of agents is kept anywhere: what is deployed is the list.
+
+use crate::BusError;
+use aws_sdk_lambda::types::EventSourceMappingConfiguration;
+use aws_sdk_sqs::types::QueueAttributeName;
+use futures_util::future::try_join_all;
+
+/// The tag of an agent's queue that holds the agent's name.
+const AGENT_TAG: &str = "switchyard:agent";
+
+/// The tag of an agent's queue that holds the URL of the queue for what SNS could not deliver to it.
+const SUBSCRIPTION_TAG: &str = "switchyard:subscription-dead-letters";
+
+/// CloudFormation's own tag on what it makes. It tells the stack `dev` from the stack `dev-two`, whose queues begin with `dev-` as well.
+const STACK_TAG: &str = "aws:cloudformation:stack-name";
+
+/// Where one agent's messages lie and what handles them. `ingest` is no agent, but is operated like one, and has its places here too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentPlaces {
+    /// The agent's name.
+    pub agent: String,
+    /// Its queue.
+    pub queue_url: String,
+    /// Its queue, as moves name it.
+    pub queue_arn: String,
+    /// Its dead-letter queue: what it parked, and what its processes died of.
+    pub dead_letter_url: String,
+    /// Its dead-letter queue, as moves name it.
+    pub dead_letter_arn: String,
+    /// What SNS could not deliver to its queue; None where the deployment has none.
+    pub subscription_dead_letter_url: Option<String>,
+    /// The ARN of its function.
+    pub function: String,
+    /// The UUID of the event source mapping that feeds its function.
+    pub mapping: String,
+}
+
+/// The agents of a stack.
+#[allow(async_fn_in_trait)]
+pub trait Directory {
+    /// Every agent once, in the order of their names; empty where the stack has none. What is deployed now: ask again rather than remember.
+    ///
+    /// # Errors
+    /// [`BusError`], as a whole: a list that leaves an agent out would look like an agent that is gone. `setup` where an agent's queue has no
+    /// dead-letter queue, or one of its queues does not exist.
+    async fn places(&self) -> Result<Vec<AgentPlaces>, BusError>;
+}
+
+/// The agents of a stack as Lambda's event source mappings and the tags of their queues tell.
+///
+/// A mapping whose queue is named `STACK-...` is a candidate; the queue's tag `switchyard:agent` makes it an agent's. A queue that is fed to a
+/// function and has no such tag is somebody else's and left out. CloudFormation shortens long names, so the stack's must be short enough to
+/// stand whole in those of its queues: up to 28 characters always is.
+#[derive(Debug, Clone)]
+pub struct LambdaDirectory {
+    lambda: aws_sdk_lambda::Client,
+    sqs: aws_sdk_sqs::Client,
+    stack: String,
+}
+
+impl LambdaDirectory {
+    /// The agents of the stack with this name, in the account and region of these settings.
+    #[must_use]
+    pub fn new(settings: &aws_config::SdkConfig, stack: String) -> Self {
+        let (lambda, sqs) = (aws_sdk_lambda::Client::new(settings), aws_sdk_sqs::Client::new(settings));
+        Self { lambda, sqs, stack }
+    }
+
+    async fn candidates(&self) -> Result<Vec<Candidate>, BusError> {
+        let mut found = Vec::new();
+        let mut marker = None;
+        loop {
+            let call = self.lambda.list_event_source_mappings().set_marker(marker);
+            let page = Box::pin(call.send()).await.map_err(|error| BusError::of("ListEventSourceMappings", &error))?;
+            let mappings = page.event_source_mappings.unwrap_or_default().into_iter();
+            found.extend(mappings.filter_map(|mapping| candidate(mapping, &self.stack)));
+            marker = page.next_marker.filter(|marker| !marker.is_empty());
+            if marker.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// The places of the agent whose queue this is, if it is one's.
+    async fn agent(&self, candidate: Candidate) -> Result<Option<AgentPlaces>, BusError> {
+        let queue_url = self.url(&candidate.queue_arn).await?;
+        let call = self.sqs.list_queue_tags().queue_url(&queue_url);
+        let answer = Box::pin(call.send()).await.map_err(|error| BusError::of("ListQueueTags", &error))?;
+        let tag = |name: &str| answer.tags().and_then(|tags| tags.get(name)).filter(|value| !value.is_empty()).cloned();
+        let elsewhere = tag(STACK_TAG).is_some_and(|stack| stack != self.stack);
+        let Some(agent) = tag(AGENT_TAG).filter(|_| !elsewhere) else {
+            return Ok(None);
+        };
+        let dead_letter_arn = self.dead_letter_arn(&queue_url, &candidate.queue_arn).await?;
+        Ok(Some(AgentPlaces {
+            agent,
+            queue_url,
+            queue_arn: candidate.queue_arn,
+            dead_letter_url: self.url(&dead_letter_arn).await?,
+            dead_letter_arn,
+            subscription_dead_letter_url: tag(SUBSCRIPTION_TAG),
+            function: candidate.function,
+            mapping: candidate.mapping,
+        }))
+    }
+
+    async fn url(&self, arn: &str) -> Result<String, BusError> {
+        const OPERATION: &str = "GetQueueUrl";
+        let call = self.sqs.get_queue_url().queue_name(queue_name(arn));
+        let answer = Box::pin(call.send()).await.map_err(|error| BusError::of(OPERATION, &error))?;
+        answer.queue_url.ok_or_else(|| BusError::refused(OPERATION, "the answer has no URL", true))
+    }
+
+    async fn dead_letter_arn(&self, queue_url: &str, queue_arn: &str) -> Result<String, BusError> {
+        const OPERATION: &str = "GetQueueAttributes";
+        let call = self.sqs.get_queue_attributes().queue_url(queue_url);
+        let call = call.attribute_names(QueueAttributeName::RedrivePolicy);
+        let answer = Box::pin(call.send()).await.map_err(|error| BusError::of(OPERATION, &error))?;
+        let policy = answer.attributes().and_then(|all| all.get(&QueueAttributeName::RedrivePolicy));
+        policy.and_then(|policy| target(policy)).ok_or_else(|| BusError {
+            operation: OPERATION,
+            detail: format!("the queue {} has no dead-letter queue: deploy the template again", queue_name(queue_arn)),
+            transient: false,
+            setup: true,
+        })
+    }
+}
+
+impl Directory for LambdaDirectory {
+    async fn places(&self) -> Result<Vec<AgentPlaces>, BusError> {
+        let candidates = self.candidates().await?;
+        let found = try_join_all(candidates.into_iter().map(|candidate| self.agent(candidate))).await?;
+        Ok(in_order(found.into_iter().flatten().collect()))
+    }
+}
+
+/// A mapping that may be an agent's.
+#[derive(Debug, PartialEq, Eq)]
+struct Candidate {
+    queue_arn: String,
+    function: String,
+    mapping: String,
+}
+
+fn candidate(mapping: EventSourceMappingConfiguration, stack: &str) -> Option<Candidate> {
+    let queue_arn = mapping.event_source_arn.filter(|arn| arn.contains(":sqs:"))?;
+    let of_this_stack = queue_name(&queue_arn).strip_prefix(stack)?.starts_with('-');
+    let candidate = Candidate { queue_arn, function: mapping.function_arn?, mapping: mapping.uuid? };
+    of_this_stack.then_some(candidate)
+}
+
+/// The last part of a queue's ARN.
+fn queue_name(arn: &str) -> &str {
+    arn.rsplit_once(':').map_or(arn, |(_, name)| name)
+}
+
+/// The dead-letter queue that a redrive policy names.
+fn target(policy: &str) -> Option<String> {
+    let policy: serde_json::Value = serde_json::from_str(policy).ok()?;
+    Some(policy.get("deadLetterTargetArn")?.as_str()?.to_owned())
+}
+
+/// By name, and each agent once: nobody can redrive to an agent that is two. A second queue with the same tag was made by hand.
+fn in_order(mut places: Vec<AgentPlaces>) -> Vec<AgentPlaces> {
+    places.sort_by(|a, b| (&a.agent, &a.queue_arn).cmp(&(&b.agent, &b.queue_arn)));
+    places.dedup_by(|later, first| {
+        let same = later.agent == first.agent;
+        if same {
+            tracing::warn!(
+                agent = first.agent,
+                used = first.queue_arn,
+                ignored = later.queue_arn,
+                "two queues claim to be one agent's"
+            );
+        }
+        same
+    });
+    places
+}
+
+/// A directory in memory.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryDirectory {
+    places: Vec<AgentPlaces>,
+}
+
+impl MemoryDirectory {
+    /// These agents.
+    #[must_use]
+    pub fn of(places: Vec<AgentPlaces>) -> Self {
+        Self { places: in_order(places) }
+    }
+}
+
+impl Directory for MemoryDirectory {
+    async fn places(&self) -> Result<Vec<AgentPlaces>, BusError> {
+        Ok(self.places.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mapping(arn: &str) -> EventSourceMappingConfiguration {
+        EventSourceMappingConfiguration::builder().event_source_arn(arn).function_arn("f").uuid("u").build()
+    }
+
+    #[test]
+    fn a_queue_of_the_stack_is_named_after_it() {
+        let of = |arn: &str| candidate(mapping(arn), "dev").is_some();
+        assert!(of("arn:aws:sqs:eu-west-1:000000000000:dev-SentimentQueue-1A"));
+        assert!(!of("arn:aws:sqs:eu-west-1:000000000000:develop-SentimentQueue-1A"));
+        assert!(!of("arn:aws:sqs:eu-west-1:000000000000:dev"));
+        assert!(!of("arn:aws:dynamodb:eu-west-1:000000000000:dev-table"));
+    }
+
+    #[test]
+    fn a_redrive_policy_names_the_dead_letter_queue() {
+        assert_eq!(target(r#"{"deadLetterTargetArn":"arn:x","maxReceiveCount":200}"#).as_deref(), Some("arn:x"));
+        for none in ["", "{}", "null", r#"{"deadLetterTargetArn":7}"#] {
+            assert_eq!(target(none), None, "{none}");
+        }
+    }
+}

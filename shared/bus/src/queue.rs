@@ -1,0 +1,175 @@
+//! One queue by its URL, as somebody uses it who is not its agent: the steward, a redrive, an ingest.
+
+mod memory;
+mod sqs;
+
+pub use memory::MemoryQueue;
+pub use sqs::SqsQueue;
+
+use crate::{BusError, MAX_ATTRIBUTES, Message, QUEUE_BYTES, message::refused};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
+
+/// How full a queue is. SQS counts approximately: a number may be late by up to a minute (Amazon SQS Developer Guide, "Best practices for
+/// Amazon SQS standard queues"), so 0 is a hint that it is empty, not a proof. The age of the oldest message is not among what SQS says of a
+/// queue: [`Received::sent_at`] of what a look brings tells it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Waiting to be received.
+    pub visible: u64,
+    /// Received and neither deleted nor visible again.
+    pub in_flight: u64,
+    /// Sent with a delay that is not over.
+    pub delayed: u64,
+}
+
+impl Depth {
+    /// All messages, whatever keeps them.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.visible + self.in_flight + self.delayed
+    }
+
+    /// Whether nothing is there, as far as the queue knows.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.total() == 0
+    }
+}
+
+/// A message as it was received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// What the sender sent, to the letter.
+    pub body: String,
+    /// The values of its attributes. The types are dropped: only the topic's filter policies read those.
+    pub attributes: BTreeMap<String, String>,
+    /// The service's name for it; a redrive gives a new one, so nothing may be remembered by it.
+    pub message_id: String,
+    /// What deletes or releases it. Good for this receive only.
+    pub receipt_handle: String,
+    /// When it was sent to its first queue: a dead-letter queue keeps the time of the queue before it. None where the queue does not say.
+    pub sent_at: Option<SystemTime>,
+    /// How often it was received, this time included. Goes on counting after a redrive on some implementations: no index for a table.
+    pub receives: u32,
+}
+
+impl Received {
+    /// The same body and attributes, to be sent somewhere else. The attributes are texts: see [`Received::attributes`].
+    #[must_use]
+    pub fn again(&self) -> Message {
+        let attributes = self.attributes.iter().take(MAX_ATTRIBUTES);
+        attributes
+            .fold(Message::new(self.body.clone()), |message, (name, value)| message.text(name.clone(), value.clone()))
+    }
+}
+
+/// One standard queue.
+///
+/// Delivery is at least once and the order is nobody's promise. Nothing is tried again in here: the callers own that.
+#[allow(async_fn_in_trait)]
+pub trait Queue {
+    /// How full it is, approximately.
+    ///
+    /// # Errors
+    /// [`BusError`] where the queue does not answer or does not exist (`setup`).
+    async fn depth(&self) -> Result<Depth, BusError>;
+
+    /// Puts messages into the queue, any number of them: split into as many calls as they need ([`crate::pack`], 1 MiB a call).
+    ///
+    /// Atomicity: none. The answers stand in the order of the messages. `Ok` is in the queue; `Err` may be there too where the call was not
+    /// answered (`transient`), so a caller that tries again sends at least once. A message that no queue takes (no body, over 1 MiB with its
+    /// attributes, a character that SQS refuses) is refused by itself, not transient, and never sent: its neighbours are none the worse.
+    async fn send(&self, messages: &[Message]) -> Vec<Result<(), BusError>>;
+
+    /// Takes up to `max` messages (at most ten, the service's limit for a call) and hides them for `visibility` (whole seconds, rounded up, at
+    /// most twelve hours; 0 leaves them visible). Who receives a message again before deleting it has two handles, of which the newer counts.
+    ///
+    /// An answer may hold fewer than are there. An empty one means that the queue was found empty: all of its servers were asked, which takes
+    /// up to a second.
+    ///
+    /// # Errors
+    /// [`BusError`]: nothing is known to be received; what was comes back when its visibility is over.
+    async fn receive(&self, max: usize, visibility: Duration) -> Result<Vec<Received>, BusError>;
+
+    /// Removes received messages, any number of them. The answers stand in the order of the handles. One that is gone already counts as
+    /// removed. One whose removal failed comes again, so what was done with it must bear a second time.
+    async fn delete(&self, receipt_handles: &[String]) -> Vec<Result<(), BusError>>;
+
+    /// Makes received messages visible again at once. Best effort: one that could not be released comes when its visibility is over. Returns
+    /// how many could not.
+    async fn release(&self, receipt_handles: &[String]) -> usize;
+}
+
+/// Why no queue takes this message, if none does.
+fn fault(message: &Message) -> Option<String> {
+    let bytes = message.size();
+    if message.body.is_empty() {
+        return Some("the message has no body".to_owned());
+    }
+    if bytes > QUEUE_BYTES {
+        return Some(format!("the message has {bytes} bytes with its attributes, a queue takes {QUEUE_BYTES}"));
+    }
+    let bad = message.body.chars().find(|c| refused(*c))?;
+    Some(format!("the message holds U+{:04X}, which no queue takes", u32::from(bad)))
+}
+
+/// The twelve hours after which a received message comes again at the latest (Amazon SQS API Reference, ChangeMessageVisibility).
+const LONGEST: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// A visibility timeout as SQS takes it: whole seconds, never shorter than asked for.
+pub(crate) fn whole_seconds(time: Duration) -> i32 {
+    i32::try_from(time.min(LONGEST).as_millis().div_ceil(1_000)).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_time_is_whole_seconds_rounded_up_and_at_most_twelve_hours() {
+        let seconds = |millis| whole_seconds(Duration::from_millis(millis));
+        assert_eq!([seconds(0), seconds(1), seconds(1_000), seconds(1_001)], [0, 1, 1, 2]);
+        assert_eq!(whole_seconds(Duration::from_secs(u64::MAX)), 43_200);
+    }
+
+    #[test]
+    fn a_message_of_one_mebibyte_fits_with_its_attributes_and_one_byte_more_does_not() {
+        let attributes = || Message::new(String::new()).text("agent", "sentiment");
+        let fits = QUEUE_BYTES - attributes().size();
+        let of = |length: usize| {
+            let mut message = attributes();
+            message.body = "x".repeat(length);
+            message
+        };
+        assert_eq!(fault(&of(fits)), None);
+        assert!(fault(&of(fits + 1)).unwrap().contains("1048577 bytes"));
+    }
+
+    fn received(body: String, attributes: BTreeMap<String, String>) -> Received {
+        Received { body, attributes, message_id: "1".into(), receipt_handle: "1".into(), sent_at: None, receives: 1 }
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_received_goes_on_as_it_came(
+            body in ".{1,40}",
+            attributes in prop::collection::btree_map("[a-z_]{1,12}", "[ -~é]{1,20}", 0..=MAX_ATTRIBUTES),
+        ) {
+            let again = received(body.clone(), attributes.clone()).again();
+            prop_assert_eq!(&again.body, &body);
+            let carried: BTreeMap<String, String> =
+                again.attributes().map(|(name, attribute)| (name.to_owned(), attribute.value.clone())).collect();
+            prop_assert_eq!(carried, attributes);
+        }
+
+        #[test]
+        fn a_body_is_at_fault_exactly_for_a_character_that_no_queue_takes(body in "[\\x00-\\x{10FFFF}]{1,20}") {
+            let xml = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..);
+            prop_assert_eq!(fault(&Message::new(body.clone())).is_none(), body.chars().all(xml));
+        }
+    }
+}

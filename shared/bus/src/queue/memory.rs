@@ -1,0 +1,158 @@
+//! A queue in memory. Its time stands still until somebody lets it pass, so that a test sees what a timeout does without waiting for it.
+
+use super::{Depth, Queue, Received, fault, whole_seconds};
+use crate::{BATCH_ENTRIES, BusError, Message};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+/// A queue in memory. Clones are the same queue.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryQueue {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    now: Duration,
+    ever: u64,
+    waiting: Vec<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    id: u64,
+    message: Message,
+    sent_at: Duration,
+    receives: u32,
+    visible_at: Duration,
+}
+
+impl Waiting {
+    fn handle(&self) -> String {
+        format!("{}/{}", self.id, self.receives)
+    }
+}
+
+/// The message and the receive that a handle names.
+fn parse(handle: &str) -> Option<(u64, u32)> {
+    let (id, receives) = handle.split_once('/')?;
+    Some((id.parse().ok()?, receives.parse().ok()?))
+}
+
+impl MemoryQueue {
+    /// Lets time pass: what was hidden for no longer is visible afterwards.
+    pub fn pass(&self, time: Duration) {
+        self.with(|state| state.now += time);
+    }
+
+    /// Everything in the queue, hidden or not, in the order in which it came.
+    #[must_use]
+    pub fn messages(&self) -> Vec<Message> {
+        self.with(|state| state.waiting.iter().map(|waiting| waiting.message.clone()).collect())
+    }
+
+    /// Takes out up to so many visible messages at once, as a move task does.
+    pub(crate) fn take(&self, most: usize) -> Vec<Message> {
+        self.with(|state| {
+            let now = state.now;
+            let mut left = most;
+            let taken = state.waiting.extract_if(.., |waiting| {
+                let takes = waiting.visible_at <= now && left > 0;
+                left -= usize::from(takes);
+                takes
+            });
+            taken.map(|waiting| waiting.message).collect()
+        })
+    }
+
+    /// Puts messages in.
+    pub(crate) fn put(&self, messages: impl IntoIterator<Item = Message>) {
+        self.with(|state| {
+            for message in messages {
+                let (id, now) = (state.ever, state.now);
+                state.ever += 1;
+                state.waiting.push(Waiting { id, message, sent_at: now, receives: 0, visible_at: now });
+            }
+        });
+    }
+
+    /// Makes the messages with these handles visible after `time`; how many are not held by them any more.
+    pub fn hide(&self, handles: &[String], time: Duration) -> usize {
+        self.with(|state| {
+            let now = state.now;
+            let mut missed = 0;
+            for handle in handles {
+                let held = state.waiting.iter_mut().find(|waiting| waiting.handle() == *handle && waiting.receives > 0);
+                match held.filter(|waiting| waiting.visible_at > now) {
+                    Some(waiting) => waiting.visible_at = now + time,
+                    None => missed += 1,
+                }
+            }
+            missed
+        })
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Queue for MemoryQueue {
+    async fn depth(&self) -> Result<Depth, BusError> {
+        Ok(self.with(|state| {
+            let visible = state.waiting.iter().filter(|waiting| waiting.visible_at <= state.now).count() as u64;
+            Depth { visible, in_flight: state.waiting.len() as u64 - visible, delayed: 0 }
+        }))
+    }
+
+    async fn send(&self, messages: &[Message]) -> Vec<Result<(), BusError>> {
+        let send = |message: &Message| match fault(message) {
+            Some(fault) => Err(BusError::refused("SendMessageBatch", fault, false)),
+            None => {
+                self.put([message.clone()]);
+                Ok(())
+            }
+        };
+        messages.iter().map(send).collect()
+    }
+
+    async fn receive(&self, max: usize, visibility: Duration) -> Result<Vec<Received>, BusError> {
+        let visibility = Duration::from_secs(whole_seconds(visibility).unsigned_abs().into());
+        Ok(self.with(|state| {
+            let now = state.now;
+            let visible = state.waiting.iter_mut().filter(|waiting| waiting.visible_at <= now);
+            visible
+                .take(max.min(BATCH_ENTRIES))
+                .map(|waiting| {
+                    waiting.receives += 1;
+                    waiting.visible_at = now + visibility;
+                    let attributes = waiting.message.attributes();
+                    Received {
+                        body: waiting.message.body.clone(),
+                        attributes: attributes.map(|(name, a)| (name.to_owned(), a.value.clone())).collect(),
+                        message_id: waiting.id.to_string(),
+                        receipt_handle: waiting.handle(),
+                        sent_at: SystemTime::UNIX_EPOCH.checked_add(waiting.sent_at),
+                        receives: waiting.receives,
+                    }
+                })
+                .collect()
+        }))
+    }
+
+    async fn delete(&self, receipt_handles: &[String]) -> Vec<Result<(), BusError>> {
+        let delete = |handle: &String| {
+            let (id, receives) = parse(handle)
+                .ok_or_else(|| BusError::refused("DeleteMessageBatch", "the receipt handle is none", false))?;
+            self.with(|state| state.waiting.retain(|waiting| waiting.id != id || waiting.receives != receives));
+            Ok(())
+        };
+        receipt_handles.iter().map(delete).collect()
+    }
+
+    async fn release(&self, receipt_handles: &[String]) -> usize {
+        self.hide(receipt_handles, Duration::ZERO)
+    }
+}
