@@ -3,7 +3,7 @@
 use crate::{
     batch::{Decided, Ending, Endings},
     database::{Tx, refusal_of},
-    decide, look,
+    decide, look, mistakes,
 };
 use futures_util::FutureExt;
 use serde::Serialize;
@@ -44,11 +44,11 @@ pub(crate) async fn layer<A: Agent<Tx = Tx>>(
     for record in decided {
         let (at, standing) = (record.admitted.parsed.at, record.admitted.standing.clone());
         let ended = match &down {
-            Some(why) => Err(Refusal::Unavailable(why.clone())),
+            Some(why) => Err(Refusal::DatabaseDown(why.clone())),
             None => alone(agent, store, record, deadline, first.take()).await,
         };
         // A connection may have died of old age, so one more try is right; a database that is gone for this record is gone for all.
-        if let Err(Refusal::Unavailable(why)) = &ended {
+        if let Err(Refusal::DatabaseDown(why)) = &ended {
             down.get_or_insert_with(|| why.clone());
         }
         let (ending, standing) = ended.unwrap_or_else(|refusal| (decide::ending_of(refusal), standing));
@@ -83,7 +83,7 @@ async fn alone<A: Agent<Tx = Tx>>(
             refusal => return Err(refusal),
         }
     }
-    Err(Refusal::Unavailable("the facts were outdated at every commit".into()))
+    Err(Refusal::Conflict("at every commit".into()))
 }
 
 /// [`together`], given up at the deadline, here and by the server: dropping a transaction undoes it.
@@ -93,7 +93,7 @@ async fn in_time<A: Agent<Tx = Tx>>(
     deadline: Instant,
 ) -> Result<Vec<(usize, Ending, Standing)>, Refusal> {
     let ended = timeout_at(deadline, together::<A>(store, records, deadline)).await;
-    ended.unwrap_or_else(|_| Err(Refusal::Unavailable(decide::OUT_OF_TIME.into())))
+    ended.unwrap_or_else(|_| Err(Refusal::DatabaseDown(decide::OUT_OF_TIME.into())))
 }
 
 /// Claims, applies and appends for all these records in one transaction. Any refusal undoes all of it.
@@ -104,13 +104,22 @@ async fn together<A: Agent<Tx = Tx>>(
 ) -> Result<Vec<(usize, Ending, Standing)>, Refusal> {
     let mut tx = Tx::begin(store, deadline).await?;
     let asks: Vec<Ask> = records.iter().map(|record| record.admitted.parsed.ask.clone()).collect();
-    let standings = tx.claim(A::NAME, &asks).await?;
+    let standings = if switchyard_faults::bug("no_claim") {
+        records.iter().map(|record| record.admitted.standing.clone()).collect()
+    } else {
+        tx.claim(A::NAME, &asks).await?
+    };
+    if switchyard_faults::bug("claim_outside_transaction") {
+        tx.commit().await?;
+        tx = Tx::begin(store, deadline).await?;
+    }
+    switchyard_faults::point("runtime.after_claim");
     let mut settled = Vec::with_capacity(records.len());
     let (mut append, mut shadows) = (Vec::new(), Vec::new());
     for (record, standing) in records.iter().zip(standings) {
-        let ending = match standing.verdict {
+        let ending = match mistakes::believed(standing.verdict, standing.event_id) {
             Verdict::Take => {
-                append.extend(apply::<A>(record, &mut tx).await?);
+                append.extend(apply::<A>(record, &standing, &mut tx).await?);
                 Ending::Finished("done")
             }
             Verdict::Shadow => {
@@ -123,7 +132,10 @@ async fn together<A: Agent<Tx = Tx>>(
     }
     tx.shadow(A::NAME, &shadows).await?;
     tx.append(&append).await?;
+    switchyard_faults::point("runtime.before_commit");
     tx.commit().await?;
+    switchyard_faults::point("runtime.after_commit");
+    asks.iter().for_each(|ask| mistakes::handled(ask.event_id));
     Ok(settled)
 }
 
@@ -137,7 +149,11 @@ fn shadow_of<E: Serialize>(record: &Decided<E>) -> Result<String, Refusal> {
 }
 
 /// Applies one decision and names the events that follow: the decision's first, then what only the commit could know.
-async fn apply<A: Agent<Tx = Tx>>(record: &Decided<A::Effect>, tx: &mut Tx) -> Result<Vec<AppendEvent>, Refusal> {
+async fn apply<A: Agent<Tx = Tx>>(
+    record: &Decided<A::Effect>,
+    standing: &Standing,
+    tx: &mut Tx,
+) -> Result<Vec<AppendEvent>, Refusal> {
     // Decided for the shadow and refused, and meanwhile the event has become ours: the refusal counts now.
     let decision = record.decision.as_ref().map_err(Clone::clone)?;
     let mut events = decision.events.clone();
@@ -150,7 +166,10 @@ async fn apply<A: Agent<Tx = Tx>>(record: &Decided<A::Effect>, tx: &mut Tx) -> R
         return Ok(Vec::new()); // a replay repeats effects; what follows from the event was said when it was live
     }
     let caused = events.into_iter().enumerate().map(|(ordinal, event)| event.caused_by(cause, A::NAME, run, ordinal));
-    Ok(caused.map(append_event).collect())
+    // What a person has sent again is not stopped by its chain's budget, and neither is what follows from it.
+    let sent_again = standing.epoch > 0;
+    let budgeted = caused.map(|event| if sent_again { event.afresh() } else { event });
+    Ok(budgeted.map(append_event).collect())
 }
 
 fn append_event(appendable: Appendable) -> AppendEvent {

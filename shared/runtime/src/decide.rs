@@ -1,6 +1,6 @@
 //! Gather and decide, record by record, within the time that is left.
 
-use crate::batch::{Admitted, Decided, Ending, Endings};
+use crate::batch::{Admitted, Cause, Decided, Ending, Endings};
 use futures_util::{FutureExt, future::join_all};
 use std::{any::Any, panic::AssertUnwindSafe};
 use switchyard_agent::{Agent, Decision, Refusal};
@@ -19,7 +19,8 @@ pub(crate) async fn layer<A: Agent>(
     deadline: Instant,
     endings: &mut Endings<'_>,
 ) -> Vec<Decided<A::Effect>> {
-    let decisions = join_all(admitted.iter().map(|record| decide(agent, &record.parsed.event, deadline))).await;
+    let decisions = join_all(admitted.iter().map(|record| one(agent, record, deadline))).await;
+    switchyard_faults::point("runtime.after_gather");
     let mut decided = Vec::new();
     for (admitted, decision) in admitted.into_iter().zip(decisions) {
         let shadow = admitted.standing.verdict == Verdict::Shadow;
@@ -35,6 +36,14 @@ pub(crate) async fn layer<A: Agent>(
         }
     }
     decided
+}
+
+/// Decides for one record: what was refused before is not gathered for.
+async fn one<A: Agent>(agent: &A, record: &Admitted, deadline: Instant) -> Result<Decision<A::Effect>, Refusal> {
+    match &record.refused {
+        Some(reject) => Err(Refusal::Reject(reject.clone())),
+        None => decide(agent, &record.parsed.event, deadline).await,
+    }
 }
 
 /// Gathers and decides for one event. A panic is a retry: it takes only its record.
@@ -66,7 +75,8 @@ pub(crate) fn ending_of(refusal: Refusal) -> Ending {
     match refusal {
         Refusal::Retry { reason, after } => Ending::Retry { detail: reason, after },
         Refusal::Reject(reject) => Ending::Park { reason: reject.reason.into(), detail: reject.detail },
-        Refusal::Unavailable(why) | Refusal::Conflict(why) => Ending::Returned { why: why.into() },
+        Refusal::Unavailable(why) => Ending::Returned { why: why.into(), cause: Cause::Dependency },
+        Refusal::DatabaseDown(why) | Refusal::Conflict(why) => Ending::returned(why),
         Refusal::Superseded => {
             Ending::Retry { detail: "only `apply` may find an event superseded".into(), after: None }
         }

@@ -1,8 +1,11 @@
-//! A row of the table as a message for the topic.
+//! A row of the table as a message, for the topic and for one agent's queue.
+//!
+//! A payload that is too large for a message stays in the table: the message is then a *claim check*, with `"payload":null` and the metadata
+//! key `claim_check`, and the agent's runtime fetches the payload before the agent sees the event.
 
 use jiff::Timestamp;
 use switchyard_bus::{Message, TOPIC_BYTES};
-use switchyard_event::{Event, EventType, Metadata, ParseError};
+use switchyard_event::{Event, EventType, Metadata, ParseError, Reason};
 use switchyard_store::Pending;
 use thiserror::Error;
 
@@ -12,31 +15,69 @@ pub enum Unreadable {
     /// No agent could read it.
     #[error(transparent)]
     Parse(#[from] ParseError),
-    /// No topic takes it.
-    #[error("it is larger than the {TOPIC_BYTES} bytes that the topic takes, attributes included")]
+    /// No topic takes it, even without its payload.
+    #[error(
+        "it is larger than the {TOPIC_BYTES} bytes that the topic takes, attributes included, even without its payload"
+    )]
     TooLarge,
 }
 
 impl Unreadable {
-    /// A short stable word for it.
+    /// A short stable word for it, one of [`Reason`].
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Parse(error) if error.reason() != "malformed" => error.reason(),
-            Self::Parse(_) => "unreadable",
-            Self::TooLarge => "too_large",
+            Self::Parse(error) if error.reason() != Reason::Malformed.as_str() => error.reason(),
+            Self::Parse(_) => Reason::Unreadable.as_str(),
+            Self::TooLarge => Reason::TooLarge.as_str(),
         }
     }
 }
 
-/// The message for a row. Lenient where the wire is strict: what an application left out is filled in from the row itself.
+/// The message for a row, for the topic. Lenient where the wire is strict: what an application left out is filled in from the row itself.
 ///
 /// # Errors
 /// [`Unreadable`] where no queue could carry it or no agent could read it: it is set aside, never dropped.
 pub fn message(row: &Pending) -> Result<Message, Unreadable> {
-    let payload = row.payload.clone().ok_or(Unreadable::TooLarge)?;
+    Ok(sized(row)?.number("run", 0))
+}
+
+/// The same message for the queue of one agent, which is told the delivery that it is sent for: a report on an older epoch is void.
+///
+/// # Errors
+/// As [`message`]. What the topic would not take is not sent past it either, so that an event is readable for all agents or for none.
+pub fn delivery(row: &Pending, run: i32, epoch: i32) -> Result<Message, Unreadable> {
+    Ok(sized(row)?.number("run", i64::from(run)).number("epoch", i64::from(epoch)))
+}
+
+/// What is kept free for the attributes `run` and `epoch`: their names, their type and the longest numbers (`-2147483648`).
+const RUN_AND_EPOCH: usize = "run".len() + "epoch".len() + 2 * ("Number".len() + 11);
+
+/// Whole where that fits, as a claim check otherwise.
+fn sized(row: &Pending) -> Result<Message, Unreadable> {
+    let fits = |message: &Message| message.size() + RUN_AND_EPOCH <= TOPIC_BYTES;
+    if let Some(payload) = &row.payload {
+        let whole = built(row, payload.clone(), metadata(row)?)?;
+        if fits(&whole) {
+            return Ok(whole);
+        }
+    }
+    let bytes = u64::try_from(row.payload_bytes).unwrap_or(u64::MAX);
+    let checked = built(row, "null".to_owned(), metadata(row)?.with_claim_check(bytes))?;
+    if fits(&checked) { Ok(checked) } else { Err(Unreadable::TooLarge) }
+}
+
+/// What the row says beside its payload, with what only the log and the ledger know.
+fn metadata(row: &Pending) -> Result<Metadata, ParseError> {
     let written = row.created_at.as_deref().and_then(|at| at.parse().ok()).unwrap_or(Timestamp::UNIX_EPOCH);
-    let metadata = Metadata::of_row(row.metadata.as_deref(), written).map_err(ParseError::from)?.with_sequence(row.seq);
+    let metadata = Metadata::of_row(row.metadata.as_deref(), written)?.with_sequence(row.seq);
+    Ok(match row.revision.and_then(|revision| u32::try_from(revision).ok()) {
+        Some(revision) => metadata.with_revision(revision),
+        None => metadata,
+    })
+}
+
+fn built(row: &Pending, payload: String, metadata: Metadata) -> Result<Message, Unreadable> {
     let version =
         row.version.and_then(|version| u32::try_from(version).ok()).filter(|version| *version > 0).unwrap_or(1);
     let (event_type, aggregate) =
@@ -45,16 +86,14 @@ pub fn message(row: &Pending) -> Result<Message, Unreadable> {
     // The door that every agent has: what does not pass it is set aside here once, and not buried by each of them.
     let event = Event::parse(&body)?;
     let from = &event.metadata;
-    let message = Message::new(body)
+    Ok(Message::new(body)
         .text("event_type", event.event_type.as_str())
         .text("aggregate_type", event.aggregate_type.as_str())
         .text("project_id", from.project_id.as_deref().unwrap_or_default())
         .number("version", i64::from(event.version))
         .number("priority", i64::from(from.priority))
         .text("correlation_id", event.correlation_id())
-        .text("traceparent", from.traceparent.as_deref().unwrap_or_default())
-        .number("run", 0);
-    if message.size() > TOPIC_BYTES { Err(Unreadable::TooLarge) } else { Ok(message) }
+        .text("traceparent", from.traceparent.as_deref().unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -75,6 +114,7 @@ mod tests {
             version: None,
             created_at: Some("2026-01-05T09:30:00Z".into()),
             project_id: None,
+            revision: None,
         }
     }
 
@@ -86,6 +126,15 @@ mod tests {
         assert_eq!(event.metadata.timestamp.to_string(), "2026-01-05T09:30:00Z");
         assert_eq!((message.attribute("event_type"), message.attribute("run")), (Some("feedback.created"), Some("0")));
         assert_eq!(message.attribute("project_id"), None);
+    }
+
+    #[test]
+    fn a_payload_that_a_person_has_edited_says_so() {
+        let revised = Pending { revision: Some(2), metadata: Some(r#"{"revision": 7}"#.into()), ..row() };
+        let event = Event::parse(&message(&revised).unwrap().body).unwrap();
+        assert_eq!(event.metadata.revision, Some(2));
+        let never = Pending { metadata: Some(r#"{"revision": 7}"#.into()), ..row() };
+        assert_eq!(Event::parse(&message(&never).unwrap().body).unwrap().metadata.revision, None);
     }
 
     #[test]
@@ -104,9 +153,44 @@ mod tests {
         assert_eq!(message(&no_object).unwrap_err().reason(), "unreadable");
         let deep = Pending { payload: Some(format!("{}{}", "[".repeat(70), "]".repeat(70))), ..row() };
         assert_eq!(message(&deep).unwrap_err().reason(), "too_deep");
-        let large = Pending { payload: Some(format!("\"{}\"", "x".repeat(TOPIC_BYTES))), ..row() };
-        assert_eq!(message(&large).unwrap_err().reason(), "too_large");
-        assert_eq!(message(&Pending { payload: None, ..row() }).unwrap_err().reason(), "too_large");
+        let metadata = Some(format!(r#"{{"mine":"{}"}}"#, "x".repeat(TOPIC_BYTES)));
+        assert_eq!(message(&Pending { metadata, ..row() }).unwrap_err().reason(), "too_large");
+    }
+
+    /// A row whose payload is a text of so many bytes.
+    fn with_payload_of(bytes: usize) -> Pending {
+        let payload = format!("\"{}\"", "x".repeat(bytes - 2));
+        Pending { payload_bytes: payload.len(), payload: Some(payload), ..row() }
+    }
+
+    #[test]
+    fn a_payload_that_no_message_could_carry_stays_in_the_table() {
+        let unread = Pending { payload: None, payload_bytes: 300_000, ..row() };
+        for row in [with_payload_of(TOPIC_BYTES), unread] {
+            let message = message(&row).unwrap();
+            let event = Event::parse(&message.body).unwrap();
+            let bytes = event.metadata.claim_check.map(|check| check.bytes);
+            assert_eq!((event.payload(), bytes), ("null", Some(row.payload_bytes as u64)));
+            assert_eq!(message.attribute("event_type"), Some("feedback.created"));
+        }
+    }
+
+    #[test]
+    fn to_the_byte_what_fits_travels_whole() {
+        let kept = with_payload_of(1_000);
+        let around = sized(&kept).unwrap().size() - 1_000 + RUN_AND_EPOCH;
+        let whole = |bytes| Event::parse(&message(&with_payload_of(bytes)).unwrap().body).unwrap().payload() != "null";
+        assert!(whole(TOPIC_BYTES - around));
+        assert!(!whole(TOPIC_BYTES - around + 1));
+        let largest = with_payload_of(TOPIC_BYTES - around);
+        assert_eq!(delivery(&largest, i32::MIN, i32::MIN).unwrap().size(), TOPIC_BYTES);
+    }
+
+    #[test]
+    fn a_queue_is_told_the_run_and_the_epoch_that_the_message_is_for() {
+        let told = delivery(&row(), 3, 7).unwrap();
+        assert_eq!((told.attribute("run"), told.attribute("epoch")), (Some("3"), Some("7")));
+        assert_eq!(told.body, message(&row()).unwrap().body);
     }
 
     /// JSON texts, odd ones among them, and now and then a text that is none.

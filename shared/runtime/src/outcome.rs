@@ -1,19 +1,17 @@
 //! The innermost layer's results carried out: acknowledge, hold back for the backoff, or bury; then the answer to Lambda.
 
 use crate::{
-    batch::{Ending, Endings},
+    batch::{Cause, Ended, Ending, Endings},
+    letter::Letter,
     parse::Message,
+    wait,
 };
 use aws_lambda_events::event::sqs::SqsBatchResponse;
 use std::{borrow::Cow, time::Duration};
 use switchyard_agent::Schedule;
 use switchyard_bus::{Hold, Message as BusMessage, Queues};
-use switchyard_event::Event;
-use switchyard_store::{Ask, Failed, ParkReport, Standing, Store};
-
-/// The longest that a record waits which costs no attempt, at least half of it each time: a dependency that is down for hours must not use up
-/// the queue's receives.
-const LONGEST_RETURN: Duration = Duration::from_secs(15 * 60);
+use switchyard_event::{Event, Reason};
+use switchyard_store::{Ask, Failed, Nameless, ParkReport, Standing, Store, StoreError};
 
 /// Who reports, and where to.
 pub(crate) struct Desk<'a, Q> {
@@ -43,27 +41,65 @@ struct Burial {
 impl Burial {
     /// The last attempt has failed.
     fn used_up(failed: Failed, attempts: u16) -> Self {
-        Self { ask: Some(failed.ask), reason: "attempts_used_up".into(), detail: failed.error, attempts }
+        let reason = Reason::AttemptsUsedUp.as_str().into();
+        Self { ask: Some(failed.ask), reason, detail: failed.error, attempts }
+    }
+
+    /// What the ledger is told of a delivery.
+    fn report(self, ask: Ask) -> ParkReport {
+        ParkReport { ask, reason: self.reason.into_owned(), error: self.detail }
+    }
+
+    /// What the ledger is told of a body without an event's id: it has no delivery, and a failure all the same.
+    fn nameless(self, message: &Message) -> Nameless {
+        let (message_id, run) = (message.id.clone(), message.run);
+        Nameless { message_id, run, reason: self.reason.into_owned(), error: self.detail }
+    }
+}
+
+/// Which records of a batch must come again, by place.
+#[derive(Debug)]
+pub(crate) struct Again(Vec<bool>);
+
+impl Again {
+    pub(crate) fn none_of(messages: &[Message]) -> Self {
+        Self(vec![false; messages.len()])
+    }
+
+    /// The answer to Lambda: exactly the records that must come again. Never an empty one by accident: what is not settled is named.
+    pub(crate) fn answer(mut self, endings: &Endings<'_>) -> SqsBatchResponse {
+        for at in 0..self.0.len() {
+            if let Some(Ending::SameAs(twin)) = endings.ending(at) {
+                self.0[at] = self.0.get(*twin).copied().unwrap_or(true);
+            }
+        }
+        let mut answer = SqsBatchResponse::default();
+        if switchyard_faults::bug("ignored_batch_failures") {
+            return answer;
+        }
+        for (message, _) in endings.messages.iter().zip(&self.0).filter(|(_, again)| **again) {
+            answer.add_failure(message.id.clone());
+        }
+        answer
     }
 }
 
 impl<Q: Queues> Desk<'_, Q> {
-    /// Carries out every ending and answers with exactly the records that must come again. Never an empty answer by accident: what is not
-    /// settled is named.
-    pub(crate) async fn carry_out(&self, endings: Endings<'_>) -> SqsBatchResponse {
+    /// Carries out what has ended since the last time, and notes what must come again.
+    pub(crate) async fn carry_out(&self, endings: &mut Endings<'_>, again: &mut Again) {
+        let ended = endings.take();
         let messages = endings.messages;
-        let endings = endings.into_parts();
-        let mut again = vec![false; messages.len()];
         let (mut fails, mut burials, mut holds) = (Vec::new(), Vec::new(), Vec::new());
-        for (at, (ending, standing)) in endings.iter().enumerate() {
-            self.log(&messages[at], ending, standing.as_ref());
-            match step(ending, standing.as_ref(), messages[at].receives, self.schedule, fastrand::f64()) {
+        for Ended { at, ending, standing } in &ended {
+            let (at, message) = (*at, &messages[*at]);
+            self.log(message, ending, standing.as_ref());
+            match step(ending, standing.as_ref(), message.receives, self.schedule, fastrand::f64()) {
                 None => {}
                 Some(Step::Fail { failed, delay }) => fails.push((at, failed, delay)),
                 Some(Step::Bury(burial)) => burials.push((at, burial)),
                 Some(Step::Return { delay }) => {
-                    again[at] = true;
-                    holds.push(self.hold(&messages[at], delay));
+                    again.0[at] = true;
+                    holds.push(self.hold(message, delay));
                 }
             }
         }
@@ -71,25 +107,17 @@ impl<Q: Queues> Desk<'_, Q> {
             match attempts_used_up {
                 Some(attempts) => burials.push((at, Burial::used_up(failed, attempts))),
                 None => {
-                    again[at] = true;
+                    again.0[at] = true;
                     holds.push(self.hold(&messages[at], delay));
                 }
             }
         }
         for at in self.bury(messages, burials).await {
-            again[at] = true;
+            again.0[at] = true;
         }
-        self.queues.hold(&holds).await;
-        for (at, (ending, _)) in endings.iter().enumerate() {
-            if let Ending::SameAs(twin) = ending {
-                again[at] = again.get(*twin).copied().unwrap_or(true);
-            }
+        if !holds.is_empty() {
+            self.queues.hold(&holds).await;
         }
-        let mut answer = SqsBatchResponse::default();
-        for (at, _) in again.iter().enumerate().filter(|(_, again)| **again) {
-            answer.add_failure(messages[at].id.clone());
-        }
-        answer
     }
 
     fn hold(&self, message: &Message, delay: Duration) -> Hold {
@@ -98,6 +126,9 @@ impl<Q: Queues> Desk<'_, Q> {
 
     /// Counts failed attempts in the ledger, all in one round trip; says which of them were the last, and after how many.
     async fn count(&self, fails: Vec<(usize, Failed, Duration)>) -> Vec<((usize, Failed, Duration), Option<u16>)> {
+        if fails.is_empty() {
+            return Vec::new();
+        }
         let reports: Vec<Failed> = fails.iter().map(|(_, failed, _)| failed.clone()).collect();
         let reported = match self.store.fail(self.agent, &reports).await {
             Ok(reported) => reported.into_iter().map(|now| now.exhausted().then_some(now.attempts)).collect(),
@@ -107,37 +138,58 @@ impl<Q: Queues> Desk<'_, Q> {
                 vec![None; reports.len()]
             }
         };
+        switchyard_faults::point("runtime.after_fail");
         fails.into_iter().zip(reported).collect()
     }
 
     /// Parks: the dead-letter queue first, then the row, then the acknowledgement. A crash in between doubles a copy at worst. Returns the
     /// places of those that could not be parked and come again.
     async fn bury(&self, messages: &[Message], burials: Vec<(usize, Burial)>) -> Vec<usize> {
+        if burials.is_empty() {
+            return Vec::new();
+        }
         let agent = self.agent;
         let mut again = Vec::new();
         let letters: Vec<BusMessage> =
             burials.iter().map(|(at, burial)| letter(agent, &messages[*at], burial)).collect();
-        let (mut buried, mut reports) = (Vec::new(), Vec::new());
+        let (mut named, mut nameless) = (Vec::new(), Vec::new());
         for ((at, burial), answer) in burials.into_iter().zip(self.queues.bury(&letters).await) {
             match answer {
-                Ok(()) => {
-                    buried.push(at);
-                    // A body without an event id has no row to report on: the copy in the dead-letter queue says all there is.
-                    let ask = burial.ask.or_else(|| ask_of(&messages[at]));
-                    let (reason, error) = (burial.reason.into_owned(), burial.detail);
-                    reports.extend(ask.map(|ask| ParkReport { ask, reason, error }));
-                }
+                Ok(()) => match burial.ask.clone().or_else(|| ask_of(&messages[at])) {
+                    Some(ask) => named.push((at, burial.report(ask))),
+                    None => nameless.push((at, burial.nameless(&messages[at]))),
+                },
                 Err(error) => {
                     tracing::warn!(agent, %error, "could not be put into the dead-letter queue: it comes again");
                     again.push(at);
                 }
             }
         }
-        if let Err(error) = self.store.park(agent, &reports).await {
-            tracing::warn!(agent, %error, records = reports.len(), "parked records could not be recorded: they come again");
-            again.extend(buried);
+        switchyard_faults::point("runtime.after_bury");
+        let (places, reports): (Vec<usize>, Vec<ParkReport>) = named.into_iter().unzip();
+        if !reports.is_empty() {
+            let parked = self.store.park(agent, &reports).await.map(|_| ());
+            again.extend(self.unrecorded(places, parked));
         }
+        let (places, reports): (Vec<usize>, Vec<Nameless>) = nameless.into_iter().unzip();
+        if !reports.is_empty() {
+            let parked = self.store.park_nameless(agent, &reports).await;
+            again.extend(self.unrecorded(places, parked));
+        }
+        switchyard_faults::point("runtime.after_park");
         again
+    }
+
+    /// Those of which the ledger does not know that they are in the dead-letter queue.
+    fn unrecorded(&self, places: Vec<usize>, parked: Result<(), StoreError>) -> Vec<usize> {
+        match parked {
+            Ok(()) => Vec::new(),
+            Err(error) => {
+                let (agent, records) = (self.agent, places.len());
+                tracing::warn!(agent, %error, records, "parked records could not be recorded: they come again");
+                places
+            }
+        }
     }
 
     fn log(&self, message: &Message, ending: &Ending, standing: Option<&Standing>) {
@@ -150,8 +202,8 @@ impl<Q: Queues> Desk<'_, Q> {
             Ending::Retry { detail, .. } => {
                 tracing::warn!(agent = self.agent, event.id = event, attempt, error = detail, "failed");
             }
-            Ending::Returned { why } => {
-                tracing::warn!(agent = self.agent, event.id = event, %why, "returned unstarted");
+            Ending::Returned { why, .. } => {
+                tracing::warn!(agent = self.agent, event.id = event, %why, "returned without an attempt");
             }
             Ending::Park { reason, detail } => {
                 tracing::error!(agent = self.agent, event.id = event, attempt, %reason, error = detail, message.id = message.id, "parked");
@@ -161,22 +213,19 @@ impl<Q: Queues> Desk<'_, Q> {
     }
 }
 
-/// A copy for the dead-letter queue: the body as it came, and why. Ten attributes, as many as SQS takes: the run and the epoch are among them, so
-/// that a copy which is moved back still belongs to its delivery.
+/// A copy for the dead-letter queue.
 fn letter(agent: &str, message: &Message, burial: &Burial) -> BusMessage {
-    let event = Event::parse(&message.body).ok();
-    let id = Event::id_of(&message.body).map(|id| id.to_string());
-    BusMessage::new(message.body.clone())
-        .text("agent", agent)
-        .text("reason", burial.reason.as_ref())
-        .text("error", truncate(&burial.detail, 1_024))
-        .number("attempts", i64::from(burial.attempts))
-        .text("failed_at", now())
-        .text("event_id", id.unwrap_or_default())
-        .text("event_type", event.map(|event| event.event_type.to_string()).unwrap_or_default())
-        .number("run", i64::from(message.run))
-        .text("epoch", message.epoch.map(|epoch| epoch.to_string()).unwrap_or_default())
-        .text("traceparent", message.traceparent.as_deref().unwrap_or_default())
+    let letter = Letter {
+        agent,
+        body: &message.body,
+        reason: burial.reason.as_ref(),
+        error: &burial.detail,
+        attempts: burial.attempts,
+        run: message.run,
+        epoch: message.epoch,
+        traceparent: message.traceparent.as_deref(),
+    };
+    letter.message()
 }
 
 /// What an ending asks for. Pure: the draw for the jitter comes from the caller.
@@ -194,9 +243,9 @@ fn step(ending: &Ending, standing: Option<&Standing>, receives: u32, schedule: S
             let (reason, detail) = (reason.clone(), detail.clone());
             Some(Step::Bury(Burial { ask: standing.map(told), reason, detail, attempts: attempts + 1 }))
         }
+        (Ending::Returned { cause: Cause::Turn(delay), .. }, _) => Some(Step::Return { delay: *delay }),
         (Ending::Retry { .. } | Ending::Returned { .. }, _) => {
-            let ceiling = Duration::from_secs(1 << receives.min(10)).min(LONGEST_RETURN);
-            Some(Step::Return { delay: ceiling.mul_f64(0.5 + random / 2.0) })
+            Some(Step::Return { delay: wait::after_return(receives, random) })
         }
     }
 }
@@ -210,16 +259,6 @@ fn told(standing: &Standing) -> Ask {
 fn ask_of(message: &Message) -> Option<Ask> {
     let event_id = Event::id_of(&message.body)?;
     Some(Ask { event_id, run: message.run, epoch: message.epoch })
-}
-
-/// At most `bytes` of a text, at a character's edge.
-fn truncate(text: &str, bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes)]
-}
-
-/// The time for a person, in RFC 3339.
-fn now() -> String {
-    jiff::Timestamp::now().to_string()
 }
 
 #[cfg(test)]
@@ -262,7 +301,7 @@ mod tests {
 
     #[test]
     fn what_is_returned_waits_longer_each_time_but_never_more_than_a_quarter_of_an_hour() {
-        let returned = Ending::Returned { why: "down".into() };
+        let returned = Ending::returned("down");
         let wait = |receives| match step_of(&returned, None, receives) {
             Some(Step::Return { delay }) => delay.as_secs(),
             other => panic!("{other:?}"),
@@ -271,8 +310,8 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_cut_at_a_character_s_edge() {
-        assert_eq!(truncate("aé", 2), "a");
-        assert_eq!(truncate("aé", 3), "aé");
+    fn what_only_waits_for_its_turn_waits_as_long_as_that_takes() {
+        let turn = Ending::Returned { why: "later".into(), cause: Cause::Turn(Duration::from_secs(7)) };
+        assert!(matches!(step_of(&turn, None, 100), Some(Step::Return { delay }) if delay.as_secs() == 7));
     }
 }

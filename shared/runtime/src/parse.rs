@@ -1,6 +1,9 @@
 //! The outermost layer: bodies become events.
 
-use crate::batch::{Ending, Endings, Parsed};
+use crate::{
+    batch::{Ending, Endings, Parsed},
+    mistakes,
+};
 use aws_lambda_events::event::sqs::SqsMessage;
 use std::collections::HashMap;
 use switchyard_event::Event;
@@ -38,9 +41,8 @@ impl From<SqsMessage> for Message {
     }
 }
 
-/// Reads every body. What is no event, or of a version that the agent does not know, is parked; the same event twice in one batch is handled
-/// once.
-pub(crate) fn layer(max_version: u32, endings: &mut Endings<'_>) -> Vec<Parsed> {
+/// Reads every body. What is no event is parked; the same event twice in one batch is handled once.
+pub(crate) fn layer(endings: &mut Endings<'_>) -> Vec<Parsed> {
     let mut first: HashMap<Ask, usize> = HashMap::new();
     let mut parsed = Vec::new();
     for (at, message) in endings.messages.iter().enumerate() {
@@ -49,14 +51,8 @@ pub(crate) fn layer(max_version: u32, endings: &mut Endings<'_>) -> Vec<Parsed> 
                 let ending = Ending::Park { reason: error.reason().into(), detail: error.to_string() };
                 endings.end(at, ending, None);
             }
-            Ok(event) if event.version > max_version => {
-                let detail = format!(
-                    "{} of version {}; this agent knows versions up to {max_version}: deploy one that knows it, then redrive",
-                    event.event_type, event.version
-                );
-                endings.end(at, Ending::Park { reason: "unknown_version".into(), detail }, None);
-            }
             Ok(event) => {
+                mistakes::received(event.id, &message.id);
                 let ask = Ask { event_id: event.id, run: message.run, epoch: message.epoch };
                 match first.get(&ask) {
                     Some(&twin) => endings.end(at, Ending::SameAs(twin), None),
@@ -68,15 +64,15 @@ pub(crate) fn layer(max_version: u32, endings: &mut Endings<'_>) -> Vec<Parsed> 
             }
         }
     }
+    switchyard_faults::point("runtime.after_parse");
     parsed
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn message(body: &str) -> Message {
-        Message {
+impl Message {
+    /// A message as it first arrives.
+    pub(crate) fn with_body(body: &str) -> Self {
+        Self {
             id: "m".into(),
             receipt_handle: "r".into(),
             body: body.into(),
@@ -86,21 +82,26 @@ mod tests {
             traceparent: None,
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn a_body_that_is_no_event_is_parked_alone_and_a_twin_is_handled_once() {
         let good = include_str!("../../event/fixtures/feedback.created.v1.json");
-        let newer = good.replace("\"version\":1", "\"version\":2");
-        let messages =
-            [message("{"), message(good), message(&good.replace("Wi-Fi", "\\u0000")), message(good), message(&newer)];
+        let nul = good.replace("Wi-Fi", "\\u0000");
+        let messages = ["{", good, nul.as_str(), good].map(Message::with_body);
         let mut endings = Endings::of(&messages);
-        let parsed = layer(1, &mut endings);
+        let parsed = layer(&mut endings);
         assert_eq!(parsed.iter().map(|record| record.at).collect::<Vec<_>>(), [1]);
-        let ended: Vec<_> = endings.into_parts().into_iter().map(|(ending, _)| ending).collect();
-        assert!(matches!(&ended[0], Ending::Park { reason, .. } if reason == "malformed"), "{ended:?}");
-        assert!(matches!(&ended[2], Ending::Park { reason, .. } if reason == "nul"), "{ended:?}");
-        assert_eq!(ended[3], Ending::SameAs(1));
-        assert!(matches!(&ended[4], Ending::Park { reason, .. } if reason == "unknown_version"), "{ended:?}");
+        let parked = |at| match endings.ending(at) {
+            Some(Ending::Park { reason, .. }) => reason.to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((parked(0), parked(2)), ("malformed".into(), "nul".into()));
+        assert_eq!(endings.ending(3), Some(&Ending::SameAs(1)));
     }
 
     #[test]

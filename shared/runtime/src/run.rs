@@ -1,25 +1,32 @@
 //! An agent as a Lambda function. The layers stand in [`handle`], outermost first.
 
 use crate::{
-    Database, Environment,
-    batch::Endings,
-    commit,
+    Budget, Database, Environment,
+    batch::{Admitted, Cause, Ending, Endings},
+    breaker::{self, Streak},
+    budget, commit,
     database::Tx,
     decide, log, look,
-    outcome::Desk,
+    outcome::{Again, Desk},
     parse::{self, Message},
+    payload,
     serve::{Invocation, block_on, serve_with},
+    suspect, upcast,
 };
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use std::{process::ExitCode, time::Duration};
+use std::{cell::Cell, process::ExitCode, time::Duration};
 use switchyard_agent::{Agent, Declaration};
 use switchyard_bus::{Queues, SqsQueues};
-use switchyard_store::Store;
+use switchyard_event::Reason;
+use switchyard_store::{Ask, Store};
 use tokio::time::Instant;
 
 /// What is kept of an invocation's time for reporting: a round trip to the database and two to the queues, each with its own timeout. Nothing of
 /// the agent's runs into it, so that the end of the time does not fall between a commit and its answer.
 const RESERVE: Duration = Duration::from_secs(10);
+
+/// The least time in which a record is worth trying alone: one that is cut short by the end of the time would look like one that kills.
+const ALONE: Duration = Duration::from_secs(2);
 
 /// Runs an agent until Lambda ends the process. With the argument `declare`, prints what the agent declares as JSON and ends; with `template`,
 /// its block of `template.yaml`.
@@ -37,17 +44,21 @@ pub fn run_agent<A: Agent<Tx = Tx>>(agent: impl FnOnce(Database) -> A) -> ExitCo
         }
         None => block_on(async {
             log::start();
-            let (store, queues) = clients().await?;
+            let (store, queues, budget) = clients().await?;
             let agent = agent(Database::new(store.clone()));
+            let worker = Worker::new(&agent, &store, &queues, budget);
             serve_with(async |event: SqsEvent, invocation: Invocation| {
-                Ok(Box::pin(handle(&agent, &store, &queues, event, invocation.deadline)).await)
+                let answer = Box::pin(worker.handle(event, invocation.deadline)).await;
+                // An answer of null means to Lambda that all went well; `Some` is what this always is outside of the fault suite.
+                Ok((!switchyard_faults::bug("null_response")).then_some(answer))
             })
             .await
         }),
     }
 }
 
-/// One batch through the layers: what [`run_agent`] does for each invocation. Public for tests, which bring their own queues and deadline.
+/// One batch through the layers: what [`run_agent`] does for each invocation, by a process that remembers nothing. Public for tests, which
+/// bring their own queues and deadline.
 ///
 /// Never fails: the answer names the records that must come again.
 pub async fn handle<A: Agent<Tx = Tx>, Q: Queues>(
@@ -57,30 +68,132 @@ pub async fn handle<A: Agent<Tx = Tx>, Q: Queues>(
     event: SqsEvent,
     ends: Instant,
 ) -> SqsBatchResponse {
-    let deadline = ends.checked_sub(RESERVE).unwrap_or_else(Instant::now);
-    let messages: Vec<Message> = event.records.into_iter().map(Message::from).collect();
-    let mut endings = Endings::of(&messages);
-
-    let parsed = parse::layer(A::MAX_VERSION, &mut endings);
-    let admitted = look::layer(store, A::NAME, parsed, &mut endings).await;
-    // A record that gathers for too long must not take the time in which the others commit.
-    let gather_by = Instant::now() + deadline.saturating_duration_since(Instant::now()).mul_f64(0.75);
-    let decided = decide::layer(agent, admitted, gather_by, &mut endings).await;
-    commit::layer(agent, store, decided, deadline, &mut endings).await;
-    let desk = Desk { agent: A::NAME, schedule: A::SCHEDULE, store, queues };
-    // Boxed: the futures of an AWS SDK are so deep that the compiler gives up on laying out one around them.
-    Box::pin(desk.carry_out(endings)).await
+    Worker::new(agent, store, queues, Budget::DEFAULT).handle(event, ends).await
 }
 
-/// The clients of an agent's function, made once per process.
-async fn clients() -> Result<(Store, SqsQueues), crate::serve::StartError> {
+/// A process of an agent: what it works with, and what it remembers from one batch to the next.
+pub struct Worker<'a, A, Q> {
+    agent: &'a A,
+    store: &'a Store,
+    queues: &'a Q,
+    budget: Budget,
+    streak: Cell<Streak>,
+}
+
+impl<'a, A: Agent<Tx = Tx>, Q: Queues> Worker<'a, A, Q> {
+    /// A process that has just started.
+    #[must_use]
+    pub fn new(agent: &'a A, store: &'a Store, queues: &'a Q, budget: Budget) -> Self {
+        Self { agent, store, queues, budget, streak: Cell::default() }
+    }
+
+    /// One batch through the layers. Never fails: the answer names the records that must come again. `ends` is when the process may be
+    /// stopped; ten seconds of it are kept for reporting.
+    pub async fn handle(&self, event: SqsEvent, ends: Instant) -> SqsBatchResponse {
+        let deadline = ends.checked_sub(RESERVE).unwrap_or_else(Instant::now);
+        let messages: Vec<Message> = event.records.into_iter().map(Message::from).collect();
+        let (mut endings, mut again) = (Endings::of(&messages), Again::none_of(&messages));
+        let desk = Desk { agent: A::NAME, schedule: A::SCHEDULE, store: self.store, queues: self.queues };
+
+        let parsed = parse::layer(&mut endings);
+        let (state, admitted) = look::layer(self.store, A::NAME, parsed, &mut endings).await;
+        let admitted = breaker::layer(self.store, A::NAME, state, admitted, &mut endings).await;
+        let admitted = budget::layer(self.store, A::NAME, self.budget, admitted, &mut endings).await;
+        let (together, suspects) = suspect::apart(admitted, &messages);
+
+        let mut tried = self.attempt(together, deadline, &mut endings).await;
+        // Boxed: the futures of an AWS SDK are so deep that the compiler gives up on laying out one around them.
+        Box::pin(desk.carry_out(&mut endings, &mut again)).await;
+        // What has not ended yet may kill this process: everything else is safe by now.
+        let mut suspects = suspects.into_iter();
+        for suspect in suspects.by_ref() {
+            let went_on = self.alone(suspect, deadline, &mut endings, &mut tried).await;
+            Box::pin(desk.carry_out(&mut endings, &mut again)).await;
+            if !went_on {
+                break;
+            }
+        }
+        suspects.for_each(|left| left.give_back("the one tried before it was returned", Cause::Passing, &mut endings));
+
+        tried.sort_unstable();
+        let mut streak = self.streak.take();
+        breaker::report(self.store, A::NAME, state, &mut streak, &tried, &endings).await;
+        self.streak.set(streak);
+        endings.close();
+        Box::pin(desk.carry_out(&mut endings, &mut again)).await;
+        again.answer(&endings)
+    }
+
+    /// From an event that may be tried to its end: the innermost layers. Returns the places of those that the agent was asked about.
+    async fn attempt(&self, admitted: Vec<Admitted>, deadline: Instant, endings: &mut Endings<'_>) -> Vec<usize> {
+        if admitted.is_empty() {
+            return Vec::new();
+        }
+        let whole = payload::layer(self.store, admitted, endings).await;
+        let current = upcast::layer(A::UPCASTS, whole, endings);
+        let asked = current.iter().filter(|record| record.refused.is_none()).map(|record| record.parsed.at).collect();
+        // A record that gathers for too long must not take the time in which the others commit.
+        let gather_by = Instant::now() + deadline.saturating_duration_since(Instant::now()).mul_f64(0.75);
+        let decided = decide::layer(self.agent, current, gather_by, endings).await;
+        commit::layer(self.agent, self.store, decided, deadline, endings).await;
+        asked
+    }
+
+    /// Tries one suspect with nothing else in hand, counted beforehand. Says whether the next one is worth trying: not after one that was
+    /// returned, for whatever kept this one keeps the next.
+    async fn alone(
+        &self,
+        suspect: Admitted,
+        deadline: Instant,
+        endings: &mut Endings<'_>,
+        tried: &mut Vec<usize>,
+    ) -> bool {
+        let (at, standing) = (suspect.parsed.at, &suspect.standing);
+        if deadline.saturating_duration_since(Instant::now()) < ALONE {
+            suspect.give_back(decide::OUT_OF_TIME, Cause::Passing, endings);
+            return false;
+        }
+        let ask = Ask { event_id: standing.event_id, run: standing.run, epoch: Some(standing.epoch) };
+        let deaths = match self.store.suspect(A::NAME, &ask).await {
+            Ok(deaths) => deaths,
+            Err(error) => {
+                suspect.give_back(error.to_string(), Cause::Passing, endings);
+                return false;
+            }
+        };
+        if deaths > suspect::MAX_DEATHS {
+            let detail = format!("its process died {} times with nothing else in its hands", deaths - 1);
+            endings.end(
+                at,
+                Ending::Park { reason: Reason::ProcessDied.as_str().into(), detail },
+                Some(suspect.standing),
+            );
+            return true;
+        }
+        tried.extend(self.attempt(vec![suspect], deadline, endings).await);
+        let returned = matches!(endings.ending(at), Some(Ending::Returned { .. }));
+        // What is settled or parked needs no clearing: nobody tries it again.
+        let unfinished = returned || matches!(endings.ending(at), Some(Ending::Retry { .. }));
+        if unfinished && let Err(error) = self.store.survived(A::NAME, &[ask]).await {
+            tracing::warn!(agent = A::NAME, %error, "a record that its process has survived could not be cleared");
+        }
+        !returned
+    }
+}
+
+/// The clients and settings of an agent's function, made once per process.
+async fn clients() -> Result<(Store, SqsQueues, Budget), crate::serve::StartError> {
     let environment = Environment;
     let url = environment.database()?;
     let connections = environment.or("DATABASE_CONNECTIONS", 2, "a whole number")?;
     let queue = environment.required("QUEUE_URL", "the URL of this agent's queue")?;
     let dead_letters = environment.required("DEAD_LETTER_URL", "the URL of this agent's dead-letter queue")?;
+    let budget = Budget {
+        max_hops: environment.or("MAX_HOPS", Budget::DEFAULT.max_hops, "a whole number")?,
+        chain_hours: environment.or("CHAIN_HOURS", Budget::DEFAULT.chain_hours, "a whole number of hours")?,
+    };
     let settings = switchyard_bus::aws::settings().await;
-    Ok((Store::open(&url, connections)?, SqsQueues::new(&settings, queue, dead_letters)))
+    Ok((Store::open(&url, connections)?, SqsQueues::new(&settings, queue, dead_letters), budget))
 }
 
 #[allow(clippy::print_stdout, reason = "this is a command's answer")]

@@ -1,0 +1,92 @@
+//! A letter for a dead-letter queue: the body as it came, and why it lies there.
+
+use switchyard_bus::Message;
+use switchyard_event::Event;
+
+/// The longest text of an error in an attribute, in bytes: the whole of it stands in `switchyard.failure`.
+const LONGEST_ERROR: usize = 1_024;
+
+/// What a dead-letter queue is told.
+#[derive(Debug, Clone, Copy)]
+pub struct Letter<'a> {
+    /// Whose queue it came from.
+    pub agent: &'a str,
+    /// The body as it came.
+    pub body: &'a str,
+    /// A short stable word: what failures are grouped by.
+    pub reason: &'a str,
+    /// What happened, for people; cut at 1,024 bytes.
+    pub error: &'a str,
+    /// How many attempts it had.
+    pub attempts: u16,
+    /// 0 for live events, a replay's number otherwise.
+    pub run: i32,
+    /// The delivery's epoch, where the message named one.
+    pub epoch: Option<i32>,
+    /// W3C Trace Context.
+    pub traceparent: Option<&'a str>,
+}
+
+impl Letter<'_> {
+    /// The message to send. Ten attributes, as many as SQS takes: the run and the epoch are among them, so that a letter which is moved back
+    /// still belongs to its delivery.
+    #[must_use]
+    pub fn message(&self) -> Message {
+        let event = Event::parse(self.body).ok();
+        let id = Event::id_of(self.body).map(|id| id.to_string());
+        Message::new(self.body.to_owned())
+            .text("agent", self.agent)
+            .text("reason", self.reason)
+            .text("error", truncate(self.error, LONGEST_ERROR))
+            .number("attempts", i64::from(self.attempts))
+            .text("failed_at", now())
+            .text("event_id", id.unwrap_or_default())
+            .text("event_type", event.map(|event| event.event_type.to_string()).unwrap_or_default())
+            .number("run", i64::from(self.run))
+            .text("epoch", self.epoch.map(|epoch| epoch.to_string()).unwrap_or_default())
+            .text("traceparent", self.traceparent.unwrap_or_default())
+    }
+}
+
+/// At most `bytes` of a text, at a character's edge.
+fn truncate(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
+/// The time for a person, in RFC 3339.
+fn now() -> String {
+    jiff::Timestamp::now().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_cut_at_a_character_s_edge() {
+        assert_eq!(truncate("aé", 2), "a");
+        assert_eq!(truncate("aé", 3), "aé");
+    }
+
+    #[test]
+    fn a_letter_says_whose_it_is_why_it_lies_there_and_which_delivery_it_belongs_to() {
+        let body = include_str!("../../event/fixtures/feedback.created.v1.json");
+        let letter = Letter {
+            agent: "sentiment",
+            body,
+            reason: "no_text",
+            error: "nothing to read",
+            attempts: 1,
+            run: 3,
+            epoch: Some(2),
+            traceparent: None,
+        };
+        let message = letter.message();
+        let of = |name| message.attribute(name);
+        assert_eq!(message.body, body);
+        assert_eq!((of("agent"), of("reason"), of("attempts")), (Some("sentiment"), Some("no_text"), Some("1")));
+        assert_eq!((of("run"), of("epoch"), of("event_type")), (Some("3"), Some("2"), Some("feedback.created")));
+        assert_eq!(of("event_id").map(str::to_owned), Event::id_of(body).map(|id| id.to_string()));
+        assert!(of("failed_at").is_some() && of("traceparent").is_none());
+    }
+}

@@ -1,0 +1,46 @@
+//! Records that may have killed their process: out of memory, an abort, a timeout in code that never waits.
+//!
+//! A process that dies reports nothing, and its whole batch comes again: the record that did it and those that stood beside it. What tells them is
+//! that they were received more often than anything accounts for. Such records are tried after the others of their batch and one by one, each
+//! counted in the ledger beforehand, so that a death has a name; who lives is cleared. An innocent record is only ever delayed.
+
+use crate::{batch::Admitted, parse::Message};
+
+/// How many receives more than its attempts and this one make a record a suspect. Being returned, by an outage or a breaker, is received too, so
+/// innocents come here; all that it costs them is to be tried alone.
+const UNEXPLAINED: u32 = 3;
+
+/// How many deaths alone park a record: one can be a deployment, two bad luck.
+pub(crate) const MAX_DEATHS: u16 = 3;
+
+/// Parts a batch into those that are tried together and those that are tried alone, each in their order.
+pub(crate) fn apart(admitted: Vec<Admitted>, messages: &[Message]) -> (Vec<Admitted>, Vec<Admitted>) {
+    admitted.into_iter().partition(|record| {
+        let receives = messages.get(record.parsed.at).map_or(1, |message| message.receives);
+        !is_suspect(receives, record.standing.attempts)
+    })
+}
+
+fn is_suspect(receives: u32, attempts: u16) -> bool {
+    receives.saturating_sub(1).saturating_sub(u32::from(attempts)) >= UNEXPLAINED
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_receives_that_nothing_accounts_for_make_a_suspect() {
+        assert!(!is_suspect(1, 0), "the first time");
+        assert!(!is_suspect(3, 0));
+        assert!(is_suspect(4, 0));
+        assert!(!is_suspect(5, 4), "four attempts and this receive");
+        assert!(!is_suspect(7, 4));
+        assert!(is_suspect(8, 4));
+    }
+
+    #[test]
+    fn more_attempts_than_receives_are_no_reason() {
+        assert!(!is_suspect(1, 30), "a message that was sent again counts its receives from the beginning");
+    }
+}
