@@ -2,12 +2,13 @@
 
 use crate::{
     Settings,
-    lease::Lease,
+    lease::{Lease, NAME},
     work::{Call, Work},
 };
 use serde::Serialize;
 use std::{rc::Rc, time::Duration};
-use switchyard_bus::{Message, Topic, aws::CALL_TIMEOUT};
+use switchyard_bus::{Message, Topic};
+use switchyard_faults::{bug, point};
 use switchyard_store::{Store, StoreError};
 use tokio::{
     task::{JoinSet, LocalSet},
@@ -37,61 +38,102 @@ pub struct Carried {
     pub set_aside: u64,
 }
 
+/// What came of waking the shim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Woken {
+    /// Somebody is at work already, and looks once more before it leaves for want of work.
+    AtWork,
+    /// Nobody was: what was pending has been carried.
+    Carried(Carried),
+}
+
+/// How long to stay.
+#[derive(Debug, Clone, Copy)]
+struct Stint {
+    /// The latest.
+    end: Instant,
+    /// Whether to leave as soon as nothing is pending.
+    sweep: bool,
+}
+
 impl<T: Topic + 'static> Carrier<T> {
     /// A carrier from this store to this topic.
     pub fn new(store: Store, topic: T, settings: Settings) -> Self {
         Self { store, topic: Rc::new(topic), settings }
     }
 
-    /// Carries until its time is up, until somebody waits for its lease or, where it is not resident, until nothing is pending.
+    /// Carries until its time is up, until enough newer ones have come or, where it is not resident, until nothing is pending.
     ///
     /// # Errors
     /// [`StoreError`] where the database could not be asked. What was published and not deleted by then is published again.
     pub async fn carry(&self, deadline: Instant) -> Result<Carried, StoreError> {
-        let deadline = deadline.checked_sub(RESERVE).unwrap_or_else(Instant::now);
-        let end = if self.settings.resident.is_zero() {
-            deadline
-        } else {
-            deadline.min(Instant::now() + self.settings.resident)
-        };
-        let Some(mut lease) = Lease::acquire(&self.store, end).await? else {
-            return Ok(Carried::default());
-        };
+        let end = deadline.checked_sub(RESERVE).unwrap_or_else(Instant::now);
+        let sweep = self.settings.resident.is_zero();
+        let end = if sweep { end } else { end.min(Instant::now() + self.settings.resident) };
+        self.stay(Stint { end, sweep }).await
+    }
+
+    /// Carries what is pending and leaves, unless somebody is at work already: then that one knows, and this returns at once.
+    ///
+    /// # Errors
+    /// As [`Carrier::carry`].
+    pub async fn wake(&self, deadline: Instant) -> Result<Woken, StoreError> {
+        if self.store.knock(NAME).await? {
+            return Ok(Woken::AtWork);
+        }
+        let end = deadline.checked_sub(RESERVE).unwrap_or_else(Instant::now);
+        self.stay(Stint { end, sweep: true }).await.map(Woken::Carried)
+    }
+
+    async fn stay(&self, stint: Stint) -> Result<Carried, StoreError> {
+        let mut lease = Lease::join(&self.store, self.settings.shims, self.settings.times).await?;
         let mut work = Work::new(self.settings.lanes);
-        let result = LocalSet::new().run_until(self.work(&mut work, &mut lease, end)).await;
-        lease.release().await?;
+        let result = LocalSet::new().run_until(self.work(&mut work, &mut lease, stint)).await;
+        if result.is_err() {
+            // What failed is what counts; where the lease could not be given back either, it runs out.
+            let _ = lease.leave(true).await;
+        }
         tracing::info!(published = work.carried.published, refused = work.carried.refused, "carried");
         result.map(|()| work.carried)
     }
 
-    async fn work(&self, work: &mut Work, lease: &mut Lease<'_>, end: Instant) -> Result<(), StoreError> {
+    async fn work(&self, work: &mut Work, lease: &mut Lease<'_>, stint: Stint) -> Result<(), StoreError> {
         let mut lanes: JoinSet<Call> = JoinSet::new();
         loop {
-            let going = Instant::now() < end && lease.keep().await?;
+            let in_time = Instant::now() < stint.end;
+            if in_time {
+                self.share(work, lease).await?;
+            }
+            let going = in_time && lease.stays();
             if going {
                 work.read(&self.store).await?;
                 while lanes.len() < self.settings.lanes
-                    && lease.outlasts(CALL_TIMEOUT)
+                    && lease.outlasts_a_call()
                     && let Some(call) = work.plan.next_call(Instant::now())
                 {
+                    self.deleted_too_early(&call).await?;
                     lanes.spawn_local(publish(Rc::clone(&self.topic), call));
                 }
             }
             if lanes.is_empty() {
                 work.delete(&self.store).await?;
-                if !going || (self.settings.resident.is_zero() && work.drained()) {
+                let drained = stint.sweep && lease.is_complete() && work.drained();
+                if (!going || drained) && lease.leave(!going).await? {
                     return Ok(());
+                }
+                if drained {
+                    work.look_again();
                 }
             }
             // Nothing but a landing, a read, a release or the lease can change what there is to do.
-            let next = work.next().into_iter().fold(end.min(lease.renew_at()), Instant::min);
+            let next = work.next().into_iter().fold(stint.end.min(lease.ask_at()), Instant::min);
             tokio::select! {
                 Some(landed) = lanes.join_next() => {
                     // A lane does not panic; if it did, its events are unanswered and stay in the outbox for the next invocation.
                     if let Ok(call) = landed { work.land(call) }
                     while let Some(Ok(call)) = lanes.try_join_next() { work.land(call) }
                 }
-                () = sleep_until(next), if going => {}
+                () = sleep_until(next), if going || lanes.is_empty() => {}
             }
             work.count_faults(&self.store).await?;
             if work.undeleted() >= DELETE {
@@ -99,10 +141,35 @@ impl<T: Topic + 'static> Carrier<T> {
             }
         }
     }
+
+    /// Renews, hands over what others are to have, and lets the work know what is its own.
+    async fn share(&self, work: &mut Work, lease: &mut Lease<'_>) -> Result<(), StoreError> {
+        work.hold(lease.shards());
+        let giving = lease.giving();
+        if !giving.is_empty() && !work.plan.flies(giving) {
+            // Or the next holder would publish it once more.
+            work.delete(&self.store).await?;
+        }
+        lease.keep(|giving| work.plan.flies(giving)).await?;
+        work.hold(lease.shards());
+        point("shim.after_lease");
+        Ok(())
+    }
+
+    /// A mistake that the fault suite can switch on: to mark as published what is about to be.
+    async fn deleted_too_early(&self, call: &[(i64, Message)]) -> Result<(), StoreError> {
+        if bug("mark_before_publish") {
+            let seqs: Vec<i64> = call.iter().map(|(seq, _)| *seq).collect();
+            self.store.published(&seqs).await?;
+        }
+        Ok(())
+    }
 }
 
 async fn publish<T: Topic>(topic: Rc<T>, call: Vec<(i64, Message)>) -> Call {
     let (seqs, messages): (Vec<i64>, Vec<Message>) = call.into_iter().unzip();
+    point("shim.before_publish");
     let answer = topic.publish(&messages).await;
+    point("shim.after_publish");
     (seqs, answer)
 }

@@ -6,12 +6,19 @@ use crate::{
 };
 use std::{collections::HashSet, time::Duration};
 use switchyard_bus::{BATCH_ENTRIES, BusError, Published, TOPIC_BYTES};
+use switchyard_faults::{bug, point};
 use switchyard_runtime::envelope;
-use switchyard_store::{Known, Page, Pending, Store, StoreError};
+use switchyard_store::{Known, Page, Pending, Shards, Store, StoreError};
 use tokio::time::Instant;
 
 /// What one read takes. The bytes bound what a page of large rows makes of the memory.
-const PAGE: Page = Page { rows: 500, per_aggregate: PER_AGGREGATE, payload_bytes: TOPIC_BYTES, bytes: ROOM_BYTES };
+const PAGE: Page = Page {
+    rows: 500,
+    per_aggregate: PER_AGGREGATE,
+    payload_bytes: TOPIC_BYTES,
+    bytes: ROOM_BYTES,
+    shards: Shards::ALL,
+};
 /// No read while there are so many bytes in the plan: twice what sixteen lanes carry at once.
 const ROOM_BYTES: usize = 8 * 1024 * 1024;
 /// The pause between two looks at the outbox: short after an event, longer the longer nothing comes.
@@ -26,6 +33,8 @@ pub(crate) type Call = (Vec<i64>, Result<Vec<Published>, BusError>);
 pub(crate) struct Work {
     pub(crate) plan: Plan,
     pub(crate) carried: Carried,
+    /// The shards that are ours to publish.
+    shards: Shards,
     /// How many aggregates the plan has room for.
     room: usize,
     /// Accepted by the topic and not yet deleted.
@@ -37,21 +46,41 @@ pub(crate) struct Work {
     dry: bool,
     /// Refused by the topic for a reason of their own, and not yet counted.
     faulty: Vec<(i64, String)>,
+    /// The highest sequence that was read, for a mistake of the fault suite's: see [`Work::is_behind`].
+    cursor: i64,
 }
 
 impl Work {
-    /// Nothing known yet, for so many lanes.
+    /// Nothing known and nothing held yet, for so many lanes.
     pub(crate) fn new(lanes: usize) -> Self {
         Self {
             plan: Plan::default(),
             carried: Carried::default(),
+            shards: Shards::NONE,
             room: lanes * BATCH_ENTRIES,
             landed: HashSet::new(),
             look_at: Instant::now(),
             idle: IDLE.0,
             dry: false,
             faulty: Vec::new(),
+            cursor: 0,
         }
+    }
+
+    /// From now on these shards are ours. What waits of others is forgotten; what of them is on its way lands.
+    pub(crate) fn hold(&mut self, shards: Shards) {
+        if shards != self.shards {
+            self.shards = shards;
+            self.plan.restrict(shards);
+            self.look_again();
+        }
+    }
+
+    /// There may be more than the last read has found.
+    pub(crate) fn look_again(&mut self) {
+        self.dry = false;
+        self.idle = IDLE.0;
+        self.look_at = Instant::now();
     }
 
     /// Reads what is pending and not known yet, when it is time and there is room. Two kinds of reads take turns: one looks past the busy
@@ -59,7 +88,7 @@ impl Work {
     pub(crate) async fn read(&mut self, store: &Store) -> Result<(), StoreError> {
         let began = Instant::now();
         let look = began >= self.look_at;
-        if !self.has_room() || !(look || self.plan.hungry()) {
+        if self.shards.is_empty() || !self.has_room() || !(look || self.plan.hungry()) {
             return Ok(());
         }
         if !look {
@@ -67,7 +96,8 @@ impl Work {
         }
         let seqs = self.plan.seqs().chain(self.landed.iter().copied()).collect();
         let known = Known { seqs, full: self.plan.full() };
-        let rows = store.pending(&known, PAGE).await?;
+        let rows = store.pending(&known, Page { shards: self.shards, ..PAGE }).await?;
+        point("shim.after_read");
         let took = began.elapsed();
         let held = self.plan.len();
         let poison = self.take_in(&rows);
@@ -95,6 +125,9 @@ impl Work {
             if !self.plan.wants(row.seq, &row.aggregate_id) {
                 continue;
             }
+            if self.is_behind(row.seq) {
+                continue;
+            }
             match envelope::message(row) {
                 // The id alone, as the store leaves out what is full by the id alone.
                 Ok(message) => self.plan.offer(row.seq, Waiting::new(row.aggregate_id.clone(), message)),
@@ -107,9 +140,19 @@ impl Work {
         poison
     }
 
+    /// A mistake that the fault suite can switch on: to go on from the highest sequence that was read.
+    fn is_behind(&mut self, seq: i64) -> bool {
+        let behind = seq <= self.cursor;
+        self.cursor = self.cursor.max(seq);
+        behind && bug("sequence_cursor")
+    }
+
     /// When there may be something to do, calls that land aside.
     pub(crate) fn next(&self) -> Option<Instant> {
         let now = Instant::now();
+        if self.shards.is_empty() {
+            return None;
+        }
         let look = self.has_room().then(|| if self.plan.hungry() { now } else { self.look_at });
         look.into_iter().chain(self.plan.next_release(now)).min()
     }
@@ -167,6 +210,7 @@ impl Work {
         if !self.landed.is_empty() {
             let seqs: Vec<i64> = self.landed.iter().copied().collect();
             store.published(&seqs).await?;
+            point("shim.after_delete");
             self.carried.published += seqs.len() as u64;
             self.landed.clear();
         }
