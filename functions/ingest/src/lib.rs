@@ -1,1 +1,36 @@
-//! ingest
+#![doc = include_str!("../README.md")]
+
+mod read;
+mod settings;
+mod take;
+
+pub use read::{Refused, row};
+pub use settings::StartError;
+pub use take::{Ingest, NAME};
+
+use settings::Settings;
+use switchyard_bus::SqsQueues;
+use switchyard_runtime::{Environment, Invocation, Json, SqsBatchResponse, SqsEvent};
+use switchyard_store::Store;
+
+/// Reads the configuration and makes the clients, once per process.
+///
+/// # Errors
+/// [`StartError`] for a setting that is missing or wrong.
+pub async fn start() -> Result<Ingest<SqsQueues>, StartError> {
+    let environment = Environment;
+    let settings = Settings::read(environment)?;
+    let url = environment.database()?;
+    let aws = switchyard_bus::aws::settings().await;
+    let queues = SqsQueues::new(&aws, settings.queue_url, settings.dead_letter_url);
+    Ok(Ingest::new(Store::open(&url, settings.connections)?, queues, settings.max_hops))
+}
+
+/// One invocation: a batch of messages from the queue.
+///
+/// # Errors
+/// For an invocation with something else.
+pub async fn handle(ingest: &Ingest<SqsQueues>, event: Json, _: Invocation) -> Result<SqsBatchResponse, String> {
+    let batch: SqsEvent = serde_json::from_value(event).map_err(|error| format!("not a batch of messages: {error}"))?;
+    Ok(Box::pin(ingest.take(batch)).await)
+}

@@ -1,1 +1,63 @@
-//! steward
+#![doc = include_str!("../README.md")]
+
+pub mod answer;
+mod clock;
+mod dead_letters;
+pub mod decide;
+mod letters;
+mod outside;
+mod pass;
+mod requests;
+mod settings;
+mod tend;
+mod turn;
+
+pub use outside::Outside;
+pub use pass::Steward;
+pub use requests::Request;
+pub use settings::{Limits, StartError};
+
+use settings::Settings;
+use switchyard_bus::{LambdaDirectory, LambdaMappings, SqsQueue};
+use switchyard_runtime::{Environment, Invocation, Json};
+use switchyard_store::Store;
+
+/// The steward on AWS.
+pub type OnAws = Steward<LambdaDirectory, LambdaMappings, SqsQueue>;
+
+/// Reads the configuration and makes the clients, once per process.
+///
+/// # Errors
+/// [`StartError`] for a setting that is missing or wrong.
+pub async fn start() -> Result<OnAws, StartError> {
+    let environment = Environment;
+    let settings = Settings::read(environment)?;
+    let url = environment.database()?;
+    let aws = switchyard_bus::aws::settings().await;
+    let outside = Outside {
+        directory: LambdaDirectory::new(&aws, settings.stack),
+        mappings: LambdaMappings::new(&aws),
+        queue: Box::new(move |url| SqsQueue::new(&aws, url.to_owned())),
+    };
+    Ok(Steward::new(Store::open(&url, settings.connections)?, outside, settings.limits))
+}
+
+/// One invocation: answers its request.
+///
+/// # Errors
+/// One line: what is wrong with the request, or what the database said.
+pub async fn handle(steward: &OnAws, event: Json, invocation: Invocation) -> Result<Json, String> {
+    let deadline = invocation.deadline;
+    match Request::of(&event)? {
+        Request::Pass => json(steward.pass(deadline).await.map_err(|error| error.to_string())?),
+        Request::Status => json(steward.status(deadline).await),
+        Request::Breaker { agent, set, operator } => {
+            let set = steward.set_breaker(&agent, set, &operator, deadline).await;
+            json(set.map_err(|error| error.to_string())?)
+        }
+    }
+}
+
+fn json(answer: impl serde::Serialize) -> Result<Json, String> {
+    serde_json::to_value(answer).map_err(|error| error.to_string())
+}

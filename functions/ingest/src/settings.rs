@@ -1,0 +1,36 @@
+//! What ingest is told by its environment.
+
+use switchyard_runtime::{ConfigError, Environment};
+use switchyard_store::StoreError;
+use thiserror::Error;
+
+/// Why ingest cannot start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// A setting is missing or wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The database's connection string is wrong.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+pub(crate) struct Settings {
+    pub(crate) queue_url: String,
+    pub(crate) dead_letter_url: String,
+    /// How many events may stand between one and the first of its chain: what agents allow, too.
+    pub(crate) max_hops: u32,
+    pub(crate) connections: usize,
+}
+
+impl Settings {
+    /// Reads `QUEUE_URL`, `DEAD_LETTER_URL`, `MAX_HOPS` (16) and `DATABASE_CONNECTIONS` (2).
+    pub(crate) fn read(environment: Environment) -> Result<Self, ConfigError> {
+        Ok(Self {
+            queue_url: environment.required("QUEUE_URL", "the URL of the queue behind the ingress topic")?,
+            dead_letter_url: environment.required("DEAD_LETTER_URL", "the URL of its dead-letter queue")?,
+            max_hops: environment.or("MAX_HOPS", 16, "a whole number")?,
+            connections: environment.or("DATABASE_CONNECTIONS", 2, "a whole number")?,
+        })
+    }
+}

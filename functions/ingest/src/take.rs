@@ -1,0 +1,184 @@
+//! One batch: what becomes of each message, carried out.
+
+use crate::read::{self, Refused};
+use switchyard_bus::{Hold, Message, Queues};
+use switchyard_runtime::{SqsBatchResponse, SqsEvent, SqsMessage, letter::Letter, wait};
+use switchyard_store::{AppendEvent, Ingested, Nameless, Store, StoreError};
+
+/// The name under which failures are kept; no agent may have it.
+pub const NAME: &str = "ingest";
+
+/// A message as the queue gave it, with what is needed of it here.
+struct Received {
+    id: String,
+    receipt_handle: String,
+    body: String,
+    /// How often it was received, this time included.
+    receives: u32,
+}
+
+/// How a message ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Ending {
+    /// It stands in the table, since now or since before.
+    Taken,
+    /// It can never be an event: to the dead-letter queue.
+    Parked(Refused),
+}
+
+/// The way in: a queue of the ingress topic, and the table.
+pub struct Ingest<Q> {
+    store: Store,
+    queues: Q,
+    max_hops: u32,
+}
+
+impl<Q: Queues> Ingest<Q> {
+    /// A way from these queues to this store, for chains of at most so many hops.
+    pub const fn new(store: Store, queues: Q, max_hops: u32) -> Self {
+        Self { store, queues, max_hops }
+    }
+
+    /// One batch, in one round trip to the table.
+    ///
+    /// Never fails: the answer names the messages that must come again. Where the database does not answer that is all of them, after a growing
+    /// wait of up to a quarter of an hour; such a wait costs no attempt, since there are none to count.
+    pub async fn take(&self, batch: SqsEvent) -> SqsBatchResponse {
+        let messages: Vec<Received> = batch.records.into_iter().map(Received::from).collect();
+        let again = match self.append(&messages).await {
+            Ok(endings) => self.park(&messages, endings).await,
+            Err(error) => {
+                tracing::warn!(%error, messages = messages.len(), "the table did not answer: they come again");
+                (0..messages.len()).collect()
+            }
+        };
+        self.come_again(&messages, &again).await
+    }
+
+    /// Everything that is an event into the table; how each message ended, in their order.
+    async fn append(&self, messages: &[Received]) -> Result<Vec<Ending>, StoreError> {
+        let read: Vec<Result<AppendEvent, Refused>> =
+            messages.iter().map(|message| read::row(&message.body, self.max_hops)).collect();
+        let rows: Vec<AppendEvent> = read.iter().filter_map(|row| row.as_ref().ok()).cloned().collect();
+        let answers = if rows.is_empty() { Vec::new() } else { self.appended(&rows).await? };
+        switchyard_faults::point("ingest.after_append");
+        let mut answers = answers.into_iter();
+        read.into_iter()
+            .map(|row| match row {
+                Err(refused) => Ok(Ending::Parked(refused)),
+                Ok(row) => answers.next().map(|answer| ending(answer, &row)).ok_or(StoreError::Bug {
+                    operation: "ingest",
+                    problem: "fewer answers than events".into(),
+                    source: None,
+                }),
+            })
+            .collect()
+    }
+
+    async fn appended(&self, rows: &[AppendEvent]) -> Result<Vec<Ingested>, StoreError> {
+        if switchyard_faults::bug("no_savepoint") {
+            let mut tx = self.store.begin().await?;
+            tx.append(rows).await?;
+            tx.commit().await?;
+            return Ok(rows.iter().map(|_| Ingested::Appended).collect());
+        }
+        self.store.ingest(rows).await
+    }
+
+    /// Parks what can never be an event: the row, then the letter, then the acknowledgement. The row comes first, since it goes by the message's
+    /// id and repeating it changes nothing, while each letter would be another: a database that is down must not fill the dead-letter queue. A
+    /// crash after the letter doubles it at worst. Returns the places of those that could not be parked.
+    async fn park(&self, messages: &[Received], endings: Vec<Ending>) -> Vec<usize> {
+        let parked: Vec<(usize, Refused)> = endings
+            .into_iter()
+            .enumerate()
+            .filter_map(|(at, ending)| match ending {
+                Ending::Taken => None,
+                Ending::Parked(refused) => Some((at, refused)),
+            })
+            .collect();
+        if parked.is_empty() {
+            return Vec::new();
+        }
+        let rows: Vec<Nameless> = parked.iter().map(|(at, refused)| nameless(&messages[*at], refused)).collect();
+        if let Err(error) = self.store.park_nameless(NAME, &rows).await {
+            tracing::warn!(%error, messages = parked.len(), "failures could not be recorded: they come again");
+            return parked.into_iter().map(|(at, _)| at).collect();
+        }
+        let letters: Vec<Message> = parked.iter().map(|(at, refused)| letter(&messages[*at], refused)).collect();
+        // Boxed: the futures of an AWS SDK are so deep that the compiler gives up on laying out one around them.
+        let buried = Box::pin(self.queues.bury(&letters)).await;
+        let mut again = Vec::new();
+        for ((at, refused), answer) in parked.into_iter().zip(buried) {
+            let message = &messages[at];
+            match answer {
+                Ok(()) => {
+                    tracing::error!(
+                        agent = NAME,
+                        message.id = message.id,
+                        reason = refused.reason,
+                        error = refused.error,
+                        "parked"
+                    );
+                }
+                Err(error) => {
+                    tracing::warn!(message.id = message.id, %error, "could not be put into the dead-letter queue: it comes again");
+                    again.push(at);
+                }
+            }
+        }
+        again
+    }
+
+    async fn come_again(&self, messages: &[Received], again: &[usize]) -> SqsBatchResponse {
+        let hold = |at: &usize| Hold {
+            receipt_handle: messages[*at].receipt_handle.clone(),
+            delay: wait::after_return(messages[*at].receives, fastrand::f64()),
+        };
+        let holds: Vec<Hold> = again.iter().map(hold).collect();
+        if !holds.is_empty() {
+            Box::pin(self.queues.hold(&holds)).await;
+        }
+        let mut answer = SqsBatchResponse::default();
+        for at in again {
+            answer.add_failure(messages[*at].id.clone());
+        }
+        answer
+    }
+}
+
+/// What the table's answer means for the message.
+fn ending(answer: Ingested, row: &AppendEvent) -> Ending {
+    match answer {
+        Ingested::Appended | Ingested::Duplicate => Ending::Taken,
+        Ingested::Conflict => Ending::Parked(Refused::new(
+            "id_conflict",
+            format!("the table has another event with the id {}: the same id must be the same event", row.id),
+        )),
+        Ingested::Refused { reason, error } => {
+            Ending::Parked(Refused::new(reason, format!("the event {}: {error}", row.id)))
+        }
+    }
+}
+
+fn nameless(message: &Received, refused: &Refused) -> Nameless {
+    Nameless { message_id: message.id.clone(), run: 0, reason: refused.reason.clone(), error: refused.error.clone() }
+}
+
+fn letter(message: &Received, refused: &Refused) -> Message {
+    let (reason, error) = (&refused.reason, &refused.error);
+    let letter =
+        Letter { agent: NAME, body: &message.body, reason, error, attempts: 1, run: 0, epoch: None, traceparent: None };
+    letter.message()
+}
+
+impl From<SqsMessage> for Received {
+    fn from(message: SqsMessage) -> Self {
+        Self {
+            receives: message.attributes.get("ApproximateReceiveCount").and_then(|n| n.parse().ok()).unwrap_or(1),
+            id: message.message_id.unwrap_or_default(),
+            receipt_handle: message.receipt_handle.unwrap_or_default(),
+            body: message.body.unwrap_or_default(),
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What a pass does for one agent, step by step. A step that fails is told, and the next ones are tried.
+
+use crate::{
+    Limits,
+    answer::{self, Deliveries, PausedBy, Standing, Tended},
+    dead_letters::{self, Owner},
+    decide::{Flow, Order, Seen, decide},
+    outside::Outside,
+};
+use switchyard_bus::{AgentPlaces, Mappings, Queue};
+use switchyard_runtime::resend;
+use switchyard_store::{Breaker, Overdue, Store};
+
+/// Somebody to look after: an agent that is deployed and registered, one that is only one of the two, or ingest.
+#[derive(Debug, Clone)]
+pub(crate) struct Ward {
+    pub(crate) name: String,
+    /// Where its messages are; none for an agent that is not deployed.
+    pub(crate) places: Option<AgentPlaces>,
+    /// Its breaker; none for what is not registered.
+    pub(crate) breaker: Option<Breaker>,
+}
+
+/// A ward, and what it takes to look after it.
+pub(crate) struct Tending<'a, D, M, Q> {
+    pub(crate) store: &'a Store,
+    pub(crate) outside: &'a Outside<D, M, Q>,
+    pub(crate) limits: Limits,
+    pub(crate) ward: &'a Ward,
+}
+
+impl<D, M: Mappings, Q: Queue> Tending<'_, D, M, Q> {
+    /// How it stands. Changes nothing.
+    pub(crate) async fn look(&self) -> Standing {
+        let Ward { name, places, breaker } = self.ward;
+        let mut standing = Standing { agent: name.clone(), ..Standing::default() };
+        if let Some(breaker) = breaker {
+            standing.breaker = Some(answer::Breaker::from(breaker));
+            match self.store.ledger(name).await {
+                Ok(ledger) => standing.deliveries = Some(Deliveries::from(&ledger)),
+                Err(error) => standing.troubles.push(format!("its ledger: {error}")),
+            }
+        }
+        let Some(places) = places else { return standing };
+        let troubles = &mut standing.troubles;
+        standing.queue =
+            told("its queue", self.queue(&places.queue_url).depth().await, troubles).map(answer::Queue::from);
+        let depth = self.queue(&places.dead_letter_url).depth().await;
+        standing.dead_letters = told("its dead-letter queue", depth, troubles).map(|depth| depth.visible);
+        if let Some(url) = &places.subscription_dead_letter_url {
+            let depth = self.queue(url).depth().await;
+            standing.undelivered =
+                told("its subscription's dead-letter queue", depth, troubles).map(|depth| depth.visible);
+        }
+        let mapping = self.outside.mappings.enabled(&places.mapping).await;
+        standing.flows = told("its mapping", mapping, troubles).map(|mapping| mapping.wanted);
+        standing.paused_by = paused_by(standing.flows, breaker.as_ref());
+        standing
+    }
+
+    /// One pass. The standing that it answers with is what was found, and what was done to breaker and mapping since.
+    pub(crate) async fn tend(&self) -> Tended {
+        let mut done = Tended { standing: self.look().await, ..Tended::default() };
+        if let Some(places) = &self.ward.places {
+            self.letters(places, &mut done).await;
+        }
+        if let Some(breaker) = &self.ward.breaker {
+            let swept = self.store.sweep(&self.ward.name).await;
+            done.found = told("the sweep", swept, &mut done.standing.troubles).unwrap_or_default();
+            if let Some(places) = &self.ward.places {
+                self.follow(places, breaker, &mut done).await;
+            }
+        }
+        done
+    }
+
+    /// Dead letters, and what SNS could not deliver. A queue that is known to be empty is not asked.
+    async fn letters(&self, places: &AgentPlaces, done: &mut Tended) {
+        let (store, name, at_most) = (self.store, self.ward.name.as_str(), self.limits.letters);
+        if done.standing.dead_letters != Some(0) {
+            let owner = Owner { store, name, has_deliveries: self.ward.breaker.is_some() };
+            let swept = dead_letters::sweep(
+                owner,
+                &self.queue(&places.dead_letter_url),
+                bound(at_most, done.standing.dead_letters),
+            )
+            .await;
+            let swept = told("its dead letters", swept, &mut done.standing.troubles).unwrap_or_default();
+            (done.died, done.stale) = (swept.died, swept.stale);
+        }
+        if let Some(url) = &places.subscription_dead_letter_url
+            && done.standing.undelivered != Some(0)
+        {
+            let (undelivered, queue) = (self.queue(url), self.queue(&places.queue_url));
+            let delivered =
+                dead_letters::deliver(&undelivered, &queue, bound(at_most, done.standing.undelivered)).await;
+            done.delivered =
+                told("what SNS could not deliver", delivered, &mut done.standing.troubles).unwrap_or_default();
+        }
+    }
+
+    /// The mapping follows the breaker, and what is due goes out where messages flow.
+    async fn follow(&self, places: &AgentPlaces, breaker: &Breaker, done: &mut Tended) {
+        // What could not be seen has been told, and nothing is decided on half a view.
+        let Some(mut seen) = self.see(breaker, done) else { return };
+        let mut orders = decide(&seen);
+        if orders == [Order::HalfOpen] {
+            let half_open = self.store.half_open(&self.ward.name).await;
+            let Some(state) = told("its breaker", half_open, &mut done.standing.troubles) else { return };
+            done.now(state);
+            seen = Seen { breaker: state, wait_over: false, ..seen };
+            orders = decide(&seen);
+        }
+        for order in orders {
+            if let Err(trouble) = self.carry_out(order, places, done).await {
+                // What comes after would rest on what has not happened.
+                return done.standing.troubles.push(trouble);
+            }
+        }
+    }
+
+    fn see(&self, breaker: &Breaker, done: &Tended) -> Option<Seen> {
+        let delivered = u64::try_from(done.delivered).unwrap_or(u64::MAX);
+        Some(Seen {
+            breaker: breaker.state,
+            forced: breaker.forced,
+            wait_over: breaker.retry_in_secs <= 0.0,
+            flow: if done.standing.flows? { Flow::On } else { Flow::Off },
+            paused_by_steward: breaker.paused,
+            in_queue: done.standing.queue?.total().saturating_add(delivered),
+            at_most: self.limits.resends,
+        })
+    }
+
+    async fn carry_out(&self, order: Order, places: &AgentPlaces, done: &mut Tended) -> Result<(), String> {
+        let (store, name) = (self.store, &self.ward.name);
+        let mapping = |error: switchyard_bus::BusError| format!("its mapping: {error}");
+        let memory = |error: switchyard_store::StoreError| format!("its breaker: {error}");
+        match order {
+            // Decided anew by `follow` as soon as it is done.
+            Order::HalfOpen => {}
+            Order::Pause => {
+                // Written down first: a mapping that is off with nobody's name to it stays off for ever.
+                store.set_paused(name, true).await.map_err(memory)?;
+                self.outside.mappings.set_enabled(&places.mapping, false).await.map_err(mapping)?;
+                (done.standing.flows, done.standing.paused_by) = (Some(false), Some(PausedBy::Steward));
+                tracing::warn!(agent = name, "its mapping is paused: its breaker is open");
+            }
+            Order::Resume => {
+                self.outside.mappings.set_enabled(&places.mapping, true).await.map_err(mapping)?;
+                store.set_paused(name, false).await.map_err(memory)?;
+                (done.standing.flows, done.standing.paused_by) = (Some(true), None);
+                tracing::info!(agent = name, "its mapping is on again");
+            }
+            Order::Forget => store.set_paused(name, false).await.map_err(memory)?,
+            Order::PausedByHand => tracing::warn!(agent = name, "its mapping is paused by hand, and stays so"),
+            Order::Send(overdue, at_most) => self.send(overdue, at_most, places, done).await?,
+        }
+        Ok(())
+    }
+
+    /// What may heal by itself is the agent's turn again; then what is due goes to its queue, from the table.
+    async fn send(
+        &self,
+        overdue: Overdue,
+        at_most: usize,
+        places: &AgentPlaces,
+        done: &mut Tended,
+    ) -> Result<(), String> {
+        let name = &self.ward.name;
+        let redriven =
+            self.store.auto_redrive(name).await.map_err(|error| format!("its automatic redrive: {error}"))?;
+        done.redriven = redriven.len();
+        let limit = i32::try_from(at_most).unwrap_or(i32::MAX);
+        let queue = self.queue(&places.queue_url);
+        let sent = resend::send_due(self.store, &queue, name, limit, overdue).await;
+        let sent = sent.map_err(|error| format!("sending what is due: {error}"))?;
+        done.sent = sent.sent;
+        if sent.failed > 0 {
+            Err(format!("{} of what is due could not be sent; it is due again", sent.failed))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn queue(&self, url: &str) -> Q {
+        (self.outside.queue)(url)
+    }
+}
+
+/// No more than there are, as far as that is known: looking for more waits for what does not come.
+fn bound(at_most: usize, there_are: Option<u64>) -> usize {
+    there_are.map_or(at_most, |there_are| usize::try_from(there_are).unwrap_or(usize::MAX).min(at_most))
+}
+
+/// What an answer says; an error becomes a line for the operator.
+fn told<T, E: std::fmt::Display>(what: &str, answer: Result<T, E>, troubles: &mut Vec<String>) -> Option<T> {
+    answer.map_err(|error| troubles.push(format!("{what}: {error}"))).ok()
+}
+
+fn paused_by(flows: Option<bool>, breaker: Option<&Breaker>) -> Option<PausedBy> {
+    match (flows?, breaker) {
+        (true, _) => None,
+        (false, Some(breaker)) if breaker.paused => Some(PausedBy::Steward),
+        (false, _) => Some(PausedBy::Hand),
+    }
+}
