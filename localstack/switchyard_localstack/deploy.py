@@ -144,7 +144,7 @@ def _wait(formation: Any, stack_id: str, step: str, of: int = 0) -> dict[str, An
             next_report = time.monotonic() + _REPORT_SECONDS
             _progress(step, *_ready(formation, stack_id, of))
         if settled:
-            if status in ("CREATE_COMPLETE", "UPDATE_COMPLETE", "DELETE_COMPLETE"):
+            if status in ("CREATE_COMPLETE", "UPDATE_COMPLETE", "DELETE_COMPLETE") and not _failed(formation, stack_id):
                 return description
             raise DeployError(_reason(formation, stack_id, description))
         time.sleep(_POLL_SECONDS)
@@ -162,6 +162,16 @@ def _ready(formation: Any, stack_id: str, of: int) -> tuple[int, int]:
     except ClientError:
         return 0, of
     return sum(resource["ResourceStatus"].endswith("_COMPLETE") for resource in resources), max(len(resources), of)
+
+
+def _failed(formation: Any, stack_id: str) -> bool:
+    """Whether a resource of a stack that is said to be complete is not.
+
+    LocalStack rolls back and then says "CREATE_COMPLETE" all the same where a resource failed without a reason, as one
+    does that takes a key of a secret which is not JSON.
+    """
+    resources = formation.describe_stack_resources(StackName=stack_id)["StackResources"]
+    return any(resource["ResourceStatus"].endswith("_FAILED") for resource in resources)
 
 
 def _describe(formation: Any, stack: str) -> dict[str, Any] | None:

@@ -1,9 +1,10 @@
-"""Two corrections to LocalStack's queues."""
+"""Three corrections to LocalStack's queues."""
 
 import threading
 from typing import Any
 
-from localstack.services.sqs.models import FifoQueue, SqsMessage
+from localstack.aws.api.sqs import UnsupportedOperation
+from localstack.services.sqs.models import FifoQueue, MessageMoveTaskStatus, SqsMessage
 from localstack.services.sqs.provider import MessageMoveTaskManager, QueueUpdateWorker, Scheduler
 from localstack.utils.threads import start_thread
 
@@ -13,8 +14,9 @@ _REQUEUE_SECONDS = 0.2
 
 
 def install() -> None:
-    """Applies both. To be called before the SQS service starts."""
+    """Applies all. To be called before the SQS service starts."""
     _redrive_fifo_messages()
+    _cancel_what_runs()
     _requeue_on_time()
 
 
@@ -42,6 +44,22 @@ def _redrive_fifo_messages() -> None:
 
     MessageMoveTaskManager._run = _run
     FifoQueue.put = _put
+
+
+def _cancel_what_runs() -> None:
+    """Only a move task that runs can be cancelled (Amazon SQS API Reference, CancelMessageMoveTask).
+
+    LocalStack takes any, and shows one that is over as "CANCELLING" for ever: no other can be started for its queue.
+    """
+    cancel = MessageMoveTaskManager.cancel
+
+    def _cancel(self: MessageMoveTaskManager, move_task: Any) -> None:
+        with self.mutex:
+            if move_task.status != MessageMoveTaskStatus.RUNNING:
+                raise UnsupportedOperation("Only a running message move task can be cancelled.")
+            cancel(self, move_task)
+
+    MessageMoveTaskManager.cancel = _cancel
 
 
 def _requeue_on_time() -> None:

@@ -138,6 +138,13 @@ class Deploying(unittest.TestCase):
         self.assertTrue(last.startswith("Broken (AWS::SQS::Queue) failed: "), last)
         self.assertEqual(done.stdout, "")
 
+    def test_a_stack_that_lacks_a_resource_is_never_complete(self) -> None:
+        done = self.deploy("--secret", "it/database=not JSON")
+        self.assertEqual(done.returncode, 1)
+        last = done.stderr.splitlines()[-1]
+        self.assertTrue(last.startswith("Subject (AWS::Lambda::Function) failed: "), last)
+        self.assertEqual(done.stdout, "")
+
     def test_a_missing_bootstrap_is_named(self) -> None:
         self.bootstrap.unlink()
         done = self.deploy()

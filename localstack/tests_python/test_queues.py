@@ -21,6 +21,25 @@ class Redrive(unittest.TestCase):
         eventually("it is back", lambda: work.attribute("ApproximateNumberOfMessages") == "1")
         self.assertEqual(dead.attribute("ApproximateNumberOfMessages"), "0")
 
+    def test_a_move_that_is_over_cannot_be_cancelled_and_is_not_in_the_way(self) -> None:
+        account = server().account()
+        sqs = account.client("sqs")
+        dead = Queue(account, "dead")
+        policy = json.dumps({"deadLetterTargetArn": dead.arn, "maxReceiveCount": 1})
+        work = Queue(account, "work", RedrivePolicy=policy)
+        move = {"SourceArn": dead.arn, "DestinationArn": work.arn}
+
+        def over() -> bool:
+            return sqs.list_message_move_tasks(SourceArn=dead.arn)["Results"][0]["Status"] == "COMPLETED"
+
+        handle = sqs.start_message_move_task(**move)["TaskHandle"]
+        eventually("it is over", over)
+        with self.assertRaises(sqs.exceptions.UnsupportedOperation):
+            sqs.cancel_message_move_task(TaskHandle=handle)
+        self.assertTrue(over())
+        sqs.start_message_move_task(**move)
+        eventually("the next one is over", over)
+
     def test_a_duplicate_is_still_dropped(self) -> None:
         work = Queue(server().account(), "work.fifo", FifoQueue="true")
         for _ in range(2):

@@ -8,7 +8,7 @@ use switchyard_localstack::localstack::{self, Outputs, Stack};
 use switchyard_localstack::progress::Progress;
 use switchyard_localstack::python::Venv;
 use switchyard_localstack::{Error, Places};
-use switchyard_store::{AgentSpec, Mode, Store};
+use switchyard_store::{AgentSpec, Mode, Since, Store};
 
 use uuid::Uuid;
 
@@ -30,7 +30,7 @@ const SHIM: &str = "ShimFunctionName";
 /// Tells the ledger of every agent: from now on events of its types are accounted for.
 pub(crate) async fn register(store: &Store, bootstraps: &Bootstraps) -> Result<(), Error> {
     for agent in &bootstraps.agents {
-        store.register(&declaration(bootstraps, agent)?, Mode::Full).await?;
+        store.register(&declaration(bootstraps, agent)?, Mode::Full, Since::Now).await?;
     }
     Ok(())
 }
