@@ -1,0 +1,225 @@
+//! Short runs: a few dozen events, everything broken once or twice, a fresh database each. What a run does follows from its seed.
+
+use crate::{
+    Error,
+    broker::Odds,
+    checker::Verdict,
+    old_system, outside,
+    programs::Programs,
+    server::Server,
+    stage::{Settings, Stage},
+    workload::{Workload, write},
+};
+use nix::sys::signal::Signal;
+use serde::Serialize;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use switchyard_store::Mode;
+use tokio::time::Instant;
+
+/// Where the agents' runtime may break, in the order in which a batch passes.
+pub const RUNTIME_POINTS: [&str; 9] = [
+    "runtime.after_parse",
+    "runtime.after_look",
+    "runtime.after_gather",
+    "runtime.after_claim",
+    "runtime.before_commit",
+    "runtime.after_commit",
+    "runtime.after_bury",
+    "runtime.after_park",
+    "runtime.after_fail",
+];
+
+/// Where the shim may break.
+pub const SHIM_POINTS: [&str; 5] =
+    ["shim.after_lease", "shim.after_read", "shim.before_publish", "shim.after_publish", "shim.after_delete"];
+
+/// How long a run may take: far longer than any does that comes to rest.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a run is about, beside what all of them are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Theme {
+    /// Nothing else.
+    Plain,
+    /// Half of the aggregates belong to the old system, which works beside the agent.
+    Cutover,
+    /// Publishers without a database send events, good ones, copies and bad ones, to the ingress queue.
+    Ingress,
+    /// Payloads so large that few fit into one call.
+    Bulky,
+    /// Two shims share the work, and the topic answers after seconds.
+    SlowTopic,
+}
+
+/// What a run does.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// What everything is drawn from.
+    pub seed: u64,
+    /// What it is about.
+    pub theme: Theme,
+    workload: Workload,
+    odds: Odds,
+    arms: Vec<(&'static str, String)>,
+    /// Kills at random: after how long, and whom.
+    kills: Vec<(Duration, &'static str)>,
+    pollers: usize,
+    strangers: usize,
+}
+
+/// How a run went.
+#[derive(Debug, Clone, Serialize)]
+pub struct Went {
+    /// Its seed.
+    pub seed: u64,
+    /// What it was about.
+    pub theme: Theme,
+    /// What the checker found.
+    pub verdict: Verdict,
+    /// How many faults of each kind there were.
+    pub faults: BTreeMap<String, u64>,
+    /// How long it took, in milliseconds.
+    pub millis: u64,
+}
+
+impl Plan {
+    /// Draws what a run does.
+    #[must_use]
+    pub fn of(seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let theme = match random.u8(..32) {
+            0..6 => Theme::Cutover,
+            6..12 => Theme::Ingress,
+            12..16 => Theme::Bulky,
+            16 => Theme::SlowTopic,
+            _ => Theme::Plain,
+        };
+        let mut workload = Workload::of(random.u64(..), random.usize(20..60));
+        workload.solo = random.usize(1..4);
+        workload.shared = random.usize(1..6);
+        workload.of_tomorrow = 20;
+        let scale = *random.choice(&[0.0, 1.0, 1.0, 5.0]).unwrap_or(&1.0);
+        let mut odds = Odds { hang: 0.0, ..Odds::BAD_DAY.times(scale) };
+        let mut arms = Vec::new();
+        for function in ["echo", "tally"] {
+            for _ in 0..random.usize(..3) {
+                let point = RUNTIME_POINTS[random.usize(..RUNTIME_POINTS.len())];
+                let action = if random.u8(..4) == 0 { "stop" } else { "kill" };
+                arms.push((function, format!("{point}={action}@{}", random.u32(1..4))));
+            }
+        }
+        for _ in 0..random.usize(..3) {
+            let point = SHIM_POINTS[random.usize(..SHIM_POINTS.len())];
+            arms.push(("shim", format!("{point}=kill@{}", random.u32(1..4))));
+        }
+        let kills = (0..random.usize(..3)).map(|_| {
+            let whom = ["shim", "echo", "tally", "poller"][random.usize(..4)];
+            (Duration::from_millis(random.u64(10..400)), whom)
+        });
+        let mut kills: Vec<_> = kills.collect();
+        match theme {
+            Theme::Plain | Theme::Cutover => {}
+            Theme::Ingress => {
+                arms.push(("ingest", format!("ingest.after_append=kill@{}", random.u32(1..3))));
+                kills.push((Duration::from_millis(random.u64(10..200)), "ingest"));
+            }
+            // Half of them end as dead letters, which travel together, too.
+            Theme::Bulky => (workload.bulky, workload.of_tomorrow) = ((200_000, 700), 500),
+            Theme::SlowTopic => {
+                // Leases end by the clock here, so that a shim that dies would keep the run waiting.
+                arms.retain(|(function, _)| *function != "shim");
+                kills.retain(|(_, whom)| *whom != "shim");
+                odds = Odds { late_answer: 0.5, late_up_to: Duration::from_secs(3), ..Odds::default() };
+                workload.pause = Duration::from_millis(200);
+            }
+        }
+        let (pollers, strangers) = (random.usize(1..3), random.usize(..3));
+        Self { seed, theme, workload, odds, arms, kills, pollers, strangers }
+    }
+}
+
+/// Runs it.
+///
+/// # Errors
+/// [`Error`] where the suite itself could not go on.
+pub async fn run(server: Arc<Server>, programs: &Programs, plan: &Plan, bug: Option<&str>) -> Result<Went, Error> {
+    let began = Instant::now();
+    let settings = Settings {
+        name: format!("short_{}", plan.seed),
+        seed: plan.seed,
+        pace: 20.0,
+        visibility: Duration::from_secs(10),
+        pollers: plan.pollers,
+        shims: if plan.theme == Theme::SlowTopic { 2 } else { 1 },
+        bug: bug.map(str::to_owned),
+        dependency: false,
+        steward: None,
+        standstill: Duration::from_secs(15),
+        leases_end_with_their_holders: plan.theme != Theme::SlowTopic,
+    };
+    let mut stage = Stage::set(server, programs, settings, None).await?;
+    stage.broker.misbehave(plan.odds);
+    for (function, arm) in &plan.arms {
+        if let Some(function) = stage.functions.get(function) {
+            function.arm(arm.clone());
+        }
+    }
+    if plan.theme == Theme::Cutover {
+        stage.store().set_routing("echo", Mode::Percent(50), false).await?;
+        stage.beside(tokio::spawn(old_system::work(stage.url().to_owned(), "echo")));
+    }
+    stage.open();
+    stage.beside(continue_the_stopped(&stage));
+    let deadline = began + PATIENCE;
+    let killing = kill_at_random(&stage, plan);
+    for n in 0..plan.strangers {
+        for names in stage.queues.values() {
+            stage.broker.put(&names.queue, &format!("{{ no event {n}"), BTreeMap::new());
+        }
+    }
+    if plan.theme == Theme::Ingress {
+        outside::publish(&stage, plan.seed);
+    }
+    let ((), ()) = tokio::join!(write(stage.url(), &plan.workload, &stage.intents, deadline), killing);
+    // Faults end, so that what is left can come to rest.
+    let verdict = stage.check(Instant::now() + PATIENCE).await?;
+    let mut faults: BTreeMap<String, u64> =
+        stage.broker.committed().iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
+    for (name, counts) in stage.counts() {
+        faults.insert(format!("{name} died"), counts.died);
+    }
+    stage.strike().await?;
+    Ok(Went {
+        seed: plan.seed,
+        theme: plan.theme,
+        verdict,
+        faults,
+        millis: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+    })
+}
+
+async fn kill_at_random(stage: &Stage, plan: &Plan) {
+    let mut random = fastrand::Rng::with_seed(plan.seed ^ 1);
+    for (after, whom) in &plan.kills {
+        tokio::time::sleep(*after).await;
+        if *whom == "poller" {
+            stage.mappings.values().for_each(|mapping| mapping.kill_poller(|of| random.usize(..of)));
+        } else if let Some(function) = stage.functions.get(whom) {
+            function.signal(Signal::SIGKILL, |of| random.usize(..of));
+        }
+    }
+}
+
+/// Continues what has stopped itself, now and then: by then its messages are somebody else's.
+fn continue_the_stopped(stage: &Stage) -> tokio::task::JoinHandle<()> {
+    let functions: Vec<_> = stage.functions.values().cloned().collect();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_millis(800)).await;
+            for function in &functions {
+                function.signal_all(Signal::SIGCONT);
+            }
+        }
+    })
+}
