@@ -1,3 +1,5 @@
-//! redrive
+//! The Lambda function that sends back what is parked.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    switchyard_runtime::serve(redrive::start, redrive::handle)
+}

@@ -1,0 +1,68 @@
+//! `switchyard audit`: who did what.
+
+use crate::{
+    arguments::Audit as Options,
+    failure::Failure,
+    functions::Stack,
+    style::{cell, say, short, table},
+    when::since,
+};
+use ::redrive::{Audited, Request};
+use jiff::Timestamp;
+
+/// The latest first.
+pub(crate) async fn run(stack: &Stack, options: &Options, json: bool) -> Result<(), Failure> {
+    let answer: Audited = stack.ask(&Request::Audit { at_most: options.at_most }, json).await?;
+    if !json {
+        say(page(&answer, Timestamp::now()));
+    }
+    Ok(())
+}
+
+fn page(answer: &Audited, now: Timestamp) -> String {
+    if answer.audit.is_empty() {
+        return "nobody has done anything yet".into();
+    }
+    let rows = answer.audit.iter().map(|row| {
+        vec![
+            cell(since(&row.at, now)),
+            cell(&row.by),
+            cell(&row.action),
+            cell(row.agent.as_deref().unwrap_or_default()),
+            cell(short(&particulars(&row.detail), 120)),
+        ]
+    });
+    table(&["WHEN", "WHO", "DID", "AGENT", "PARTICULARS"], rows.collect())
+}
+
+/// `redriven 3, reason mended`, where JSON says `{"redriven": 3, "reason": "mended"}`.
+fn particulars(detail: &serde_json::Value) -> String {
+    let said = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    match detail.as_object() {
+        None if detail.is_null() => String::new(),
+        None => said(detail),
+        Some(fields) => {
+            let parts = fields
+                .iter()
+                .map(|(name, value)| (name, said(value)))
+                .filter(|(_, value)| !matches!(value.as_str(), "" | "{}" | "null"));
+            parts.map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::particulars;
+    use serde_json::json;
+
+    #[test]
+    fn particulars_are_said_in_words() {
+        assert_eq!(
+            particulars(&json!({"redriven": 3, "reason": "mended", "selection": {}, "per_second": null})),
+            "reason mended, redriven 3"
+        );
+        assert_eq!(particulars(&json!(null)), "");
+        assert_eq!(particulars(&json!("by hand")), "by hand");
+    }
+}

@@ -1,0 +1,86 @@
+//! `switchyard breaker`: the breakers, and a hand on one.
+
+use crate::{
+    arguments::{Breaker as Options, Global, Set},
+    failure::Failure,
+    functions::Stack,
+    status,
+    style::{cell, say, short, table},
+    when::{age, since},
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use steward::answer::Status;
+
+/// All of them, or one set.
+pub(crate) async fn run(stack: &Stack, options: Options, global: &Global) -> Result<(), Failure> {
+    if let (Some(agent), Some(set)) = (options.agent, options.set) {
+        let word = match set {
+            Set::Open => "open",
+            Set::Close => "closed",
+            Set::Auto => "auto",
+        };
+        let request = json!({ "action": "breaker", "agent": agent, "set": word, "operator": global.operator });
+        let _: Value = stack.ask_steward(&request, global.json).await?;
+        if !global.json {
+            say(told(&agent, set));
+        }
+        return Ok(());
+    }
+    let status: Status = stack.ask_steward(&json!({ "action": "status" }), global.json).await?;
+    if !global.json {
+        say(page(&status, Timestamp::now()));
+    }
+    Ok(())
+}
+
+fn told(agent: &str, set: Set) -> String {
+    match set {
+        Set::Open => format!(
+            "{agent} stops: its records wait in the queue, and no attempt is spent. `switchyard breaker {agent} auto` lets it go on"
+        ),
+        Set::Close => format!("{agent} works, whatever fails, until `switchyard breaker {agent} auto`"),
+        Set::Auto => format!("the breaker of {agent} opens and closes by itself"),
+    }
+}
+
+fn page(status: &Status, now: Timestamp) -> String {
+    let rows = status.agents.iter().filter_map(|agent| {
+        let breaker = agent.breaker.as_ref()?;
+        let closed = breaker.state == "closed";
+        let probed = (breaker.state == "open" && !breaker.forced)
+            .then(|| age(breaker.retry_in_secs.max(0.0).ceil() as u64))
+            .map(|wait| format!("in {wait}"));
+        Some(vec![
+            cell(&agent.agent),
+            status::breaker(breaker),
+            cell(if closed && !breaker.forced { String::new() } else { since(&breaker.since, now) }),
+            cell(probed.unwrap_or_default()),
+            cell(short(breaker.reason.as_deref().unwrap_or_default(), 120)),
+        ])
+    });
+    table(&["AGENT", "BREAKER", "SINCE", "PROBED", "REASON"], rows.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use steward::answer::{Breaker, Standing};
+
+    #[test]
+    fn an_open_breaker_says_why_and_when_it_is_probed() {
+        let breaker = Breaker {
+            state: "open".into(),
+            forced: false,
+            reason: Some("the model does not answer".into()),
+            since: "2026-01-05T11:59:00Z".into(),
+            opens: 1,
+            retry_in_secs: 29.5,
+        };
+        let agent = Standing { agent: "sentiment".into(), breaker: Some(breaker), ..Standing::default() };
+        let page = page(&Status { agents: vec![agent], troubles: Vec::new() }, "2026-01-05T12:00:00Z".parse().unwrap());
+        for words in ["open", "1m 0s ago", "in 30s", "the model does not answer"] {
+            assert!(page.contains(words), "{words}: {page}");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! `switchyard dlq`: what lies in the dead-letter queues, and why.
+
+use crate::{
+    arguments::Dlq,
+    failure::Failure,
+    functions::Stack,
+    selection,
+    style::{BOLD, DIM, GREEN, YELLOW, alarming, cell, count, paint, say, short, table},
+    when::{age, since},
+};
+use ::redrive::{DeadLetterQueue, Kind, Listed, Looked, Moving, Request};
+use comfy_table::{Cell, Color};
+use jiff::Timestamp;
+
+/// All queues, or one agent's groups.
+pub(crate) async fn run(stack: &Stack, dlq: Dlq, json: bool) -> Result<(), Failure> {
+    let now = Timestamp::now();
+    let Some(agent) = dlq.agent else {
+        let listed: Listed = stack.ask(&Request::List {}, json).await?;
+        if !json {
+            say(page(&listed));
+        }
+        return Ok(());
+    };
+    let selection = selection::of(&dlq.only, now);
+    let looked: Looked = stack.ask(&Request::Look { agent, selection, at_most: dlq.at_most }, json).await?;
+    if !json {
+        say(groups(&looked, now));
+    }
+    Ok(())
+}
+
+fn page(listed: &Listed) -> String {
+    if listed.queues.is_empty() {
+        return "the stack has no agents, so no dead-letter queues".into();
+    }
+    let rows = listed.queues.iter().map(row).collect();
+    let mut page = table(&["AGENT", "HOLDS", "#LETTERS", "OLDEST", "#PARKED", "MOVING"], rows);
+    let waiting = listed.queues.iter().any(|queue| queue.waiting > 0 || queue.parked.unwrap_or(0) > 0);
+    let hint = if waiting { "Why? switchyard dlq AGENT" } else { "Nothing is parked." };
+    page.push_str(&format!("\n\n{}", paint(if waiting { DIM } else { GREEN }, hint)));
+    page
+}
+
+fn row(queue: &DeadLetterQueue) -> Vec<Cell> {
+    let holds = match queue.kind {
+        Kind::Agent => "parked by the agent",
+        Kind::Subscription => "undelivered by SNS",
+    };
+    let letters = match (&queue.error, queue.waiting, queue.in_flight) {
+        (Some(error), ..) => alarming(short(error, 60), Color::Red),
+        (None, 0, 0) => cell(0),
+        (None, waiting, 0) => alarming(waiting, Color::Yellow),
+        (None, waiting, looked_at) => alarming(format!("{waiting} +{looked_at} in use"), Color::Yellow),
+    };
+    vec![
+        cell(&queue.agent),
+        cell(holds),
+        letters,
+        cell(queue.oldest_secs.map(age).unwrap_or_default()),
+        cell(queue.parked.map(|parked| parked.to_string()).unwrap_or_default()),
+        cell(queue.moving.as_ref().map(moving).unwrap_or_default()),
+    ]
+}
+
+/// A move task in a few words.
+pub(crate) fn moving(task: &Moving) -> String {
+    let of = task.to_move.map(|all| format!(" of {all}")).unwrap_or_default();
+    let failure = task.failure.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    format!("{} {}{of}{failure}", task.status.to_lowercase(), task.moved)
+}
+
+/// What is parked for an agent.
+fn groups(looked: &Looked, now: Timestamp) -> String {
+    let mut page = Vec::new();
+    if looked.groups.is_empty() {
+        page.push(format!("{} nothing of {} is parked", paint(GREEN, "ok:"), looked.agent));
+    } else {
+        let title = format!("{} of {} parked", count(looked.parked, "delivery"), looked.agent);
+        page.push(paint(BOLD, title));
+        page.extend(looked.groups.iter().map(|group| {
+            let of = group.event_type.as_deref().unwrap_or("no event");
+            let mut lines = vec![format!(
+                "\n  {} × {}  {of}  {}",
+                group.count,
+                paint(YELLOW, &group.reason),
+                paint(DIM, format!("from {} to {}", since(&group.oldest, now), since(&group.newest, now)))
+            )];
+            lines.extend(group.error.as_ref().map(|error| format!("      {}", short(error, 200))));
+            lines.extend(group.examples.iter().map(|id| format!("      {}", paint(DIM, id))));
+            lines.join("\n")
+        }));
+    }
+    let queue = &looked.queue;
+    if !queue.only_there.is_empty() {
+        let rows = queue.only_there.iter().map(|group| {
+            let of = group.event_type.clone().unwrap_or_default();
+            vec![cell(group.count), cell(&group.reason), cell(of), cell(meaning(&group.ledger))]
+        });
+        page.push("\nIn the queue only:".into());
+        page.push(table(&["#LETTERS", "REASON", "TYPE", "THE LEDGER SAYS"], rows.collect()));
+    }
+    let all = if queue.complete { "all of them" } else { "there are more" };
+    page.push(paint(DIM, format!("\nlooked at {} ({all}); none was removed", count(queue.seen as u64, "letter"))));
+    page.join("\n")
+}
+
+fn meaning(ledger: &str) -> &str {
+    match ledger {
+        "settled" => "settled: a copy that nobody needs",
+        "under_way" => "under way, and tried again without this copy",
+        "no_event" => "the body names no event",
+        "no_row" => "not a delivery of this agent",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use redrive::{LetterGroup, QueueLook};
+
+    #[test]
+    fn the_page_says_depth_age_and_what_is_moving() {
+        let queue = DeadLetterQueue {
+            agent: "sentiment".into(),
+            kind: Kind::Agent,
+            queue: "q".into(),
+            waiting: 3,
+            in_flight: 0,
+            oldest_secs: Some(200),
+            parked: Some(4),
+            moving: Some(Moving {
+                status: "RUNNING".into(),
+                moved: 1,
+                to_move: Some(3),
+                started_at: None,
+                failure: None,
+            }),
+            error: None,
+        };
+        let page = page(&Listed { queues: vec![queue] });
+        for word in ["sentiment", "3m 20s", "running 1 of 3", "switchyard dlq AGENT"] {
+            assert!(page.contains(word), "{word}: {page}");
+        }
+    }
+
+    #[test]
+    fn an_agent_without_letters_is_said_to_be_well() {
+        let looked = Looked {
+            agent: "sentiment".into(),
+            parked: 0,
+            groups: Vec::new(),
+            queue: QueueLook { complete: true, ..QueueLook::default() },
+        };
+        assert!(groups(&looked, Timestamp::UNIX_EPOCH).contains("nothing of sentiment is parked"));
+    }
+
+    #[test]
+    fn letters_that_only_the_queue_has_are_explained() {
+        let stale = LetterGroup { ledger: "settled".into(), reason: "no_text".into(), event_type: None, count: 2 };
+        let queue = QueueLook { seen: 2, complete: false, only_there: vec![stale] };
+        let page = groups(&Looked { agent: "a".into(), parked: 0, groups: Vec::new(), queue }, Timestamp::UNIX_EPOCH);
+        assert!(page.contains("a copy that nobody needs") && page.contains("there are more"), "{page}");
+    }
+}

@@ -1,0 +1,54 @@
+//! `switchyard`: the command line of a deployed stack.
+//!
+//! One file per command (`dlq`, `redrive`, `edit`, `failures`, `audit`, `breaker`, `status`); the rest is what they share. It knows no
+//! queue and no database: it asks the stack's functions.
+
+mod arguments;
+mod audit;
+mod breaker;
+mod confirm;
+mod dlq;
+mod edit;
+mod failure;
+mod failures;
+mod functions;
+mod redrive;
+mod selection;
+mod stack;
+mod status;
+mod style;
+mod watch;
+mod when;
+
+use crate::{
+    arguments::{Arguments, Command},
+    failure::Failure,
+    functions::Stack,
+    style::{RED, paint, tell},
+};
+use clap::Parser;
+use std::process::ExitCode;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tell(format!("{} {error}", paint(RED.bold(), "error:")));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(Arguments { global, command }: Arguments) -> Result<(), Failure> {
+    let stack = Stack::of(&global).await;
+    match command {
+        Command::Dlq(options) => dlq::run(&stack, options, global.json).await,
+        Command::Redrive(options) => redrive::run(&stack, *options, &global).await,
+        Command::Edit(options) => edit::run(&stack, options, &global).await,
+        Command::Failures(options) => failures::run(&stack, options, global.json).await,
+        Command::Audit(options) => audit::run(&stack, &options, global.json).await,
+        Command::Breaker(options) => breaker::run(&stack, options, &global).await,
+        Command::Status => status::run(&stack, global.json).await,
+    }
+}

@@ -1,0 +1,201 @@
+//! `switchyard redrive`: back to the agent, or what else there is to say about redrives.
+
+use crate::{
+    arguments::{Global, Redrive as Options},
+    confirm::confirmed,
+    dlq::moving,
+    failure::Failure,
+    functions::Stack,
+    selection,
+    style::{BOLD, DIM, GREEN, YELLOW, count, paint, say, tell},
+    watch,
+    when::age,
+};
+use ::redrive::{Automatic, Progress, Redrive, Redriven, Request, Way};
+use jiff::Timestamp;
+
+/// Carries out one redrive command.
+pub(crate) async fn run(stack: &Stack, options: Options, global: &Global) -> Result<(), Failure> {
+    let (agent, operator, json) = (options.agent.clone(), global.operator.clone(), global.json);
+    let instead = &options.instead;
+    if instead.progress {
+        return progress(stack, agent, options.watch, json).await;
+    }
+    if instead.cancel {
+        let ended: Progress = stack.ask(&Request::Cancel { agent, operator }, json).await?;
+        if !json {
+            say(status(&ended));
+        }
+        return ended.trouble.map_or(Ok(()), |trouble| Err(Failure::new(trouble)));
+    }
+    if instead.auto.is_some() || instead.no_auto {
+        let (times, first_after_secs) = (instead.auto.unwrap_or(0), options.after.secs);
+        let set: Automatic = stack.ask(&Request::Auto { agent, times, first_after_secs, operator }, json).await?;
+        if !json {
+            say(automatic(&set));
+        }
+        return Ok(());
+    }
+    back(stack, options, operator, json).await
+}
+
+/// The redrive itself.
+async fn back(stack: &Stack, options: Options, operator: String, json: bool) -> Result<(), Failure> {
+    let request = Redrive {
+        agent: options.agent,
+        selection: selection::of(&options.only, Timestamp::now()),
+        dry_run: options.dry_run,
+        subscription: options.subscription,
+        per_second: options.rate,
+        operator,
+        reason: options.because,
+    };
+    if request.selection.is_everything() && !request.dry_run && !options.yes && !agreed(stack, &request).await? {
+        tell("nothing was done");
+        return Ok(());
+    }
+    let agent = request.agent.clone();
+    let dry_run = request.dry_run;
+    let done: Redriven = stack.ask(&Request::Redrive(request), json).await?;
+    if !json {
+        say(report(&done));
+    }
+    if options.watch && !dry_run && done.way != Way::Nothing {
+        progress(stack, agent, true, json).await?;
+    }
+    trouble(done)
+}
+
+/// Asks whether everything is meant, with what everything is.
+async fn agreed(stack: &Stack, request: &Redrive) -> Result<bool, Failure> {
+    let dry = Redrive { dry_run: true, ..request.clone() };
+    confirmed(
+        async || {
+            let would: Redriven = stack.ask(&Request::Redrive(dry), false).await?;
+            Ok(format!("{}\nGo on?", report(&would)))
+        },
+        "a redrive without a selection sends back everything: say --yes, or select (--type, --reason, --id ...)",
+    )
+    .await
+}
+
+async fn progress(stack: &Stack, agent: String, follow: bool, json: bool) -> Result<(), Failure> {
+    let now: Progress = if follow {
+        watch::until_done(stack, &agent).await?
+    } else {
+        stack.ask(&Request::Progress { agent }, false).await?
+    };
+    if json {
+        stack.print(&now)?;
+    } else {
+        say(status(&now));
+    }
+    Ok(())
+}
+
+/// What was done, or would be.
+pub(crate) fn report(done: &Redriven) -> String {
+    let mut lines = vec![headline(done)];
+    lines.extend(done.groups.iter().map(|group| {
+        let of = group.event_type.as_deref().unwrap_or("no event");
+        format!("  {} × {}  {of}", group.count, paint(YELLOW, &group.reason))
+    }));
+    if done.removed > 0 {
+        lines.push(format!("  {} removed from the dead-letter queue", count(done.removed as u64, "copy")));
+    }
+    if let (Way::Move, true) = (done.way, done.deliveries > 0) {
+        let after = age(u64::from(done.hold_secs));
+        lines.push(paint(DIM, format!("  what the queue has lost comes from the table after {after}")));
+    }
+    lines.extend(done.moving.as_ref().map(|task| paint(DIM, format!("  move task: {}", moving(task)))));
+    lines.join("\n")
+}
+
+fn headline(done: &Redriven) -> String {
+    let (deliveries, letters) = (count(done.deliveries, "delivery"), count(done.letters, "letter"));
+    let agent = &done.agent;
+    let text = match (done.way, done.dry_run) {
+        (Way::Nothing, _) => return format!("{} nothing of {agent} is parked", paint(GREEN, "ok:")),
+        (Way::AlreadyMoving, _) => {
+            format!("a move task of {agent} is running already: follow it with --progress --watch")
+        }
+        (Way::Move, true) => format!("would move {letters} back to {agent}, and make {deliveries} its turn again"),
+        (Way::Move, false) => format!("moving {letters} back to {agent}; {deliveries} its turn again"),
+        (Way::Table, true) => format!("would send {deliveries} to {agent} from the table"),
+        (Way::Table, false) => {
+            format!("{deliveries} of {agent} redriven from the table; {} sent", count(done.sent as u64, "message"))
+        }
+        (Way::Letters, true) => format!("would send {letters} that SNS could not deliver to {agent}"),
+        (Way::Letters, false) => {
+            format!("{} that SNS could not deliver sent to {agent}", count(done.sent as u64, "letter"))
+        }
+    };
+    let revision = done.revision.map(|revision| format!(" as version {revision} of its payload")).unwrap_or_default();
+    paint(BOLD, format!("{text}{revision}"))
+}
+
+/// What did not work is an error, after everything else was said.
+pub(crate) fn trouble(done: Redriven) -> Result<(), Failure> {
+    done.trouble.map_or(Ok(()), |trouble| Err(Failure::new(trouble)))
+}
+
+/// How far it is.
+fn status(now: &Progress) -> String {
+    let task = now.moving.as_ref().map_or_else(|| "no move task".into(), |task| format!("move task {}", moving(task)));
+    format!(
+        "{task}; {} in the dead-letter queue; {} under way, {} parked",
+        count(now.letters, "letter"),
+        count(now.under_way, "delivery"),
+        now.parked
+    )
+}
+
+fn automatic(set: &Automatic) -> String {
+    match set.times {
+        0 => format!("{} is redriven by hand only", set.agent),
+        times => format!(
+            "what fails for a reason that may pass goes back to {} by itself, up to {} for each delivery, the first after {}",
+            set.agent,
+            count(times, "time"),
+            age(u64::from(set.first_after_secs))
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn done(way: Way) -> Redriven {
+        Redriven {
+            agent: "sentiment".into(),
+            dry_run: false,
+            way,
+            deliveries: 2,
+            groups: Vec::new(),
+            letters: 3,
+            sent: 2,
+            removed: 1,
+            hold_secs: 90,
+            moving: None,
+            trouble: None,
+            revision: None,
+        }
+    }
+
+    #[test]
+    fn each_way_says_what_was_done_or_would_be() {
+        assert!(report(&done(Way::Move)).contains("moving 3 letters back to sentiment; 2 deliveries its turn again"));
+        assert!(report(&done(Way::Move)).contains("from the table after 1m 30s"));
+        assert!(report(&Redriven { dry_run: true, ..done(Way::Table) }).contains("would send 2 deliveries"));
+        assert!(report(&done(Way::Table)).contains("1 copy removed"));
+        assert!(report(&done(Way::Nothing)).contains("nothing of sentiment is parked"));
+        assert!(report(&done(Way::AlreadyMoving)).contains("running already"));
+    }
+
+    #[test]
+    fn trouble_is_an_error() {
+        assert!(trouble(done(Way::Move)).is_ok());
+        assert!(trouble(Redriven { trouble: Some("no".into()), ..done(Way::Move) }).is_err());
+    }
+}

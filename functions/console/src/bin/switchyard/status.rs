@@ -1,0 +1,110 @@
+//! `switchyard status`: how each agent stands.
+
+use crate::{
+    failure::Failure,
+    functions::Stack,
+    style::{RED, alarming, cell, paint, say, short, table},
+};
+use comfy_table::{Cell, Color};
+use serde_json::json;
+use steward::answer::{Breaker, Deliveries, PausedBy, Standing, Status};
+
+/// Every agent, one line each, and what is wrong below.
+pub(crate) async fn run(stack: &Stack, print: bool) -> Result<(), Failure> {
+    let status: Status = stack.ask_steward(&json!({ "action": "status" }), print).await?;
+    if !print {
+        say(page(&status));
+    }
+    Ok(())
+}
+
+fn page(status: &Status) -> String {
+    if status.agents.is_empty() {
+        return "the stack has no agents".into();
+    }
+    let rows = status.agents.iter().map(row).collect();
+    let titles = ["AGENT", "#SETTLED", "#PENDING", "#PARKED", "#QUEUE", "#LETTERS", "#UNDELIVERED", "BREAKER", "FLOWS"];
+    let mut page = vec![table(&titles, rows)];
+    let of_agents =
+        status.agents.iter().flat_map(|agent| agent.troubles.iter().map(|trouble| (Some(&agent.agent), trouble)));
+    let troubles: Vec<String> = status
+        .troubles
+        .iter()
+        .map(|trouble| (None, trouble))
+        .chain(of_agents)
+        .map(|(agent, trouble)| {
+            let of = agent.map(|agent| format!("{agent}: ")).unwrap_or_default();
+            format!("{} {of}{}", paint(RED, "!"), short(trouble, 300))
+        })
+        .collect();
+    if !troubles.is_empty() {
+        page.push(String::new());
+        page.extend(troubles);
+    }
+    page.join("\n")
+}
+
+fn row(agent: &Standing) -> Vec<Cell> {
+    let number = |n: Option<u64>| cell(n.map(|n| n.to_string()).unwrap_or_default());
+    let of_ledger = |n: fn(&Deliveries) -> i64| agent.deliveries.as_ref().map(|deliveries| n(deliveries).to_string());
+    let parked = match &agent.deliveries {
+        Some(deliveries) if deliveries.parked > 0 => alarming(deliveries.parked, Color::Yellow),
+        Some(_) => cell(0),
+        None => cell(""),
+    };
+    vec![
+        cell(&agent.agent),
+        cell(of_ledger(|deliveries| deliveries.settled).unwrap_or_default()),
+        cell(of_ledger(|deliveries| deliveries.pending).unwrap_or_default()),
+        parked,
+        number(agent.queue.map(|queue| queue.total())),
+        number(agent.dead_letters),
+        number(agent.undelivered),
+        agent.breaker.as_ref().map_or_else(|| cell(""), breaker),
+        flows(agent),
+    ]
+}
+
+/// A breaker in a few words.
+pub(crate) fn breaker(breaker: &Breaker) -> Cell {
+    let color = match breaker.state.as_str() {
+        "closed" => Color::Green,
+        "open" => Color::Red,
+        _ => Color::Yellow,
+    };
+    let by_hand = if breaker.forced { " by hand" } else { "" };
+    alarming(format!("{}{by_hand}", breaker.state.replace('_', "-")), color)
+}
+
+fn flows(agent: &Standing) -> Cell {
+    match (agent.flows, agent.paused_by) {
+        (Some(true), _) => cell("yes"),
+        (Some(false), Some(PausedBy::Steward)) => cell("paused by the steward"),
+        (Some(false), Some(PausedBy::Hand)) => alarming("paused by hand", Color::Yellow),
+        (Some(false), None) => cell("no"),
+        (None, _) => cell("?"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use steward::answer::Queue;
+
+    #[test]
+    fn a_line_says_what_is_parked_and_what_stands_still() {
+        let agent = Standing {
+            agent: "sentiment".into(),
+            deliveries: Some(Deliveries { settled: 10, pending: 2, parked: 3, old: 0 }),
+            flows: Some(false),
+            paused_by: Some(PausedBy::Hand),
+            queue: Some(Queue { waiting: 1, in_flight: 1, delayed: 0 }),
+            troubles: vec!["its queue does not answer".into()],
+            ..Standing::default()
+        };
+        let page = page(&Status { agents: vec![agent], troubles: Vec::new() });
+        for words in ["sentiment", "paused by hand", "its queue does not answer"] {
+            assert!(page.contains(words), "{words}: {page}");
+        }
+    }
+}

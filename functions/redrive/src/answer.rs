@@ -1,0 +1,191 @@
+//! What the function answers, as JSON: one type for each action. Keys are promises to scripts; a new one may come, none goes.
+//!
+//! No answer holds a payload.
+
+use serde::{Deserialize, Serialize};
+use switchyard_store::{AuditRow, FailureRow, ParkedGroup};
+
+/// To `list`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Listed {
+    /// Every dead-letter queue of the stack, by agent.
+    pub queues: Vec<DeadLetterQueue>,
+}
+
+/// A dead-letter queue, as its numbers stand. SQS counts them approximately.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeadLetterQueue {
+    /// Whose it is.
+    pub agent: String,
+    /// What ends up in it.
+    pub kind: Kind,
+    /// Its name.
+    pub queue: String,
+    /// Letters that wait.
+    pub waiting: u64,
+    /// Letters that somebody is looking at right now.
+    pub in_flight: u64,
+    /// The age of the oldest letter that was seen, in seconds; none where the queue is empty.
+    pub oldest_secs: Option<u64>,
+    /// How many deliveries are parked by the ledger, which outlives the queue; of an agent's own dead-letter queue only.
+    pub parked: Option<i64>,
+    /// The running move task.
+    pub moving: Option<Moving>,
+    /// Why the numbers are missing, where they are.
+    pub error: Option<String>,
+}
+
+/// What ends up in a dead-letter queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// What the agent parked.
+    Agent,
+    /// What SNS could not deliver to the agent's queue.
+    Subscription,
+}
+
+/// A move task of SQS.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Moving {
+    /// SQS's word for how it stands: RUNNING, COMPLETED, CANCELLING, CANCELLED, FAILED.
+    pub status: String,
+    /// How many messages it has moved.
+    pub moved: i64,
+    /// How many there were when it began.
+    pub to_move: Option<i64>,
+    /// When it began, RFC 3339.
+    pub started_at: Option<String>,
+    /// Why it failed, where it did.
+    pub failure: Option<String>,
+}
+
+/// To `look`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Looked {
+    /// Whose.
+    pub agent: String,
+    /// How many are parked in all groups.
+    pub parked: i64,
+    /// What is parked by the ledger, by reason and type, the largest first.
+    pub groups: Vec<ParkedGroup>,
+    /// Letters that the dead-letter queue holds and the ledger does not count as parked.
+    pub queue: QueueLook,
+}
+
+/// What a look into the dead-letter queue found. Nothing was removed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct QueueLook {
+    /// How many letters were looked at.
+    pub seen: usize,
+    /// Whether that was all of them.
+    pub complete: bool,
+    /// Letters without a parked delivery, by why they are there.
+    pub only_there: Vec<LetterGroup>,
+}
+
+/// Letters of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LetterGroup {
+    /// What the ledger says: `settled` (a copy that nobody needs), `under_way` (to be tried again), `no_event` (a body that names none),
+    /// `no_row` (an event that the ledger does not know for this agent).
+    pub ledger: String,
+    /// The letter's own reason; `process_died` where it has none: the queue's redrive policy put it there.
+    pub reason: String,
+    /// The event's type, where it is known.
+    pub event_type: Option<String>,
+    /// How many.
+    pub count: usize,
+}
+
+/// How a redrive goes about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// A move task of SQS brings the letters to the agent's queue; what the dead-letter queue no longer has comes from the table.
+    Move,
+    /// The events are sent from the table.
+    Table,
+    /// Letter by letter to the agent's queue: no move task serves a subscription's dead-letter queue.
+    Letters,
+    /// A move task is running already; nothing was done.
+    AlreadyMoving,
+    /// There is nothing to redrive.
+    Nothing,
+}
+
+/// To `redrive` and `edit`. In a dry run the numbers say what would be done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Redriven {
+    /// To which agent.
+    pub agent: String,
+    /// Whether nothing was done.
+    pub dry_run: bool,
+    /// How.
+    pub way: Way,
+    /// How many parked deliveries are the agent's turn again.
+    pub deliveries: i64,
+    /// What they are, by reason and type; in a dry run only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<ParkedGroup>,
+    /// How many letters the dead-letter queue held.
+    pub letters: u64,
+    /// How many messages were sent to the agent's queue by this call; a move task's are not among them.
+    pub sent: usize,
+    /// How many copies of redriven events were removed from the dead-letter queue by this call.
+    pub removed: usize,
+    /// After how many seconds the table sends what the move task did not bring.
+    pub hold_secs: u32,
+    /// The move task, started or already running.
+    pub moving: Option<Moving>,
+    /// What did not work, and what that means. The rest was done.
+    pub trouble: Option<String>,
+    /// The number of the payload's new version, after an edit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<i32>,
+}
+
+/// To `progress` and `cancel`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Whose.
+    pub agent: String,
+    /// The running move task, or the latest; none where there never was one.
+    pub moving: Option<Moving>,
+    /// How many letters the dead-letter queue holds.
+    pub letters: u64,
+    /// Deliveries that are the agent's turn or to be tried again.
+    pub under_way: i64,
+    /// Deliveries that are parked.
+    pub parked: i64,
+    /// What did not work, and what that means.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+/// To `auto`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Automatic {
+    /// Whose.
+    pub agent: String,
+    /// How often each delivery at most; 0 is off.
+    pub times: u16,
+    /// After how many seconds the first time.
+    pub first_after_secs: u32,
+}
+
+/// To `failures`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Failures {
+    /// Whose.
+    pub agent: String,
+    /// The latest first.
+    pub failures: Vec<FailureRow>,
+}
+
+/// To `audit`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Audited {
+    /// The latest first.
+    pub audit: Vec<AuditRow>,
+}

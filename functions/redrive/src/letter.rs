@@ -1,0 +1,177 @@
+//! What a message in a dead-letter queue is, and what a redrive of a selection does with it. Pure.
+
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use switchyard_event::Event;
+use switchyard_store::Selection;
+use uuid::Uuid;
+
+/// What stands for the reason of a letter without one: the queue's own redrive policy moved it here, since no process lived to say why.
+const NO_REASON: &str = "process_died";
+
+/// What a message in a dead-letter queue says of itself, its payload left where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Letter {
+    /// The event and the run of the delivery; none where the body names no event.
+    pub(crate) delivery: Option<(Uuid, i32)>,
+    pub(crate) reason: String,
+    pub(crate) event_type: Option<String>,
+    /// When it was parked, as far as it says.
+    pub(crate) parked_at: Option<Timestamp>,
+}
+
+impl Letter {
+    /// Reads a message. The attributes are what the runtime wrote; the body helps where they are missing.
+    pub(crate) fn of(body: &str, attributes: &BTreeMap<String, String>) -> Self {
+        let text = |name: &str| attributes.get(name).filter(|value| !value.is_empty());
+        let id = text("event_id").and_then(|id| id.parse().ok()).or_else(|| Event::id_of(body));
+        let run = text("run").and_then(|run| run.parse().ok()).unwrap_or(0);
+        let of_body = || Event::parse(body).ok().map(|event| event.event_type.to_string());
+        Self {
+            delivery: id.map(|id| (id, run)),
+            reason: text("reason").cloned().unwrap_or_else(|| NO_REASON.to_owned()),
+            event_type: text("event_type").cloned().or_else(of_body),
+            parked_at: text("failed_at").and_then(|at| at.parse().ok()),
+        }
+    }
+}
+
+/// What to do with a letter that was found while a selection goes back from the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Its event goes back from the table: this copy is needed no more.
+    Remove,
+    /// No delivery, so no table can bring it: the letter itself goes to the agent's queue.
+    Forward,
+    /// Not selected.
+    Leave,
+}
+
+/// The fate of a letter, where the deliveries `redriven` go back from the table. `has_row`: the ledger has a delivery for it.
+pub(crate) fn fate(letter: &Letter, has_row: bool, selection: &Selection, redriven: &BTreeSet<(Uuid, i32)>) -> Fate {
+    match letter.delivery {
+        Some(delivery) if redriven.contains(&delivery) => Fate::Remove,
+        _ if !has_row && takes_loose(letter, selection) => Fate::Forward,
+        _ => Fate::Leave,
+    }
+}
+
+/// Whether a selection takes what only the dead-letter queue has, as the store selects among its failures. A bound on the number leaves such
+/// letters alone: they have no place in the order that it cuts.
+pub(crate) fn takes_loose(letter: &Letter, selection: &Selection) -> bool {
+    fn among<T: PartialEq>(wanted: &[T], found: Option<&T>) -> bool {
+        wanted.is_empty() || found.is_some_and(|found| wanted.contains(found))
+    }
+    let within = |bound: &Option<String>, holds: fn(Timestamp, Timestamp) -> bool| match bound {
+        None => true,
+        Some(bound) => matches!((letter.parked_at, bound.parse()), (Some(at), Ok(bound)) if holds(at, bound)),
+    };
+    selection.at_most.is_none()
+        && selection.projects.is_empty()
+        && among(&selection.events, letter.delivery.map(|(id, _)| id).as_ref())
+        && among(&selection.types, letter.event_type.as_ref())
+        && among(&selection.reasons, Some(&letter.reason))
+        && within(&selection.since, |at, since| at >= since)
+        && within(&selection.until, |at, until| at < until)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BODY: &str = include_str!("../../../shared/event/fixtures/feedback.created.v1.json");
+
+    fn letter(body: &str, attributes: &[(&str, &str)]) -> Letter {
+        Letter::of(body, &attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    }
+
+    #[test]
+    fn a_letter_is_read_from_its_attributes() {
+        let id = Uuid::from_u128(7);
+        let letter = letter(
+            "{ no event",
+            &[
+                ("event_id", &id.to_string()),
+                ("run", "3"),
+                ("reason", "no_text"),
+                ("event_type", "x.y"),
+                ("failed_at", "2026-01-05T09:30:00Z"),
+            ],
+        );
+        assert_eq!((letter.delivery, letter.reason.as_str()), (Some((id, 3)), "no_text"));
+        assert_eq!((letter.event_type.as_deref(), letter.parked_at.is_some()), (Some("x.y"), true));
+    }
+
+    #[test]
+    fn what_the_queue_itself_moved_is_known_by_its_body() {
+        let letter = letter(BODY, &[]);
+        assert_eq!(letter.delivery, Event::id_of(BODY).map(|id| (id, 0)));
+        assert_eq!((letter.reason.as_str(), letter.event_type.as_deref()), ("process_died", Some("feedback.created")));
+        assert!(letter.delivery.is_some());
+    }
+
+    #[test]
+    fn only_copies_of_what_goes_back_are_removed() {
+        let (mine, other) = ((Uuid::from_u128(1), 0), (Uuid::from_u128(2), 0));
+        let redriven = BTreeSet::from([mine]);
+        let with = |delivery| Letter { delivery, ..letter("{", &[("reason", "malformed")]) };
+        let types = Selection { types: vec!["x.y".into()], ..Selection::default() };
+        let fate = |delivery, has_row| fate(&with(delivery), has_row, &types, &redriven);
+        assert_eq!(fate(Some(mine), true), Fate::Remove);
+        assert_eq!(fate(Some(other), true), Fate::Leave);
+        assert_eq!(fate(Some((mine.0, 4)), true), Fate::Leave, "another run's is another delivery");
+        assert_eq!(fate(None, false), Fate::Leave, "a body without an event has no type");
+    }
+
+    #[test]
+    fn a_letter_that_no_table_can_bring_goes_back_itself() {
+        let none = BTreeSet::new();
+        let at = letter("{", &[("reason", "malformed"), ("failed_at", "2026-01-05T09:30:00Z")]);
+        let select = |reason: &str, since: Option<&str>, until: Option<&str>| Selection {
+            reasons: vec![reason.into()],
+            since: since.map(str::to_owned),
+            until: until.map(str::to_owned),
+            ..Selection::default()
+        };
+        let fate_of = |letter: &Letter, selection: &Selection| fate(letter, false, selection, &none);
+        assert_eq!(fate_of(&at, &select("malformed", None, None)), Fate::Forward);
+        assert_eq!(fate_of(&at, &select("nul", None, None)), Fate::Leave);
+        assert_eq!(
+            fate_of(&at, &select("malformed", Some("2026-01-05T09:30:00Z"), None)),
+            Fate::Forward,
+            "since counts"
+        );
+        assert_eq!(fate_of(&at, &select("malformed", Some("2026-01-05T10:00:00Z"), None)), Fate::Leave);
+        assert_eq!(fate_of(&at, &select("malformed", None, Some("2026-01-05T10:00:00Z"))), Fate::Forward);
+        assert_eq!(
+            fate_of(&at, &select("malformed", None, Some("2026-01-05T09:30:00Z"))),
+            Fate::Leave,
+            "until does not"
+        );
+        assert_eq!(fate_of(&at, &select("malformed", Some("soon"), None)), Fate::Leave);
+        let timeless = letter("{", &[("reason", "malformed")]);
+        assert_eq!(fate_of(&timeless, &select("malformed", Some("2026-01-05T00:00:00Z"), None)), Fate::Leave);
+        assert_eq!(fate_of(&at, &Selection { at_most: Some(1), ..select("malformed", None, None) }), Fate::Leave);
+        assert_eq!(
+            fate_of(&at, &Selection { projects: vec!["p".into()], ..select("malformed", None, None) }),
+            Fate::Leave
+        );
+    }
+
+    #[test]
+    fn an_event_that_is_not_in_the_table_is_selected_by_its_id_and_type_too() {
+        let id = Event::id_of(BODY).unwrap();
+        let stranger = letter(BODY, &[("reason", "not_in_table")]);
+        let events = |id| Selection { events: vec![id], ..Selection::default() };
+        let types = |name: &str| Selection { types: vec![name.into()], ..Selection::default() };
+        assert!(takes_loose(&stranger, &events(id)) && !takes_loose(&stranger, &events(Uuid::nil())));
+        assert!(
+            takes_loose(&stranger, &types("feedback.created")) && !takes_loose(&stranger, &types("feedback.voted"))
+        );
+        assert_eq!(
+            fate(&stranger, true, &events(id), &BTreeSet::new()),
+            Fate::Leave,
+            "one with a row comes from the table"
+        );
+    }
+}

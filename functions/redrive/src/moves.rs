@@ -1,0 +1,66 @@
+//! Move tasks: which one runs, how far it is, how long it may take.
+
+use crate::answer::Moving;
+use jiff::Timestamp;
+use switchyard_bus::{Move, MoveStatus};
+
+/// How many messages a second a move task is reckoned to move where nobody sets its speed: far below what SQS does, since the table must not
+/// send what is only about to come.
+const RECKONED_SPEED: u64 = 50;
+/// How long the table waits for a move task beyond what its letters take.
+const MARGIN_SECS: u64 = 60;
+/// The longest that the table waits; what comes twice is absorbed.
+const LONGEST_HOLD_SECS: u64 = 3_600;
+
+/// The task that runs, if one does: SQS runs one at a time for each queue.
+pub(crate) fn running(moves: &[Move]) -> Option<&Move> {
+    moves.iter().find(|task| task.status.is_running())
+}
+
+/// The running task, or else the latest.
+pub(crate) fn latest(moves: &[Move]) -> Option<&Move> {
+    running(moves).or_else(|| moves.first())
+}
+
+/// How long the table waits for so many letters to be moved.
+pub(crate) fn hold_secs(letters: u64, per_second: Option<u16>) -> u32 {
+    let speed = per_second.map_or(RECKONED_SPEED, u64::from).max(1);
+    let secs = (MARGIN_SECS + letters.div_ceil(speed)).min(LONGEST_HOLD_SECS);
+    u32::try_from(secs).unwrap_or(u32::MAX)
+}
+
+/// A task as answers tell it.
+pub(crate) fn told(task: &Move) -> Moving {
+    Moving {
+        status: word(task.status).to_owned(),
+        moved: task.moved,
+        to_move: task.to_move,
+        started_at: task.started_at.and_then(|at| Timestamp::try_from(at).ok()).map(|at| at.to_string()),
+        failure: task.failure.clone(),
+    }
+}
+
+/// The words of SQS, which whoever reads its documentation knows.
+fn word(status: MoveStatus) -> &'static str {
+    match status {
+        MoveStatus::Running => "RUNNING",
+        MoveStatus::Completed => "COMPLETED",
+        MoveStatus::Cancelling => "CANCELLING",
+        MoveStatus::Cancelled => "CANCELLED",
+        MoveStatus::Failed => "FAILED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_waits_as_long_as_the_move_may_take_and_an_hour_at_most() {
+        assert_eq!(hold_secs(0, None), 60);
+        assert_eq!(hold_secs(1_000, None), 60 + 20);
+        assert_eq!(hold_secs(1_000, Some(500)), 60 + 2);
+        assert_eq!(hold_secs(10, Some(1)), 70);
+        assert_eq!(hold_secs(u64::MAX / 2, Some(1)), 3_600);
+    }
+}

@@ -1,0 +1,180 @@
+//! Back to the agent: which way, and everything by a move task.
+
+use crate::{
+    Yard,
+    answer::{Progress, Redriven, Way},
+    letter::Letter,
+    moves,
+    request::Redrive,
+    scan,
+    table::{self, count},
+    words,
+};
+use std::time::Duration;
+use switchyard_bus::{AgentPlaces, Directory, Move, Moves, Queue};
+use switchyard_store::{Ask, ParkReport, State};
+use tokio::time::Instant;
+
+/// How long a cancelled task is waited for, and how often it is asked.
+const ENDS_WITHIN: Duration = Duration::from_secs(15);
+const ASK_AGAIN: Duration = Duration::from_millis(250);
+
+impl Redriven {
+    /// Nothing done yet, for an order.
+    pub(crate) fn nothing(order: &Redrive) -> Self {
+        Self {
+            agent: order.agent.clone(),
+            dry_run: order.dry_run,
+            way: Way::Nothing,
+            deliveries: 0,
+            groups: Vec::new(),
+            letters: 0,
+            sent: 0,
+            removed: 0,
+            hold_secs: 0,
+            moving: None,
+            trouble: None,
+            revision: None,
+        }
+    }
+}
+
+impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
+    /// Chooses the way and goes it.
+    pub(crate) async fn redrive(&self, order: &Redrive, ends: Instant) -> Result<Redriven, String> {
+        let place = self.place(&order.agent).await?;
+        if order.subscription {
+            self.undelivered(&place, order, ends).await
+        } else if order.selection.is_everything() {
+            self.everything(&place, order, ends).await
+        } else {
+            self.by_table(&place, order, ends).await
+        }
+    }
+
+    /// By a move task where there are letters to move, from the table where the queue has none.
+    async fn everything(&self, place: &AgentPlaces, order: &Redrive, ends: Instant) -> Result<Redriven, String> {
+        let mut done = Redriven::nothing(order);
+        let dead_letters = (self.open)(&place.dead_letter_url);
+        let depth = Box::pin(dead_letters.depth()).await.map_err(|error| error.to_string())?;
+        done.letters = depth.visible;
+        if let Some(task) = moves::running(&self.tasks(place).await?) {
+            done.way = Way::AlreadyMoving;
+            done.moving = Some(moves::told(task));
+            return Ok(done);
+        }
+        if depth.is_empty() {
+            return self.by_table(place, order, ends).await;
+        }
+        done.way = Way::Move;
+        done.hold_secs = moves::hold_secs(depth.visible + depth.in_flight, order.per_second);
+        if order.dry_run {
+            let parked = self.store.parked_deliveries(&place.agent, &order.selection).await.map_err(words)?;
+            done.deliveries = count(parked.len());
+            done.groups = self.store.parked(&place.agent, &order.selection).await.map_err(words)?;
+            return Ok(done);
+        }
+        done.deliveries = count(self.assign(&place.agent, &order.selection, done.hold_secs, order).await?.len());
+        switchyard_faults::point("redrive.after_redrive");
+        let started = Box::pin(self.moves.start(&place.dead_letter_arn, &place.queue_arn, order.per_second)).await;
+        switchyard_faults::point("redrive.after_send");
+        let tasks = self.tasks(place).await?;
+        done.moving = moves::latest(&tasks).map(moves::told);
+        match started {
+            Ok(_) => self.noted(order, "move_started", &done).await,
+            // Somebody else was faster: their task brings the letters.
+            Err(_) if moves::running(&tasks).is_some() => done.way = Way::AlreadyMoving,
+            Err(error) => {
+                done.trouble = Some(format!(
+                    "the move task could not be started ({error}): what the ledger knows comes from the table after {} seconds; \
+                     for the rest, do it again",
+                    done.hold_secs
+                ));
+            }
+        }
+        Ok(done)
+    }
+
+    /// How far it is.
+    pub(crate) async fn progress(&self, agent: &str) -> Result<Progress, String> {
+        let place = self.place(agent).await?;
+        let tasks = self.tasks(&place).await?;
+        self.standing(&place, moves::latest(&tasks).map(moves::told)).await
+    }
+
+    /// Ends the running move task. Deliveries whose letters have stayed are parked again, or the table would send them when their hold is
+    /// over.
+    pub(crate) async fn cancel(&self, agent: &str, operator: &str, ends: Instant) -> Result<Progress, String> {
+        let place = self.place(agent).await?;
+        let tasks = self.tasks(&place).await?;
+        let Some(handle) = moves::running(&tasks).and_then(|task| task.handle.clone()) else {
+            return Err(format!("no move task of {agent} is running: there is nothing to cancel"));
+        };
+        Box::pin(self.moves.cancel(&handle)).await.map_err(|error| error.to_string())?;
+        self.store.note(operator, "move_cancelled", Some(agent), "{}").await.map_err(words)?;
+        let tasks = self.ended(&place, ends).await?;
+        let complete = self.park_what_stayed(&place, ends).await?;
+        let mut progress = self.standing(&place, moves::latest(&tasks).map(moves::told)).await?;
+        progress.trouble = (!complete).then(|| {
+            format!("more than {} letters have stayed: what is not parked again comes from the table, an hour later at most", table::LOOKED_THROUGH)
+        });
+        Ok(progress)
+    }
+
+    /// The tasks, once none of them moves anything any more: a letter that is parked again and then moved would be dropped by its agent, and
+    /// come from the table only. Not for longer than [`ENDS_WITHIN`].
+    async fn ended(&self, place: &AgentPlaces, ends: Instant) -> Result<Vec<Move>, String> {
+        let ends = ends.min(Instant::now() + ENDS_WITHIN);
+        loop {
+            let tasks = self.tasks(place).await?;
+            if moves::running(&tasks).is_none() || Instant::now() >= ends {
+                return Ok(tasks);
+            }
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
+    }
+
+    /// Whether it has seen every letter.
+    async fn park_what_stayed(&self, place: &AgentPlaces, ends: Instant) -> Result<bool, String> {
+        let queue = (self.open)(&place.dead_letter_url);
+        let seen = scan::receive(&queue, table::LOOKED_THROUGH, ends).await.map_err(|error| error.to_string())?;
+        scan::put_back(&queue, &seen.letters).await;
+        let letters: Vec<Letter> =
+            seen.letters.iter().map(|letter| Letter::of(&letter.body, &letter.attributes)).collect();
+        let states = self.states(&place.agent, &letters).await?;
+        let stayed: Vec<ParkReport> = letters
+            .into_iter()
+            .zip(states)
+            .filter(|(_, state)| *state == Some(State::Assigned))
+            .filter_map(|(letter, _)| {
+                let (event_id, run) = letter.delivery?;
+                let ask = Ask { event_id, run, epoch: None };
+                Some(ParkReport { ask, reason: letter.reason, error: "its redrive was cancelled".to_owned() })
+            })
+            .collect();
+        self.store.park(&place.agent, &stayed).await.map_err(words)?;
+        Ok(seen.complete)
+    }
+
+    async fn standing(&self, place: &AgentPlaces, moving: Option<crate::Moving>) -> Result<Progress, String> {
+        let depth = Box::pin((self.open)(&place.dead_letter_url).depth()).await.map_err(|error| error.to_string())?;
+        let (mut under_way, mut parked) = (0, 0);
+        if self.has_ledger(&place.agent).await? {
+            let ledger = self.store.ledger(&place.agent).await.map_err(words)?;
+            (under_way, parked) = (ledger.assigned + ledger.failing, ledger.parked);
+        }
+        Ok(Progress { agent: place.agent.clone(), moving, letters: depth.visible, under_way, parked, trouble: None })
+    }
+
+    async fn tasks(&self, place: &AgentPlaces) -> Result<Vec<Move>, String> {
+        Box::pin(self.moves.list(&place.dead_letter_arn)).await.map_err(|error| error.to_string())
+    }
+
+    /// Leaves an audit row for what happened outside the database. The deed is done, so a row that cannot be written is only logged.
+    pub(crate) async fn noted(&self, order: &Redrive, action: &str, done: &Redriven) {
+        let detail = serde_json::json!({ "letters": done.letters, "sent": done.sent, "per_second": order.per_second, "reason": order.reason });
+        if let Err(error) = self.store.note(&order.operator, action, Some(&order.agent), &detail.to_string()).await {
+            tracing::error!(agent = order.agent, operator = order.operator, action, %error, "done, and not in the audit");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Looking through a dead-letter queue: receive, decide, put back.
+
+use std::time::Duration;
+use switchyard_bus::{BusError, Queue, Received};
+use tokio::time::Instant;
+
+/// How long a letter is kept from others while it is looked at. Put back at once afterwards; this is for a process that dies meanwhile.
+const HELD: Duration = Duration::from_secs(30);
+/// How long one look through a queue may take, so that the first letter is still held when the last one is received.
+pub(crate) const LONGEST: Duration = Duration::from_secs(20);
+/// What was received and is held.
+#[derive(Debug, Default)]
+pub(crate) struct Scan {
+    pub(crate) letters: Vec<Received>,
+    /// Whether that is all that the queue had to show.
+    pub(crate) complete: bool,
+}
+
+/// Receives up to `at_most` letters. The caller puts back or deletes each of them.
+///
+/// # Errors
+/// What the queue said; what was received by then is put back.
+pub(crate) async fn receive<Q: Queue>(queue: &Q, at_most: usize, ends: Instant) -> Result<Scan, BusError> {
+    let ends = ends.min(Instant::now() + LONGEST);
+    let mut scan = Scan::default();
+    while scan.letters.len() < at_most && Instant::now() < ends {
+        let wanted = (at_most - scan.letters.len()).min(switchyard_bus::BATCH_ENTRIES);
+        match Box::pin(queue.receive(wanted, HELD)).await {
+            Ok(letters) if letters.is_empty() => {
+                scan.complete = true;
+                break;
+            }
+            Ok(letters) => scan.letters.extend(letters),
+            Err(error) => {
+                put_back(queue, &scan.letters).await;
+                return Err(error);
+            }
+        }
+    }
+    Ok(scan)
+}
+
+/// Receives what one call brings, ten at most.
+///
+/// # Errors
+/// What the queue said.
+pub(crate) async fn some<Q: Queue>(queue: &Q) -> Result<Vec<Received>, BusError> {
+    Box::pin(queue.receive(switchyard_bus::BATCH_ENTRIES, HELD)).await
+}
+
+/// Makes letters visible again. One that cannot be is visible when its time is over.
+pub(crate) async fn put_back<'a, Q: Queue>(queue: &Q, letters: impl IntoIterator<Item = &'a Received>) {
+    let handles: Vec<String> = letters.into_iter().map(|letter| letter.receipt_handle.clone()).collect();
+    if !handles.is_empty() {
+        Box::pin(queue.release(&handles)).await;
+    }
+}
+
+/// Deletes letters and says how many are gone. One that could not be deleted is visible again when its time is over.
+pub(crate) async fn delete<Q: Queue>(queue: &Q, letters: &[&Received]) -> usize {
+    let handles: Vec<String> = letters.iter().map(|letter| letter.receipt_handle.clone()).collect();
+    if handles.is_empty() {
+        return 0;
+    }
+    Box::pin(queue.delete(&handles)).await.iter().filter(|answer| answer.is_ok()).count()
+}

@@ -1,0 +1,33 @@
+//! What the function is told by its environment.
+
+use crate::Yard;
+use switchyard_bus::{LambdaDirectory, SqsMoves, SqsQueue};
+use switchyard_runtime::{ConfigError, Environment};
+use switchyard_store::{Store, StoreError};
+use thiserror::Error;
+
+/// Why the function cannot start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// A setting is missing or wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The database's connection string is wrong.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Reads `STACK_NAME`, `DATABASE_URL` and `DATABASE_CONNECTIONS` (2), and makes the clients.
+pub(crate) async fn yard() -> Result<Yard<LambdaDirectory, SqsMoves, SqsQueue>, StartError> {
+    let environment = Environment;
+    let stack = environment.required("STACK_NAME", "the name of the stack whose dead-letter queues these are")?;
+    let url = environment.database()?;
+    let connections = environment.or("DATABASE_CONNECTIONS", 2, "a whole number")?;
+    let settings = switchyard_bus::aws::settings().await;
+    Ok(Yard {
+        store: Store::open(&url, connections)?,
+        directory: LambdaDirectory::new(&settings, stack),
+        moves: SqsMoves::new(&settings),
+        open: Box::new(move |url| SqsQueue::new(&settings, url.to_owned())),
+    })
+}

@@ -1,0 +1,59 @@
+//! What SNS could not deliver to an agent's queue. No move task serves such a queue, and the ledger knows nothing of its letters.
+
+use crate::{
+    Yard,
+    answer::{Redriven, Way},
+    request::Redrive,
+    scan,
+    table::forward_all,
+};
+use switchyard_bus::{AgentPlaces, Directory, Moves, Queue, Received};
+use tokio::time::Instant;
+
+/// How many letters are held at a time.
+const AT_A_TIME: usize = 100;
+
+impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
+    /// Letter by letter to the agent's queue, until there are none or the time is up. What comes twice is absorbed by the claim.
+    pub(crate) async fn undelivered(
+        &self,
+        place: &AgentPlaces,
+        order: &Redrive,
+        ends: Instant,
+    ) -> Result<Redriven, String> {
+        let Some(url) = &place.subscription_dead_letter_url else {
+            return Err(format!("{} has no dead-letter queue for its subscription", place.agent));
+        };
+        let (from, queue) = ((self.open)(url), (self.open)(&place.queue_url));
+        let mut done = Redriven::nothing(order);
+        done.letters = Box::pin(from.depth()).await.map_err(|error| error.to_string())?.visible;
+        if order.dry_run {
+            done.way = if done.letters > 0 { Way::Letters } else { Way::Nothing };
+            return Ok(done);
+        }
+        let trouble = loop {
+            let scan = match scan::receive(&from, AT_A_TIME, ends).await {
+                Ok(scan) => scan,
+                Err(error) => break Some(error.to_string()),
+            };
+            let letters: Vec<&Received> = scan.letters.iter().collect();
+            let sent = forward_all(&queue, &from, &letters).await;
+            done.sent += sent;
+            if sent < letters.len() {
+                break Some(format!("{} could not be sent and stay where they are: do it again", letters.len() - sent));
+            }
+            if scan.complete {
+                break None;
+            }
+            if Instant::now() >= ends {
+                break Some("the time was up before the queue was empty: do it again".to_owned());
+            }
+        };
+        done.trouble = trouble;
+        if done.sent > 0 {
+            done.way = Way::Letters;
+            self.noted(order, "undelivered_sent", &done).await;
+        }
+        Ok(done)
+    }
+}
