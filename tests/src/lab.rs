@@ -21,6 +21,9 @@ use switchyard_localstack::{
 };
 use switchyard_store::{AgentSpec, DatabaseUrl};
 
+/// What the webhooks of every world are signed with.
+pub const WEBHOOK_SECRET: &str = "only for the webhooks of tests";
+
 /// What every world's stack is called.
 const STACK: &str = "switchyard";
 
@@ -116,6 +119,7 @@ impl Lab {
         let secret = serde_json::json!({ "url": database_url }).to_string();
         let mut all = BTreeMap::from([
             ("DatabaseSecret".to_owned(), "switchyard/database".to_owned()),
+            ("ShimWebhookSecret".to_owned(), "switchyard/webhook".to_owned()),
             ("Architecture".to_owned(), if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" }.to_owned()),
         ]);
         all.extend(parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
@@ -125,7 +129,10 @@ impl Lab {
             template: self.places.root().join("template.yaml"),
             artifacts: self.bootstraps.dir.clone(),
             parameters: all,
-            secrets: BTreeMap::from([("switchyard/database".to_owned(), secret)]),
+            secrets: BTreeMap::from([
+                ("switchyard/database".to_owned(), secret),
+                ("switchyard/webhook".to_owned(), serde_json::json!({ "secrets": WEBHOOK_SECRET }).to_string()),
+            ]),
         };
         or_panic(self.localstack.deploy(&stack, &mut quiet))
     }

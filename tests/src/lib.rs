@@ -6,6 +6,7 @@
 )]
 
 pub mod checker;
+pub mod contract;
 pub mod database;
 mod eventually;
 pub mod lab;

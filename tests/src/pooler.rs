@@ -51,6 +51,14 @@ impl Pooler {
     /// # Panics
     /// Where pgbouncer does not come up, and where [`Pooler::is_installed`] does.
     pub async fn start(server_url: &str) -> Self {
+        Self::sized(server_url, 12).await
+    }
+
+    /// The same with so many connections to the server for each database.
+    ///
+    /// # Panics
+    /// As [`Pooler::start`].
+    pub async fn sized(server_url: &str, connections: u16) -> Self {
         let (host, server_port, user) = database::server(server_url);
         let program = Self::is_installed().then(|| find("pgbouncer")).flatten();
         let Some(program) = program else {
@@ -65,7 +73,7 @@ impl Pooler {
         let run_as = if is_root() { "user = nobody\n" } else { "" };
         let text = format!(
             "[databases]\n* = host={host} port={server_port} user={user}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
-             listen_port = {port}\nauth_type = any\npool_mode = transaction\nmax_client_conn = 1000\ndefault_pool_size = 12\n\
+             listen_port = {port}\nauth_type = any\npool_mode = transaction\nmax_client_conn = 2000\ndefault_pool_size = {connections}\n\
              unix_socket_dir =\n{run_as}"
         );
         std::fs::File::create(&config).and_then(|mut f| f.write_all(text.as_bytes())).unwrap();

@@ -4,7 +4,7 @@ use crate::{Lab, eventually};
 use aws_sdk_sqs::types::{Message, QueueAttributeName};
 use std::collections::BTreeMap;
 use switchyard_localstack::localstack::{Outputs, REGION};
-use switchyard_store::{DatabaseUrl, Mode, Store};
+use switchyard_store::{DatabaseUrl, Mode, Since, Store};
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
@@ -46,7 +46,7 @@ impl World {
         let database_url = lab.database(&format!("world_{number}")).await;
         let store = Store::open(&parse(&database_url), 4).expect("a store");
         for agent in &lab.agents {
-            store.register(agent, Mode::Full).await.expect("the agent is registered");
+            store.register(agent, Mode::Full, Since::Now).await.expect("the agent is registered");
         }
         let outputs = lab.deploy(&account, &database_url, &[]);
         let settings = aws_settings(lab, &account);
@@ -162,10 +162,22 @@ impl World {
         .await;
     }
 
+    /// Where SNS puts what it cannot deliver to an agent's queue, as the queue's own tag says. Its name does not tell: CloudFormation cuts
+    /// a logical id that is so long.
+    pub async fn subscription_dead_letters(&self, agent: &str) -> String {
+        let queue = self.queue(&format!("{agent}Queue")).await;
+        let answer = self.sqs.list_queue_tags().queue_url(queue).send().await.expect("the queue's tags");
+        answer.tags.expect("tags")["switchyard:subscription-dead-letters"].clone()
+    }
+
     /// How many messages wait in a queue.
     pub async fn waiting(&self, logical_id: &str) -> u32 {
-        let url = self.queue(logical_id).await;
-        let waiting = self.queue_attribute(&url, QueueAttributeName::ApproximateNumberOfMessages).await;
+        self.waiting_in(&self.queue(logical_id).await).await
+    }
+
+    /// The same by the queue's URL.
+    pub async fn waiting_in(&self, url: &str) -> u32 {
+        let waiting = self.queue_attribute(url, QueueAttributeName::ApproximateNumberOfMessages).await;
         waiting.parse().expect("a number")
     }
 
@@ -228,6 +240,11 @@ impl World {
         let answer = self.lab.call(&self.account, agent, &event);
         let failures = answer["batchItemFailures"].as_array().expect("a partial-batch response, never null");
         failures.iter().filter_map(|failure| failure["itemIdentifier"].as_str().map(str::to_owned)).collect()
+    }
+
+    /// Invokes a function (`steward`) with a request and returns its answer.
+    pub fn call(&self, function: &str, request: &serde_json::Value) -> serde_json::Value {
+        self.lab.call(&self.account, function, request)
     }
 
     /// The process ids of a function's running bootstraps.

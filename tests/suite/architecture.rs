@@ -8,25 +8,36 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("switchyard-insight", &[]),
     ("switchyard-agent", &["switchyard-event"]),
     ("switchyard-store", &["switchyard-event"]),
-    ("switchyard-bus", &["switchyard-event"]),
-    ("switchyard-runtime", &["switchyard-event", "switchyard-agent", "switchyard-store", "switchyard-bus"]),
-    ("shim", &["switchyard-event", "switchyard-store", "switchyard-bus", "switchyard-runtime"]),
+    ("switchyard-bus", &["switchyard-faults"]),
+    (
+        "switchyard-runtime",
+        &["switchyard-event", "switchyard-agent", "switchyard-store", "switchyard-bus", "switchyard-faults"],
+    ),
+    ("ingest", &["switchyard-event", "switchyard-store", "switchyard-bus", "switchyard-runtime", "switchyard-faults"]),
+    ("steward", &["switchyard-event", "switchyard-store", "switchyard-bus", "switchyard-runtime", "switchyard-faults"]),
+    ("shim", &["switchyard-event", "switchyard-store", "switchyard-bus", "switchyard-runtime", "switchyard-faults"]),
     ("switchyard-localstack", &["switchyard-event", "switchyard-store"]),
+    ("redrive", &["switchyard-event", "switchyard-store", "switchyard-bus", "switchyard-runtime", "switchyard-faults"]),
+    ("console", &["redrive", "steward", "switchyard-store", "switchyard-bus"]),
 ];
 
 /// What an agent may use: never the store or the bus themselves.
 const AGENT_MAY_USE: &[&str] = &["switchyard-event", "switchyard-agent", "switchyard-insight", "switchyard-runtime"];
 
-/// Outside crates that only some of ours may know; the tests look from the outside and may know all.
+/// Outside crates that only some of ours may know.
 const ONLY: &[(&str, &[&str])] = &[
     ("tokio-postgres", &["switchyard-store", "switchyard-localstack"]),
     ("deadpool-postgres", &["switchyard-store"]),
     ("refinery", &["switchyard-store"]),
+    ("aws-sdk-lambda", &["switchyard-bus"]),
     ("aws-sdk-sns", &["switchyard-bus"]),
     ("aws-sdk-sqs", &["switchyard-bus"]),
     ("lambda_runtime", &["switchyard-runtime"]),
     ("aws_lambda_events", &["switchyard-runtime"]),
 ];
+
+/// The tests look from the outside and may know all.
+const FROM_OUTSIDE: &[&str] = &["switchyard-tests", "faults"];
 
 /// The crates that stay free of I/O, so that they compile for anything.
 const PURE: &[&str] = &["switchyard-event", "switchyard-agent", "switchyard-insight"];
@@ -59,7 +70,7 @@ fn packages() -> Vec<Package> {
                 .map(|dependency| text(&dependency["name"]))
                 .collect(),
         })
-        .filter(|package| package.name != "switchyard-tests")
+        .filter(|package| !FROM_OUTSIDE.contains(&package.name.as_str()))
         .collect()
 }
 

@@ -85,6 +85,10 @@ async fn what_can_never_succeed_is_parked_at_once_each_with_its_own_reason() {
     reasons.sort();
     assert_eq!(reasons, ["malformed", "no_text", "not_in_table", "nul"]);
     world.drained("Sentiment").await;
+    let rows =
+        world.database.query("select reason from switchyard.failure where parked order by reason", &[]).await.unwrap();
+    let recorded: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    assert_eq!(recorded, reasons, "a person sees each without opening a queue");
 }
 
 #[tokio::test]

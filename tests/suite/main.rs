@@ -4,9 +4,13 @@
 mod architecture;
 mod bus;
 mod failures;
+mod ingest;
 mod once;
+mod redrive;
 mod runtime;
 mod shim;
+mod sizes;
+mod steward;
 mod store;
 mod template;
 mod topic;

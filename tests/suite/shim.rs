@@ -1,6 +1,9 @@
 //! The shim: started by nobody but its schedule, and dying at the worst moment. What it does with a topic that is not itself is beside it.
 
 mod carrying;
+mod sharing;
+mod stress;
+mod webhook;
 
 use std::collections::BTreeSet;
 use switchyard_event::Event;

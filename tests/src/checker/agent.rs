@@ -48,7 +48,7 @@ async fn receive(actor: &mut Actor, name: &str) -> Result<(), StoreError> {
         return Ok(());
     }
     let asks: Vec<Ask> = messages.iter().map(|m| m.ask.clone()).collect();
-    let standings = actor.store().look(name, &asks).await?;
+    let standings = actor.store().look(name, &asks).await?.standings;
 
     // What has used up its attempts is parked before it is tried: its last report may have got lost.
     let mut to_try = Vec::new();
@@ -137,8 +137,14 @@ async fn handle(
     if fate < 0.14 {
         return die(tx).await;
     }
-    if fate < 0.22 && honest {
-        let settlement = actor.random.pick(&[Settlement::Superseded, Settlement::Expired, Settlement::Parked]);
+    if fate < 0.26 && honest {
+        let settlement = actor.random.pick(&[
+            Settlement::Superseded,
+            Settlement::Expired,
+            Settlement::Parked,
+            Settlement::Parked,
+            Settlement::Parked,
+        ]);
         tx.settle(name, ask, settlement, "the handler says so").await?;
         return Ok(None);
     }
@@ -191,7 +197,7 @@ async fn report(actor: &mut Actor, name: &str, ask: Ask) -> Result<(), StoreErro
     if !actor.random.chance(0.8) {
         return Ok(()); // died before reporting
     }
-    if actor.random.chance(0.1) {
+    if actor.random.chance(0.3) {
         return park(actor, name, ask).await; // a permanent failure
     }
     let told = ask.epoch;
@@ -230,7 +236,7 @@ async fn park(actor: &mut Actor, name: &str, ask: Ask) -> Result<(), StoreError>
 
 /// The fault: effects in one transaction, the settlement in the next.
 async fn effects_first(actor: &mut Actor, name: &str, asks: &[Ask]) -> Result<Outcome, StoreError> {
-    let standings = actor.store().look(name, asks).await?;
+    let standings = actor.store().look(name, asks).await?.standings;
     let mut tx = actor.store().begin().await?;
     for (ask, standing) in asks.iter().zip(&standings) {
         if standing.verdict == Verdict::Take {

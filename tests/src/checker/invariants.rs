@@ -71,12 +71,21 @@ const INVARIANTS: &[Invariant] = &[
                    when '_report' then h.was_state in ('a', 'f') and h.owner = h.was_owner and h.epoch = h.was_epoch
                                    and (h.state = 'f' and h.attempts = h.was_attempts + 1 or h.state = 'p' and h.attempts = greatest(h.was_attempts, 1))
                    when 'due' then h.was_state in ('a', 'f') and h.state = h.was_state and h.owner = 'n' and (h.owner, h.epoch, h.attempts) = (h.was_owner, h.was_epoch, h.was_attempts)
+                                and h.sends = h.was_sends + 1
                    when 'reassign' then h.run = 0 and h.was_state in ('a', 'f', 'p') and h.state = h.was_state and h.owner <> h.was_owner
                                     and h.epoch = h.was_epoch + 1 and h.attempts = h.was_attempts
                    when 'resend' then h.was_state is null and h.state = 'a' and (h.run = 0 or h.owner = 'n')
                                    or h.was_state in ('a', 'f', 'p') and h.state = 'a' and h.owner = h.was_owner and h.epoch = h.was_epoch + 1 and h.attempts = 0
+                   when '_send_back' then h.was_state = 'p' and h.state = 'a' and h.owner = 'n' and h.was_owner = 'n' and h.epoch = h.was_epoch + 1
+                                      and (h.attempts, h.sends) = (0, 0) and h.redrives = h.was_redrives + 1
                    when 'cancel_run' then h.run > 0 and h.was_state in ('a', 'f', 'p') and h.state = 's' and (h.owner, h.epoch, h.attempts) = (h.was_owner, h.was_epoch, h.was_attempts)
                    else false end, false)",
+    },
+    Invariant {
+        name: "what was sent back was asked for once",
+        broken: "select count(*) from (select (select count(*) from lab.history h where h.writer = '_send_back') as done,
+                                              (select coalesce(sum((detail ->> 'redriven')::int), 0) from switchyard.audit
+                                                where action in ('redrive', 'auto_redrive')) as told) x where done <> told",
     },
     Invariant {
         name: "each change starts from the state that the one before it left",

@@ -11,7 +11,8 @@ create table lab.routing (agent smallint, version int, mode text, percent int, r
 create table lab.completed (agent smallint, version int, snapshot pg_snapshot);
 create table lab.history (
   id bigserial primary key, agent smallint, run int, seq bigint,
-  was_state "char", was_owner "char", was_epoch int, was_attempts int, state "char", owner "char", epoch int, attempts int,
+  was_state "char", was_owner "char", was_epoch int, was_attempts int, was_sends int, was_redrives int,
+  state "char", owner "char", epoch int, attempts int, sends int, redrives int,
   reason text, writer text, xid xid8, asked_at timestamptz, at timestamptz);
 create index on lab.history (agent, run, seq);
 create index on lab.effect (event_id);
@@ -21,9 +22,12 @@ declare
   stack text;
 begin
   get diagnostics stack = pg_context;
-  insert into lab.history (agent, run, seq, was_state, was_owner, was_epoch, was_attempts, state, owner, epoch, attempts, reason, writer, xid, asked_at, at)
+  insert into lab.history (agent, run, seq, was_state, was_owner, was_epoch, was_attempts, was_sends, was_redrives,
+    state, owner, epoch, attempts, sends, redrives, reason, writer, xid, asked_at, at)
   values (new.agent, new.run, new.seq, case when tg_op = 'UPDATE' then old.state end, case when tg_op = 'UPDATE' then old.owner end,
-          case when tg_op = 'UPDATE' then old.epoch end, case when tg_op = 'UPDATE' then old.attempts end, new.state, new.owner, new.epoch, new.attempts,
+          case when tg_op = 'UPDATE' then old.epoch end, case when tg_op = 'UPDATE' then old.attempts end,
+          case when tg_op = 'UPDATE' then old.sends end, case when tg_op = 'UPDATE' then old.redrives end,
+          new.state, new.owner, new.epoch, new.attempts, new.sends, new.redrives,
           new.reason, substring(stack from 'function switchyard\.(\w+)\('), pg_current_xact_id(), statement_timestamp(), clock_timestamp());
   return null;
 end $$;
@@ -47,12 +51,13 @@ begin
   end loop;
   if to_regclass('lab.cached_routing') is not null then truncate lab.cached_routing; end if;
   truncate events, switchyard.event_log, switchyard.outbox, switchyard.fence, switchyard.run, switchyard.subscription, switchyard.late,
-    switchyard.retired, switchyard.failure, switchyard.shadow, switchyard.audit, switchyard.gate, switchyard.lease, switchyard.agent,
+    switchyard.retired, switchyard.failure, switchyard.shadow, switchyard.audit, switchyard.gate, switchyard.lease, switchyard.breaker, switchyard.revision, switchyard.agent,
     lab.queue, lab.effect, lab.seen, lab.dead_letter, lab.cancelled, lab.completed, lab.routing, lab.history restart identity;
   update switchyard.floor set seq = 1;
   perform switchyard.add_partition(1 + g * 8, 9 + g * 8) from generate_series(0, 5) g;
   perform switchyard.add_partition(49, 10000000);
-  perform switchyard.register('A', array['t1', 't2'], 'aggregate', 3, 'off', 0), switchyard.register('B', array['t2', 't3'], 'aggregate', 3, 'off', 0);
+  perform switchyard.register('A', array['t1', 't2'], 'aggregate', 3, 'off', 0, false),
+    switchyard.register('B', array['t2'], 'aggregate', 3, 'off', 0, false);
   update switchyard.agent set grace = '120 ms';
   insert into lab.routing select id, routing_version, mode, percent, routed_by, '-infinity', '-infinity' from switchyard.agent;
 end $$;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use switchyard_store::{AgentSpec, Mode, RoutedBy, StoreError, Type};
+use switchyard_store::{AgentSpec, Mode, Overdue, RoutedBy, Selection, Since, StoreError, Type};
 
 use super::actors::{Actor, send};
 use super::seed::Ending;
@@ -31,8 +31,9 @@ pub(super) async fn router(mut actor: Actor, endings: [(&'static str, Ending); 2
         while !actor.over() {
             // In the end everybody listens to what they should, by the routing that is to hold.
             let all = spec(agent, &types(agent), RoutedBy::Aggregate);
-            let step = match actor.store().register(&all, Mode::Off).await {
-                Ok(_) => set_routing(&mut actor, agent, ending.mode, ending.drain).await,
+            let since = if actor.random.chance(0.5) { Since::Beginning } else { Since::Now };
+            let step = match register(&mut actor, &all, since).await {
+                Ok(()) => set_routing(&mut actor, agent, ending.mode, ending.drain).await,
                 Err(e) => Err(e),
             };
             let done = step.is_ok();
@@ -69,16 +70,25 @@ async fn change(actor: &mut Actor) -> Result<(), StoreError> {
         let routed_by = actor.random.pick(&[RoutedBy::Aggregate, RoutedBy::Project]);
         let [one, other] = types(agent);
         let listens = if actor.random.chance(0.4) { vec![one] } else { vec![one, other] };
-        let registered = actor.store().register(&spec(agent, &listens, routed_by), Mode::Off).await?;
-        if !registered.added.is_empty() || !registered.removed.is_empty() {
-            actor.count("subscription changed");
-        }
+        let since = if actor.random.chance(0.5) { Since::Beginning } else { Since::Now };
+        register(actor, &spec(agent, &listens, routed_by), since).await?;
         confirm(actor).await?;
     }
     set_routing(actor, agent, mode, drain).await?;
     if actor.random.chance(0.6) {
         let passes = actor.random.below(60);
         reassign(actor, agent, passes).await?;
+    }
+    Ok(())
+}
+
+async fn register(actor: &mut Actor, spec: &AgentSpec, since: Since) -> Result<(), StoreError> {
+    let registered = actor.store().register(spec, Mode::Off, since).await?;
+    if !registered.extended.is_empty() {
+        actor.count("caught up from the beginning");
+    }
+    if !registered.added.is_empty() || !registered.removed.is_empty() {
+        actor.count("subscription changed");
     }
     Ok(())
 }
@@ -159,8 +169,11 @@ async fn reconcile(actor: &mut Actor) -> Result<(), StoreError> {
     actor.store().tick().await?;
     for agent in ["A", "B"] {
         actor.store().sweep(agent).await?;
-        for due in actor.store().due(agent, 20).await? {
-            send(actor, agent, due.event.id, due.run, due.epoch).await?;
+        let due = actor.store().due(agent, 20, Overdue::Now).await?;
+        let events = actor.store().events(&due.iter().map(|d| d.seq).collect::<Vec<_>>()).await?;
+        for due in due {
+            let Some(event) = events.iter().find(|e| e.seq == due.seq) else { continue };
+            send(actor, agent, event.id, due.run, due.epoch).await?;
         }
     }
     if actor.random.chance(0.15) {
@@ -183,10 +196,44 @@ pub(super) async fn operator(mut actor: Actor) {
         actor.took(step);
         actor.nap(Duration::from_millis(120)).await;
     }
+    // The trouble is over: somebody sends all back that is parked, twice to be sure.
+    let agents: &[&str] = if actor.random.chance(0.7) { &["A", "B", "A", "B"] } else { &[] };
+    for agent in agents {
+        let step = send_back(&mut actor, agent, &Selection::default(), 0).await;
+        actor.took(step);
+    }
+}
+
+/// By a selection that is more or less narrow, with messages from elsewhere or from the table.
+async fn redrive(actor: &mut Actor, agent: &str) -> Result<(), StoreError> {
+    let mut selection = Selection::default();
+    if actor.random.chance(0.25) {
+        let types = types(agent);
+        selection.types.push(actor.random.pick(&types).to_owned());
+    }
+    if actor.random.chance(0.3) {
+        selection.at_most = Some(3);
+    }
+    if actor.random.chance(0.2) {
+        let rows = actor.query("select event_id from switchyard.event_log order by random() limit 6", &[]).await?;
+        selection.events = rows.iter().map(|row| row.get(0)).collect();
+    }
+    let hold_secs = if actor.random.chance(0.3) { 1 } else { 0 };
+    send_back(actor, agent, &selection, hold_secs).await
+}
+
+async fn send_back(actor: &mut Actor, agent: &str, selection: &Selection, hold_secs: u32) -> Result<(), StoreError> {
+    if !actor.store().redrive(agent, selection, hold_secs, "an operator", "because").await?.is_empty() {
+        actor.count("parked rows sent back");
+    }
+    Ok(())
 }
 
 async fn intervene(actor: &mut Actor, runs: &mut Vec<(&'static str, i32)>) -> Result<(), StoreError> {
     let agent = actor.random.pick(&["A", "B"]);
+    if actor.random.chance(0.7) {
+        redrive(actor, agent).await?;
+    }
     if actor.random.chance(0.35) {
         let sql = "(select seq from switchyard.delivery d join switchyard.agent a on a.id = d.agent
                      where a.name = $1 and d.state in ('a', 'f', 'p') and d.run = 0 order by random() limit 4)

@@ -136,12 +136,25 @@ pub const PLANTS: &[Plant] = &[
         &[Edit { function: "cancel_run", from: "set open = false", to: "set open = open" }],
     ),
     edited(
+        "redrive_redoes_done",
+        "who selects it wants it again",
+        &[
+            Edit { function: "parked_deliveries", from: "d.state = 'p'", to: "d.state in ('p', 'd')" },
+            Edit { function: "_send_back", from: "d.state = 'p'", to: "d.state in ('p', 'd')" },
+        ],
+    ),
+    edited(
+        "beginning_taken_for_swept",
+        "what is that old is surely settled",
+        &[Edit { function: "register", from: "p.left_out - 1 from", to: "p.from_seq - 1 from" }],
+    ),
+    edited(
         "sweep_after_the_end",
         "who unsubscribed can ignore what comes",
         &[Edit {
             function: "sweep",
-            from: "and (s.until_seq is null or e.seq <= s.until_seq)\n      join",
-            to: "\n      join",
+            from: "and (s.until_seq is null or e.seq <= s.until_seq)\n        join",
+            to: "\n        join",
         }],
     ),
     edited(

@@ -1,6 +1,6 @@
 //! What the shim carries, in which order, and what it sets aside: a real Postgres, and topics with moods.
 
-use shim::{Carried, Carrier, Settings};
+use shim::{Carried, Carrier, Settings, Times};
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
@@ -12,9 +12,21 @@ use std::{
 use switchyard_bus::{BusError, Message, Published, Refused, Topic};
 use switchyard_event::Event;
 use switchyard_store::{Known, Page};
-use switchyard_tests::Database;
+use switchyard_tests::{Database, eventually};
 use tokio::time::Instant;
 use tokio_postgres::Client;
+
+/// Four lanes, alone, and gone as soon as nothing is pending.
+pub(super) fn sweeping() -> Settings {
+    Settings {
+        topic_arn: String::new(),
+        resident: Duration::ZERO,
+        lanes: 4,
+        connections: 2,
+        shims: 1,
+        times: Times::default(),
+    }
+}
 
 /// A topic that answers as a test tells it, and remembers what it took: the number of the call, and the event.
 struct Told<F> {
@@ -64,8 +76,7 @@ impl Trip {
     {
         let (calls, taken) = (Rc::new(Cell::new(0)), Rc::new(RefCell::new(Vec::new())));
         let topic = Told { answer, calls: Rc::clone(&calls), taken: Rc::clone(&taken) };
-        let settings = Settings { topic_arn: String::new(), resident: Duration::ZERO, lanes: 4, connections: 2 };
-        let carrier = Carrier::new(database.store(), topic, settings);
+        let carrier = Carrier::new(database.store(), topic, sweeping());
         let mut carrying = pin!(carrier.carry(Instant::now() + Duration::from_secs(188)));
         let mut wakes = 0;
         let carried = std::future::poll_fn(|context| {
@@ -88,7 +99,7 @@ impl Trip {
 }
 
 /// Inserts so many events; `aggregate` and `payload` are SQL over `n`, the number of each.
-async fn insert(client: &Client, events: u32, aggregate: &str, payload: &str) {
+pub(super) async fn insert(client: &Client, events: u32, aggregate: &str, payload: &str) {
     let sql = format!(
         "insert into events (id, type, aggregate_type, aggregate_id, payload, metadata, version)
          select gen_random_uuid(), 'counted', 'thing', {aggregate}, {payload}, '{{}}', 1 from generate_series(1, {events}) n"
@@ -97,15 +108,15 @@ async fn insert(client: &Client, events: u32, aggregate: &str, payload: &str) {
 }
 
 /// An aggregate for each event.
-const OWN: &str = "gen_random_uuid()";
+pub(super) const OWN: &str = "gen_random_uuid()";
 /// One aggregate for all of them.
-const HOT: &str = "'00000000-0000-0000-0000-000000000001'::uuid";
+pub(super) const HOT: &str = "'00000000-0000-0000-0000-000000000001'::uuid";
 
-async fn number(client: &Client, sql: &str) -> i64 {
+pub(super) async fn number(client: &Client, sql: &str) -> i64 {
     client.query_one(sql, &[]).await.unwrap().get(0)
 }
 
-const LEFT: &str = "select count(*) from switchyard.outbox";
+pub(super) const LEFT: &str = "select count(*) from switchyard.outbox";
 
 #[tokio::test]
 async fn events_of_one_aggregate_are_first_published_in_sequence_whatever_the_topic_refuses() {
@@ -172,14 +183,80 @@ async fn a_page_of_large_rows_is_short_and_all_of_them_arrive() {
 }
 
 #[tokio::test]
+async fn a_payload_that_no_message_could_carry_stays_in_the_table_and_its_event_goes_in_its_turn() {
+    let database = Database::migrated().await;
+    let client = database.connect().await;
+    let payload =
+        "case n when 2 then to_jsonb(repeat('x', 262142)) when 3 then to_jsonb(repeat('x', 2000000)) else '{}' end";
+    insert(&client, 4, HOT, payload).await;
+
+    let trip = Trip::through(&database, async |_, events| all_accepted(events)).await;
+
+    assert_eq!((trip.carried.published, trip.carried.set_aside), (4, 0));
+    let checks: Vec<Option<u64>> =
+        trip.taken.iter().map(|(_, event)| event.metadata.claim_check.map(|check| check.bytes)).collect();
+    assert_eq!(checks, [None, Some(262_144), Some(2_000_002), None]);
+    assert_eq!(trip.orders().into_values().collect::<Vec<_>>(), [[1, 2, 3, 4]]);
+}
+
+#[tokio::test]
+async fn what_a_person_has_edited_goes_as_edited() {
+    let database = Database::migrated().await;
+    let client = database.connect().await;
+    insert(&client, 2, HOT, "'{\"n\": 1}'").await;
+    let first = client.query_one("select event_id from switchyard.event_log where seq = 1", &[]).await.unwrap().get(0);
+    for payload in [r#"{"n": 2}"#, r#"{"n": 3}"#] {
+        database.store().revise(first, payload, "somebody", "it was wrong").await.unwrap();
+    }
+
+    let trip = Trip::through(&database, async |_, events| all_accepted(events)).await;
+
+    let taken: Vec<_> = trip.taken.iter().map(|(_, event)| (event.payload(), event.metadata.revision)).collect();
+    assert_eq!(taken, [(r#"{"n": 3}"#, Some(2)), (r#"{"n": 1}"#, None)]);
+}
+
+#[tokio::test]
+async fn a_delay_is_waited_for_in_the_table_and_not_a_moment_longer_than_needed() {
+    let database = Database::migrated().await;
+    let client = database.connect().await;
+    let delayed = "insert into events (id, type, aggregate_type, aggregate_id, payload, metadata, version)
+         select gen_random_uuid(), 'delayed', 'thing', gen_random_uuid(), '{}',
+                jsonb_build_object('deliver_at', switchyard.rfc3339(now() + interval '900 milliseconds')), 1";
+    client.execute(delayed, &[]).await.unwrap();
+    insert(&client, 1, OWN, "'{}'").await;
+
+    let first = Trip::through(&database, async |_, events| all_accepted(events)).await;
+    assert_eq!((first.carried.published, number(&client, LEFT).await), (1, 1), "it does not go before its time");
+
+    let taken = Rc::new(Cell::new(false));
+    let seen = Rc::clone(&taken);
+    let answer = async move |_, events: &[Event]| {
+        seen.set(true);
+        all_accepted(events)
+    };
+    let topic = Told { answer, calls: Rc::default(), taken: Rc::default() };
+    let carrier = Carrier::new(database.store(), topic, Settings { resident: Duration::from_secs(60), ..sweeping() });
+    tokio::select! {
+        ended = carrier.carry(Instant::now() + Duration::from_secs(188)) => panic!("a resident shim stays: {ended:?}"),
+        () = eventually("the delayed event", async || taken.get().then_some(())) => {}
+    }
+    let late = "select extract(epoch from clock_timestamp() - due_at)::float8 from switchyard.event_log where due_at is not null";
+    let late: f64 = client.query_one(late, &[]).await.unwrap().get(0);
+    assert!((0.0..5.0).contains(&late), "{late} s after it was due");
+}
+
+#[tokio::test]
 async fn a_row_that_no_queue_could_carry_is_set_aside_and_holds_back_nothing() {
     let database = Database::migrated().await;
     let client = database.connect().await;
-    let payload = "case n when 1 then to_jsonb(repeat('x', 300000)) when 2 then to_jsonb(repeat('x', 2000000))
-                   when 3 then (repeat('[', 70) || repeat(']', 70))::jsonb else '{}' end";
+    let payload =
+        "case n when 1 then '1' when 2 then '2' when 3 then (repeat('[', 70) || repeat(']', 70))::jsonb else '{}' end";
     insert(&client, 5, HOT, payload).await;
     client
-        .batch_execute("update events set metadata = '{\"hops\": \"many\", \"priority\": 0}' where payload = '{}'")
+        .batch_execute(
+            "update events set metadata = '{\"hops\": \"many\", \"priority\": 0}' where payload = '{}';
+             update events set metadata = jsonb_build_object('mine', repeat('x', 300000)) where payload in ('1', '2')",
+        )
         .await
         .unwrap();
 

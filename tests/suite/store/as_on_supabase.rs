@@ -1,7 +1,7 @@
 //! A hosted database: its owner is no superuser, row-level security is on, the application is another role, and the locale is ICU's
 //! where the server has it.
 
-use switchyard_store::{Ask, Mode, Store, StoreError, Type, Verdict, migrate};
+use switchyard_store::{Ask, Mode, Overdue, Since, Store, StoreError, Type, Verdict, migrate};
 use switchyard_tests::database::{self, Database};
 use tokio_postgres::Client;
 use uuid::Uuid;
@@ -41,7 +41,7 @@ impl Hosted {
         let owners = address(&database, OWNER).parse().unwrap();
         migrate(&owners).await.unwrap();
         let store = Store::open(&owners, 4).unwrap();
-        store.register(&spec(&["thing.made"]), Mode::Full).await.unwrap();
+        store.register(&spec(&["thing.made"]), Mode::Full, Since::Now).await.unwrap();
         let owner = database::connect(&address(&database, OWNER)).await;
         owner
             .batch_execute(&format!(
@@ -132,7 +132,7 @@ async fn who_sees_only_part_of_the_events_is_told_so_and_forgets_none() {
     hosted.owner.batch_execute("delete from switchyard.outbox").await.unwrap();
     hosted.store.set_grace(AGENT, 0).await.unwrap();
     hosted.store.sweep(AGENT).await.unwrap();
-    assert!(matches!(hosted.store.due(AGENT, 10).await, Err(StoreError::Config { .. })));
+    assert!(matches!(hosted.store.due(AGENT, 10, Overdue::Now).await, Err(StoreError::Config { .. })));
     assert_eq!(hosted.number("select count(*) from switchyard.delivery where state <> 'a'").await, 0);
 }
 

@@ -10,9 +10,16 @@ use switchyard_tests::checker::{self, Options};
 async fn the_contract_holds_in_random_concurrent_worlds() {
     let report = checker::run(Options::new(0..=11, 4)).await;
     assert!(report.is_as_it_should(), "{report}");
-    for what in
-        ["verdict Take", "old take", "backend killed", "routing changed", "replayed", "redriven", "transition na -> nd"]
-    {
+    for what in [
+        "verdict Take",
+        "old take",
+        "backend killed",
+        "routing changed",
+        "replayed",
+        "redriven",
+        "caught up from the beginning",
+        "transition na -> nd",
+    ] {
         assert!(report.counts.contains_key(what), "this never happened, so it was not checked: {what}\n{report}");
     }
 }

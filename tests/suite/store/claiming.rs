@@ -141,7 +141,7 @@ directly_and_pooled! {
     }
 
     async fn an_empty_batch_is_answered_with_nothing(scene: Scene) {
-        assert!(scene.store.look(AGENT, &[]).await.unwrap().is_empty());
+        assert!(scene.store.look(AGENT, &[]).await.unwrap().standings.is_empty());
         let mut tx = scene.store.begin().await.unwrap();
         assert!(tx.claim(AGENT, &[]).await.unwrap().is_empty());
         tx.commit().await.unwrap();

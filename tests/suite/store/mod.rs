@@ -1,22 +1,31 @@
 //! What the store promises, as sentences, against a real Postgres. What the ledger promises is told twice: directly, and
 //! through a real pgbouncer in transaction mode.
 
-mod scene;
+pub(crate) mod scene;
 
 mod as_on_supabase;
+mod breakers;
+mod chains;
 mod checker;
 mod claiming;
 mod domain_events;
 mod event_log;
+mod ingesting;
+mod late_subscribers;
 mod leases;
 mod migrations;
 mod publishing;
 mod reconciling;
+mod redriving;
 mod replays;
 mod reporting;
+mod resending;
 mod retention;
+mod revising;
 mod routing;
+mod selecting;
 mod stream;
+mod suspects;
 mod transactions;
 
 /// Tells each test twice: directly and through the pooler.

@@ -82,7 +82,7 @@ directly_and_pooled! {
 
     async fn a_run_belongs_to_its_agent(scene: Scene) {
         let other = switchyard_store::AgentSpec { name: "other".into(), ..super::scene::spec(&["thing.made"]) };
-        scene.store.register(&other, switchyard_store::Mode::Full).await.unwrap();
+        scene.store.register(&other, switchyard_store::Mode::Full, switchyard_store::Since::Now).await.unwrap();
         let run = scene.store.new_run("other", "theirs").await.unwrap();
         let event = scene.event("thing.made").await;
         scene.claim(event).await;

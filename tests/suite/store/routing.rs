@@ -1,6 +1,6 @@
 //! Who listens to what, whose turn it is, and how that changes.
 
-use switchyard_store::{AgentSpec, Ask, Mode, RoutedBy, StoreError, Verdict};
+use switchyard_store::{AgentSpec, Ask, Mode, RoutedBy, Since, StoreError, Verdict};
 use uuid::Uuid;
 
 use super::directly_and_pooled;
@@ -17,13 +17,13 @@ directly_and_pooled! {
 
     async fn two_registrations_at_once_are_one(scene: Scene) {
         let fresh = AgentSpec { name: "twin".into(), ..spec(&["thing.made"]) };
-        let (a, b) = tokio::join!(scene.store.register(&fresh, Mode::Full), scene.store.register(&fresh, Mode::Full));
+        let (a, b) = tokio::join!(scene.store.register(&fresh, Mode::Full, Since::Now), scene.store.register(&fresh, Mode::Full, Since::Now));
         assert!(a.unwrap().created ^ b.unwrap().created);
         assert_eq!(scene.number("select count(*) from switchyard.subscription s join switchyard.agent a on a.id = s.agent where a.name = 'twin'").await, 1);
     }
 
     async fn more_attempts_than_a_hundred_are_refused(scene: Scene) {
-        let refused = scene.store.register(&AgentSpec { max_attempts: 101, ..spec(&[]) }, Mode::Full).await;
+        let refused = scene.store.register(&AgentSpec { max_attempts: 101, ..spec(&[]) }, Mode::Full, Since::Now).await;
         assert!(matches!(refused, Err(StoreError::Refused { .. })), "{refused:?}");
     }
 
@@ -116,7 +116,7 @@ directly_and_pooled! {
 
     async fn routed_by_project_a_project_moves_as_one(scene: Scene) {
         let by_project = AgentSpec { routed_by: RoutedBy::Project, ..spec(&["thing.made"]) };
-        scene.store.register(&by_project, Mode::Full).await.unwrap();
+        scene.store.register(&by_project, Mode::Full, Since::Now).await.unwrap();
         scene.routing(Mode::Percent(50)).await;
         let mut sides = Vec::new();
         for project in 0..12 {

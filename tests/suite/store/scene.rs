@@ -1,8 +1,8 @@
 //! One agent, some events, and short words for what happens to them.
 
 use switchyard_store::{
-    AgentSpec, Ask, Failed, Known, Mode, Page, ParkReport, Pending, Reported, RoutedBy, Row, Settlement, Standing,
-    Store, StoreError, Tx, Type, Verdict,
+    AgentSpec, Ask, Failed, Known, Mode, Overdue, Page, ParkReport, Pending, Reported, RoutedBy, Row, Settlement,
+    Since, Standing, Store, StoreError, Tx, Type, Verdict,
 };
 use switchyard_tests::database::Database;
 use tokio_postgres::Client;
@@ -52,7 +52,7 @@ impl Scene {
     }
 
     pub(crate) async fn register(&self, subscribes: &[&str], mode: Mode) -> switchyard_store::Registered {
-        self.store.register(&spec(subscribes), mode).await.unwrap()
+        self.store.register(&spec(subscribes), mode, Since::Now).await.unwrap()
     }
 
     pub(crate) async fn routing(&self, mode: Mode) {
@@ -113,7 +113,7 @@ impl Scene {
     }
 
     pub(crate) async fn look(&self, event: Uuid) -> Standing {
-        self.store.look(AGENT, &[Ask::live(event)]).await.unwrap().remove(0)
+        self.store.look(AGENT, &[Ask::live(event)]).await.unwrap().standings.remove(0)
     }
 
     /// Claims and commits.
@@ -176,7 +176,18 @@ impl Scene {
 
     /// What is due, as (event, run, epoch).
     pub(crate) async fn due(&self) -> Vec<(Uuid, i32, i32)> {
-        self.store.due(AGENT, 100).await.unwrap().into_iter().map(|d| (d.event.id, d.run, d.epoch)).collect()
+        self.due_when(Overdue::Now).await
+    }
+
+    pub(crate) async fn due_when(&self, overdue: Overdue) -> Vec<(Uuid, i32, i32)> {
+        let due = self.store.due(AGENT, 100, overdue).await.unwrap();
+        let mut named = Vec::new();
+        for d in due {
+            let event =
+                self.one("select event_id from switchyard.event_log where seq = $1", &[(&d.seq, Type::INT8)]).await;
+            named.push((event.get(0), d.run, d.epoch));
+        }
+        named
     }
 
     /// As if the shim had published everything.

@@ -1,0 +1,135 @@
+//! What the agent depends on is down: nothing is tried, nothing is spent, and it goes on by itself afterwards.
+
+use super::bench::{Bench, Obedient, PLENTY, again, batch, orders};
+use switchyard_runtime::Worker;
+use switchyard_store::{BreakerState, Mode};
+use tokio::time::Instant;
+
+async fn state(bench: &Bench) -> BreakerState {
+    bench.store.breakers().await.unwrap().remove(0).state
+}
+
+/// As the steward does when the wait is over, without the wait.
+async fn half_open(bench: &Bench) {
+    bench.client.batch_execute("update switchyard.breaker set retry_at = now()").await.unwrap();
+    assert_eq!(bench.store.half_open("obedient").await.unwrap(), BreakerState::HalfOpen);
+}
+
+async fn nothing_is_spent(bench: &Bench) {
+    assert_eq!((bench.count("switchyard.failure").await, bench.queues.buried().len()), (0, 0));
+}
+
+#[tokio::test]
+async fn five_in_a_row_open_it_and_then_nothing_is_tried_or_spent() {
+    let bench = Bench::new(Mode::Full).await;
+    let bodies = bench.give(&orders([("gather", "work"); 5])).await;
+    bench.agent.model_is_down.set(true);
+
+    assert_eq!(bench.handle(&bodies, PLENTY).await.len(), 5);
+
+    let breaker = bench.store.breakers().await.unwrap().remove(0);
+    assert_eq!((breaker.state, breaker.reason.as_deref()), (BreakerState::Open, Some("the model is down")));
+    bench.agent.model_is_down.set(false);
+    bench.agent.gathered.set(0);
+    assert_eq!(bench.handle(&bodies, PLENTY).await, [0, 1, 2, 3, 4]);
+    assert_eq!((bench.agent.gathered.get(), bench.queues.held().len()), (0, 10), "not even asked, and held back");
+    nothing_is_spent(&bench).await;
+}
+
+#[tokio::test]
+async fn a_process_counts_over_its_batches_and_a_success_in_between_starts_anew() {
+    let bench = Bench::new(Mode::Full).await;
+    let bodies = bench.give(&orders([("gather", "work"); 9])).await;
+    let worker = bench.worker();
+    let one = async |at: usize, down: bool| {
+        bench.agent.model_is_down.set(down);
+        again(worker.handle(batch(&bodies[at..=at], 1), Instant::now() + PLENTY).await)
+    };
+    for at in 0..4 {
+        one(at, true).await;
+    }
+    assert!(one(4, false).await.is_empty());
+    for at in 5..9 {
+        one(at, true).await;
+    }
+    assert_eq!(state(&bench).await, BreakerState::Closed);
+
+    one(0, true).await;
+
+    assert_eq!(state(&bench).await, BreakerState::Open);
+}
+
+#[tokio::test]
+async fn half_open_one_record_is_tried_and_closes_it() {
+    let bench = Bench::new(Mode::Full).await;
+    let bodies = bench.give(&orders([("gather", "work"); 3])).await;
+    bench.store.trip("obedient", "told to").await.unwrap();
+    half_open(&bench).await;
+
+    assert_eq!(bench.handle(&bodies, PLENTY).await, [1, 2], "the others have their turn a little later");
+
+    assert_eq!((state(&bench).await, bench.agent.gathered.get()), (BreakerState::Closed, 1));
+    assert!(bench.handle(&bodies, PLENTY).await.is_empty());
+    assert_eq!(bench.count("done").await, 3);
+    nothing_is_spent(&bench).await;
+}
+
+#[tokio::test]
+async fn half_open_a_record_that_finds_it_still_down_opens_it_again() {
+    let bench = Bench::new(Mode::Full).await;
+    let bodies = bench.give(&orders([("gather", "work"); 3])).await;
+    bench.store.trip("obedient", "told to").await.unwrap();
+    half_open(&bench).await;
+    bench.agent.model_is_down.set(true);
+
+    assert_eq!(bench.handle(&bodies, PLENTY).await, [0, 1, 2]);
+
+    let breaker = bench.store.breakers().await.unwrap().remove(0);
+    assert_eq!((breaker.state, breaker.opens, bench.agent.gathered.get()), (BreakerState::Open, 2, 1));
+    nothing_is_spent(&bench).await;
+}
+
+#[tokio::test]
+async fn half_open_only_one_process_at_a_time_tries() {
+    let bench = Bench::new(Mode::Full).await;
+    let bodies = bench.give(&orders([("gather", "work")])).await;
+    bench.store.trip("obedient", "told to").await.unwrap();
+    half_open(&bench).await;
+    assert!(bench.store.probe("obedient").await.unwrap(), "another process was first");
+
+    assert_eq!(bench.handle(&bodies, PLENTY).await, [0]);
+
+    assert_eq!((bench.agent.gathered.get(), state(&bench).await), (0, BreakerState::HalfOpen));
+}
+
+#[tokio::test]
+async fn what_a_person_has_forced_holds() {
+    let bench = Bench::new(Mode::Full).await;
+    let bodies = bench.give(&orders([("gather", "work"); 5])).await;
+    bench.store.force_breaker("obedient", Some(BreakerState::Closed), "a person").await.unwrap();
+    bench.agent.model_is_down.set(true);
+    bench.handle(&bodies, PLENTY).await;
+    assert_eq!(state(&bench).await, BreakerState::Closed);
+
+    bench.agent.model_is_down.set(false);
+    bench.store.force_breaker("obedient", Some(BreakerState::Open), "a person").await.unwrap();
+    assert_eq!(bench.handle(&bodies, PLENTY).await.len(), 5);
+    assert_eq!(bench.count("done").await, 0);
+
+    bench.store.force_breaker("obedient", Some(BreakerState::Closed), "a person").await.unwrap();
+    assert!(bench.handle(&bodies, PLENTY).await.is_empty());
+}
+
+#[tokio::test]
+async fn the_database_s_own_troubles_open_nothing() {
+    let bench = Bench::new(Mode::Full).await;
+    let bodies = bench.give(&orders([("apply", "lose the connection"); 6])).await;
+    let worker: Worker<'_, Obedient, _> = bench.worker();
+
+    for at in 0..6 {
+        assert_eq!(again(worker.handle(batch(&bodies[at..=at], 1), Instant::now() + PLENTY).await), [0]);
+    }
+
+    assert_eq!(state(&bench).await, BreakerState::Closed);
+    nothing_is_spent(&bench).await;
+}

@@ -1,0 +1,149 @@
+//! Payloads that no message could carry: they stay in the table and reach the agent to the letter.
+
+use super::bench::{Bench, PLENTY, delivered, published};
+use std::cell::RefCell;
+use switchyard_agent::{Agent, Decision, Refusal, Reject};
+use switchyard_bus::{Message, TOPIC_BYTES};
+use switchyard_event::{Event, EventType, NewEvent};
+use switchyard_runtime::{MAX_PAYLOAD_BYTES, Tx, handle};
+use switchyard_store::{AgentSpec, Mode, RoutedBy, Since};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// Remembers the payloads that it has decided about.
+#[derive(Default)]
+struct Reader {
+    read: RefCell<Vec<String>>,
+}
+
+impl Agent for Reader {
+    const NAME: &'static str = "reader";
+    const SUBSCRIBES: &'static [EventType] = &[EventType::named("text.written")];
+
+    type Facts = ();
+    type Effect = ();
+    type Tx = Tx;
+
+    async fn gather(&self, event: &Event) -> Result<(), Refusal> {
+        assert_eq!(event.metadata.claim_check, None, "an agent never sees a claim check");
+        self.read.borrow_mut().push(event.payload().to_owned());
+        Ok(())
+    }
+
+    fn decide(_: &Event, (): &()) -> Result<Decision<()>, Reject> {
+        Ok(Decision::nothing())
+    }
+
+    async fn apply((): &(), _: &mut Tx) -> Result<Vec<NewEvent>, Refusal> {
+        Ok(Vec::new())
+    }
+}
+
+async fn read_in(mode: Mode) -> Bench {
+    let bench = Bench::new(Mode::Full).await;
+    let spec = AgentSpec {
+        name: "reader".into(),
+        subscribes: vec!["text.written".into()],
+        routed_by: RoutedBy::Aggregate,
+        max_attempts: 2,
+    };
+    bench.store.register(&spec, mode, Since::Now).await.unwrap();
+    bench
+}
+
+/// Writes a text so that the payload, as the table prints it, has so many bytes.
+async fn write(bench: &Bench, bytes: usize) -> Uuid {
+    let id = Uuid::new_v4();
+    let text = "ü".repeat((bytes - r#"{"text": "x"}"#.len()) / 2);
+    let pad = if (bytes - r#"{"text": "x"}"#.len()).is_multiple_of(2) { "x" } else { "xx" };
+    let insert = "insert into events (id, type, aggregate_type, aggregate_id, payload, metadata, version)
+                  values ($1, 'text.written', 'text', gen_random_uuid(), jsonb_build_object('text', $2::text), '{}', 1)";
+    bench.client.execute(insert, &[&id, &format!("{text}{pad}")]).await.unwrap();
+    let size = "select octet_length(payload::text)::bigint from events where id = $1";
+    assert_eq!(bench.client.query_one(size, &[&id]).await.unwrap().get::<_, i64>(0), bytes as i64);
+    id
+}
+
+async fn stored(bench: &Bench, id: Uuid) -> String {
+    bench.client.query_one("select payload::text from events where id = $1", &[&id]).await.unwrap().get(0)
+}
+
+/// What a reader reads of these, and which must come again.
+async fn reads(bench: &Bench, messages: &[Message]) -> (Vec<String>, usize) {
+    let reader = Reader::default();
+    let answer = handle(&reader, &bench.store, &bench.queues, delivered(messages), Instant::now() + PLENTY).await;
+    (reader.read.into_inner(), answer.batch_item_failures.len())
+}
+
+#[tokio::test]
+async fn at_every_size_around_the_limit_an_agent_decides_about_exactly_what_is_stored() {
+    let bench = read_in(Mode::Full).await;
+    let mut ids = Vec::new();
+    for bytes in [255 * 1024, 256 * 1024 - 1, 256 * 1024, 257 * 1024, 1024 * 1024 - 1, 1024 * 1024] {
+        ids.push(write(&bench, bytes).await);
+    }
+    let messages = published(&bench.store).await;
+    assert!(messages.iter().all(|message| message.size() <= TOPIC_BYTES));
+    let checks = messages.iter().filter(|message| message.body.contains("claim_check")).count();
+    assert_eq!(checks, 5, "255 KiB travels whole, with its envelope; the others do not fit");
+
+    let (read, again) = reads(&bench, &messages).await;
+
+    assert_eq!(again, 0);
+    for id in ids {
+        let stored = stored(&bench, id).await;
+        assert!(read.contains(&stored), "{} bytes were not read to the letter", stored.len());
+    }
+}
+
+#[tokio::test]
+async fn what_is_larger_than_an_agent_reads_is_parked_with_that_reason() {
+    let bench = read_in(Mode::Full).await;
+    let limit = usize::try_from(MAX_PAYLOAD_BYTES).unwrap();
+    write(&bench, limit).await;
+    write(&bench, limit + 1).await;
+    let messages = published(&bench.store).await;
+
+    let (read, again) = reads(&bench, &messages).await;
+
+    assert_eq!((read.len(), again), (1, 0));
+    assert_eq!((bench.reasons(), bench.states().await), (vec!["oversized".to_owned()], "dp".to_owned()));
+}
+
+#[tokio::test]
+async fn payloads_that_do_not_fit_into_one_batch_together_have_their_turn_later() {
+    let bench = read_in(Mode::Full).await;
+    for _ in 0..3 {
+        write(&bench, 3 * 1024 * 1024).await;
+    }
+    let messages = published(&bench.store).await;
+
+    assert_eq!(reads(&bench, &messages).await.1, 1);
+
+    assert_eq!(reads(&bench, &messages[2..]).await.1, 0);
+    assert_eq!((bench.states().await, bench.count("switchyard.failure").await), ("ddd".to_owned(), 0));
+}
+
+#[tokio::test]
+async fn a_claim_check_whose_row_is_gone_says_so() {
+    let bench = read_in(Mode::Full).await;
+    let id = write(&bench, 300 * 1024).await;
+    let messages = published(&bench.store).await;
+    bench.client.execute("delete from events where id = $1", &[&id]).await.unwrap();
+
+    assert_eq!(reads(&bench, &messages).await, (vec![], 0));
+
+    assert_eq!(bench.reasons(), ["not_in_table"]);
+}
+
+#[tokio::test]
+async fn in_shadow_mode_what_could_not_be_read_is_what_is_compared() {
+    let bench = read_in(Mode::Shadow).await;
+    write(&bench, 9 * 1024 * 1024).await;
+    let messages = published(&bench.store).await;
+
+    assert_eq!(reads(&bench, &messages).await, (vec![], 0));
+
+    assert!(bench.queues.buried().is_empty(), "the old system's events fill no dead-letter queue");
+    assert_eq!(bench.count("switchyard.shadow where decision::text like '%oversized%'").await, 1);
+}

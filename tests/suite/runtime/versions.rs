@@ -1,0 +1,120 @@
+//! Versions of a payload: older ones are brought up, newer ones wait for who knows them.
+
+use super::bench::{Bench, PLENTY, delivered, due, published};
+use std::cell::RefCell;
+use switchyard_agent::{Agent, Decision, Refusal, Reject};
+use switchyard_bus::{MemoryQueues, Message};
+use switchyard_event::{Event, EventType, NewEvent, Upcast};
+use switchyard_runtime::{Tx, handle};
+use switchyard_store::{AgentSpec, Mode, RoutedBy, Selection, Since};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// Hears who is compared with us, in the version that `OLD` or the vocabulary of today knows.
+#[derive(Default)]
+struct Watch<const OLD: bool> {
+    heard: RefCell<Vec<(u32, String)>>,
+}
+
+impl<const OLD: bool> Agent for Watch<OLD> {
+    const NAME: &'static str = "watch";
+    const SUBSCRIBES: &'static [EventType] = &[EventType::COMPETITOR_MENTIONED];
+    const UPCASTS: &'static [Upcast] = if OLD { &[] } else { switchyard_event::UPCASTS };
+
+    type Facts = ();
+    type Effect = ();
+    type Tx = Tx;
+
+    async fn gather(&self, event: &Event) -> Result<(), Refusal> {
+        self.heard.borrow_mut().push((event.version, event.payload().to_owned()));
+        Ok(())
+    }
+
+    fn decide(_: &Event, (): &()) -> Result<Decision<()>, Reject> {
+        Ok(Decision::nothing())
+    }
+
+    async fn apply((): &(), _: &mut Tx) -> Result<Vec<NewEvent>, Refusal> {
+        Ok(Vec::new())
+    }
+}
+
+/// A database in which a watch is registered.
+async fn watched() -> Bench {
+    let bench = Bench::new(Mode::Full).await;
+    let spec = AgentSpec {
+        name: "watch".into(),
+        subscribes: vec!["competitor.mentioned".into()],
+        routed_by: RoutedBy::Aggregate,
+        max_attempts: 2,
+    };
+    bench.store.register(&spec, Mode::Full, Since::Now).await.unwrap();
+    bench
+}
+
+/// What the shim makes of an event with this payload and version.
+async fn said(bench: &Bench, payload: &str, version: i32) -> Message {
+    let insert = "insert into events (id, type, aggregate_type, aggregate_id, payload, metadata, version)
+                  values ($1, 'competitor.mentioned', 'post', gen_random_uuid(), $2::text::jsonb, '{}', $3)";
+    bench.client.execute(insert, &[&Uuid::new_v4(), &payload, &version]).await.unwrap();
+    published(&bench.store).await.remove(0)
+}
+
+async fn hears<const OLD: bool>(bench: &Bench, messages: &[Message]) -> Vec<(u32, String)> {
+    let watch = Watch::<OLD>::default();
+    let queues: &MemoryQueues = &bench.queues;
+    let answer = handle(&watch, &bench.store, queues, delivered(messages), Instant::now() + PLENTY).await;
+    assert!(answer.batch_item_failures.is_empty(), "done or parked");
+    watch.heard.into_inner()
+}
+
+const ONE: &str = r#"{"post_id": "p", "competitor": "Acme"}"#;
+const ALL: &str = r#"{"post_id": "p", "competitors": ["Acme", "Initech"]}"#;
+
+#[tokio::test]
+async fn an_agent_hears_every_version_as_the_newest() {
+    let bench = watched().await;
+    let old = said(&bench, ONE, 1).await;
+    let new = said(&bench, ALL, 2).await;
+
+    let heard = hears::<false>(&bench, &[old, new]).await;
+
+    let payload = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    assert_eq!((heard[0].0, payload(&heard[0].1)["competitors"].clone()), (2, serde_json::json!(["Acme"])));
+    assert_eq!((heard[1].0, payload(&heard[1].1)), (2, payload(ALL)));
+}
+
+#[tokio::test]
+async fn a_version_from_the_future_is_parked_and_done_after_a_deploy_and_a_redrive() {
+    let bench = watched().await;
+    let future = said(&bench, ALL, 2).await;
+
+    assert!(hears::<true>(&bench, &[future]).await.is_empty());
+
+    assert_eq!((bench.reasons(), bench.states().await), (vec!["unknown_version".to_owned()], "p".to_owned()));
+    let selection = Selection { reasons: vec!["unknown_version".into()], ..Selection::default() };
+    assert_eq!(
+        bench.store.redrive("watch", &selection, 0, "a person", "version 2 is deployed").await.unwrap().len(),
+        1
+    );
+    let again = due(&bench.store, "watch").await;
+    assert_eq!(hears::<false>(&bench, &again).await.len(), 1);
+    assert_eq!(bench.states().await, "d");
+}
+
+#[tokio::test]
+async fn what_no_step_can_bring_up_is_parked_and_done_once_a_person_has_edited_it() {
+    let bench = watched().await;
+    let broken = said(&bench, r#"{"post_id": "p", "competitor": 7}"#, 1).await;
+    assert!(hears::<false>(&bench, std::slice::from_ref(&broken)).await.is_empty());
+    assert_eq!((bench.reasons(), bench.states().await), (vec!["upcast_failed".to_owned()], "p".to_owned()));
+
+    let id = Event::parse(&broken.body).unwrap().id;
+    bench.store.revise(id, ONE, "a person", "it was a number").await.unwrap();
+    bench.store.redrive("watch", &Selection::default(), 0, "a person", "edited").await.unwrap();
+    let again = due(&bench.store, "watch").await;
+
+    assert_eq!(Event::parse(&again[0].body).unwrap().metadata.revision, Some(1));
+    assert_eq!(hears::<false>(&bench, &again).await.len(), 1);
+    assert_eq!(bench.states().await, "d");
+}

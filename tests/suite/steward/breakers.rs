@@ -1,0 +1,116 @@
+//! Mappings follow breakers, and what people do to either is respected.
+
+use super::bench::{AGENT, Bench};
+use std::time::Duration;
+use steward::answer::PausedBy;
+use switchyard_bus::{Mappings, Message, Queue};
+use switchyard_store::BreakerState;
+
+#[tokio::test]
+async fn an_open_breaker_pauses_the_mapping_and_nothing_is_sent_until_it_is_half_open() {
+    let bench = Bench::new().await;
+    bench.lost(20).await;
+    bench.store.trip(AGENT, "the model is down").await.unwrap();
+
+    let done = bench.tend().await;
+    assert_eq!((done.sent, done.standing.flows, done.standing.paused_by), (0, Some(false), Some(PausedBy::Steward)));
+    assert!(!bench.flows().await);
+    assert_eq!(done.found, 20, "what is missing is written down meanwhile");
+
+    bench.later(Duration::from_secs(25)).await;
+    assert_eq!(bench.tend().await.standing.breaker.unwrap().state, "open", "its wait is not over");
+    assert!(!bench.flows().await);
+
+    bench.later(Duration::from_secs(10)).await;
+    let done = bench.tend().await;
+    assert_eq!((done.standing.breaker.unwrap().state.as_str(), done.standing.flows), ("half_open", Some(true)));
+    assert!(bench.flows().await);
+    assert_eq!(done.sent, 10, "a few, for the probe");
+}
+
+#[tokio::test]
+async fn what_waits_is_enough_for_a_probe_and_after_it_everything_flows() {
+    let bench = Bench::new().await;
+    bench.lost(20).await;
+    bench.queue().send(&[Message::new("waits".into())]).await;
+    bench.store.trip(AGENT, "down").await.unwrap();
+    bench.tend().await;
+    bench.later(Duration::from_secs(31)).await;
+
+    assert_eq!(bench.tend().await.sent, 0, "half-open, and there is something to try");
+    assert!(bench.store.probe(AGENT).await.unwrap());
+    bench.store.recovered(AGENT).await.unwrap();
+
+    let done = bench.tend().await;
+    assert_eq!((done.standing.breaker.unwrap().state.as_str(), done.standing.flows), ("closed", Some(true)));
+    assert_eq!(done.standing.paused_by, None);
+}
+
+#[tokio::test]
+async fn a_mapping_that_a_person_turned_off_stays_off_and_is_told() {
+    let bench = Bench::new().await;
+    bench.lost(3).await;
+    bench.mappings.set_enabled("painter/mapping", false).await.unwrap();
+
+    for _ in 0..3 {
+        let done = bench.tend().await;
+        assert_eq!((done.sent, done.standing.paused_by), (0, Some(PausedBy::Hand)));
+    }
+    bench.store.trip(AGENT, "down").await.unwrap();
+    bench.later(Duration::from_secs(31)).await;
+    for _ in 0..3 {
+        assert_eq!(bench.tend().await.standing.paused_by, Some(PausedBy::Hand), "its breaker makes no difference");
+    }
+    assert!(!bench.flows().await);
+    bench.mappings.set_enabled("painter/mapping", true).await.unwrap();
+    bench.store.recovered(AGENT).await.unwrap();
+    assert_eq!(bench.tend().await.sent, 3);
+}
+
+#[tokio::test]
+async fn what_a_person_turns_on_again_while_the_breaker_is_open_is_paused_again() {
+    let bench = Bench::new().await;
+    bench.store.trip(AGENT, "down").await.unwrap();
+    bench.tend().await;
+    bench.mappings.enabled("painter/mapping").await.unwrap();
+    bench.mappings.set_enabled("painter/mapping", true).await.unwrap();
+    bench.tend().await;
+    assert!(!bench.flows().await, "the way to have it on is the breaker: closed by hand");
+}
+
+#[tokio::test]
+async fn a_person_s_word_holds_until_it_is_taken_back() {
+    let bench = Bench::new().await;
+    bench.store.force_breaker(AGENT, Some(BreakerState::Open), "ada").await.unwrap();
+    for _ in 0..3 {
+        let done = bench.tend().await;
+        let breaker = done.standing.breaker.unwrap();
+        assert_eq!((breaker.state.as_str(), breaker.forced, done.standing.flows), ("open", true, Some(false)));
+        bench.later(Duration::from_secs(3_600)).await;
+    }
+
+    bench.store.force_breaker(AGENT, Some(BreakerState::Closed), "ada").await.unwrap();
+    assert_eq!(bench.store.trip(AGENT, "down").await.unwrap(), BreakerState::Closed);
+    assert_eq!(bench.tend().await.standing.flows, Some(true), "closed by hand keeps it running");
+
+    bench.store.force_breaker(AGENT, None, "ada").await.unwrap();
+    bench.store.trip(AGENT, "down").await.unwrap();
+    assert_eq!(bench.tend().await.standing.flows, Some(false));
+    let audited = bench.number("select count(*) from switchyard.audit where by = 'ada'").await;
+    assert_eq!(audited, 3);
+}
+
+#[tokio::test]
+async fn a_mapping_that_cannot_be_paused_is_remembered_as_ours_and_paused_by_the_next_pass() {
+    let bench = Bench::new().await;
+    // A change is under way: the service refuses another one.
+    bench.mappings.set_enabled("painter/mapping", false).await.unwrap();
+    bench.mappings.enabled("painter/mapping").await.unwrap();
+    bench.mappings.set_enabled("painter/mapping", true).await.unwrap();
+    bench.store.trip(AGENT, "down").await.unwrap();
+    bench.tend().await;
+    bench.tend().await;
+    assert!(!bench.flows().await);
+    bench.later(Duration::from_secs(31)).await;
+    assert_eq!(bench.tend().await.standing.flows, Some(true), "and it is the steward's to turn on again");
+}

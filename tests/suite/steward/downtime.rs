@@ -1,0 +1,179 @@
+//! An hour in which what an agent needs is down, in simulated time: the ledger, the agent's runtime and the steward are the real ones; queue,
+//! mapping and clock are the test's.
+
+use super::bench::{AGENT, Bench};
+use serde_json::json;
+use std::{cell::Cell, time::Duration};
+use switchyard_agent::{Agent, Decision, Refusal, Reject};
+use switchyard_bus::{BusError, DeadLetter, Hold, MemoryQueue, Message, Queue, Queues, Received};
+use switchyard_event::{Event, EventType, NewEvent};
+use switchyard_runtime::{Budget, SqsEvent, Tx, Worker};
+use tokio::time::Instant;
+
+/// How far the clock goes at a time.
+const STEP: Duration = Duration::from_secs(5);
+/// How often the schedule starts the steward, in steps.
+const MINUTE: u32 = 12;
+/// What the template sets for an agent's queue.
+const VISIBILITY: Duration = Duration::from_secs(180);
+const MAX_RECEIVES: u32 = 200;
+
+/// An agent that needs something which is down, until it is not.
+struct Painter {
+    down: Cell<bool>,
+    asked: Cell<u32>,
+}
+
+impl Agent for Painter {
+    const NAME: &'static str = AGENT;
+    const SUBSCRIBES: &'static [EventType] = &[];
+    type Facts = ();
+    type Effect = ();
+    type Tx = Tx;
+
+    async fn gather(&self, _: &Event) -> Result<(), Refusal> {
+        self.asked.set(self.asked.get() + 1);
+        if self.down.get() { Err(Refusal::Unavailable("the model is down".into())) } else { Ok(()) }
+    }
+    fn decide(_: &Event, (): &()) -> Result<Decision<()>, Reject> {
+        Ok(Decision::nothing())
+    }
+    async fn apply((): &(), _: &mut Tx) -> Result<Vec<NewEvent>, Refusal> {
+        Ok(Vec::new())
+    }
+}
+
+/// The agent's side of its queues.
+struct Own {
+    queue: MemoryQueue,
+    letters: MemoryQueue,
+}
+
+impl Queues for Own {
+    async fn hold(&self, holds: &[Hold]) -> usize {
+        holds.iter().map(|hold| self.queue.hide(std::slice::from_ref(&hold.receipt_handle), hold.delay)).sum()
+    }
+    async fn bury(&self, letters: &[DeadLetter]) -> Vec<Result<(), BusError>> {
+        self.letters.send(letters).await
+    }
+}
+
+/// What was seen while it ran.
+#[derive(Debug, Default)]
+struct Seen {
+    most_receives: u32,
+    steps_paused: u32,
+    half_open: u32,
+}
+
+/// The whole of it: the clock, the poller, two processes of the agent, and the steward's schedule.
+struct World<'a> {
+    bench: &'a Bench,
+    own: &'a Own,
+    workers: [Worker<'a, Painter, Own>; 2],
+    step: u32,
+    seen: Seen,
+}
+
+impl World<'_> {
+    async fn goes_on_for(&mut self, steps: u32) {
+        for _ in 0..steps {
+            self.bench.later(STEP).await;
+            self.step += 1;
+            if self.step.is_multiple_of(MINUTE) {
+                let done = self.bench.tend().await;
+                assert_eq!(done.standing.troubles, Vec::<String>::new());
+                self.seen.half_open += u32::from(done.standing.breaker.unwrap().state == "half_open");
+            }
+            if self.bench.flows().await {
+                self.poll().await;
+            } else {
+                self.seen.steps_paused += 1;
+            }
+        }
+    }
+
+    /// What the event source mapping does: batches of ten until the queue shows nothing more.
+    async fn poll(&mut self) {
+        for worker in (0..2).cycle() {
+            let batch = self.own.queue.receive(10, VISIBILITY).await.unwrap();
+            if batch.is_empty() {
+                return;
+            }
+            self.seen.most_receives =
+                batch.iter().map(|message| message.receives).fold(self.seen.most_receives, u32::max);
+            let ends = Instant::now() + Duration::from_secs(30);
+            let answer = Box::pin(self.workers[worker].handle(event(&batch), ends)).await;
+            let again: Vec<String> =
+                answer.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect();
+            let done = batch.into_iter().filter(|message| !again.contains(&message.message_id));
+            self.own.queue.delete(&done.map(|message| message.receipt_handle).collect::<Vec<_>>()).await;
+        }
+    }
+
+    async fn publishes(&self, count: usize) {
+        for id in self.bench.lost(count).await {
+            let body = json!({ "id": id, "type": "thing.made", "aggregate_type": "thing", "aggregate_id": id, "payload": {}, "version": 1,
+                               "metadata": { "timestamp": "2026-01-05T09:30:00Z" } });
+            self.own.queue.send(&[Message::new(body.to_string()).number("run", 0)]).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_hour_of_downtime_spends_no_attempt_fills_no_dead_letter_queue_and_drains_after() {
+    let bench = Bench::new().await;
+    bench.store.set_grace(AGENT, 120_000).await.unwrap();
+    let own = Own { queue: bench.queue(), letters: bench.letters() };
+    let agent = Painter { down: Cell::new(false), asked: Cell::new(0) };
+    let worker = || Worker::new(&agent, &bench.store, &own, Budget::DEFAULT);
+    let mut world = World { bench: &bench, own: &own, workers: [worker(), worker()], step: 0, seen: Seen::default() };
+    world.publishes(10).await;
+    world.goes_on_for(MINUTE).await;
+    assert_eq!((bench.in_state("d").await, agent.asked.get()), (10, 10), "at first all is well");
+
+    agent.down.set(true);
+    for _ in 0..60 {
+        world.publishes(1).await;
+        world.goes_on_for(MINUTE).await;
+    }
+
+    println!("downtime: {:?}, asked {} times", world.seen, agent.asked.get());
+    assert_eq!(own.queue.messages().len(), 60, "all of them wait in the queue, each once");
+    assert!(own.letters.messages().is_empty());
+    assert_eq!(bench.number("select count(*) from switchyard.failure").await, 0);
+    assert_eq!(bench.number("select coalesce(sum(attempts), 0) from switchyard.delivery").await, 0);
+    assert!(world.seen.most_receives < MAX_RECEIVES / 4, "{:?}", world.seen);
+    assert!(world.seen.steps_paused > 60 * MINUTE / 2, "it is paused for most of the hour: {:?}", world.seen);
+    assert!((3..=12).contains(&world.seen.half_open), "and probed now and then: {:?}", world.seen);
+    assert!(agent.asked.get() < 60, "what is down is asked seldom: {} times", agent.asked.get());
+
+    agent.down.set(false);
+    let mut minutes = 0;
+    while bench.in_state("d").await < 70 {
+        world.goes_on_for(MINUTE).await;
+        minutes += 1;
+        assert!(minutes <= 35, "{} of 70 are done", bench.in_state("d").await);
+    }
+    println!("drained after {minutes} minutes");
+    assert!(own.letters.messages().is_empty());
+    assert!(world.seen.most_receives < MAX_RECEIVES / 4, "{:?}", world.seen);
+    world.goes_on_for(40 * MINUTE).await;
+    assert!(own.queue.messages().is_empty(), "and no copy is left");
+    assert_eq!(bench.number("select count(*) from switchyard.delivery where state <> 'd'").await, 0);
+    let standing = bench.tend().await.standing;
+    assert_eq!((standing.breaker.unwrap().state.as_str(), standing.flows), ("closed", Some(true)));
+}
+
+/// A batch as Lambda spells it.
+fn event(batch: &[Received]) -> SqsEvent {
+    let record = |message: &Received| {
+        let attributes = message.attributes.iter();
+        let attributes: serde_json::Map<_, _> = attributes
+            .map(|(name, value)| (name.clone(), json!({ "stringValue": value, "dataType": "String" })))
+            .collect();
+        json!({ "messageId": message.message_id, "receiptHandle": message.receipt_handle, "body": message.body,
+                "attributes": { "ApproximateReceiveCount": message.receives.to_string() }, "messageAttributes": attributes })
+    };
+    serde_json::from_value(json!({ "Records": batch.iter().map(record).collect::<Vec<_>>() })).unwrap()
+}

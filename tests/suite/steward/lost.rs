@@ -1,0 +1,149 @@
+//! What is lost is sent again; what is not is left alone.
+
+use super::bench::{AGENT, Bench, soon};
+use std::{collections::BTreeSet, time::Duration};
+use steward::Limits;
+use switchyard_bus::{MemoryQueue, Message, Queue};
+use switchyard_event::Event;
+use switchyard_store::{Ask, Since};
+use uuid::Uuid;
+
+#[tokio::test]
+async fn what_is_nowhere_comes_from_the_table_as_the_message_of_its_delivery() {
+    let bench = Bench::new().await;
+    let lost = bench.lost(30).await;
+
+    let done = bench.tend().await;
+
+    assert_eq!((done.found, done.sent), (30, 30));
+    let messages = bench.queue().messages();
+    assert_eq!(events(&messages), lost.into_iter().collect());
+    assert!(messages.iter().all(|m| m.attribute("run") == Some("0") && m.attribute("epoch") == Some("0")));
+    assert_eq!(messages[0].attribute("event_type"), Some("thing.made"));
+    assert!(bench.number("select count(*) from switchyard.audit where action = 'resent'").await >= 1);
+}
+
+#[tokio::test]
+async fn a_queue_that_holds_something_gets_nothing_but_what_is_late_by_an_hour() {
+    let bench = Bench::new().await;
+    let queue = bench.queue();
+    queue.send(&[Message::new("under way".into())]).await;
+    bench.lost(5).await;
+    assert_eq!(bench.tend().await.sent, 0, "waiting");
+
+    let [received] = queue.receive(1, Duration::from_secs(7_200)).await.unwrap().try_into().unwrap();
+    assert_eq!(bench.tend().await.sent, 0, "being handled");
+
+    bench.later(Duration::from_secs(3_590)).await;
+    assert_eq!(bench.tend().await.sent, 0, "not yet an hour");
+    bench.later(Duration::from_secs(20)).await;
+    assert_eq!(bench.tend().await.sent, 5, "a queue that is never empty hides nothing for longer than an hour");
+
+    assert!(queue.delete(&[received.receipt_handle]).await[0].is_ok());
+}
+
+#[tokio::test]
+async fn a_pass_sends_no_more_than_it_may_and_the_next_ones_the_rest() {
+    let bench = Bench::new().await;
+    bench.lost(25).await;
+    overdue(&bench).await;
+    let steward = bench.another(Limits { resends: 10, ..Limits::DEFAULT });
+    let mut sent = Vec::new();
+    for _ in 0..5 {
+        sent.push(steward.pass(soon()).await.unwrap().agents[0].sent);
+        empty(&bench.queue()).await;
+    }
+    assert_eq!(sent, [10, 10, 5, 0, 0]);
+}
+
+#[tokio::test]
+async fn what_is_sent_in_vain_is_sent_less_and_less_often_and_at_last_parked_where_a_person_sees_it() {
+    let bench = Bench::new().await;
+    bench.lost(1).await;
+    overdue(&bench).await;
+    let (mut sent, mut minutes, mut first_ten) = (0, 0, 0);
+    while bench.in_state("p").await == 0 {
+        sent += bench.tend().await.sent;
+        empty(&bench.queue()).await;
+        bench.later(Duration::from_secs(600)).await;
+        minutes += 10;
+        first_ten += usize::from(minutes == 100) * sent;
+        assert!(minutes < 3_000, "it is parked in the end");
+    }
+    assert_eq!(sent, 20);
+    assert!(first_ten < 10, "{first_ten} sends in the first hundred minutes, one each ten were due at a constant pace");
+    let groups = bench.store.parked(AGENT, &Default::default()).await.unwrap();
+    assert_eq!((groups.len(), groups[0].reason.as_str(), groups[0].count), (1, "unanswered", 1));
+}
+
+#[tokio::test]
+async fn all_queues_wiped_and_every_event_is_sent_again_but_what_is_settled() {
+    let bench = Bench::new().await;
+    let lost = bench.lost(40).await;
+    assert_eq!(bench.tend().await.sent, 40);
+    for event in &lost[..15] {
+        settle(&bench, *event).await;
+    }
+
+    empty(&bench.queue()).await;
+    bench.later(Duration::from_secs(3_600)).await;
+    let done = bench.tend().await;
+
+    assert_eq!(done.sent, 25);
+    assert_eq!(events(&bench.queue().messages()), lost[15..].iter().copied().collect());
+}
+
+#[tokio::test]
+async fn a_late_subscriber_starts_where_it_subscribed_or_when_asked_at_the_beginning() {
+    let bench = Bench::of(&["from-now", "from-the-beginning"]).await;
+    let before = bench.lost(12).await;
+    bench.register("from-now", Since::Now).await;
+    bench.register("from-the-beginning", Since::Beginning).await;
+    let after = bench.lost(3).await;
+
+    let pass = bench.pass().await;
+
+    assert_eq!(pass.agents.iter().map(|done| done.sent).collect::<Vec<_>>(), [3, 15]);
+    assert_eq!(events(&bench.queues.named("from-now/queue").messages()), after.iter().copied().collect());
+    let all: BTreeSet<Uuid> = before.into_iter().chain(after).collect();
+    assert_eq!(events(&bench.queues.named("from-the-beginning/queue").messages()), all);
+}
+
+#[tokio::test]
+async fn a_send_that_fails_is_told_and_due_again() {
+    let bench = Bench::new().await;
+    bench.lost(3).await;
+    bench.queues.break_down("painter/queue");
+    assert!(!bench.tend().await.standing.troubles.is_empty());
+    bench.queues.mend("painter/queue");
+    bench.later(Duration::from_secs(60)).await;
+    assert_eq!(bench.tend().await.sent, 3);
+}
+
+/// What is lost by now was lost long ago, and what is sent counts as under way for a minute.
+async fn overdue(bench: &Bench) {
+    bench.store.set_grace(AGENT, 60_000).await.unwrap();
+    bench.run("update switchyard.event_log set logged_at = logged_at - interval '1 hour'").await;
+}
+
+/// The events of messages.
+fn events(messages: &[Message]) -> BTreeSet<Uuid> {
+    messages.iter().map(|message| Event::parse(&message.body).unwrap().id).collect()
+}
+
+async fn empty(queue: &MemoryQueue) {
+    loop {
+        let handles: Vec<String> =
+            queue.receive(10, Duration::from_secs(60)).await.unwrap().into_iter().map(|m| m.receipt_handle).collect();
+        if handles.is_empty() {
+            return;
+        }
+        queue.delete(&handles).await;
+    }
+}
+
+async fn settle(bench: &Bench, event_id: Uuid) {
+    let mut tx = bench.store.begin().await.unwrap();
+    tx.claim(AGENT, &[Ask { event_id, run: 0, epoch: None }]).await.unwrap();
+    tx.commit().await.unwrap();
+}

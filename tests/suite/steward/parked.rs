@@ -1,0 +1,195 @@
+//! Dead-letter queues say what the ledger says; what can heal by itself is tried again.
+
+use super::bench::{AGENT, Bench};
+use std::time::Duration;
+use switchyard_bus::{Message, Queue};
+use switchyard_runtime::letter::Letter;
+use switchyard_store::{Ask, AutoRedrive, ParkReport, State};
+use uuid::Uuid;
+
+#[tokio::test]
+async fn what_the_queue_itself_gave_up_is_parked_and_its_letter_says_why() {
+    let bench = Bench::new().await;
+    let event = bench.lost(1).await[0];
+    bench.tend().await;
+    let raw = bench.queue().messages().remove(0);
+    bench.letters().send(std::slice::from_ref(&raw)).await;
+
+    let done = bench.tend().await;
+
+    assert_eq!((done.died, done.stale), (1, 0));
+    let letters = bench.letters().messages();
+    assert_eq!(letters.len(), 1, "one stands for the other");
+    let of = |name| letters[0].attribute(name).map(str::to_owned);
+    assert_eq!(
+        (of("reason"), of("agent"), of("event_id")),
+        (Some("process_died".into()), Some(AGENT.into()), Some(event.to_string()))
+    );
+    assert_eq!(
+        (of("run"), of("epoch"), of("event_type")),
+        (Some("0".into()), Some("0".into()), Some("thing.made".into()))
+    );
+    assert_eq!(letters[0].body, raw.body);
+    assert_eq!(bench.store.settled(AGENT, &[(event, 0)]).await.unwrap(), [Some(State::Parked)]);
+    let failures = bench.store.failures(AGENT, 10).await.unwrap();
+    assert_eq!((failures.len(), failures[0].reason.as_str(), failures[0].parked), (1, "process_died", true));
+
+    let again = bench.tend().await;
+    assert_eq!((again.died, again.stale, bench.letters().messages().len()), (0, 0, 1), "it lies where it should");
+}
+
+#[tokio::test]
+async fn a_crash_between_the_ledger_and_the_letter_is_ended_by_the_next_pass() {
+    let bench = Bench::new().await;
+    let event = bench.lost(1).await[0];
+    bench.tend().await;
+    bench.letters().send(&[bench.queue().messages().remove(0)]).await;
+    let report = ParkReport {
+        ask: Ask { event_id: event, run: 0, epoch: None },
+        reason: "process_died".into(),
+        error: "told, and then it died".into(),
+    };
+    bench.store.park(AGENT, &[report]).await.unwrap();
+
+    assert_eq!(bench.tend().await.died, 1);
+
+    assert_eq!(bench.letters().messages()[0].attribute("reason"), Some("process_died"));
+    assert_eq!(bench.number("select count(*) from switchyard.failure").await, 1, "and is one failure");
+}
+
+#[tokio::test]
+async fn a_letter_whose_delivery_has_ended_goes_and_all_others_stay_as_they_are() {
+    let bench = Bench::new().await;
+    let events = bench.lost(3).await;
+    bench.tend().await;
+    let stranger = Uuid::new_v4();
+    let letters: Vec<Message> = events.iter().chain([&stranger]).map(|event| letter(*event)).collect();
+    bench.letters().send(&letters).await;
+    bench.letters().send(&[nameless()]).await;
+    for event in &events[..2] {
+        let report = ParkReport {
+            ask: Ask { event_id: *event, run: 0, epoch: None },
+            reason: "no_text".into(),
+            error: "none".into(),
+        };
+        bench.store.park(AGENT, &[report]).await.unwrap();
+    }
+    let mut tx = bench.store.begin().await.unwrap();
+    tx.claim(AGENT, &[Ask { event_id: events[2], run: 0, epoch: None }]).await.unwrap();
+    tx.commit().await.unwrap();
+
+    let done = bench.tend().await;
+
+    assert_eq!((done.died, done.stale), (0, 1));
+    let kept = [letters[0].clone(), letters[1].clone(), letters[3].clone(), nameless()];
+    assert_eq!(bench.letters().messages(), kept);
+    let depth = bench.letters().depth().await.unwrap();
+    assert_eq!((depth.visible, depth.in_flight), (4, 0), "and everybody can see them");
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_event_and_kills_its_process_is_parked_by_the_message_s_name() {
+    let bench = Bench::new().await;
+    bench.letters().send(&[Message::new("{ no event".into())]).await;
+    assert_eq!(bench.tend().await.died, 1);
+    let failures = bench.store.failures(AGENT, 10).await.unwrap();
+    assert_eq!(
+        (failures[0].reason.as_str(), failures[0].event_id, failures[0].message_id.is_some()),
+        ("process_died", None, true)
+    );
+    assert_eq!(bench.letters().messages()[0].attribute("reason"), Some("process_died"));
+}
+
+#[tokio::test]
+async fn a_copy_from_an_epoch_that_is_over_does_not_park_what_was_sent_again_since() {
+    let bench = Bench::new().await;
+    let event = bench.lost(1).await[0];
+    bench.tend().await;
+    bench.letters().send(&[bench.queue().messages().remove(0)]).await;
+    let seqs: Vec<i64> = vec![bench.number("select max(seq) from switchyard.event_log").await];
+    bench.store.resend(AGENT, &seqs, 0, "a test").await.unwrap();
+
+    assert_eq!(bench.tend().await.died, 0);
+
+    assert_eq!(bench.store.settled(AGENT, &[(event, 0)]).await.unwrap(), [Some(State::Assigned)]);
+    assert_eq!(bench.letters().messages().len(), 1, "nothing is removed that might still be needed");
+}
+
+#[tokio::test]
+async fn no_more_letters_are_looked_at_than_a_pass_may() {
+    let bench = Bench::new().await;
+    let bodies: Vec<Message> = (0..35).map(|n| Message::new(format!("{{ {n}"))).collect();
+    bench.letters().send(&bodies).await;
+    let steward = bench.another(steward::Limits { letters: 20, ..steward::Limits::DEFAULT });
+    let died = async || steward.pass(super::bench::soon()).await.unwrap().agents[0].died;
+    assert_eq!(died().await, 20);
+    bench.later(Duration::from_secs(60)).await;
+    assert_eq!(died().await + died().await, 15);
+    assert_eq!(bench.letters().messages().len(), 35);
+}
+
+#[tokio::test]
+async fn what_sns_could_not_deliver_is_in_the_queue_after_a_pass_with_its_attributes() {
+    let bench = Bench::new().await;
+    let undelivered = bench.queues.named("painter/undelivered");
+    let message =
+        Message::new("{}".into()).text("event_type", "thing.made").number("run", 0).text("traceparent", "00-a-b-01");
+    undelivered.send(std::slice::from_ref(&message)).await;
+
+    assert_eq!(bench.tend().await.delivered, 1);
+
+    assert!(undelivered.messages().is_empty());
+    let [delivered] = bench.queue().messages().try_into().unwrap();
+    let of =
+        |message: &Message| ["event_type", "run", "traceparent"].map(|name| message.attribute(name).map(str::to_owned));
+    assert_eq!((of(&delivered), delivered.body), (of(&message), message.body));
+}
+
+#[tokio::test]
+async fn what_sns_could_not_deliver_stays_where_it_is_while_the_queue_takes_nothing() {
+    let bench = Bench::new().await;
+    let undelivered = bench.queues.named("painter/undelivered");
+    undelivered.send(&[Message::new("{}".into())]).await;
+    bench.queues.break_down("painter/queue");
+    let done = bench.tend().await;
+    assert_eq!((done.delivered, undelivered.messages().len()), (0, 1));
+    assert!(!done.standing.troubles.is_empty());
+    assert_eq!(undelivered.depth().await.unwrap().visible, 1, "released at once");
+}
+
+#[tokio::test]
+async fn what_may_heal_is_redriven_by_itself_after_its_wait_so_often_and_no_more() {
+    let bench = Bench::new().await;
+    let event = bench.lost(1).await[0];
+    bench.store.set_auto_redrive(AGENT, Some(AutoRedrive { times: 2, first_after_secs: 900 }), "ada").await.unwrap();
+    bench.tend().await;
+    let mut redriven = Vec::new();
+    for _ in 0..4 {
+        let report = ParkReport {
+            ask: Ask { event_id: event, run: 0, epoch: None },
+            reason: "attempts_used_up".into(),
+            error: "again".into(),
+        };
+        bench.store.park(AGENT, &[report]).await.unwrap();
+        let handles: Vec<String> =
+            bench.queue().receive(10, Duration::ZERO).await.unwrap().into_iter().map(|m| m.receipt_handle).collect();
+        bench.queue().delete(&handles).await;
+        assert_eq!(bench.tend().await.redriven, 0, "not at once");
+        bench.later(Duration::from_secs(3_600)).await;
+        let done = bench.tend().await;
+        assert_eq!(done.redriven, done.sent);
+        redriven.push(done.redriven);
+    }
+    assert_eq!(redriven, [1, 1, 0, 0]);
+}
+
+/// A letter as an agent writes it.
+fn letter(event: Uuid) -> Message {
+    let body = serde_json::json!({ "id": event }).to_string();
+    let (reason, error) = ("no_text", "nothing to read");
+    Letter { agent: AGENT, body: &body, reason, error, attempts: 1, run: 0, epoch: None, traceparent: None }.message()
+}
+
+fn nameless() -> Message {
+    Message::new("{".into()).text("reason", "malformed")
+}

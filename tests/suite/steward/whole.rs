@@ -1,0 +1,153 @@
+//! The pass as a whole: one at a time, nobody's trouble is another's, and what it tells.
+
+use super::bench::{AGENT, Bench, soon};
+use std::time::Duration;
+use steward::Limits;
+use switchyard_bus::{Mappings, Message, Queue};
+use switchyard_store::Since;
+use tokio::time::Instant;
+
+#[tokio::test]
+async fn one_agent_s_trouble_stops_no_other_and_is_told_by_name() {
+    let bench = Bench::of(&["a-first", "b-broken", "c-last"]).await;
+    for agent in ["a-first", "b-broken", "c-last"] {
+        bench.register(agent, Since::Now).await;
+    }
+    bench.lost(4).await;
+    for queue in ["queue", "letters", "undelivered"] {
+        bench.queues.break_down(&format!("b-broken/{queue}"));
+    }
+
+    let pass = bench.pass().await;
+
+    assert_eq!(pass.agents.iter().map(|done| done.sent).collect::<Vec<_>>(), [4, 0, 4]);
+    let troubled: Vec<&str> = pass
+        .agents
+        .iter()
+        .filter(|done| !done.standing.troubles.is_empty())
+        .map(|done| done.standing.agent.as_str())
+        .collect();
+    assert_eq!(troubled, ["b-broken"]);
+    assert!(pass.agents[1].standing.troubles.iter().any(|line| line.contains("it is down")));
+    assert_eq!(pass.troubles(), pass.agents[1].standing.troubles.len());
+}
+
+#[tokio::test]
+async fn who_is_deployed_and_not_registered_is_told_and_left_alone_and_the_other_way_round_is_no_trouble() {
+    let bench = Bench::of(&["stranger", AGENT]).await;
+    bench.register(AGENT, Since::Now).await;
+    bench.register("not-deployed", Since::Now).await;
+    bench.lost(2).await;
+    bench.queues.named("stranger/letters").send(&[Message::new("{".into())]).await;
+
+    let pass = bench.pass().await;
+
+    let names: Vec<&str> = pass.agents.iter().map(|done| done.standing.agent.as_str()).collect();
+    assert_eq!(names, ["not-deployed", AGENT]);
+    assert!(
+        pass.troubles.len() == 1
+            && pass.troubles[0].contains("stranger")
+            && pass.troubles[0].contains("switchyard-setup")
+    );
+    assert_eq!(pass.agents[0].standing.deliveries.unwrap().pending, 2, "its events wait in the ledger");
+    assert_eq!(bench.queues.named("stranger/letters").messages().len(), 1);
+}
+
+#[tokio::test]
+async fn ingest_has_letters_and_no_deliveries() {
+    let bench = Bench::of(&["ingest"]).await;
+    bench.queues.named("ingest/letters").send(&[Message::new("{ killed it".into())]).await;
+    bench.queues.named("ingest/undelivered").send(&[Message::new("{}".into())]).await;
+
+    let pass = bench.pass().await;
+
+    let done = &pass.agents[0];
+    assert_eq!((pass.troubles(), done.standing.agent.as_str(), done.died, done.delivered), (0, "ingest", 1, 1));
+    assert!(done.standing.breaker.is_none() && done.standing.deliveries.is_none());
+    assert_eq!(bench.queues.named("ingest/letters").messages()[0].attribute("agent"), Some("ingest"));
+    assert_eq!(bench.store.failures("ingest", 10).await.unwrap()[0].reason, "process_died");
+}
+
+#[tokio::test]
+async fn two_stewards_take_turns_and_send_nothing_twice() {
+    let bench = Bench::new().await;
+    bench.lost(50).await;
+    let other = bench.another(Limits::DEFAULT);
+
+    let (one, two) = tokio::join!(bench.steward.pass(soon()), other.pass(soon()));
+
+    let sent: Vec<usize> =
+        [one.unwrap(), two.unwrap()].iter().map(|pass| pass.agents.iter().map(|done| done.sent).sum()).collect();
+    assert_eq!(sent.iter().sum::<usize>(), 50, "{sent:?}");
+    assert_eq!(bench.queue().messages().len(), 50);
+}
+
+#[tokio::test]
+async fn one_that_finds_another_at_work_all_the_time_does_nothing_and_says_so() {
+    let bench = Bench::new().await;
+    bench.lost(5).await;
+    let busy = switchyard_store::Sharer { name: "steward", holder: uuid::Uuid::new_v4(), at_once: 1, lasts_ms: 60_000 };
+    bench.store.share(&busy, switchyard_store::Shards::NONE).await.unwrap();
+
+    // A deadline so near that waiting is over at once.
+    let pass = bench.steward.pass(Instant::now() + Duration::from_millis(8_100)).await.unwrap();
+
+    assert!(pass.busy && pass.agents.is_empty());
+    assert!(bench.queue().messages().is_empty());
+    bench.store.leave(&busy, true).await.unwrap();
+    assert_eq!(bench.tend().await.sent, 5);
+}
+
+#[tokio::test]
+async fn a_pass_without_time_does_nothing_by_halves_and_gives_its_turn_back() {
+    let bench = Bench::new().await;
+    bench.lost(5).await;
+    let pass = bench.steward.pass(Instant::now() + Duration::from_millis(8_000)).await.unwrap();
+    assert!(pass.busy || pass.agents.iter().all(|done| !done.standing.troubles.is_empty()));
+    assert_eq!(bench.tend().await.sent + bench.queue().messages().len(), 10);
+}
+
+#[tokio::test]
+async fn a_status_tells_everything_and_changes_nothing() {
+    let bench = Bench::new().await;
+    bench.lost(7).await;
+    bench.letters().send(&[Message::new("{".into())]).await;
+    bench.store.trip(AGENT, "down").await.unwrap();
+    let before = bench.number("select count(*) from switchyard.audit").await;
+
+    let status = bench.steward.status(soon()).await;
+
+    let [standing] = status.agents.as_slice() else { panic!("one agent: {status:?}") };
+    let breaker = standing.breaker.as_ref().unwrap();
+    assert_eq!((breaker.state.as_str(), breaker.reason.as_deref()), ("open", Some("down")));
+    assert_eq!((standing.flows, standing.paused_by, standing.dead_letters), (Some(true), None, Some(1)));
+    assert_eq!(standing.deliveries.unwrap().pending, 7);
+    assert!(bench.mappings.enabled("painter/mapping").await.unwrap().wanted);
+    assert_eq!(bench.number("select count(*) from switchyard.delivery").await, 0);
+    assert_eq!(bench.number("select count(*) from switchyard.audit").await, before);
+    assert!(bench.queue().messages().is_empty() && bench.letters().depth().await.unwrap().visible == 1);
+}
+
+#[tokio::test]
+async fn a_breaker_set_by_hand_is_answered_with_how_the_agent_stands() {
+    let bench = Bench::new().await;
+    let open = Some(switchyard_store::BreakerState::Open);
+    let status = bench.steward.set_breaker(AGENT, open, "ada", soon()).await.unwrap();
+    assert_eq!((status.agents.len(), status.agents[0].breaker.as_ref().unwrap().forced), (1, true));
+    let nobody = bench.steward.set_breaker("nobody", open, "ada", soon()).await.unwrap_err();
+    assert!(nobody.to_string().contains("nobody"), "{nobody}");
+}
+
+#[tokio::test]
+async fn events_that_were_inserted_past_the_trigger_are_carried_and_counted() {
+    let bench = Bench::new().await;
+    let insert = "insert into events (id, type, aggregate_type, aggregate_id, payload, metadata, version, created_at)
+                  values (gen_random_uuid(), 'thing.made', 'thing', gen_random_uuid(), '{}', '{}', 1, clock_timestamp())";
+    bench.run(&format!("alter table events disable trigger switchyard_log; {insert}; alter table events enable trigger switchyard_log")).await;
+
+    let clock = bench.pass().await.ledger.unwrap();
+
+    assert_eq!(clock.logged_late, 1);
+    assert!(clock.room > 1_000_000, "and there is room: {}", clock.room);
+    assert_eq!(bench.number("select count(*) from switchyard.outbox").await, 1, "for the shim to publish");
+}

@@ -1,0 +1,113 @@
+//! A payload that somebody has edited: the event stays what it was, and what is read is the newest revision.
+
+use switchyard_store::{StoreError, StoredPayload, Type};
+use uuid::Uuid;
+
+use super::directly_and_pooled;
+use super::scene::Scene;
+
+impl Scene {
+    async fn payload_is(&self, event: Uuid, payload: &str) {
+        self.side
+            .execute_typed(
+                "update events set payload = $2::text::jsonb where id = $1",
+                &[(&event, Type::UUID), (&payload, Type::TEXT)],
+            )
+            .await
+            .unwrap();
+    }
+
+    async fn payload(&self, event: Uuid) -> Option<StoredPayload> {
+        self.store.payloads(&[event], 1_000).await.unwrap().remove(0)
+    }
+
+    async fn revise(&self, event: Uuid, payload: &str) -> Result<i32, StoreError> {
+        self.store.revise(event, payload, "alice", "the title was cut off").await
+    }
+}
+
+fn text(payload: &str) -> Option<StoredPayload> {
+    Some(StoredPayload::Text(payload.into()))
+}
+
+directly_and_pooled! {
+    async fn payloads_come_in_the_order_asked_as_the_table_prints_them(scene: Scene) {
+        let [one, none, other] = [scene.event("thing.made").await, Uuid::new_v4(), scene.event("thing.made").await];
+        scene.payload_is(one, r#"{"b":1.0,"a":"ü"}"#).await;
+        scene.run_sql(&format!("update events set payload = null where id = '{other}'")).await;
+        let payloads = scene.store.payloads(&[other, none, one, one], 1_000).await.unwrap();
+        let printed = text(r#"{"a": "ü", "b": 1.0}"#);
+        assert_eq!(payloads, [text("null"), None, printed.clone(), printed]);
+        assert!(scene.store.payloads(&[], 1_000).await.unwrap().is_empty());
+    }
+
+    async fn a_payload_over_the_limit_is_told_by_its_size_alone(scene: Scene) {
+        let event = scene.event("thing.made").await;
+        scene.payload_is(event, &format!("\"{}\"", "ü".repeat(49))).await;
+        assert_eq!(scene.store.payloads(&[event], 100).await.unwrap(), [text(&format!("\"{}\"", "ü".repeat(49)))]);
+        assert_eq!(scene.store.payloads(&[event], 99).await.unwrap(), [Some(StoredPayload::TooLarge(100))]);
+    }
+
+    async fn a_revision_is_what_is_read_and_sent_and_the_event_stays_what_it_was(scene: Scene) {
+        let event = scene.event("thing.made").await;
+        scene.payload_is(event, r#"{"title": "Slo"}"#).await;
+        assert_eq!(scene.revise(event, r#"{"title":"Slow"}"#).await.unwrap(), 1);
+        assert_eq!(scene.revise(event, r#"{"title":"Slow!"}"#).await.unwrap(), 2);
+        assert_eq!(scene.payload(event).await, text(r#"{"title": "Slow!"}"#));
+        let seq = scene.seq(event).await;
+        let sent = scene.store.events(&[seq]).await.unwrap().remove(0);
+        assert_eq!(sent.payload.as_deref(), Some(r#"{"title": "Slow!"}"#));
+        let kept: String = scene.one("select payload::text from events where id = $1", &[(&event, Type::UUID)]).await.get(0);
+        assert_eq!(kept, r#"{"title": "Slo"}"#);
+        assert_eq!(scene.number("select count(*) from switchyard.revision").await, 2, "every revision is kept");
+    }
+
+    async fn a_payload_of_null_can_be_a_revision(scene: Scene) {
+        let event = scene.event("thing.made").await;
+        scene.revise(event, "null").await.unwrap();
+        assert_eq!(scene.payload(event).await, text("null"));
+    }
+
+    async fn who_edited_is_on_record_and_the_payload_is_not(scene: Scene) {
+        let event = scene.event("thing.made").await;
+        scene.revise(event, r#"{"title": "hush"}"#).await.unwrap();
+        let row = scene.store.audit(1).await.unwrap().remove(0);
+        assert_eq!((row.by.as_str(), row.action.as_str()), ("alice", "revise"));
+        assert_eq!(row.detail, serde_json::json!({"event_id": event, "revision": 1, "reason": "the title was cut off"}));
+    }
+
+    async fn what_cannot_be_a_payload_is_refused_in_words_that_do_not_repeat_it(scene: Scene) {
+        let event = scene.event("thing.made").await;
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        for (payload, words) in [
+            ("{\"hush\": \"\\u0000\"}", "escaped NUL"), ("{\"hush\": \"\0\"}", "holds a NUL"), ("{\"hush\"", "not JSON"),
+            ("", "not JSON"), ("\"\\ud800 hush\"", "not JSON"), (deep.as_str(), "not JSON"),
+        ] {
+            let refused = scene.revise(event, payload).await.unwrap_err();
+            assert!(matches!(refused, StoreError::Config { .. }), "{refused:?}");
+            let said = refused.to_string();
+            assert!(said.contains(words) && !said.contains("hush"), "{said}");
+        }
+        assert_eq!(scene.number("select count(*) from switchyard.revision").await, 0);
+    }
+
+    async fn an_event_that_is_not_there_cannot_be_edited(scene: Scene) {
+        let nobody = Uuid::new_v4();
+        assert_eq!(scene.revise(nobody, "{}").await.unwrap_err().to_string(), format!("no logged event has the id {nobody}"));
+        let deleted = scene.event("thing.made").await;
+        scene.run_sql(&format!("delete from events where id = '{deleted}'")).await;
+        assert!(scene.revise(deleted, "{}").await.is_err());
+    }
+
+    async fn two_who_edit_at_once_both_count(scene: Scene) {
+        let event = scene.event("thing.made").await;
+        let mut first = scene.store.begin().await.unwrap();
+        first.query("select switchyard.revise($1, '1', 'alice', 'first')", &[(&event, Type::UUID)]).await.unwrap();
+        let store = scene.store.clone();
+        let second = tokio::spawn(async move { store.revise(event, "2", "bob", "second").await });
+        scene.somebody_waits().await;
+        first.commit().await.unwrap();
+        assert_eq!(second.await.unwrap().unwrap(), 2);
+        assert_eq!(scene.payload(event).await, text("2"));
+    }
+}
