@@ -18,18 +18,26 @@ create table switchyard.breaker (
   paused boolean not null default false
 );
 
+-- Agents that were registered before there were breakers.
+insert into switchyard.breaker (agent) select a.id from switchyard.agent a;
+
 -- How long a breaker waits that has opened so many times in a row: 30 s, doubled each time, up to 15 minutes.
 create function switchyard._breaker_wait(opens int) returns interval
 language sql immutable parallel safe
 return least(interval '30 seconds' * power(2, least(greatest(opens, 1), 10) - 1), interval '15 minutes');
 
--- The row, locked; every registered agent has one.
+-- The row, locked; made where somebody has taken it away, since a breaker that nobody can open protects nothing.
 create function switchyard._breaker_of(p_agent text) returns switchyard.breaker
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
+  a switchyard.agent := switchyard.agent_named(p_agent);
   b switchyard.breaker;
 begin
-  select x.* into b from switchyard.breaker x where x.agent = (switchyard.agent_named(p_agent)).id for update;
+  select x.* into b from switchyard.breaker x where x.agent = a.id for update;
+  if not found then
+    insert into switchyard.breaker (agent) values (a.id) on conflict do nothing;
+    select x.* into b from switchyard.breaker x where x.agent = a.id for update;
+  end if;
   return b;
 end $$;
 

@@ -131,7 +131,7 @@ begin
        and exists (select 1 from unnest(p_seqs, p_runs) u (s, r) where u.s = d.seq and u.r = d.run)
      order by d.seq, d.run
        for update of d)
-  update switchyard.delivery d set state = 'a', epoch = d.epoch + 1, attempts = 0, sends = 0, deaths = 0,
+  update switchyard.delivery d set state = 'a', epoch = d.epoch + 1, attempts = 0, sends = 0, deaths = 0, returns = 0,
          redrives = least(d.redrives + 1, 32767), next_attempt_at = now() + p_hold, at = now(), reason = p_reason
     from parked p
    where d.agent = a and d.seq = p.seq and d.run = p.run and d.state = 'p'
@@ -163,20 +163,83 @@ begin
    order by u.s, u.r;
 end $$;
 
--- Marks what only the dead-letter queue has as sent back: a move of the whole queue brings it. Should it fail again it is there again.
-create function switchyard.redrive_loose(p_agent text, p_selection switchyard.selection, p_operator text, p_reason text) returns bigint
+-- The same for exactly these deliveries.
+create function switchyard.redrive_these(p_agent text, p_events uuid[], p_runs int[], p_hold interval, p_operator text, p_reason text)
+returns table (event_id uuid, run int)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
+#variable_conflict use_column
+declare
+  seqs bigint[];
+  runs int[];
+  back bigint[];
+  back_runs int[];
+begin
+  select coalesce(array_agg(l.seq), '{}'), coalesce(array_agg(u.run), '{}') into seqs, runs
+    from unnest(p_events, p_runs) u (event_id, run) join switchyard.event_log l on l.event_id = u.event_id;
+  select coalesce(array_agg(s.seq), '{}'), coalesce(array_agg(s.run), '{}') into back, back_runs
+    from switchyard._send_back(p_agent, seqs, runs, p_hold, p_reason) s;
+  if cardinality(back) > 0 then
+    perform switchyard.note_as(p_operator, 'redrive', p_agent, jsonb_build_object(
+      'redriven', cardinality(back), 'reason', p_reason, 'hold_secs', extract(epoch from p_hold)::bigint));
+  end if;
+  return query
+  select l.event_id, u.r from unnest(back, back_runs) u (s, r) join switchyard.event_log l on l.seq = u.s order by l.seq, u.r;
+end $$;
+
+-- Marks as sent back what only the dead-letter queue had: exactly these events and messages, or, where both are null, all of it that was there at
+-- `p_before`. Should one fail again it is there again.
+create function switchyard.sent_back(p_agent text, p_events uuid[], p_messages text[], p_before timestamptz, p_operator text) returns bigint
+language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan as $$
 declare
   n bigint;
 begin
   update switchyard.failure f set redriven_at = clock_timestamp()
-   where f.id = any (array(select x.id from switchyard._loose(p_agent, p_selection) x)) and f.redriven_at is null;
+   where f.agent = p_agent and f.loose and f.redriven_at is null
+     and case when p_events is null and p_messages is null then f.at <= p_before
+              else f.event_id = any (p_events) or f.message_id = any (p_messages) end;
   get diagnostics n = row_count;
   if n > 0 then
-    perform switchyard.note_as(p_operator, 'redrive_loose', p_agent, jsonb_build_object(
-      'redriven', n, 'reason', p_reason, 'selection', switchyard._told(p_selection)));
+    perform switchyard.note_as(p_operator, 'redrive_loose', p_agent, jsonb_build_object('redriven', n));
   end if;
   return n;
+end $$;
+
+-- Ends parked deliveries that nobody will send back, so many (`p_selection.at_most`) above (`p_after_seq`, `p_after_run`): final, and no longer in
+-- the way of retention. Answers those that were looked at.
+create function switchyard.dismiss(
+  p_agent text, p_selection switchyard.selection, p_after_seq bigint, p_after_run int, p_operator text, p_reason text)
+returns table (seq bigint, run int, dismissed boolean)
+language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
+#variable_conflict use_column
+declare
+  a smallint := switchyard._agent_id(p_agent);
+  seqs bigint[];
+  runs int[];
+  ended bigint[];
+  ended_runs int[];
+begin
+  select coalesce(array_agg(p.seq), '{}'), coalesce(array_agg(p.run), '{}') into seqs, runs
+    from switchyard.parked_deliveries(p_agent, p_selection, p_after_seq, p_after_run) p;
+  with parked as materialized (
+    select d.seq, d.run from switchyard.delivery d
+     where d.agent = a and d.seq = any (seqs) and d.owner = 'n' and d.state = 'p'
+       and exists (select 1 from unnest(seqs, runs) u (s, r) where u.s = d.seq and u.r = d.run)
+     order by d.seq, d.run
+       for update of d),
+  gone as (
+    update switchyard.delivery d set state = 'e', reason = 'dismissed', at = now(), next_attempt_at = null
+      from parked p
+     where d.agent = a and d.seq = p.seq and d.run = p.run and d.owner = 'n' and d.state = 'p'
+    returning d.seq, d.run)
+  select coalesce(array_agg(g.seq), '{}'), coalesce(array_agg(g.run), '{}') into ended, ended_runs from gone g;
+  if cardinality(ended) > 0 then
+    perform switchyard.note_as(p_operator, 'dismiss', p_agent, jsonb_build_object(
+      'dismissed', cardinality(ended), 'reason', p_reason, 'selection', switchyard._told(p_selection)));
+  end if;
+  return query
+  select u.s, u.r, b.s is not null
+    from unnest(seqs, runs) u (s, r) left join unnest(ended, ended_runs) b (s, r) on b.s = u.s and b.r = u.r
+   order by u.s, u.r;
 end $$;
 
 -- A selection as the audit tells it: what was named, and of events how many.
@@ -264,16 +327,39 @@ begin
   return n;
 end $$;
 
+-- Another payload for what is parked, and that back to its agent: both or neither. The rows are locked first, so that what is read is parked
+-- when the new payload is written, and nobody has seen the old one since.
+create function switchyard.revise_and_redrive(
+  p_agent text, p_event uuid, p_payload text, p_operator text, p_reason text, out revision int, out seq bigint)
+language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
+declare
+  a smallint := switchyard._agent_id(p_agent);
+  at_seq bigint := (select l.seq from switchyard.event_log l where l.event_id = p_event);
+  runs int[];
+begin
+  select array_agg(x.run) into runs
+    from (select d.run from switchyard.delivery d
+           where d.agent = a and d.seq = at_seq and d.owner = 'n' and d.state = 'p' order by d.run for update) x;
+  if runs is null then
+    raise exception '% is not parked for %: nothing was changed', p_event, p_agent using errcode = 'SY004';
+  end if;
+  revision := switchyard.revise(p_event, p_payload, p_operator, p_reason);
+  seq := at_seq;
+  perform switchyard._send_back(p_agent, array_fill(at_seq, array[cardinality(runs)]), runs, interval '0', p_reason);
+  perform switchyard.note_as(p_operator, 'redrive', p_agent, jsonb_build_object(
+    'redriven', cardinality(runs), 'reason', p_reason, 'hold_secs', 0, 'event_id', p_event, 'revision', revision));
+end $$;
+
 -- Payloads for messages that came without: the newest revision, as `payload::text` prints it, and only its size where that is too large.
-create function switchyard.payloads(p_events uuid[], p_max_bytes bigint) returns table (ord bigint, payload text, bytes bigint)
+create function switchyard.payloads(p_events uuid[], p_max_bytes bigint) returns table (ord bigint, payload text, bytes bigint, revision int)
 language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off as $$
 begin
   perform switchyard._see_every_event();
   return query
-  select u.ord, case when octet_length(p.text) <= p_max_bytes then p.text end, octet_length(p.text)::bigint
+  select u.ord, case when octet_length(p.text) <= p_max_bytes then p.text end, octet_length(p.text)::bigint, coalesce(v.revision, 0)
     from unnest(p_events) with ordinality u (event_id, ord)
     left join public.events e on e.id = u.event_id
-    left join lateral (select r.payload from switchyard.revision r where r.event_id = e.id order by r.revision desc limit 1) v on true
+    left join lateral (select r.revision, r.payload from switchyard.revision r where r.event_id = e.id order by r.revision desc limit 1) v on true
     cross join lateral (select case when e.id is not null then coalesce(coalesce(v.payload, e.payload)::text, 'null') end as text offset 0) p
    order by u.ord;
 end $$;

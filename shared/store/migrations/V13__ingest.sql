@@ -64,7 +64,11 @@ begin
         answer := 'refused';
         reason := 'malformed';
         error := left(sqlerrm, 500);
-      when integrity_constraint_violation or raise_exception then
+      when others then
+        -- Nobody's fault in the batch: the connection or a standby, a lock, resources, an operator, files, a missing right. The same again is right.
+        if left(sqlstate, 2) in ('08', '25', '40', '53', '55', '57', '58', 'XX') or sqlstate = '42501' then
+          raise;
+        end if;
         answer := 'refused';
         reason := 'refused_by_the_table';
         error := left(sqlerrm, 500);

@@ -24,6 +24,10 @@ create table switchyard.outbox (
   shard smallint not null,
   reason text
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
+-- What is to be published now, apart from what waits for its time: no number of rows that wait, or were set aside, is walked past.
+create index outbox_now on switchyard.outbox (seq) where parked_at is null and due_at is null;
+create index outbox_later on switchyard.outbox (due_at, seq) where parked_at is null and due_at is not null;
+create index outbox_aside on switchyard.outbox (seq) where parked_at is not null;
 
 -- Every transaction that drew a sequence up to `seq` has an id below `xid`: once they have all ended, `seq` is stable.
 create table switchyard.fence (

@@ -86,6 +86,8 @@ create table switchyard.delivery (
   redrives smallint not null default 0,
   -- How often it was tried alone, as the suspect for a process that died, and did not come out alive.
   deaths smallint not null default 0,
+  -- How often a message of it was given back to its queue without an attempt.
+  returns smallint not null default 0,
   owner "char" not null check (owner in ('n', 'o')),
   state "char" not null check (state in ('a', 'f', 'p', 'd', 's', 'e')),
   reason text,

@@ -27,7 +27,7 @@ begin
 end $$;
 
 create type switchyard.standing as (
-  ord bigint, verdict text, seq bigint, epoch int, attempts smallint, max_attempts smallint);
+  ord bigint, verdict text, seq bigint, epoch int, attempts smallint, max_attempts smallint, returns smallint, revision int);
 
 -- A row that must be there is not (its partition was dropped between our statements; asking again finds it too old), or
 -- one is there that was not (a resend, a sweep or another's report wrote it between them; asking again takes it).
@@ -62,7 +62,8 @@ begin
       when coalesce(d.owner, o.owner) = p_who then case when p_took_seqs is null then 'take' else switchyard._vanished() end
       else 'not_yours'
     end,
-    e.seq, coalesce(d.epoch, 0), coalesce(d.attempts, 0::smallint), coalesce(e.max_attempts, p_agent.max_attempts)
+    e.seq, coalesce(d.epoch, 0), coalesce(d.attempts, 0::smallint), coalesce(e.max_attempts, p_agent.max_attempts),
+    coalesce(d.returns, 0::smallint), coalesce((select max(v.revision) from switchyard.revision v where v.event_id = u.event_id), 0)
     from unnest(p_events, p_runs) with ordinality u (event_id, run, ord)
     left join switchyard.event_log e on e.event_id = u.event_id
     left join switchyard.delivery d on d.agent = p_agent.id and d.run = u.run and d.seq = e.seq
@@ -310,7 +311,8 @@ begin
 end $$;
 
 -- Counts a death beforehand: the caller is about to try alone what may have killed the process that tried it last. If it lives it says so
--- to `survived`. Returns the deaths, this trial's included; 0 where there is nothing of the agent's to try, or another epoch counts.
+-- to `survived`. Returns the deaths, this trial's included; 0 where there is nothing of the agent's to try, or another epoch counts. An agent in
+-- shadow mode tries what the old system owns, however far that has come with it.
 create function switchyard.suspect(p_agent text, p_event uuid, p_run int, p_epoch int) returns smallint
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
@@ -322,9 +324,48 @@ begin
     perform switchyard._ask(a.id, array[s], 'n', false);
   end if;
   update switchyard.delivery d set deaths = least(d.deaths + 1, 32767), sends = 0
-   where d.agent = a.id and d.run = p_run and d.seq = s and d.owner = 'n' and d.state in ('a', 'f') and d.epoch = coalesce(p_epoch, d.epoch)
+   where d.agent = a.id and d.run = p_run and d.seq = s and d.epoch = coalesce(p_epoch, d.epoch)
+     and case d.owner when 'n' then d.state in ('a', 'f') else a.mode = 'shadow' end
   returning d.deaths into counted;
   return coalesce(counted, 0);
+end $$;
+
+-- Messages of these were given back to their queue without an attempt, for it to bring them again in `p_delay`: the transport works, and nothing
+-- is lost. What somebody holds just now is left to them. Of the old system's rows, which an agent in shadow mode gives back too, only the count.
+create function switchyard.returned(p_agent text, p_events uuid[], p_runs int[], p_epochs int[], p_delay interval) returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
+declare
+  a switchyard.agent := switchyard.agent_named(p_agent);
+  firsts bigint[];
+begin
+  -- Only what has no row: the insert would wait for whoever is working on the one that is there.
+  select array_agg(e.seq) into firsts
+    from unnest(p_events, p_runs) u (event_id, run) join switchyard.event_log e on e.event_id = u.event_id
+   where u.run = 0 and not exists (select 1 from switchyard.delivery d where d.agent = a.id and d.run = 0 and d.seq = e.seq);
+  if firsts is not null then
+    perform switchyard._ask(a.id, firsts, 'n', false);
+  end if;
+  with given as materialized (
+    select e.seq, u.run, u.epoch, count(*) as n
+      from unnest(p_events, p_runs, p_epochs) u (event_id, run, epoch) join switchyard.event_log e on e.event_id = u.event_id
+     group by e.seq, u.run, u.epoch),
+  -- Copies of one event in a batch are each a return; of two epochs only the row's counts.
+  open as materialized (
+    select d.seq, d.run, d.owner, d.epoch from switchyard.delivery d
+     where d.agent = a.id and d.seq = any (array(select g.seq from given g)) and d.run = any (p_runs)
+       and exists (select 1 from given g where g.seq = d.seq and g.run = d.run)
+       and case d.owner when 'n' then d.state in ('a', 'f') else a.mode = 'shadow' end
+     order by d.seq, d.run
+       for update of d skip locked),
+  counted as (
+    select o.seq, o.run, o.owner, sum(g.n) as n
+      from open o join given g on g.seq = o.seq and g.run = o.run and coalesce(g.epoch, o.epoch) = o.epoch
+     group by o.seq, o.run, o.owner)
+  update switchyard.delivery d set
+         returns = least(d.returns + c.n, 32767), sends = case c.owner when 'n' then 0 else d.sends end,
+         next_attempt_at = case c.owner when 'n' then greatest(d.next_attempt_at, now() + p_delay + a.grace) else d.next_attempt_at end
+    from counted c
+   where d.agent = a.id and d.seq = c.seq and d.run = c.run;
 end $$;
 
 create function switchyard.survived(p_agent text, p_events uuid[], p_runs int[]) returns void

@@ -1,29 +1,31 @@
 -- Reconciling: what is missing is found, what is due is sent again, what is asked for again is resent.
 
--- Writes the missing rows of what is older than the agent's grace, moves the watermark up to the stable point, and
--- drains where that is ordered. At most `p_window` sequences a pass: within them rows are written for everything visible, and
--- only the watermark waits for the stable point, which any long write transaction in the cluster, in another database too, holds
--- back. What lies more than a window above a point that is held back waits with it.
-create function switchyard.sweep(p_agent text, p_window bigint default 1000000) returns bigint
+-- Writes the missing rows of what is older than the agent's grace, and moves the watermark up to the stable point. At most `p_window`
+-- sequences a pass, so that each is short and what it did stays done: within them rows are written for everything visible, and only the
+-- watermark waits for the stable point, which any long write transaction in the cluster, in another database too, holds back. What lies more
+-- than a window above a point that is held back waits with it. `more`: the watermark has moved, and another pass has something to do.
+create function switchyard.sweep(p_agent text, p_window bigint default 50000, out written bigint, out more boolean)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan as $$
 declare
   a switchyard.agent := switchyard.agent_named(p_agent);
-  made bigint := 0;
   lo bigint;
   hi bigint;
+  stable bigint;
 begin
-  if a.drain then
-    perform switchyard._draw_barrier(p_agent);
-  end if;
-  -- One sweeper for an agent at a time; and whoever reads the routing has a transaction id first (see _ask).
+  written := 0;
+  more := false;
+  -- One sweeper for an agent at a time; and whoever reads the routing has a transaction id first (see _ask). The agent's row is not locked here,
+  -- nor later in this transaction: a registration locks it before the subscriptions.
   perform pg_current_xact_id();
   perform 1 from switchyard.subscription s where s.agent = a.id order by s.type, s.from_seq for update;
   select min(s.checked) into lo from switchyard.subscription s where s.agent = a.id and (s.until_seq is null or s.checked < s.until_seq);
   if lo is not null then
-    hi := least(greatest(switchyard.stable_seq(a.grace), lo), lo + p_window);
+    stable := switchyard.stable_seq(a.grace);
+    hi := least(greatest(stable, lo), lo + p_window);
+    more := hi < stable;
     -- In one statement: a period that a registration adds meanwhile is seen by both halves or by neither, and one that reaches further
     -- down than this pass looks stays where it is.
-    with written as (
+    with made as (
       insert into switchyard.delivery (agent, run, seq, owner, state, next_attempt_at, reason)
       select r.id, 0, e.seq, o.owner, 'a', greatest(now(), e.due_at + r.grace), 'missing'
         from switchyard.event_log e
@@ -43,12 +45,8 @@ begin
                 where e.type = s.type and e.seq > s.checked and e.seq <= hi and e.seq >= s.from_seq
                   and (s.until_seq is null or e.seq <= s.until_seq))
        where s.agent = a.id and s.checked >= lo and s.checked < hi and (s.until_seq is null or s.checked < s.until_seq))
-    select count(*) into made from written;
+    select count(*) into written from made;
   end if;
-  if a.drain then
-    perform switchyard.reassign(p_agent);
-  end if;
-  return made;
 end $$;
 
 -- What has no row although it is older than the grace: nothing, right after a sweep.
@@ -91,13 +89,15 @@ return greatest(grace, least(grace * power(2, least(sends, 30)), interval '1 hou
 
 -- Leases what the new agent should be sent (again) now, the longest overdue first. The caller sends after the commit; a send that is lost
 -- is healed when the lease runs out. What the shim has not published yet is left to the shim, which keeps the order. After twenty sends
--- without an answer of any kind more would not help: the delivery is parked, for a person to see.
+-- without an answer of any kind more would not help: the delivery is parked, for a person to see. What is sent although the queue still holds
+-- messages (`p_overdue` above nought) does not count: the copy that nobody answers may be among them.
 create function switchyard.due(p_agent text, p_at_most int, p_overdue interval default '0')
 returns table (seq bigint, run int, epoch int, sends smallint)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 #variable_conflict use_column
 declare
   most_sends constant smallint := 20;
+  counts constant boolean := p_overdue <= interval '0';
   a switchyard.agent := switchyard.agent_named(p_agent);
   deleted bigint[];
   seqs bigint[];
@@ -109,6 +109,7 @@ begin
   select array_agg(x.seq) into deleted
     from (select d.seq from switchyard.delivery d
            where d.agent = a.id and d.owner = 'n' and d.state in ('a', 'f') and d.next_attempt_at <= now() - p_overdue
+             and (d.run <> 0 or not exists (select 1 from switchyard.outbox o where o.seq = d.seq))
            order by d.next_attempt_at, d.seq limit p_at_most) x
     join switchyard.event_log l on l.seq = x.seq
    where not exists (select 1 from public.events e where e.id = l.event_id);
@@ -123,14 +124,15 @@ begin
      order by d.next_attempt_at, d.seq limit p_at_most
        for update of d skip locked),
   handed_out as (
-    update switchyard.delivery d set sends = d.sends + 1, next_attempt_at = now() + switchyard._resend_after(a.grace, d.sends, d.seq)
+    update switchyard.delivery d set sends = d.sends + counts::int, next_attempt_at = now() + switchyard._resend_after(a.grace, d.sends, d.seq)
       from ripe r
-     where d.agent = a.id and d.run = r.run and d.seq = r.seq and d.owner = 'n' and d.state in ('a', 'f') and d.sends < most_sends
+     where d.agent = a.id and d.run = r.run and d.seq = r.seq and d.owner = 'n' and d.state in ('a', 'f')
+       and (d.sends < most_sends or not counts)
     returning d.seq, d.run, d.epoch, d.sends),
   given_up as (
     update switchyard.delivery d set state = 'p', reason = 'unanswered', at = now(), next_attempt_at = null
       from ripe r
-     where d.agent = a.id and d.run = r.run and d.seq = r.seq and d.owner = 'n' and d.state in ('a', 'f') and d.sends >= most_sends
+     where d.agent = a.id and d.run = r.run and d.seq = r.seq and d.owner = 'n' and d.state in ('a', 'f') and d.sends >= most_sends and counts
     returning d.seq, d.run, d.attempts),
   told as (
     insert into switchyard.failure (agent, event_id, run, seq, attempt, parked, reason, error)
@@ -171,12 +173,19 @@ declare
   a switchyard.agent := switchyard.agent_named(p_agent);
 begin
   perform pg_current_xact_id();
+  if p_run > 0 then
+    -- Against a cancellation at the same time, which too locks the run before its rows.
+    perform 1 from switchyard.run r where r.run = p_run and r.agent = a.id and r.open for share;
+    if not found then
+      raise exception 'run % is not open for %', p_run, p_agent using errcode = 'SY004';
+    end if;
+  end if;
   with again as materialized (
     select d.seq from switchyard.delivery d
      where d.agent = a.id and d.run = p_run and d.seq = any (p_seqs) and d.state in ('a', 'f', 'p')
        and (p_run = 0 or exists (select 1 from switchyard.run r where r.run = p_run and r.open))
      order by d.seq for update)
-  update switchyard.delivery d set state = 'a', attempts = 0, sends = 0, deaths = 0, epoch = d.epoch + 1,
+  update switchyard.delivery d set state = 'a', attempts = 0, sends = 0, deaths = 0, returns = 0, epoch = d.epoch + 1,
          redrives = case when d.state = 'p' then least(d.redrives + 1, 32767) else d.redrives end,
          next_attempt_at = now(), at = now(), reason = p_reason
     from again g
@@ -184,11 +193,6 @@ begin
   get diagnostics redriven = row_count;
 
   if p_run > 0 then
-    -- Against a cancellation at the same time.
-    perform 1 from switchyard.run r where r.run = p_run and r.agent = a.id and r.open for share;
-    if not found then
-      raise exception 'run % is not open for %', p_run, p_agent using errcode = 'SY004';
-    end if;
     insert into switchyard.delivery (agent, run, seq, owner, state, next_attempt_at, reason)
     select a.id, p_run, d.seq, 'n', 'a', now(), p_reason from switchyard.delivery d
      where d.agent = a.id and d.run = 0 and d.seq = any (p_seqs) and d.state in ('d', 's', 'e')
@@ -379,4 +383,41 @@ begin
   execute format('drop table switchyard.%I', p.name);
   perform switchyard.note('drop_oldest', null, jsonb_build_object('partition', p.name, 'first', p.first, 'past', p.past));
   dropped := p.name;
+end $$;
+
+-- Forgets what nobody will ask about any more: failures and audit rows after a year, what came from below the floor after as long as deliveries
+-- are remembered. At most so many of each, by their numbers, which grow with time. Returns how many went.
+create function switchyard.prune(p_at_most int default 10000) returns bigint
+language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
+declare
+  n bigint;
+  went bigint;
+begin
+  delete from switchyard.failure f using (select x.id from switchyard.failure x order by x.id limit p_at_most) old
+   where f.id = old.id and f.at < now() - interval '1 year';
+  get diagnostics went = row_count;
+  delete from switchyard.audit r using (select x.id from switchyard.audit x order by x.id limit p_at_most) old
+   where r.id = old.id and r.at < now() - interval '1 year';
+  get diagnostics n = row_count;
+  went := went + n;
+  delete from switchyard.late l using (
+    select x.agent, x.event_id, x.run from switchyard.late x where x.first_at < now() - interval '45 days' limit p_at_most) old
+   where l.agent = old.agent and l.event_id = old.event_id and l.run = old.run;
+  get diagnostics n = row_count;
+  return went + n;
+end $$;
+
+-- When somebody last looked deeper than each tick does.
+create table switchyard.deep_look (
+  one boolean primary key default true check (one),
+  at timestamptz not null default '-infinity'
+);
+insert into switchyard.deep_look default values;
+
+-- Whether it is time to look deeper, and then it is done: of those who ask at once, one is told so.
+create function switchyard.deeper(p_every interval) returns boolean
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+begin
+  update switchyard.deep_look x set at = clock_timestamp() where x.at <= clock_timestamp() - p_every;
+  return found;
 end $$;

@@ -86,7 +86,7 @@ end $$;
 
 -- Which rows are to be published now and are not known to the caller yet, the lowest sequences first, and so many of each aggregate.
 -- One statement finds them, so they are of one snapshot: a row that is in it has all in it that was committed before it was inserted.
--- `p_shards` are the caller's; null are all of them.
+-- `p_shards` are the caller's; null are all of them. What waits for its time is read by that time, apart from what never had one.
 create function switchyard.pending_seqs(p_known bigint[], p_full text[], p_shards int[], p_at_most int, p_per_aggregate int) returns bigint[]
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
@@ -95,16 +95,30 @@ begin
   -- Without a full aggregate nobody has to read the log past what is not wanted.
   if cardinality(p_full) = 0 then
     seqs := array(
-      select o.seq from switchyard.outbox o
-       where o.seq not in (select unnest(p_known)) and o.parked_at is null and (o.due_at is null or o.due_at <= now())
-         and (p_shards is null or o.shard = any (p_shards))
-       order by o.seq limit p_at_most);
+      select x.seq from (
+        (select o.seq from switchyard.outbox o
+          where o.parked_at is null and o.due_at is null and o.seq not in (select unnest(p_known))
+            and (p_shards is null or o.shard = any (p_shards))
+          order by o.seq limit p_at_most)
+        union all
+        (select o.seq from switchyard.outbox o
+          where o.parked_at is null and o.due_at is not null and o.due_at <= now() and o.seq not in (select unnest(p_known))
+            and (p_shards is null or o.shard = any (p_shards))
+          order by o.seq limit p_at_most)) x
+       order by x.seq limit p_at_most);
   else
     seqs := array(
-      select o.seq from switchyard.outbox o join switchyard.event_log l on l.seq = o.seq
-       where o.seq not in (select unnest(p_known)) and o.parked_at is null and (o.due_at is null or o.due_at <= now())
-         and (p_shards is null or o.shard = any (p_shards)) and coalesce(l.aggregate_id, '') not in (select unnest(p_full))
-       order by o.seq limit p_at_most);
+      select x.seq from (
+        (select o.seq from switchyard.outbox o join switchyard.event_log l on l.seq = o.seq
+          where o.parked_at is null and o.due_at is null and o.seq not in (select unnest(p_known))
+            and (p_shards is null or o.shard = any (p_shards)) and coalesce(l.aggregate_id, '') not in (select unnest(p_full))
+          order by o.seq limit p_at_most)
+        union all
+        (select o.seq from switchyard.outbox o join switchyard.event_log l on l.seq = o.seq
+          where o.parked_at is null and o.due_at is not null and o.due_at <= now() and o.seq not in (select unnest(p_known))
+            and (p_shards is null or o.shard = any (p_shards)) and coalesce(l.aggregate_id, '') not in (select unnest(p_full))
+          order by o.seq limit p_at_most)) x
+       order by x.seq limit p_at_most);
   end if;
   return array(
     select x.seq from (
@@ -177,7 +191,8 @@ begin
   return n;
 end $$;
 
--- The topic refused these for a reason of their own. Parks what has been refused `p_max` times; returns those.
+-- The topic refused these for a reason of their own. Sets aside what has been refused `p_max` times, with a row among the failures of `shim`;
+-- returns those.
 create function switchyard.refused(p_seqs bigint[], p_reasons text[], p_max int) returns setof bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
@@ -186,8 +201,30 @@ begin
     update switchyard.outbox o set attempts = least(o.attempts + 1, 32767), reason = u.reason,
            parked_at = case when o.attempts + 1 >= p_max then now() end
       from unnest(p_seqs, p_reasons) u (seq, reason) where o.seq = u.seq and o.parked_at is null
-    returning o.seq, o.parked_at)
+    returning o.seq, o.parked_at, o.attempts, o.reason),
+  told as (
+    insert into switchyard.failure (agent, event_id, run, seq, attempt, parked, reason, error)
+    select 'shim', l.event_id, 0, c.seq, c.attempts, true, 'set_aside', c.reason
+      from counted c join switchyard.event_log l on l.seq = c.seq where c.parked_at is not null order by c.seq)
   select c.seq from counted c where c.parked_at is not null order by c.seq;
+end $$;
+
+-- Carries again what was set aside, all of it where none is named: it counts as never refused. Returns how many.
+create function switchyard.carry_again(p_seqs bigint[], p_operator text) returns bigint
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  n bigint;
+begin
+  with aside as materialized (
+    select o.seq from switchyard.outbox o
+     where o.parked_at is not null and (cardinality(p_seqs) = 0 or o.seq = any (p_seqs)) order by o.seq for update)
+  update switchyard.outbox o set parked_at = null, attempts = 0, reason = null from aside a where o.seq = a.seq;
+  get diagnostics n = row_count;
+  if n > 0 then
+    perform switchyard.note_as(p_operator, 'carry_again', null, jsonb_strip_nulls(jsonb_build_object(
+      'rows', n, 'seqs', case when cardinality(p_seqs) between 1 and 100 then to_jsonb(p_seqs) end)));
+  end if;
+  return n;
 end $$;
 
 -- After a transport that has lost all it carried: everything that is not final for somebody whose turn it is with the new agents is pending

@@ -68,6 +68,10 @@ pub struct Standing {
     pub attempts: u16,
     /// How many attempts it has: the event's own wish (1 to 100), or else the agent's.
     pub max_attempts: u16,
+    /// How often a message of it was given back without an attempt ([`Store::returned`]) since the attempts were last counted anew.
+    pub returns: u16,
+    /// The newest revision of its payload; 0 where nobody has edited it.
+    pub revision: i32,
 }
 
 /// The answer to [`Store::look`].
@@ -113,13 +117,13 @@ impl Store {
         let rows = self
             .read(
                 "look",
-                "select verdict, seq, epoch, attempts, max_attempts, (select switchyard.breaker_state($1))
+                "select verdict, seq, epoch, attempts, max_attempts, returns, revision, (select switchyard.breaker_state($1))
                    from switchyard.look($1, $2, $3) order by ord",
                 &[(&agent, Type::TEXT), (&events, Type::UUID_ARRAY), (&runs, Type::INT4_ARRAY)],
             )
             .await?;
         let standings = standings("look", asks, &rows)?;
-        let breaker = rows.first().map_or(Ok(BreakerState::Closed), |row| breaker::state("look", row, 5))?;
+        let breaker = rows.first().map_or(Ok(BreakerState::Closed), |row| breaker::state("look", row, 7))?;
         Ok(Looked { standings, breaker })
     }
 }
@@ -143,6 +147,8 @@ pub(crate) fn standings(operation: &'static str, asks: &[Ask], rows: &[Row]) -> 
                 epoch: get(operation, row, 2)?,
                 attempts: count(get(operation, row, 3)?),
                 max_attempts: count(get(operation, row, 4)?),
+                returns: count(get(operation, row, 5)?),
+                revision: get(operation, row, 6)?,
             })
         })
         .collect()

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod append;
+mod aside;
 mod audit;
 mod breaker;
 mod chain;
@@ -12,11 +13,13 @@ mod lease;
 mod ledger;
 mod migrate;
 mod outbox;
+mod parked;
 mod payload;
 mod publish;
 mod reconcile;
 mod redrive;
 mod report;
+mod revise;
 mod selection;
 mod shards;
 mod store;
@@ -26,6 +29,7 @@ mod tx;
 mod url;
 
 pub use append::AppendEvent;
+pub use aside::SetAside;
 pub use audit::{AuditRow, FailureRow};
 pub use breaker::{Breaker, BreakerState};
 pub use chain::Link;
@@ -37,11 +41,13 @@ pub use lease::{Share, Sharer};
 pub use ledger::{Ledger, Missing};
 pub use migrate::{Migrated, migrate};
 pub use outbox::{Known, Page, Pending};
+pub use parked::{ParkedDelivery, ParkedGroup};
 pub use payload::StoredPayload;
 pub use publish::Publication;
-pub use reconcile::{Due, Overdue, Reassigned, Resent, Retention, Tick};
-pub use redrive::{AutoRedrive, ParkedDelivery, ParkedGroup};
+pub use reconcile::{Due, Overdue, Reassigned, Resent, Retention, Swept, Tick};
+pub use redrive::AutoRedrive;
 pub use report::{Failed, Nameless, ParkReport, Reported, State};
+pub use revise::Revised;
 pub use selection::Selection;
 pub use shards::{SHARDS, Shards};
 pub use store::Store;

@@ -8,11 +8,13 @@ use crate::{Store, StoreError};
 
 /// A payload out of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoredPayload {
-    /// As `payload::text` prints it: the newest revision.
-    Text(String),
-    /// Larger than was asked for: so many bytes.
-    TooLarge(i64),
+pub struct StoredPayload {
+    /// Which revision it is: 0 for the event's own.
+    pub revision: i32,
+    /// How long it is.
+    pub bytes: i64,
+    /// As `payload::text` prints it: the newest revision. `None` where it is larger than was asked for.
+    pub text: Option<String>,
 }
 
 impl Store {
@@ -28,7 +30,7 @@ impl Store {
         let rows = self
             .read(
                 OP,
-                "select payload, bytes from switchyard.payloads($1, $2) order by ord",
+                "select payload, bytes, revision from switchyard.payloads($1, $2) order by ord",
                 &[(&events, Type::UUID_ARRAY), (&max_bytes, Type::INT8)],
             )
             .await?;
@@ -37,12 +39,9 @@ impl Store {
         }
         rows.iter()
             .map(|row| {
-                let (text, bytes): (Option<String>, Option<i64>) = (get(OP, row, 0)?, get(OP, row, 1)?);
-                Ok(match (text, bytes) {
-                    (Some(text), _) => Some(StoredPayload::Text(text)),
-                    (None, Some(bytes)) => Some(StoredPayload::TooLarge(bytes)),
-                    (None, None) => None,
-                })
+                let bytes: Option<i64> = get(OP, row, 1)?;
+                let (text, revision) = (get(OP, row, 0)?, get(OP, row, 2)?);
+                Ok(bytes.map(|bytes| StoredPayload { revision, bytes, text }))
             })
             .collect()
     }

@@ -1,5 +1,7 @@
 //! What a schedule and people do: find what is missing, send again, replay, forget.
 
+use std::time::Duration;
+
 use tokio_postgres::types::Type;
 
 use crate::claim::{clean, count, get};
@@ -24,6 +26,15 @@ pub struct Tick {
     /// How many events of the last ten minutes had no log row and have one now: more than none means that something inserts past the
     /// trigger, or that the sequence was behind.
     pub logged_late: i64,
+}
+
+/// What a [`Store::sweep`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// How many rows it wrote.
+    pub written: i64,
+    /// Whether another sweep would get further.
+    pub more: bool,
 }
 
 /// What a [`Store::reassign`] did.
@@ -53,7 +64,7 @@ pub struct Due {
     pub run: i32,
     /// The row's epoch.
     pub epoch: i32,
-    /// How often it was handed out since its last answer, this time included.
+    /// How often it was handed out since its last answer, without those [`Overdue::ByAnHour`].
     pub sends: u16,
 }
 
@@ -62,7 +73,8 @@ pub struct Due {
 pub enum Overdue {
     /// All of it.
     Now,
-    /// What has been due for an hour: while a queue still holds messages, only that is taken for lost.
+    /// What has been due for an hour: while a queue still holds messages, only that is taken for lost. Does not count towards the twenty
+    /// sends after which a delivery is given up, since what nobody answers may only be waiting in the queue.
     ByAnHour,
 }
 
@@ -83,6 +95,9 @@ pub enum Retention {
     /// None went, because of this.
     Kept(String),
 }
+
+/// A window takes a second or two; a sweep that takes so much longer waits for something.
+const SWEEP_LIMIT: Duration = Duration::from_secs(30);
 
 /// How many rows a pass of `reassign` moves at most; and how many passes one call makes.
 const FULL_PASS: i64 = 5_000;
@@ -126,21 +141,24 @@ impl Store {
         get(OP, &only(OP, rows)?, 0)
     }
 
-    /// Writes the rows that are missing for events older than the agent's grace, and drains where that is ordered. Returns how many it
-    /// wrote.
+    /// Writes the rows that are missing for events older than the agent's grace, in the next fifty thousand sequences, and drains where that
+    /// is ordered. What it did stays done: whoever has time left asks again while there is [`Swept::more`].
     ///
-    /// Fails with [`StoreError::Conflict`] when a claim held it up: the next sweep does it.
-    pub async fn sweep(&self, agent: &str) -> Result<i64, StoreError> {
-        let mut tx = self.begin().await?;
-        let rows = tx.query("select switchyard.sweep($1)", &[(&agent, Type::TEXT)]).await?;
-        let made = get("sweep", &only("sweep", rows)?, 0)?;
+    /// Fails with [`StoreError::Conflict`] when a claim held it up: the next sweep does it; with [`StoreError::Unavailable`] when it took
+    /// longer than half a minute.
+    pub async fn sweep(&self, agent: &str) -> Result<Swept, StoreError> {
+        const OP: &str = "sweep";
+        let mut tx = self.begin_within(SWEEP_LIMIT).await?;
+        let rows = tx.query("select written, more from switchyard.sweep($1)", &[(&agent, Type::TEXT)]).await?;
+        let row = only(OP, rows)?;
+        let swept = Swept { written: get(OP, &row, 0)?, more: get(OP, &row, 1)? };
         tx.commit().await?;
         // A standing order to drain is obeyed to its end, in transactions that are short each.
         let drained =
             "select x.moved, x.complete from switchyard.agent a cross join lateral switchyard.reassign(a.name) x
                         where a.name = $1 and a.drain";
-        self.passes("sweep", drained, agent).await?;
-        Ok(made)
+        self.passes(OP, drained, agent).await?;
+        Ok(swept)
     }
 
     /// Leases up to `limit` deliveries that are due, the longest overdue first, and returns what to send, in the order of the sequence.
@@ -250,5 +268,22 @@ impl Store {
         let dropped: Option<String> = get("drop_oldest", &row, 0)?;
         let kept: Option<String> = get("drop_oldest", &row, 1)?;
         Ok(dropped.map_or_else(|| Retention::Kept(kept.unwrap_or_default()), Retention::Dropped))
+    }
+    /// Forgets failures and audit rows that are older than a year, and what came from below the ledger's floor over 45 days ago: up to ten
+    /// thousand of each, for once an hour. Returns how many went.
+    pub async fn prune(&self) -> Result<u64, StoreError> {
+        const OP: &str = "prune";
+        let rows = self.write(OP, "select switchyard.prune()", &[]).await?;
+        let n: i64 = get(OP, &only(OP, rows)?, 0)?;
+        Ok(n.unsigned_abs())
+    }
+
+    /// Whether the last deeper look is so long ago that the caller should take one now; the database remembers, so that it does not matter
+    /// which process asks, and of those who ask at once one is told so. Whoever is and dies leaves it to the next time.
+    pub async fn deeper(&self, every: Duration) -> Result<bool, StoreError> {
+        const OP: &str = "deeper";
+        let sql = "select switchyard.deeper($1 * interval '1 second')";
+        let rows = self.write(OP, sql, &[(&every.as_secs_f64(), Type::FLOAT8)]).await?;
+        get(OP, &only(OP, rows)?, 0)
     }
 }

@@ -1,59 +1,14 @@
-//! What is parked: to look at, to edit, to send back.
+//! What is parked goes back, by hand or by itself, or is ended by hand.
 
-use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
-use crate::claim::{clean, count, get};
+use crate::claim::{clean, get};
 use crate::selection;
 use crate::store::only;
 use crate::{Selection, Store, StoreError};
-
-/// Parked deliveries of one reason and one type.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ParkedGroup {
-    /// Why they are parked.
-    pub reason: String,
-    /// The events' type; `None` for bodies that are no events, or events that are not in the table.
-    pub event_type: Option<String>,
-    /// How many.
-    pub count: i64,
-    /// When the first of them was parked: RFC 3339.
-    pub oldest: String,
-    /// When the last of them was parked: RFC 3339.
-    pub newest: String,
-    /// What the last of them says.
-    pub error: Option<String>,
-    /// The last three events.
-    pub examples: Vec<Uuid>,
-}
-
-/// One parked delivery.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ParkedDelivery {
-    /// The event's place in the event log.
-    pub seq: i64,
-    /// 0, or a replay.
-    pub run: i32,
-    /// The event.
-    pub event_id: Uuid,
-    /// Such as `feedback.created`.
-    pub event_type: String,
-    /// What it happened to.
-    pub aggregate_id: String,
-    /// Its project.
-    pub project_id: Option<String>,
-    /// Why it is parked.
-    pub reason: String,
-    /// What the last attempt says.
-    pub error: Option<String>,
-    /// How many attempts it had.
-    pub attempts: u16,
-    /// How often it was sent back before.
-    pub redrives: u16,
-    /// When it was parked: RFC 3339.
-    pub parked_at: String,
-}
 
 /// When parked deliveries go back by themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,80 +23,13 @@ pub struct AutoRedrive {
 const STEP: i64 = 10_000;
 
 impl Store {
-    /// What is parked for an agent, by reason and type, the most first: deliveries that are the agent's, and what only the dead-letter
-    /// queue has (no event, an event that is not in the table), as long as it was not sent back. A name that is not registered has
-    /// nothing of the first kind.
-    ///
-    /// Fails with [`StoreError::Config`] for a time that is none.
-    pub async fn parked(&self, agent: &str, selection: &Selection) -> Result<Vec<ParkedGroup>, StoreError> {
-        const OP: &str = "parked";
-        let sql = format!(
-            "select reason, type, n, switchyard.rfc3339(oldest), switchyard.rfc3339(newest), error, examples
-               from switchyard.parked($1, {})",
-            selection::SQL
-        );
-        let columns = selection.columns();
-        let rows = self.read(OP, &sql, &columns.parameters(&agent)).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(ParkedGroup {
-                    reason: get(OP, row, 0)?,
-                    event_type: get(OP, row, 1)?,
-                    count: get(OP, row, 2)?,
-                    oldest: get(OP, row, 3)?,
-                    newest: get(OP, row, 4)?,
-                    error: get(OP, row, 5)?,
-                    examples: get(OP, row, 6)?,
-                })
-            })
-            .collect()
-    }
-
-    /// The parked deliveries themselves, the lowest sequences first. All of them, unless the selection says how many.
-    ///
-    /// Fails with [`StoreError::Config`] for a time that is none.
-    pub async fn parked_deliveries(
-        &self,
-        agent: &str,
-        selection: &Selection,
-    ) -> Result<Vec<ParkedDelivery>, StoreError> {
-        const OP: &str = "parked_deliveries";
-        let sql = format!(
-            "select p.seq, p.run, p.event_id, p.type, p.aggregate_id, p.project_id, p.reason,
-                    (select f.error from switchyard.failure f
-                      where f.event_id = p.event_id and f.agent = $1 and f.run = p.run and f.parked order by f.id desc limit 1),
-                    p.attempts, p.redrives, switchyard.rfc3339(p.at)
-               from switchyard.parked_deliveries($1, {}) p order by p.seq, p.run",
-            selection::SQL
-        );
-        let columns = selection.columns();
-        let rows = self.read(OP, &sql, &columns.parameters(&agent)).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(ParkedDelivery {
-                    seq: get(OP, row, 0)?,
-                    run: get(OP, row, 1)?,
-                    event_id: get(OP, row, 2)?,
-                    event_type: get(OP, row, 3)?,
-                    aggregate_id: get(OP, row, 4)?,
-                    project_id: get(OP, row, 5)?,
-                    reason: get(OP, row, 6)?,
-                    error: get(OP, row, 7)?,
-                    attempts: count(get(OP, row, 8)?),
-                    redrives: count(get(OP, row, 9)?),
-                    parked_at: get(OP, row, 10)?,
-                })
-            })
-            .collect()
-    }
-
     /// Sends parked deliveries back: assigned again, of the next epoch, with attempts counted anew. Returns the sequences of those that
     /// this call has sent back. Leaves alone what is not parked, so it may be repeated, and run twice at once: each row goes back once.
     /// Ten thousand in a transaction, each with an audit row: after a crash in the middle, repeat it.
     ///
     /// `hold_secs` above nought: somebody else (a move of the whole dead-letter queue) brings the messages, and [`Store::due`] sends from
-    /// the table only what is unanswered after so long. Then, and where the selection does not say how many, what only the queue has
-    /// counts as sent back too.
+    /// the table only what is unanswered after so long. What only the queue has is not marked here but by [`Store::sent_back`] or
+    /// [`Store::everything_sent_back`], once it went.
     ///
     /// Fails with [`StoreError::Config`] for a time that is none; with any other error some may have gone back.
     pub async fn redrive(
@@ -152,17 +40,135 @@ impl Store {
         operator: &str,
         reason: &str,
     ) -> Result<Vec<i64>, StoreError> {
-        const OP: &str = "redrive";
         let sql = format!(
             "select seq, run, redriven
-               from switchyard.redrive($1, {}, $9, $10, $11 * interval '1 second', $12, $13) order by seq, run",
+               from switchyard.redrive($1, {}, $9, $10, $13 * interval '1 second', $11, $12) order by seq, run",
             selection::SQL
         );
+        let mut redriven = self.by_steps("redrive", &sql, agent, selection, operator, reason, Some(hold_secs)).await?;
+        // A delivery and a replay of it have one sequence.
+        redriven.dedup();
+        Ok(redriven)
+    }
+
+    /// The same for exactly these deliveries (event, run), in one transaction. Returns those that this call has sent back.
+    pub async fn redrive_these(
+        &self,
+        agent: &str,
+        deliveries: &[(Uuid, i32)],
+        hold_secs: u32,
+        operator: &str,
+        because: &str,
+    ) -> Result<Vec<(Uuid, i32)>, StoreError> {
+        const OP: &str = "redrive_these";
+        if deliveries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (events, runs): (Vec<Uuid>, Vec<i32>) = deliveries.iter().copied().unzip();
+        let rows = self
+            .write(
+                OP,
+                "select event_id, run from switchyard.redrive_these($1, $2, $3, $4 * interval '1 second', $5, $6)",
+                &[
+                    (&agent, Type::TEXT),
+                    (&events, Type::UUID_ARRAY),
+                    (&runs, Type::INT4_ARRAY),
+                    (&i64::from(hold_secs), Type::INT8),
+                    (&clean(operator).as_ref(), Type::TEXT),
+                    (&clean(because).as_ref(), Type::TEXT),
+                ],
+            )
+            .await?;
+        rows.iter().map(|row| Ok((get(OP, row, 0)?, get(OP, row, 1)?))).collect()
+    }
+
+    /// What only the dead-letter queue had, by the event or by the queue's name for the message, was sent to the agent's queue: it leaves the
+    /// list of what is parked, until it fails again. Exactly what is named, and nothing where nothing is. Returns how many rows that were.
+    /// Audited.
+    pub async fn sent_back(
+        &self,
+        agent: &str,
+        events: &[Uuid],
+        messages: &[String],
+        operator: &str,
+    ) -> Result<u64, StoreError> {
+        if events.is_empty() && messages.is_empty() {
+            return Ok(0);
+        }
+        let messages: Vec<String> = messages.iter().map(|m| clean(m).into_owned()).collect();
+        self.loose_sent_back(agent, Some(events), Some(&messages), Duration::ZERO, operator).await
+    }
+
+    /// The same for all that the dead-letter queue had so long ago: a move of the whole queue that was started then brings it. Say so after
+    /// the start, or what was never moved is on no list; what was parked since stays on it.
+    pub async fn everything_sent_back(&self, agent: &str, ago: Duration, operator: &str) -> Result<u64, StoreError> {
+        self.loose_sent_back(agent, None, None, ago, operator).await
+    }
+
+    async fn loose_sent_back(
+        &self,
+        agent: &str,
+        events: Option<&[Uuid]>,
+        messages: Option<&[String]>,
+        ago: Duration,
+        operator: &str,
+    ) -> Result<u64, StoreError> {
+        const OP: &str = "sent_back";
+        let rows = self
+            .write(
+                OP,
+                "select switchyard.sent_back($1, $2, $3, clock_timestamp() - $4 * interval '1 second', $5)",
+                &[
+                    (&agent, Type::TEXT),
+                    (&events, Type::UUID_ARRAY),
+                    (&messages, Type::TEXT_ARRAY),
+                    (&ago.as_secs_f64(), Type::FLOAT8),
+                    (&clean(operator).as_ref(), Type::TEXT),
+                ],
+            )
+            .await?;
+        let n: i64 = get(OP, &only(OP, rows)?, 0)?;
+        Ok(n.unsigned_abs())
+    }
+
+    /// Ends parked deliveries that nobody will send back: expired, with the reason `dismissed`, which is final, and no longer in the way of
+    /// retention. Returns how many. Their letters in the dead-letter queue are not touched: one that is moved back finds its delivery
+    /// settled. Ten thousand in a transaction, each with an audit row.
+    ///
+    /// Fails with [`StoreError::Config`] for a time that is none; with any other error some may be dismissed.
+    pub async fn dismiss(
+        &self,
+        agent: &str,
+        selection: &Selection,
+        operator: &str,
+        because: &str,
+    ) -> Result<u64, StoreError> {
+        let sql = format!(
+            "select seq, run, dismissed from switchyard.dismiss($1, {}, $9, $10, $11, $12) order by seq, run",
+            selection::SQL
+        );
+        let dismissed = self.by_steps("dismiss", &sql, agent, selection, operator, because, None).await?;
+        Ok(dismissed.len() as u64)
+    }
+
+    /// Works off a selection, [`STEP`] deliveries in a transaction. The statement takes the position at $9 and $10, the operator and the
+    /// reason at $11 and $12, a hold at $13 where there is one, and answers (sequence, run, whether it was done). The sequences of what was.
+    #[allow(clippy::too_many_arguments)] // The two that share it differ in the statement and the hold.
+    async fn by_steps(
+        &self,
+        op: &'static str,
+        sql: &str,
+        agent: &str,
+        selection: &Selection,
+        operator: &str,
+        reason: &str,
+        hold_secs: Option<u32>,
+    ) -> Result<Vec<i64>, StoreError> {
         let (operator, reason) = (clean(operator), clean(reason));
-        let hold = i64::from(hold_secs);
+        let hold = hold_secs.map(i64::from);
         let mut columns = selection.columns();
         let mut left = selection.at_most.unwrap_or(i64::MAX);
-        let mut redriven: Vec<i64> = Vec::new();
+        let mut done: Vec<i64> = Vec::new();
         let (mut after_seq, mut after_run) = (0_i64, 0_i32);
         while left > 0 {
             let step = left.min(STEP);
@@ -171,15 +177,17 @@ impl Store {
             parameters.extend([
                 (&after_seq as _, Type::INT8),
                 (&after_run as _, Type::INT4),
-                (&hold as _, Type::INT8),
                 (&operator as _, Type::TEXT),
                 (&reason as _, Type::TEXT),
             ]);
-            let rows = self.write(OP, &sql, &parameters).await?;
+            if hold.is_some() {
+                parameters.push((&hold as _, Type::INT8));
+            }
+            let rows = self.write(op, sql, &parameters).await?;
             for row in &rows {
-                (after_seq, after_run) = (get(OP, row, 0)?, get(OP, row, 1)?);
-                if get(OP, row, 2)? {
-                    redriven.push(after_seq);
+                (after_seq, after_run) = (get(op, row, 0)?, get(op, row, 1)?);
+                if get(op, row, 2)? {
+                    done.push(after_seq);
                 }
             }
             let seen = i64::try_from(rows.len()).unwrap_or(step);
@@ -188,40 +196,7 @@ impl Store {
             }
             left -= seen;
         }
-        // A delivery and a replay of it have one sequence.
-        redriven.dedup();
-        if hold_secs > 0 && selection.at_most.is_none() {
-            columns.at_most = None;
-            let sql = format!("select switchyard.redrive_loose($1, {}, $9, $10)", selection::SQL);
-            let mut parameters = columns.parameters(&agent);
-            parameters.extend([(&operator as _, Type::TEXT), (&reason as _, Type::TEXT)]);
-            self.write(OP, &sql, &parameters).await?;
-        }
-        Ok(redriven)
-    }
-
-    /// Replaces an event's payload, for whoever reads it from now on: [`Store::events`], [`Store::payloads`], and so every message that
-    /// is sent. The row in `events` stays as it was. Returns the number of the revision, 1 for the first. Audited, without the payload.
-    ///
-    /// Fails with [`StoreError::Config`], in words, for what is no JSON or holds a NUL, and for an event that is not in the log.
-    pub async fn revise(&self, event_id: Uuid, payload: &str, operator: &str, reason: &str) -> Result<i32, StoreError> {
-        const OP: &str = "revise";
-        if payload.contains('\0') {
-            return Err(StoreError::config("the payload holds a NUL, which the table cannot hold"));
-        }
-        let rows = self
-            .write(
-                OP,
-                "select switchyard.revise($1, $2, $3, $4)",
-                &[
-                    (&event_id, Type::UUID),
-                    (&payload, Type::TEXT),
-                    (&clean(operator).as_ref(), Type::TEXT),
-                    (&clean(reason).as_ref(), Type::TEXT),
-                ],
-            )
-            .await?;
-        get(OP, &only(OP, rows)?, 0)
+        Ok(done)
     }
 
     /// Sets when an agent's parked deliveries go back by themselves; `None`: never, as at first. Audited.

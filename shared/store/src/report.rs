@@ -1,5 +1,7 @@
 //! What became of attempts that did not succeed.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
@@ -90,6 +92,9 @@ impl Reported {
     }
 }
 
+/// The most that a queue can hold a message back.
+const LONGEST_DELAY: Duration = Duration::from_secs(12 * 60 * 60);
+
 /// Errors are for people: a few thousand characters are more than they read.
 const LONGEST_ERROR: usize = 8_000;
 
@@ -172,6 +177,32 @@ impl Store {
                 (&runs, Type::INT4_ARRAY),
                 (&texts.reasons, Type::TEXT_ARRAY),
                 (&texts.errors, Type::TEXT_ARRAY),
+            ],
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Messages of these were given back to their queue without an attempt (no time, no room, a breaker), and the queue brings them again in
+    /// `delay`: counted in [`Standing::returns`](crate::Standing::returns), and due from the table only when that and the grace are over. One
+    /// call for a batch, in one round trip and a transaction of its own. Void where a report would be; what somebody works on just now is
+    /// left to them.
+    ///
+    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    pub async fn returned(&self, agent: &str, asks: &[Ask], delay: Duration) -> Result<(), StoreError> {
+        if asks.is_empty() {
+            return Ok(());
+        }
+        let (events, runs, epochs) = columns(&asks.iter().collect::<Vec<_>>());
+        self.write(
+            "returned",
+            "select switchyard.returned($1, $2, $3, $4, $5 * interval '1 second')",
+            &[
+                (&agent, Type::TEXT),
+                (&events, Type::UUID_ARRAY),
+                (&runs, Type::INT4_ARRAY),
+                (&epochs, Type::INT4_ARRAY),
+                (&delay.min(LONGEST_DELAY).as_secs_f64(), Type::FLOAT8),
             ],
         )
         .await?;

@@ -16,6 +16,8 @@ use crate::{DatabaseUrl, StoreError, Tx};
 #[derive(Clone)]
 pub struct Store {
     pool: Pool,
+    /// How long a statement outside of a transaction may take, its connection included.
+    limit: Option<Duration>,
 }
 
 impl Store {
@@ -36,7 +38,14 @@ impl Store {
             .wait_timeout(Some(Duration::from_secs(10)))
             .build()
             .map_err(|e| StoreError::config(format!("the connection pool: {e}")))?;
-        Ok(Self { pool })
+        Ok(Self { pool, limit: None })
+    }
+
+    /// The same pool for a caller that works against a deadline: a statement outside of a transaction that takes longer than `limit` is given up
+    /// as [`StoreError::Unavailable`], whether it was carried out or not. Clones share the limit.
+    #[must_use]
+    pub fn within(&self, limit: Duration) -> Self {
+        Self { pool: self.pool.clone(), limit: Some(limit) }
     }
 
     /// Begins a transaction. Takes a connection from the pool; BEGIN travels with the first statement.
@@ -96,11 +105,19 @@ impl Store {
         sql: &str,
         parameters: &[(&(dyn ToSql + Sync), Type)],
     ) -> Result<Result<Vec<Row>, tokio_postgres::Error>, StoreError> {
-        let mut borrowed = Borrowed(Some(self.connection().await?));
-        let Some(connection) = borrowed.0.as_ref() else { return Err(StoreError::bug("send", "no connection")) };
-        let answer = connection.query_typed(sql, parameters).await;
-        drop(borrowed.0.take());
-        Ok(answer)
+        let answered = async {
+            let mut borrowed = Borrowed(Some(self.connection().await?));
+            let Some(connection) = borrowed.0.as_ref() else { return Err(StoreError::bug("send", "no connection")) };
+            let answer = connection.query_typed(sql, parameters).await;
+            drop(borrowed.0.take());
+            Ok(answer)
+        };
+        match self.limit {
+            None => answered.await,
+            Some(limit) => tokio::time::timeout(limit, answered)
+                .await
+                .map_err(|late| StoreError::unavailable("waiting for an answer", late))?,
+        }
     }
 }
 

@@ -9,7 +9,8 @@ use crate::{Store, StoreError};
 impl Store {
     /// Counts a death beforehand, in a transaction of its own: the caller is about to try this delivery alone, and if the process dies of
     /// it nobody else could count. Returns the deaths in a row, this trial's included; 0 where there is nothing of the agent's to try
-    /// (settled, parked, the other side's, of another epoch), which the claim will say.
+    /// (settled, parked, the other side's, of another epoch), which the claim will say. For an agent in shadow mode that is what the old
+    /// system owns, in whatever state: its count goes up too, and nothing else of the row changes.
     ///
     /// Fails with [`StoreError::Config`] where the agent is not registered.
     pub async fn suspect(&self, agent: &str, ask: &Ask) -> Result<u16, StoreError> {

@@ -44,7 +44,7 @@ impl Tx {
         let rows = self
             .send(
                 "claim",
-                "select verdict, seq, epoch, attempts, max_attempts from switchyard.claim_batch($1, $2, $3, 'n') order by ord",
+                "select verdict, seq, epoch, attempts, max_attempts, returns, revision from switchyard.claim_batch($1, $2, $3, 'n') order by ord",
                 &[(&agent, Type::TEXT), (&events, Type::UUID_ARRAY), (&runs, Type::INT4_ARRAY)],
             )
             .await?;

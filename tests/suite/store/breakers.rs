@@ -235,4 +235,12 @@ directly_and_pooled! {
             assert_eq!(refused.to_string(), "agent nobody is not registered");
         }
     }
+
+    async fn a_breaker_whose_row_is_gone_can_still_be_opened(scene: Scene) {
+        scene.run_sql("delete from switchyard.breaker").await;
+        scene.store.set_paused(AGENT, false).await.unwrap();
+        scene.run_sql("delete from switchyard.breaker").await;
+        assert_eq!(scene.trip().await, Open);
+        assert_eq!(scene.breaker().await.state, Open);
+    }
 }

@@ -108,6 +108,21 @@ directly_and_pooled! {
         assert_eq!(answers[2], Ingested::Refused { reason: "refused_by_the_table".into(), error: "banned".into() });
     }
 
+    async fn whatever_a_trigger_raises_refuses_one_row_but_what_is_the_databases_trouble_stops_all(scene: Scene) {
+        scene.run_sql("create function judge() returns trigger language plpgsql as $$ begin
+            if new.type like 'code.%' then raise exception 'no' using errcode = right(new.type, 5); end if; return new; end $$;
+            create trigger judge before insert on events for each row execute function judge()").await;
+        let coded = |code: &str| AppendEvent { event_type: format!("code.{code}"), ..message("{}") };
+        for code in ["0A000", "42703", "AB123", "2F003"] {
+            assert_eq!(scene.ingest(&[coded(code), message("{}")]).await, ["refused_by_the_table", "appended"], "{code}");
+        }
+        let before = scene.number("select count(*) from events").await;
+        for code in ["08006", "25006", "40001", "42501", "53100", "55P03", "57P01", "58030", "XX000"] {
+            assert!(scene.store.ingest(&[message("{}"), coded(code)]).await.is_err(), "{code}");
+        }
+        assert_eq!(scene.number("select count(*) from events").await, before);
+    }
+
     async fn a_body_too_deep_for_the_database_is_refused_alone(scene: Scene) {
         let deep = message(&format!("{}{}", "[".repeat(200_000), "]".repeat(200_000)));
         assert_eq!(scene.ingest(&[deep, message("{}")]).await, ["too_deep", "appended"]);

@@ -138,7 +138,7 @@ directly_and_pooled! {
         scene.somebody_waits().await;
         scene.register_from_beginning(&["thing.made", "thing.changed", "thing.sold"]).await;
         claim.commit().await.unwrap();
-        assert_eq!(sweep.await.unwrap(), 0);
+        assert_eq!(sweep.await.unwrap().written, 0);
         scene.sweep_past_everything().await;
         assert!(scene.row(before).await.is("n", "a"));
         let ledger = scene.store.ledger(AGENT).await.unwrap();

@@ -21,11 +21,14 @@ mod replays;
 mod reporting;
 mod resending;
 mod retention;
+mod returning;
 mod revising;
 mod routing;
 mod selecting;
+mod setting_aside;
 mod stream;
 mod suspects;
+mod time_limits;
 mod transactions;
 
 /// Tells each test twice: directly and through the pooler.

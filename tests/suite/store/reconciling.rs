@@ -1,6 +1,6 @@
 //! What is missing is found, and what is due is sent again.
 
-use switchyard_store::{Ask, Mode, Verdict};
+use switchyard_store::{Ask, Mode, Swept, Type, Verdict};
 use uuid::Uuid;
 
 use super::directly_and_pooled;
@@ -18,10 +18,52 @@ directly_and_pooled! {
         assert!(scene.store.missing(AGENT).await.unwrap().is_empty());
     }
 
+    async fn a_sweep_does_one_window_and_says_whether_there_is_more(scene: Scene) {
+        let mut events = Vec::new();
+        for _ in 0..5 {
+            events.push(scene.event("thing.made").await);
+        }
+        scene.store.set_grace(AGENT, 0).await.unwrap();
+        // Once all five are stable, two at a time.
+        let patience = Patience::new("the stable point");
+        while scene.store.tick().await.unwrap().stable_seq < 5 {
+            patience.check();
+        }
+        let mut windows = Vec::new();
+        for _ in 0..3 {
+            let row = scene.one("select written, more from switchyard.sweep($1, 2)", &[(&AGENT, Type::TEXT)]).await;
+            windows.push((row.get::<_, i64>(0), row.get::<_, bool>(1)));
+        }
+        assert_eq!(windows, [(2, true), (2, true), (1, false)]);
+        assert_eq!(scene.store.sweep(AGENT).await.unwrap(), Swept { written: 0, more: false });
+    }
+
+    async fn a_sweep_waits_for_nobody_who_holds_the_agent_as_a_registration_does(scene: Scene) {
+        scene.event("thing.made").await;
+        scene.store.set_grace(AGENT, 0).await.unwrap();
+        scene.store.set_routing(AGENT, Mode::Full, true).await.unwrap();
+        let mut registering = scene.store.begin().await.unwrap();
+        registering.query("select from switchyard.agent where name = $1 for update", &[(&AGENT, Type::TEXT)]).await.unwrap();
+        let sweeping = scene.one("select written from switchyard.sweep($1)", &[(&AGENT, Type::TEXT)]);
+        let row = tokio::time::timeout(std::time::Duration::from_secs(20), sweeping).await.expect("it waits for the agent's row");
+        assert_eq!(row.get::<_, i64>(0), 1);
+        registering.rollback().await.unwrap();
+    }
+
+    async fn what_waits_in_the_outbox_hides_no_deleted_event(scene: Scene) {
+        let [waits, gone] = [scene.event("thing.made").await, scene.event("thing.made").await];
+        scene.run_sql(&format!("delete from switchyard.outbox where seq = {}", scene.seq(gone).await)).await;
+        scene.sweep().await;
+        scene.run_sql(&format!("delete from events where id = '{gone}'")).await;
+        scene.run_sql(&format!("update switchyard.delivery set next_attempt_at = now() - interval '1 day' where seq = {}", scene.seq(waits).await)).await;
+        scene.store.due(AGENT, 1, switchyard_store::Overdue::Now).await.unwrap();
+        assert!(scene.row(gone).await.is("n", "e"));
+    }
+
     async fn a_sweep_leaves_events_within_their_grace_alone(scene: Scene) {
         scene.event("thing.made").await;
         scene.store.tick().await.unwrap();
-        assert_eq!(scene.store.sweep(AGENT).await.unwrap(), 0);
+        assert_eq!(scene.store.sweep(AGENT).await.unwrap(), Swept::default());
         assert!(scene.store.missing(AGENT).await.unwrap().is_empty());
         assert_eq!(scene.store.ledger(AGENT).await.unwrap().pending, 1);
     }

@@ -1,7 +1,10 @@
 //! What is parked: looked at, sent back by hand and by itself, once each.
 
+use std::time::Duration;
+
 use switchyard_store::{
-    Ask, AutoRedrive, Mode, Nameless, ParkReport, ParkedGroup, Selection, Settlement, State, StoreError, Type, Verdict,
+    Ask, AutoRedrive, Mode, Nameless, ParkReport, ParkedDelivery, ParkedGroup, Selection, Settlement, State,
+    StoreError, Type, Verdict,
 };
 use uuid::Uuid;
 
@@ -28,6 +31,10 @@ impl Scene {
 
     async fn redrive(&self, selection: &Selection, hold_secs: u32) -> Vec<i64> {
         self.store.redrive(AGENT, selection, hold_secs, "alice", "mended").await.unwrap()
+    }
+
+    async fn told(&self) -> Vec<ParkedDelivery> {
+        self.store.parked_deliveries(AGENT, &everything(), None, 100).await.unwrap()
     }
 
     async fn groups(&self) -> Vec<ParkedGroup> {
@@ -86,7 +93,7 @@ directly_and_pooled! {
         scene.redrive(&everything(), 0).await;
         scene.park_for(event, "rejected", "still not mended").await;
         assert_eq!(scene.groups().await[0].error.as_deref(), Some("still not mended"));
-        let told = scene.store.parked_deliveries(AGENT, &everything()).await.unwrap().remove(0);
+        let told = scene.told().await.remove(0);
         assert_eq!((told.error.as_deref(), told.redrives), (Some("still not mended"), 1));
     }
 
@@ -96,7 +103,7 @@ directly_and_pooled! {
         scene.fail(second).await;
         scene.park_for(second, "attempts_used_up", "at last").await;
         scene.park_for(first, "rejected", "at once").await;
-        let told = scene.store.parked_deliveries(AGENT, &everything()).await.unwrap();
+        let told = scene.told().await;
         assert_eq!(told.iter().map(|d| d.event_id).collect::<Vec<_>>(), [first, second]);
         assert_eq!((told[0].project_id.as_deref(), told[0].error.as_deref(), told[0].attempts), (Some("p1"), Some("at once"), 1));
         assert_eq!((told[1].event_type.as_str(), told[1].reason.as_str(), told[1].attempts, told[1].redrives), ("thing.changed", "attempts_used_up", 2, 0));
@@ -274,11 +281,10 @@ directly_and_pooled! {
 
     async fn a_nameless_body_leaves_the_groups_when_the_whole_queue_is_moved_and_comes_back_when_it_fails_again(scene: Scene) {
         scene.nameless("m-1", "malformed").await;
-        scene.redrive(&everything(), 0).await;
-        assert_eq!(scene.groups().await.len(), 1, "from the table it cannot be sent");
-        scene.redrive(&Selection { at_most: Some(10), ..everything() }, 600).await;
-        assert_eq!(scene.groups().await.len(), 1, "nor told apart by a number");
         scene.redrive(&everything(), 600).await;
+        assert_eq!(scene.groups().await.len(), 1, "the table cannot know whether it went");
+        assert_eq!(scene.store.everything_sent_back(AGENT, Duration::from_secs(60), "alice").await.unwrap(), 0, "a minute ago it was not there");
+        assert_eq!(scene.store.everything_sent_back(AGENT, Duration::ZERO, "alice").await.unwrap(), 1);
         assert!(scene.groups().await.is_empty());
         let row = scene.store.audit(1).await.unwrap().remove(0);
         assert_eq!((row.action.as_str(), &row.detail["redriven"]), ("redrive_loose", &1.into()));
@@ -305,6 +311,7 @@ directly_and_pooled! {
         assert_eq!(scene.store.parked("ingest", &everything()).await.unwrap()[0].count, 1);
         assert!(scene.groups().await.is_empty());
         assert!(scene.store.redrive("ingest", &everything(), 60, "alice", "mended").await.unwrap().is_empty());
+        assert_eq!(scene.store.everything_sent_back("ingest", Duration::ZERO, "alice").await.unwrap(), 1);
         assert!(scene.store.parked("ingest", &everything()).await.unwrap().is_empty());
     }
 
@@ -345,7 +352,7 @@ directly_and_pooled! {
         }
         scene.parked_ago(1_000_000).await;
         assert!(scene.auto_redriven().await.is_empty());
-        assert_eq!(scene.store.parked_deliveries(AGENT, &everything()).await.unwrap()[0].redrives, 3);
+        assert_eq!(scene.told().await[0].redrives, 3);
     }
 
     async fn at_most_a_hundred_go_back_by_themselves_at_once_the_longest_parked_first(scene: Scene) {
@@ -408,5 +415,70 @@ directly_and_pooled! {
             assert!(refused.starts_with(&format!("{name} is no time such as 2026-01-31T12:00:00Z")), "{refused}");
             assert!(scene.store.redrive(AGENT, &selection, 0, "alice", "x").await.is_err());
         }
+    }
+
+    async fn exactly_the_deliveries_that_are_named_go_back(scene: Scene) {
+        let [one, other, failing] = [scene.parked_for("x").await, scene.parked_for("x").await, scene.event("thing.made").await];
+        scene.fail(failing).await;
+        let named = [(one, 0), (one, 0), (failing, 0), (other, 7), (Uuid::new_v4(), 0)];
+        let back = scene.store.redrive_these(AGENT, &named, 60, "alice", "mended").await.unwrap();
+        assert_eq!(back, [(one, 0)]);
+        assert_eq!([scene.row(one).await.epoch, scene.row(other).await.epoch, scene.row(failing).await.epoch], [1, 0, 0]);
+        let row = scene.store.audit(1).await.unwrap().remove(0);
+        assert_eq!((row.action.as_str(), &row.detail["redriven"], &row.detail["hold_secs"]), ("redrive", &1.into(), &60.into()));
+        assert!(scene.store.redrive_these(AGENT, &named, 60, "alice", "mended").await.unwrap().is_empty());
+        assert!(scene.store.redrive_these(AGENT, &[], 60, "alice", "mended").await.unwrap().is_empty());
+    }
+
+    async fn only_loose_letters_that_were_really_forwarded_leave_the_list(scene: Scene) {
+        let [there, gone] = [Uuid::new_v4(), Uuid::new_v4()];
+        scene.park_for(there, "not_in_table", "?").await;
+        scene.park_for(gone, "not_in_table", "?").await;
+        scene.nameless("m-1", "malformed").await;
+        scene.nameless("m-2", "malformed").await;
+        let sent = scene.store.sent_back(AGENT, &[there], &["m-2".into()], "alice").await.unwrap();
+        assert_eq!(sent, 2);
+        let groups = scene.groups().await;
+        assert_eq!(groups.iter().map(|g| g.count).sum::<i64>(), 2);
+        assert!(groups.iter().any(|g| g.examples == [gone]));
+        assert_eq!(scene.store.sent_back(AGENT, &[], &[], "alice").await.unwrap(), 0, "nothing named is nothing");
+        assert_eq!(scene.store.sent_back(AGENT, &[there], &["m-2".into()], "alice").await.unwrap(), 0);
+    }
+
+    async fn pages_follow_one_another_and_the_number_is_counted_without_them(scene: Scene) {
+        let mut events = Vec::new();
+        for _ in 0..5 {
+            events.push(scene.parked_for("x").await);
+        }
+        let (mut seen, mut after) = (Vec::new(), None);
+        loop {
+            let page = scene.store.parked_deliveries(AGENT, &everything(), after, 2).await.unwrap();
+            seen.extend(page.iter().map(|one| one.event_id));
+            after = page.last().map(|one| (one.seq, one.run));
+            if page.len() < 2 {
+                break;
+            }
+        }
+        assert_eq!(seen, events);
+        assert_eq!(scene.store.parked_count(AGENT, &everything()).await.unwrap(), 5);
+        let some = Selection { events: events[..3].to_vec(), ..everything() };
+        assert_eq!(scene.store.parked_count(AGENT, &some).await.unwrap(), 3);
+        assert_eq!(scene.store.parked_count(AGENT, &Selection { at_most: Some(2), ..some.clone() }).await.unwrap(), 2);
+        assert_eq!(scene.store.parked_deliveries(AGENT, &Selection { at_most: Some(1), ..some }, None, 2).await.unwrap().len(), 1);
+    }
+
+    async fn what_is_dismissed_is_expired_for_good_and_counted_once(scene: Scene) {
+        let [one, other] = [scene.parked_for("x").await, scene.parked_for("y").await];
+        let selection = Selection { reasons: vec!["x".into()], ..everything() };
+        assert_eq!(scene.store.dismiss(AGENT, &selection, "alice", "nobody needs it").await.unwrap(), 1);
+        assert_eq!(scene.store.dismiss(AGENT, &selection, "alice", "nobody needs it").await.unwrap(), 0);
+        assert!(scene.row(one).await.is("n", "e"));
+        assert!(scene.row(other).await.is("n", "p"));
+        assert_eq!(scene.number("select count(*) from switchyard.delivery where reason = 'dismissed'").await, 1);
+        assert_eq!(scene.claim(one).await, Verdict::AlreadyDone);
+        let trail = scene.store.audit(100).await.unwrap();
+        let rows: Vec<_> = trail.iter().filter(|r| r.action == "dismiss").collect();
+        assert_eq!(rows.len(), 1);
+        assert_eq!((rows[0].by.as_str(), &rows[0].detail["dismissed"], &rows[0].detail["reason"]), ("alice", &1.into(), &"nobody needs it".into()));
     }
 }

@@ -89,4 +89,20 @@ directly_and_pooled! {
         let seq = scene.seq(event).await;
         assert!(matches!(scene.store.resend(AGENT, &[seq], run, "mine").await, Err(StoreError::Config { .. })));
     }
+
+    async fn a_resend_of_a_replay_and_its_cancellation_wait_for_each_other_and_kill_neither(scene: Scene) {
+        let event = scene.event("thing.made").await;
+        scene.claim(event).await;
+        let run = scene.store.new_run(AGENT, "again").await.unwrap();
+        scene.resend(event, run).await;
+        // As a cancellation does: the run, and then its rows.
+        let mut cancelling = scene.store.begin().await.unwrap();
+        cancelling.execute("update switchyard.run set open = false", &[]).await.unwrap();
+        let (store, seq) = (scene.store.clone(), scene.seq(event).await);
+        let resent = tokio::spawn(async move { store.resend(AGENT, &[seq], run, "once more").await });
+        scene.somebody_waits().await;
+        cancelling.execute("update switchyard.delivery set state = 's' where run > 0", &[]).await.unwrap();
+        cancelling.commit().await.unwrap();
+        assert!(matches!(resent.await.unwrap(), Err(StoreError::Config { .. })));
+    }
 }

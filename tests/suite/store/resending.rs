@@ -124,6 +124,20 @@ directly_and_pooled! {
         assert_eq!(scene.due_when(Overdue::Now).await, [(events[0], 0, 0)]);
     }
 
+    async fn what_is_sent_while_a_queue_still_holds_messages_never_gives_a_delivery_up(scene: Scene) {
+        let event = scene.lost(1).await[0];
+        for _ in 0..25 {
+            scene.run_sql("update switchyard.delivery set next_attempt_at = now() - interval '2 hours'").await;
+            assert_eq!(scene.due_when(Overdue::ByAnHour).await.len(), 1);
+        }
+        assert_eq!(scene.sent(event).await, 0);
+        scene.run_sql("update switchyard.delivery set sends = 20, next_attempt_at = now() - interval '2 hours'").await;
+        assert_eq!(scene.due_when(Overdue::ByAnHour).await.len(), 1, "nor one that has had its twenty");
+        scene.let_time_pass().await;
+        assert!(scene.due().await.is_empty());
+        assert!(scene.row(event).await.is("n", "p"));
+    }
+
     async fn the_longest_overdue_come_first_and_are_told_in_the_order_of_the_sequence(scene: Scene) {
         let events = scene.lost(3).await;
         scene.run_sql(&format!("update switchyard.delivery set next_attempt_at = now() - interval '1 hour' where seq = {}", scene.seq(events[2]).await)).await;

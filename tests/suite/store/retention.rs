@@ -1,6 +1,6 @@
 //! What is forgotten, and when.
 
-use switchyard_store::{Ask, Retention, Settlement, Verdict};
+use switchyard_store::{Ask, Retention, Selection, Settlement, Verdict};
 use uuid::Uuid;
 
 use super::directly_and_pooled;
@@ -81,5 +81,40 @@ directly_and_pooled! {
         in_flight.claim(AGENT, &[Ask::live(scene.event("thing.made").await)]).await.unwrap();
         assert_eq!(drop_oldest(&scene).await, Retention::Kept("not swept".into()));
         in_flight.rollback().await.unwrap();
+    }
+
+    async fn what_is_dismissed_holds_retention_up_no_longer(scene: Scene) {
+        let event = with_an_old_event(&scene).await;
+        scene.park(event).await;
+        scene.sweep_past_everything().await;
+        assert_eq!(drop_oldest(&scene).await, Retention::Kept("unfinished rows".into()));
+        assert_eq!(scene.store.dismiss(AGENT, &Selection::default(), "alice", "of no use").await.unwrap(), 1);
+        assert_eq!(drop_oldest(&scene).await, Retention::Dropped("delivery_1".into()));
+    }
+
+    async fn failures_and_audit_rows_go_after_a_year_and_late_arrivals_with_the_deliveries(scene: Scene) {
+        let [old, young] = [scene.event("thing.made").await, scene.event("thing.made").await];
+        for event in [old, young] {
+            scene.fail(event).await;
+            scene.run_sql(&format!("insert into switchyard.late (agent, event_id, run) values (1, '{event}', 0)")).await;
+        }
+        let rows = "select (select count(*) from switchyard.failure) + (select count(*) from switchyard.late) + (select count(*) from switchyard.audit)";
+        let before = scene.number(rows).await;
+        assert_eq!(scene.store.prune().await.unwrap(), 0);
+        scene.run_sql(&format!("update switchyard.failure set at = at - interval '366 days' where event_id = '{old}'")).await;
+        scene.run_sql("update switchyard.audit set at = at - interval '366 days' where id = (select min(id) from switchyard.audit)").await;
+        scene.run_sql(&format!("update switchyard.late set first_at = first_at - interval '46 days' where event_id = '{old}'")).await;
+        assert_eq!(scene.store.prune().await.unwrap(), 3);
+        assert_eq!(scene.number(rows).await, before - 3);
+        assert_eq!(scene.store.failures(AGENT, 10).await.unwrap()[0].event_id, Some(young));
+    }
+
+    async fn one_of_many_who_ask_takes_the_deeper_look_and_then_nobody_for_a_while(scene: Scene) {
+        let hour = std::time::Duration::from_secs(3_600);
+        let (one, other) = tokio::join!(scene.store.deeper(hour), scene.store.deeper(hour));
+        assert!(one.unwrap() ^ other.unwrap());
+        assert!(!scene.store.deeper(hour).await.unwrap());
+        scene.run_sql("update switchyard.deep_look set at = at - interval '61 minutes'").await;
+        assert!(scene.store.deeper(hour).await.unwrap());
     }
 }

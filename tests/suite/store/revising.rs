@@ -1,10 +1,10 @@
 //! A payload that somebody has edited: the event stays what it was, and what is read is the newest revision.
 
-use switchyard_store::{StoreError, StoredPayload, Type};
+use switchyard_store::{Revised, StoreError, StoredPayload, Type};
 use uuid::Uuid;
 
 use super::directly_and_pooled;
-use super::scene::Scene;
+use super::scene::{AGENT, Scene};
 
 impl Scene {
     async fn payload_is(&self, event: Uuid, payload: &str) {
@@ -27,7 +27,11 @@ impl Scene {
 }
 
 fn text(payload: &str) -> Option<StoredPayload> {
-    Some(StoredPayload::Text(payload.into()))
+    revised(0, payload)
+}
+
+fn revised(revision: i32, payload: &str) -> Option<StoredPayload> {
+    Some(StoredPayload { revision, bytes: i64::try_from(payload.len()).unwrap(), text: Some(payload.into()) })
 }
 
 directly_and_pooled! {
@@ -45,7 +49,7 @@ directly_and_pooled! {
         let event = scene.event("thing.made").await;
         scene.payload_is(event, &format!("\"{}\"", "ü".repeat(49))).await;
         assert_eq!(scene.store.payloads(&[event], 100).await.unwrap(), [text(&format!("\"{}\"", "ü".repeat(49)))]);
-        assert_eq!(scene.store.payloads(&[event], 99).await.unwrap(), [Some(StoredPayload::TooLarge(100))]);
+        assert_eq!(scene.store.payloads(&[event], 99).await.unwrap(), [Some(StoredPayload { revision: 0, bytes: 100, text: None })]);
     }
 
     async fn a_revision_is_what_is_read_and_sent_and_the_event_stays_what_it_was(scene: Scene) {
@@ -53,7 +57,8 @@ directly_and_pooled! {
         scene.payload_is(event, r#"{"title": "Slo"}"#).await;
         assert_eq!(scene.revise(event, r#"{"title":"Slow"}"#).await.unwrap(), 1);
         assert_eq!(scene.revise(event, r#"{"title":"Slow!"}"#).await.unwrap(), 2);
-        assert_eq!(scene.payload(event).await, text(r#"{"title": "Slow!"}"#));
+        assert_eq!(scene.payload(event).await, revised(2, r#"{"title": "Slow!"}"#));
+        assert_eq!(scene.look(event).await.revision, 2);
         let seq = scene.seq(event).await;
         let sent = scene.store.events(&[seq]).await.unwrap().remove(0);
         assert_eq!(sent.payload.as_deref(), Some(r#"{"title": "Slow!"}"#));
@@ -65,7 +70,7 @@ directly_and_pooled! {
     async fn a_payload_of_null_can_be_a_revision(scene: Scene) {
         let event = scene.event("thing.made").await;
         scene.revise(event, "null").await.unwrap();
-        assert_eq!(scene.payload(event).await, text("null"));
+        assert_eq!(scene.payload(event).await, revised(1, "null"));
     }
 
     async fn who_edited_is_on_record_and_the_payload_is_not(scene: Scene) {
@@ -108,6 +113,45 @@ directly_and_pooled! {
         scene.somebody_waits().await;
         first.commit().await.unwrap();
         assert_eq!(second.await.unwrap().unwrap(), 2);
-        assert_eq!(scene.payload(event).await, text("2"));
+        assert_eq!(scene.payload(event).await, revised(2, "2"));
+    }
+
+    async fn what_is_parked_gets_another_payload_and_goes_back_at_once(scene: Scene) {
+        let event = scene.event("thing.made").await;
+        scene.publish_all().await;
+        scene.park(event).await;
+        let done = scene.store.revise_and_redrive(AGENT, event, r#"{"n":2}"#, "alice", "a typo").await.unwrap();
+        assert_eq!(done, Revised { revision: 1, seq: scene.seq(event).await });
+        assert_eq!(scene.payload(event).await, revised(1, r#"{"n": 2}"#));
+        let trail = scene.store.audit(2).await.unwrap();
+        assert_eq!(trail.iter().map(|r| (r.by.as_str(), r.action.as_str())).collect::<Vec<_>>(), [("alice", "redrive"), ("alice", "revise")]);
+        assert_eq!(scene.due().await, [(event, 0, 1)]);
+    }
+
+    async fn what_is_not_parked_or_no_json_is_refused_whole(scene: Scene) {
+        let [done, parked] = [scene.event("thing.made").await, scene.event("thing.made").await];
+        scene.claim(done).await;
+        scene.park(parked).await;
+        for (event, payload) in [(done, "{}"), (Uuid::new_v4(), "{}"), (parked, "{"), (parked, "\"\\u0000\""), (parked, "\"\0\"")] {
+            let refused = scene.store.revise_and_redrive(AGENT, event, payload, "alice", "a typo").await.unwrap_err();
+            assert!(matches!(refused, StoreError::Config { .. }), "{refused}");
+        }
+        let refused = scene.store.revise_and_redrive(AGENT, done, "{}", "alice", "a typo").await.unwrap_err();
+        assert_eq!(refused.to_string(), format!("{done} is not parked for {AGENT}: nothing was changed"));
+        assert_eq!(scene.number("select count(*) from switchyard.revision").await, 0);
+        assert!(scene.row(parked).await.is("n", "p"));
+    }
+
+    async fn of_two_edits_at_once_the_second_finds_nothing_parked(scene: Scene) {
+        let event = scene.event("thing.made").await;
+        scene.park(event).await;
+        let mut first = scene.store.begin().await.unwrap();
+        first.query("select revision from switchyard.revise_and_redrive($1, $2, '1', 'alice', 'first')", &[(&AGENT, Type::TEXT), (&event, Type::UUID)]).await.unwrap();
+        let store = scene.store.clone();
+        let second = tokio::spawn(async move { store.revise_and_redrive(AGENT, event, "2", "bob", "second").await });
+        scene.somebody_waits().await;
+        first.commit().await.unwrap();
+        assert!(second.await.unwrap().is_err());
+        assert_eq!(scene.payload(event).await, revised(1, "1"));
     }
 }

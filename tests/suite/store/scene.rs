@@ -207,7 +207,7 @@ impl Scene {
     pub(crate) async fn sweep(&self) -> i64 {
         self.store.set_grace(AGENT, 0).await.unwrap();
         self.store.tick().await.unwrap();
-        self.store.sweep(AGENT).await.unwrap()
+        self.store.sweep(AGENT).await.unwrap().written
     }
 
     /// Sweeps until the watermark has passed every event. Transactions of other tests, in other databases, hold it back.

@@ -113,7 +113,7 @@ directly_and_pooled! {
         for _ in 0..120 {
             let selection = selections.new_tree(&mut runner).unwrap().current();
             let expected = chosen(&selection, &known);
-            let told = scene.store.parked_deliveries(AGENT, &selection).await.unwrap();
+            let told = scene.store.parked_deliveries(AGENT, &selection, None, 1_000).await.unwrap();
             assert_eq!(told.iter().map(|d| d.seq).collect::<Vec<_>>(), expected, "{selection:?}");
             let groups = scene.store.parked(AGENT, &selection).await.unwrap();
             assert_eq!(groups.iter().map(|g| g.count).sum::<i64>(), i64::try_from(expected.len()).unwrap(), "{selection:?}");

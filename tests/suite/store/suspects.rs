@@ -100,4 +100,15 @@ directly_and_pooled! {
         let refused = scene.store.suspect("nobody", &Ask::live(event)).await;
         assert!(matches!(refused, Err(StoreError::Config { .. })));
     }
+
+    async fn an_agent_in_shadow_mode_counts_what_the_old_system_owns_however_far_that_has_come(scene: Scene) {
+        scene.routing(Mode::Shadow).await;
+        let event = scene.event("thing.made").await;
+        assert_eq!([scene.suspect(event).await, scene.suspect(event).await], [1, 2]);
+        assert_eq!(scene.old_claim(event).await, "take");
+        assert_eq!(scene.suspect(event).await, 3);
+        assert!(scene.row(event).await.is("o", "d"), "nothing else has changed");
+        scene.store.survived(AGENT, &[Ask::live(event)]).await.unwrap();
+        assert_eq!(scene.deaths(event).await, 0);
+    }
 }

@@ -1,0 +1,75 @@
+//! Outbox rows that were set aside, since the topic would not have them.
+
+use serde::{Deserialize, Serialize};
+use tokio_postgres::types::Type;
+use uuid::Uuid;
+
+use crate::claim::{clean, count, get};
+use crate::store::only;
+use crate::{Store, StoreError};
+
+/// An event that was refused so often that it is not carried any more: no agent gets it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetAside {
+    /// Its place in the event log.
+    pub seq: i64,
+    /// The event.
+    pub event_id: Uuid,
+    /// Such as `feedback.created`.
+    pub event_type: String,
+    /// What was wrong the last time.
+    pub reason: String,
+    /// How often it was refused.
+    pub attempts: u16,
+    /// When it was set aside: RFC 3339.
+    pub parked_at: String,
+}
+
+impl Store {
+    /// What was set aside in the outbox, the lowest sequences first.
+    pub async fn set_aside(&self, limit: i64) -> Result<Vec<SetAside>, StoreError> {
+        const OP: &str = "set_aside";
+        let rows = self
+            .read(
+                OP,
+                "select o.seq, l.event_id, l.type, coalesce(o.reason, ''), o.attempts, switchyard.rfc3339(o.parked_at)
+                   from switchyard.outbox o join switchyard.event_log l on l.seq = o.seq
+                  where o.parked_at is not null order by o.seq limit $1",
+                &[(&limit.max(0), Type::INT8)],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(SetAside {
+                    seq: get(OP, row, 0)?,
+                    event_id: get(OP, row, 1)?,
+                    event_type: get(OP, row, 2)?,
+                    reason: get(OP, row, 3)?,
+                    attempts: count(get(OP, row, 4)?),
+                    parked_at: get(OP, row, 5)?,
+                })
+            })
+            .collect()
+    }
+
+    /// How many there are.
+    pub async fn set_aside_count(&self) -> Result<i64, StoreError> {
+        const OP: &str = "set_aside_count";
+        let rows = self.read(OP, "select count(*) from switchyard.outbox o where o.parked_at is not null", &[]).await?;
+        get(OP, &only(OP, rows)?, 0)
+    }
+
+    /// These are to be carried again, as if never refused; all of them where none is named. Returns how many that were. Audited.
+    pub async fn carry_again(&self, seqs: &[i64], operator: &str) -> Result<u64, StoreError> {
+        const OP: &str = "carry_again";
+        let rows = self
+            .write(
+                OP,
+                "select switchyard.carry_again($1, $2)",
+                &[(&seqs, Type::INT8_ARRAY), (&clean(operator).as_ref(), Type::TEXT)],
+            )
+            .await?;
+        let n: i64 = get(OP, &only(OP, rows)?, 0)?;
+        Ok(n.unsigned_abs())
+    }
+}

@@ -1,0 +1,101 @@
+//! Messages that were given back without an attempt: nothing is lost, and nothing has failed.
+
+use std::time::Duration;
+
+use switchyard_store::{Ask, Mode, Selection, StoreError, Verdict};
+use uuid::Uuid;
+
+use super::directly_and_pooled;
+use super::scene::{AGENT, Scene};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+impl Scene {
+    async fn give_back(&self, asks: &[Ask], delay: Duration) {
+        self.store.returned(AGENT, asks, delay).await.unwrap();
+    }
+
+    async fn returns(&self, event: Uuid) -> u16 {
+        self.look(event).await.returns
+    }
+
+    async fn waits_secs(&self, event: Uuid) -> i64 {
+        let seq = self.seq(event).await;
+        self.number(&format!(
+            "select extract(epoch from next_attempt_at - now()) from switchyard.delivery where seq = {seq} and run = 0"
+        ))
+        .await
+    }
+}
+
+directly_and_pooled! {
+    async fn a_return_counts_as_an_answer_and_is_due_only_after_its_delay_and_the_grace(scene: Scene) {
+        let event = scene.event("thing.made").await;
+        scene.publish_all().await;
+        scene.sweep().await;
+        scene.store.set_grace(AGENT, 60_000).await.unwrap();
+        scene.due().await;
+        scene.let_time_pass().await;
+        scene.give_back(&[Ask::live(event)], 10 * MINUTE).await;
+        assert_eq!(scene.number("select sends from switchyard.delivery").await, 0);
+        assert!((655..=660).contains(&scene.waits_secs(event).await));
+        assert_eq!((scene.returns(event).await, scene.row(event).await.attempts), (1, 0));
+        scene.give_back(&[Ask::live(event)], MINUTE).await;
+        assert!(scene.waits_secs(event).await > 600, "never sooner than it was");
+        assert!(scene.due().await.is_empty());
+        assert_eq!(scene.claim(event).await, Verdict::Take);
+    }
+
+    async fn many_are_told_at_once_copies_too_and_a_first_ask_gets_its_row(scene: Scene) {
+        let [one, other] = [scene.event("thing.made").await, scene.event("thing.made").await];
+        let unheard = scene.event("thing.sold").await;
+        scene.give_back(&[Ask::live(other), Ask::live(one), Ask::live(unheard), Ask::live(one), Ask::live(Uuid::new_v4())], MINUTE).await;
+        scene.give_back(&[], MINUTE).await;
+        assert_eq!([scene.returns(one).await, scene.returns(other).await], [2, 1]);
+        assert!(scene.row(one).await.is("n", "a"));
+        assert!(scene.delivery(unheard, 0).await.is_none());
+    }
+
+    async fn what_is_settled_parked_or_of_another_epoch_is_left_alone(scene: Scene) {
+        let [done, parked, failing] = [scene.event("thing.made").await, scene.event("thing.made").await, scene.event("thing.made").await];
+        scene.claim(done).await;
+        scene.park(parked).await;
+        scene.fail(failing).await;
+        scene.resend(failing, 0).await;
+        let stale = Ask { event_id: failing, run: 0, epoch: Some(0) };
+        scene.give_back(&[Ask::live(done), Ask::live(parked), stale], MINUTE).await;
+        assert_eq!(scene.number("select sum(returns) from switchyard.delivery").await, 0);
+        scene.give_back(&[Ask { event_id: failing, run: 0, epoch: Some(1) }], MINUTE).await;
+        assert_eq!(scene.returns(failing).await, 1);
+    }
+
+    async fn a_redrive_counts_anew_and_so_does_a_resend(scene: Scene) {
+        let event = scene.event("thing.made").await;
+        scene.give_back(&[Ask::live(event)], MINUTE).await;
+        scene.resend(event, 0).await;
+        assert_eq!(scene.returns(event).await, 0);
+        scene.give_back(&[Ask::live(event)], MINUTE).await;
+        scene.park(event).await;
+        scene.store.redrive(AGENT, &Selection::default(), 0, "alice", "mended").await.unwrap();
+        assert_eq!(scene.returns(event).await, 0);
+    }
+
+    async fn in_shadow_mode_it_is_counted_and_the_old_system_is_not_held_up(scene: Scene) {
+        scene.routing(Mode::Shadow).await;
+        let event = scene.event("thing.made").await;
+        scene.give_back(&[Ask::live(event)], 10 * MINUTE).await;
+        assert_eq!(scene.returns(event).await, 1);
+        assert!(scene.waits_secs(event).await <= 120, "its own grace and no more");
+    }
+
+    async fn what_somebody_works_on_just_now_is_not_waited_for(scene: Scene) {
+        let event = scene.event("thing.made").await;
+        scene.sweep().await;
+        let mut tx = scene.store.begin().await.unwrap();
+        tx.claim(AGENT, &[Ask::live(event)]).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(20), scene.give_back(&[Ask::live(event)], MINUTE)).await.expect("it waits");
+        tx.commit().await.unwrap();
+        assert!(scene.row(event).await.is("n", "d"));
+        assert!(matches!(scene.store.returned("nobody", &[Ask::live(event)], MINUTE).await, Err(StoreError::Config { .. })));
+    }
+}

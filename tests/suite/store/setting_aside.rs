@@ -1,0 +1,58 @@
+//! What the topic would not have: set aside in the open, and carried again when somebody says so.
+
+use uuid::Uuid;
+
+use super::directly_and_pooled;
+use super::scene::Scene;
+
+impl Scene {
+    async fn refused(&self, event: Uuid, times: usize) {
+        let refusal = [(self.seq(event).await, "too large \0 by far".to_owned())];
+        for _ in 0..times {
+            self.store.refused(&refusal, 3).await.unwrap();
+        }
+    }
+}
+
+directly_and_pooled! {
+    async fn what_is_refused_too_often_is_on_a_list_and_among_the_failures(scene: Scene) {
+        let [twice, thrice] = [scene.event("thing.made").await, scene.event("thing.sold").await];
+        scene.refused(twice, 2).await;
+        assert!(scene.store.set_aside(10).await.unwrap().is_empty());
+        scene.refused(thrice, 4).await;
+        let told = scene.store.set_aside(10).await.unwrap();
+        assert_eq!((told.len(), scene.store.set_aside_count().await.unwrap()), (1, 1));
+        assert_eq!((told[0].seq, told[0].event_id, told[0].event_type.as_str()), (scene.seq(thrice).await, thrice, "thing.sold"));
+        assert_eq!((told[0].reason.as_str(), told[0].attempts), ("too large \u{fffd} by far", 3));
+        let failures = scene.store.failures("shim", 10).await.unwrap();
+        let kept: Vec<_> = failures.iter().map(|f| (f.event_id, f.attempt, f.parked, f.reason.as_str(), f.error.as_deref())).collect();
+        assert_eq!(kept, [(Some(thrice), 3, true, "set_aside", Some("too large \u{fffd} by far"))]);
+    }
+
+    async fn what_was_set_aside_is_carried_again_as_if_never_refused(scene: Scene) {
+        let [one, other] = [scene.event("thing.made").await, scene.event("thing.made").await];
+        scene.refused(one, 3).await;
+        scene.refused(other, 3).await;
+        assert!(scene.pending(10).await.is_empty());
+        assert_eq!(scene.store.carry_again(&[scene.seq(one).await], "alice").await.unwrap(), 1);
+        assert_eq!(scene.pending(10).await.iter().map(|p| p.id).collect::<Vec<_>>(), [one]);
+        let row = scene.store.audit(1).await.unwrap().remove(0);
+        assert_eq!((row.by.as_str(), row.action.as_str(), &row.detail["rows"]), ("alice", "carry_again", &1.into()));
+        scene.refused(one, 2).await;
+        assert_eq!(scene.store.set_aside_count().await.unwrap(), 1, "it counts anew");
+        assert_eq!(scene.store.carry_again(&[], "alice").await.unwrap(), 1, "none named: all of them");
+        assert_eq!(scene.store.carry_again(&[], "alice").await.unwrap(), 0);
+        assert_eq!(scene.pending(10).await.len(), 2);
+    }
+
+    async fn what_waited_for_its_time_comes_in_the_order_of_the_sequence_with_the_rest(scene: Scene) {
+        let later = scene.event_with("thing.made", Uuid::new_v4(), r#"{"deliver_at": "2999-01-01T00:00:00Z"}"#).await;
+        let past = scene.event_with("thing.made", Uuid::new_v4(), r#"{"deliver_at": "2001-01-01T00:00:00Z"}"#).await;
+        let plain = scene.event("thing.made").await;
+        let again = scene.event_with("thing.made", Uuid::new_v4(), r#"{"deliver_at": "2000-01-01T00:00:00Z"}"#).await;
+        assert_eq!(scene.pending(10).await.iter().map(|p| p.id).collect::<Vec<_>>(), [past, plain, again]);
+        assert_eq!(scene.pending(2).await.iter().map(|p| p.id).collect::<Vec<_>>(), [past, plain]);
+        scene.run_sql(&format!("update switchyard.outbox set due_at = now() where seq = {}", scene.seq(later).await)).await;
+        assert_eq!(scene.pending(1).await[0].id, later);
+    }
+}
