@@ -48,8 +48,8 @@ pub enum Refusal {
     /// Never tried again.
     #[error(transparent)]
     Reject(#[from] Reject),
-    /// Something that the agent depends on is down or throttles; costs no attempt. Five in a row, with nothing done between, open the agent's
-    /// breaker.
+    /// Something that the agent depends on is down or throttles; costs no attempt. Five in a row that one process meets, with
+    /// nothing done between, open the agent's breaker; each process counts for itself.
     #[error("unavailable: {0}")]
     Unavailable(String),
     /// The database that everything stands in is down, or the time of the invocation is over; costs no attempt, and is no reason to open the

@@ -57,7 +57,7 @@ impl ParseError {
             Self::Json(JsonFault::Nul) => Reason::Nul,
             Self::Json(JsonFault::LoneSurrogate) => Reason::LoneSurrogate,
             Self::Json(JsonFault::TooDeep) => Reason::TooDeep,
-            Self::Json(JsonFault::DuplicateKey(_)) => Reason::DuplicateKey,
+            Self::Json(JsonFault::DuplicateKey { .. }) => Reason::DuplicateKey,
             _ => Reason::Malformed,
         };
         reason.as_str()
@@ -314,9 +314,9 @@ mod tests {
         }
         let event = Event::parse(&body(r#"{"n":18446744073709551617, "big":1e400}"#)).unwrap();
         assert_eq!(event.payload(), r#"{"n":18446744073709551617, "big":1e400}"#);
-        assert!(matches!(event.decode::<Whole>(), Err(DecodeError::Number(JsonFault::NumberNotExact(_)))));
+        assert!(matches!(event.decode::<Whole>(), Err(DecodeError::Number(JsonFault::NumberNotExact { .. }))));
         let event = Event::parse(&body(r#"{"n":1e400}"#)).unwrap();
-        assert!(matches!(event.decode::<Whole>(), Err(DecodeError::Number(JsonFault::NumberTooLarge(_)))));
+        assert!(matches!(event.decode::<Whole>(), Err(DecodeError::Number(JsonFault::NumberTooLarge { .. }))));
         assert!(Event::parse(&body(r#"{"n":1,"big":1e400}"#)).unwrap().decode::<Whole>().is_ok());
     }
 
@@ -330,6 +330,13 @@ mod tests {
         }
         let error = Event::parse(&body(secret)).unwrap().decode::<Whole>().unwrap_err().to_string();
         assert!(!error.contains("hunter2") && error.contains("feedback.created"), "{error}");
+        for secret in ["18446744073709551617", "4111111111111111e400"] {
+            let event = Event::parse(&body(&format!(r#"{{"n":{secret}}}"#))).unwrap();
+            let error = event.decode::<Whole>().unwrap_err();
+            assert!(!format!("{error} {error:?}").contains(&secret[..16]), "{error}");
+        }
+        let error = Event::parse(&body(r#"{"hunter2":1,"hunter2":2}"#)).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
     }
 
     #[test]

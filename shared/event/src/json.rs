@@ -10,7 +10,7 @@ use thiserror::Error;
 /// How deep a payload may nest. jsonb takes about 6,000 levels and serde_json's readers 128; what is deeper than this is a mistake or an attack.
 pub const MAX_DEPTH: usize = 64;
 
-/// A JSON text that is well-formed to some readers and must not enter.
+/// A JSON text that is well-formed to some readers and must not enter. Says where and how long, never what: errors are logged, payloads are not.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum JsonFault {
     /// `\u0000` in a string or key: Postgres cannot store it (SQLSTATE 22P05).
@@ -23,31 +23,44 @@ pub enum JsonFault {
     #[error("is nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
     /// A key that one object has twice: readers disagree on which one counts.
-    #[error("has the key {0:?} twice in one object")]
-    DuplicateKey(String),
+    #[error("has a key twice in one object, the second time at byte {at}")]
+    DuplicateKey {
+        /// Where the second one begins.
+        at: usize,
+    },
     /// A number that overflows a 64-bit float, such as `1e400`.
-    #[error("has the number {0}, which is too large for a 64-bit float")]
-    NumberTooLarge(String),
+    #[error("has a number at byte {at}, written with {length} characters, that is too large for a 64-bit float")]
+    NumberTooLarge {
+        /// Where it begins.
+        at: usize,
+        /// How many characters it is written with.
+        length: usize,
+    },
     /// An integer that no 64-bit type holds exactly, such as 2^64 + 1.
-    #[error("has the integer {0}, which no 64-bit type holds exactly")]
-    NumberNotExact(String),
+    #[error("has an integer at byte {at}, written with {length} characters, that no 64-bit type holds exactly")]
+    NumberNotExact {
+        /// Where it begins.
+        at: usize,
+        /// How many characters it is written with.
+        length: usize,
+    },
 }
 
 /// Finds what must not enter. `levels` is how many levels of nesting are accepted. Numbers are not judged here: they are carried as they are.
 ///
 /// A text that is not JSON at all may pass: saying so is the parser's job.
 pub(crate) fn check(text: &str, levels: usize) -> Result<(), JsonFault> {
-    walk(text, levels, |_| Ok(()))
+    walk(text, levels, |_, _| Ok(()))
 }
 
 /// Finds the first number that Rust's 64-bit types would change or refuse.
 pub(crate) fn inexact_number(text: &str) -> Option<JsonFault> {
-    walk(text, usize::MAX, |number| {
+    walk(text, usize::MAX, |at, number| {
         let integer = !number.contains(['.', 'e', 'E']);
         match number.parse::<f64>() {
-            Ok(float) if float.is_infinite() => Err(JsonFault::NumberTooLarge(number.to_owned())),
+            Ok(float) if float.is_infinite() => Err(JsonFault::NumberTooLarge { at, length: number.len() }),
             Ok(_) if integer && number.parse::<i64>().is_err() && number.parse::<u64>().is_err() => {
-                Err(JsonFault::NumberNotExact(number.to_owned()))
+                Err(JsonFault::NumberNotExact { at, length: number.len() })
             }
             _ => Ok(()),
         }
@@ -61,7 +74,7 @@ struct Level<'a> {
     key_next: bool,
 }
 
-fn walk(text: &str, levels: usize, number: impl Fn(&str) -> Result<(), JsonFault>) -> Result<(), JsonFault> {
+fn walk(text: &str, levels: usize, number: impl Fn(usize, &str) -> Result<(), JsonFault>) -> Result<(), JsonFault> {
     let bytes = text.as_bytes();
     let mut open: Vec<Level<'_>> = Vec::new();
     let mut at = 0;
@@ -91,9 +104,9 @@ fn walk(text: &str, levels: usize, number: impl Fn(&str) -> Result<(), JsonFault
                 if let Some(level) = open.last_mut().filter(|level| level.key_next) {
                     level.key_next = false;
                     if let (Some(keys), Ok(key)) = (&mut level.keys, serde_json::from_str::<Key<'_>>(quoted))
-                        && !keys.insert(key.0.clone())
+                        && !keys.insert(key.0)
                     {
-                        return Err(JsonFault::DuplicateKey(key.0.into_owned()));
+                        return Err(JsonFault::DuplicateKey { at });
                     }
                 }
                 at = end;
@@ -103,7 +116,7 @@ fn walk(text: &str, levels: usize, number: impl Fn(&str) -> Result<(), JsonFault
                     .iter()
                     .take_while(|b| matches!(b, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'))
                     .count();
-                number(&text[at..at + length])?;
+                number(at, &text[at..at + length])?;
                 at += length;
             }
             _ => at += 1,
@@ -153,8 +166,8 @@ mod tests {
             (r#"["\ud800"]"#, JsonFault::LoneSurrogate),
             (r#"["\ud800\ud800"]"#, JsonFault::LoneSurrogate),
             (r#"["\udc00"]"#, JsonFault::LoneSurrogate),
-            (r#"{"a":{"b":1,"c":2,"b":3}}"#, JsonFault::DuplicateKey("b".into())),
-            (r#"{"a":1,"\u0061":2}"#, JsonFault::DuplicateKey("a".into())),
+            (r#"{"a":{"b":1,"c":2,"b":3}}"#, JsonFault::DuplicateKey { at: 18 }),
+            (r#"{"a":1,"\u0061":2}"#, JsonFault::DuplicateKey { at: 7 }),
         ] {
             assert_eq!(check(text, MAX_DEPTH), Err(fault), "{text}");
         }
@@ -183,9 +196,9 @@ mod tests {
 
     #[test]
     fn numbers_that_a_float_would_change_are_found() {
-        assert_eq!(inexact_number("[1e400]"), Some(JsonFault::NumberTooLarge("1e400".into())));
+        assert_eq!(inexact_number("[1e400]"), Some(JsonFault::NumberTooLarge { at: 1, length: 5 }));
         let (max, over) = ("18446744073709551615", "18446744073709551617");
-        assert_eq!(inexact_number(&format!("[{over}]")), Some(JsonFault::NumberNotExact(over.into())));
+        assert_eq!(inexact_number(&format!("[{over}]")), Some(JsonFault::NumberNotExact { at: 1, length: 20 }));
         assert_eq!(inexact_number(&format!("[{max},-9223372036854775808,0.1,1e300,\"1e400\"]")), None);
     }
 

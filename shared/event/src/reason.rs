@@ -51,7 +51,7 @@ reasons! {
     /// No committed event has its id.
     NotInTable = "not_in_table", "publish through the table or the ingress topic, not to an agent's queue";
     /// Its delivery is no longer remembered, so running it could do things twice.
-    TooOld = "too_old", "replay it, if its effects are wanted again";
+    TooOld = "too_old", "nothing brings it back; if its effects are wanted again, publish it anew under an id of its own";
     /// It says that it belongs to a replay which has not selected it.
     UnknownRun = "unknown_run", "nothing: no replay waits for it";
     /// There are more events between it and the first of its chain than are allowed.

@@ -124,6 +124,12 @@ impl<'a> Endings<'a> {
         self.endings.get(at)?.as_ref().map(|ended| &ended.ending)
     }
 
+    /// The places of the copies of the record at this place.
+    pub(crate) fn copies(&self, of: usize) -> impl Iterator<Item = usize> {
+        let copy = move |ended: &&Ended| ended.ending == Ending::SameAs(of);
+        self.endings.iter().flatten().filter(copy).map(|ended| ended.at)
+    }
+
     /// What has ended since the last time, to be carried out.
     pub(crate) fn take(&mut self) -> Vec<Ended> {
         let fresh = self.endings.iter().zip(&mut self.taken).filter(|(ended, taken)| ended.is_some() && !**taken);

@@ -1,7 +1,8 @@
 //! What a chain of events may cost: hops and time to live. A loop (A says what B hears, B says what A hears) is stopped, not run for ever.
 //!
 //! Both are counted by the events themselves: each says how many stand before it (`hops`) and when the first reaction was said (`started_at`).
-//! What a person has sent again, by a redrive or a replay, is never stopped, and what follows from a redriven event begins anew.
+//! What has been sent again, by a redrive or a replay, is never stopped; what follows from an event that a person has let pass over its budget
+//! begins anew, and from any other the chain goes on.
 
 use crate::batch::{Admitted, Cause, Endings};
 use switchyard_agent::STOPPED_CHAIN;
@@ -16,8 +17,10 @@ const LINKS_SHOWN: i64 = 20;
 pub struct Budget {
     /// How many events may stand between the first of a chain and one that is handled.
     pub max_hops: u32,
-    /// How many hours after the first reaction of its chain an event may still have been said. Measured between the two events' own times:
-    /// neither the age of the chain's first event counts, nor how long this one has waited in a queue.
+    /// How many hours after the first reaction of its chain an event may still have been said, once more than half of the hops are used up.
+    /// Measured between the two events' own times: neither the age of the chain's first event counts, nor how long this one has waited in a
+    /// queue. That the events before it have waited, for an agent that was down or is new, cannot be told from these times: so a chain of few
+    /// hops, which no loop has made, is never too old.
     pub chain_hours: u32,
 }
 
@@ -28,7 +31,7 @@ impl Budget {
 
     /// Why an event with this metadata is not handled, if it is not. The first of a chain is never: where nothing stands before it, nothing
     /// can have run away.
-    fn overdrawn(self, metadata: &Metadata) -> Option<(Reason, String)> {
+    pub(crate) fn overdrawn(self, metadata: &Metadata) -> Option<(Reason, String)> {
         let Self { max_hops, chain_hours } = self;
         if metadata.hops > max_hops {
             let detail = format!("{} events stand before it, and {max_hops} are allowed", metadata.hops);
@@ -36,7 +39,7 @@ impl Budget {
         }
         let began = metadata.chain_began();
         let secs = metadata.timestamp.duration_since(began).as_secs();
-        (metadata.hops > 0 && secs > i64::from(chain_hours) * 3_600).then(|| {
+        (metadata.hops > max_hops / 2 && secs > i64::from(chain_hours) * 3_600).then(|| {
             let detail =
                 format!("its chain began at {began}, {} hours before it, and {chain_hours} are allowed", secs / 3_600);
             (Reason::ChainTooOld, detail)
@@ -105,16 +108,21 @@ mod tests {
     }
 
     #[test]
-    fn a_day_after_its_beginning_a_chain_is_too_old() {
+    fn a_day_after_its_beginning_a_chain_that_has_used_up_half_of_its_hops_is_too_old() {
         let began = "2026-01-05T10:00:00Z";
-        assert_eq!(reason(1, began, "2026-01-06T10:00:00Z"), None);
-        assert_eq!(reason(1, began, "2026-01-06T10:00:01Z"), Some(Reason::ChainTooOld));
+        assert_eq!(reason(9, began, "2026-01-06T10:00:00Z"), None);
+        assert_eq!(reason(9, began, "2026-01-06T10:00:01Z"), Some(Reason::ChainTooOld));
+    }
+
+    #[test]
+    fn a_chain_of_few_hops_that_an_outage_has_kept_waiting_is_not_too_old() {
+        assert_eq!(reason(8, "2026-01-05T10:00:00Z", "2026-02-05T10:00:00Z"), None);
     }
 
     #[test]
     fn the_first_of_a_chain_is_never_too_old_and_neither_is_a_delay_that_was_asked_for() {
         assert_eq!(reason(0, "2020-01-01T00:00:00Z", "2026-01-06T10:00:00Z"), None);
-        let json = r#"{"hops":2,"timestamp":"2026-02-01T00:00:00Z","started_at":"2026-01-01T00:00:00Z","deliver_at":"2026-03-01T00:00:00Z"}"#;
+        let json = r#"{"hops":12,"timestamp":"2026-02-01T00:00:00Z","started_at":"2026-01-01T00:00:00Z","deliver_at":"2026-03-01T00:00:00Z"}"#;
         assert_eq!(Budget::DEFAULT.overdrawn(&Metadata::parse(json).unwrap()), None);
     }
 

@@ -1,20 +1,31 @@
 //! One transaction for the batch: claim, effects, new events. Its commit is the settlement.
 
 use crate::{
+    Budget,
     batch::{Decided, Ending, Endings},
-    database::{Tx, refusal_of},
-    decide, look, mistakes,
+    database::Tx,
+    decide::{self, Patience},
+    look, mistakes,
+    settle::{Settled, settle},
 };
 use futures_util::FutureExt;
 use serde::Serialize;
 use std::panic::AssertUnwindSafe;
 use switchyard_agent::{Agent, Refusal};
-use switchyard_event::Appendable;
-use switchyard_store::{AppendEvent, Ask, Settlement, Standing, Store, Verdict};
-use tokio::time::{Instant, timeout_at};
+use switchyard_event::{Appendable, Event};
+use switchyard_store::{AppendEvent, Ask, Standing, Store, Verdict};
+use tokio::time::timeout_at;
 
 /// How often an event is gathered and decided anew when its facts were outdated at the commit.
 const CONFLICTS: usize = 3;
+
+/// What a commit goes by, whatever it commits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    pub(crate) budget: Budget,
+    /// Until when a commit may take, and what is decided anew may gather.
+    pub(crate) patience: Patience,
+}
 
 /// Commits all together; if any record refuses, each alone, so that one bad record never fails its batch. What is not committed at the deadline
 /// is returned unstarted.
@@ -22,7 +33,7 @@ pub(crate) async fn layer<A: Agent<Tx = Tx>>(
     agent: &A,
     store: &Store,
     mut decided: Vec<Decided<A::Effect>>,
-    deadline: Instant,
+    terms: Terms,
     endings: &mut Endings<'_>,
 ) {
     if decided.is_empty() {
@@ -30,7 +41,7 @@ pub(crate) async fn layer<A: Agent<Tx = Tx>>(
     }
     // In the order of the log: the newer of two events of one aggregate does not supersede the older one of the same batch.
     decided.sort_by_key(|record| record.admitted.standing.seq);
-    let refusal = match in_time::<A>(store, &decided, deadline).await {
+    let refusal = match in_time::<A>(store, &decided, terms).await {
         Ok(settled) => {
             for (at, ending, standing) in settled {
                 endings.end(at, ending, Some(standing));
@@ -45,7 +56,7 @@ pub(crate) async fn layer<A: Agent<Tx = Tx>>(
         let (at, standing) = (record.admitted.parsed.at, record.admitted.standing.clone());
         let ended = match &down {
             Some(why) => Err(Refusal::DatabaseDown(why.clone())),
-            None => alone(agent, store, record, deadline, first.take()).await,
+            None => alone(agent, store, record, terms, first.take()).await,
         };
         // A connection may have died of old age, so one more try is right; a database that is gone for this record is gone for all.
         if let Err(Refusal::DatabaseDown(why)) = &ended {
@@ -61,13 +72,13 @@ async fn alone<A: Agent<Tx = Tx>>(
     agent: &A,
     store: &Store,
     mut record: Decided<A::Effect>,
-    deadline: Instant,
+    terms: Terms,
     mut refused: Option<Refusal>,
 ) -> Result<(Ending, Standing), Refusal> {
     for _ in 0..CONFLICTS {
         let refusal = match refused.take() {
             Some(refusal) => refusal,
-            None => match in_time::<A>(store, std::slice::from_ref(&record), deadline).await {
+            None => match in_time::<A>(store, std::slice::from_ref(&record), terms).await {
                 Err(refusal) => refusal,
                 Ok(settled) => {
                     let ended = settled.into_iter().next().map(|(_, ending, standing)| (ending, standing));
@@ -77,9 +88,12 @@ async fn alone<A: Agent<Tx = Tx>>(
         };
         match refusal {
             Refusal::Conflict(_) => {
-                record.decision = Ok(decide::decide(agent, &record.admitted.parsed.event, deadline).await?);
+                record.decision = decide::one(agent, &record.admitted, terms.patience).await?;
             }
-            Refusal::Superseded => return supersede::<A>(store, &record).await,
+            Refusal::Superseded => {
+                let (ask, until) = (&record.admitted.parsed.ask, terms.patience.until);
+                return settle(store, A::NAME, ask, Settled::SUPERSEDED, until).await;
+            }
             refusal => return Err(refusal),
         }
     }
@@ -90,9 +104,9 @@ async fn alone<A: Agent<Tx = Tx>>(
 async fn in_time<A: Agent<Tx = Tx>>(
     store: &Store,
     records: &[Decided<A::Effect>],
-    deadline: Instant,
+    terms: Terms,
 ) -> Result<Vec<(usize, Ending, Standing)>, Refusal> {
-    let ended = timeout_at(deadline, together::<A>(store, records, deadline)).await;
+    let ended = timeout_at(terms.patience.until, together::<A>(store, records, terms)).await;
     ended.unwrap_or_else(|_| Err(Refusal::DatabaseDown(decide::OUT_OF_TIME.into())))
 }
 
@@ -100,9 +114,9 @@ async fn in_time<A: Agent<Tx = Tx>>(
 async fn together<A: Agent<Tx = Tx>>(
     store: &Store,
     records: &[Decided<A::Effect>],
-    deadline: Instant,
+    terms: Terms,
 ) -> Result<Vec<(usize, Ending, Standing)>, Refusal> {
-    let mut tx = Tx::begin(store, deadline).await?;
+    let mut tx = Tx::begin(store, terms.patience.until).await?;
     let asks: Vec<Ask> = records.iter().map(|record| record.admitted.parsed.ask.clone()).collect();
     let standings = if switchyard_faults::bug("no_claim") {
         records.iter().map(|record| record.admitted.standing.clone()).collect()
@@ -111,7 +125,7 @@ async fn together<A: Agent<Tx = Tx>>(
     };
     if switchyard_faults::bug("claim_outside_transaction") {
         tx.commit().await?;
-        tx = Tx::begin(store, deadline).await?;
+        tx = Tx::begin(store, terms.patience.until).await?;
     }
     switchyard_faults::point("runtime.after_claim");
     let mut settled = Vec::with_capacity(records.len());
@@ -119,7 +133,7 @@ async fn together<A: Agent<Tx = Tx>>(
     for (record, standing) in records.iter().zip(standings) {
         let ending = match mistakes::believed(standing.verdict, standing.event_id) {
             Verdict::Take => {
-                append.extend(apply::<A>(record, &standing, &mut tx).await?);
+                append.extend(apply::<A>(record, &standing, terms.budget, &mut tx).await?);
                 Ending::Finished("done")
             }
             Verdict::Shadow => {
@@ -152,6 +166,7 @@ fn shadow_of<E: Serialize>(record: &Decided<E>) -> Result<String, Refusal> {
 async fn apply<A: Agent<Tx = Tx>>(
     record: &Decided<A::Effect>,
     standing: &Standing,
+    budget: Budget,
     tx: &mut Tx,
 ) -> Result<Vec<AppendEvent>, Refusal> {
     // Decided for the shadow and refused, and meanwhile the event has become ours: the refusal counts now.
@@ -166,10 +181,15 @@ async fn apply<A: Agent<Tx = Tx>>(
         return Ok(Vec::new()); // a replay repeats effects; what follows from the event was said when it was live
     }
     let caused = events.into_iter().enumerate().map(|(ordinal, event)| event.caused_by(cause, A::NAME, run, ordinal));
-    // What a person has sent again is not stopped by its chain's budget, and neither is what follows from it.
-    let sent_again = standing.epoch > 0;
-    let budgeted = caused.map(|event| if sent_again { event.afresh() } else { event });
+    let afresh = begins_anew(cause, standing, budget);
+    let budgeted = caused.map(|event| if afresh { event.afresh() } else { event });
     Ok(budgeted.map(append_event).collect())
+}
+
+/// Whether what follows from an event has a budget of its own: where the event was over its chain's, and somebody has let it pass. That it
+/// was merely sent again is no reason, or a loop that fails now and then would be sent round for ever.
+fn begins_anew(cause: &Event, standing: &Standing, budget: Budget) -> bool {
+    standing.epoch > 0 && budget.overdrawn(&cause.metadata).is_some()
 }
 
 fn append_event(appendable: Appendable) -> AppendEvent {
@@ -183,26 +203,4 @@ fn append_event(appendable: Appendable) -> AppendEvent {
         version: i32::try_from(event.version).unwrap_or(i32::MAX),
         metadata: serde_json::Value::Object(metadata).to_string(),
     }
-}
-
-/// Settles a record as superseded: its effects are undone, and it is not tried again.
-async fn supersede<A: Agent<Tx = Tx>>(
-    store: &Store,
-    record: &Decided<A::Effect>,
-) -> Result<(Ending, Standing), Refusal> {
-    let ask = &record.admitted.parsed.ask;
-    let mut tx = store.begin().await.map_err(refusal_of)?;
-    let standings = tx.claim(A::NAME, std::slice::from_ref(ask)).await.map_err(refusal_of)?;
-    let standing = standings.into_iter().next().ok_or_else(|| Refusal::retry("the claim was not answered"))?;
-    let ending = match standing.verdict {
-        Verdict::Take => {
-            tx.settle(A::NAME, ask, Settlement::Superseded, "a newer event had written already")
-                .await
-                .map_err(refusal_of)?;
-            Ending::Finished("superseded")
-        }
-        verdict => look::ending_of(verdict).unwrap_or(Ending::Finished("superseded")),
-    };
-    tx.commit().await.map_err(refusal_of)?;
-    Ok((ending, standing))
 }

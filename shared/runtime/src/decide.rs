@@ -2,7 +2,7 @@
 
 use crate::batch::{Admitted, Cause, Decided, Ending, Endings};
 use futures_util::{FutureExt, future::join_all};
-use std::{any::Any, panic::AssertUnwindSafe};
+use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
 use switchyard_agent::{Agent, Decision, Refusal};
 use switchyard_event::Event;
 use switchyard_store::Verdict;
@@ -11,24 +11,29 @@ use tokio::time::{Instant, timeout_at};
 /// Why a record is returned that another invocation must take up.
 pub(crate) const OUT_OF_TIME: &str = "the time of this invocation ended first";
 
+/// How long a record may gather.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// Until then.
+    pub(crate) until: Instant,
+    /// Whoever had so long and was not done has waited for something that does not answer; with less, the time was too short.
+    pub(crate) fair: Duration,
+}
+
 /// Gathers for all records at the same time and decides. What is not gathered at the deadline is returned unstarted: it has written
 /// nothing and costs nothing.
 pub(crate) async fn layer<A: Agent>(
     agent: &A,
     admitted: Vec<Admitted>,
-    deadline: Instant,
+    patience: Patience,
     endings: &mut Endings<'_>,
 ) -> Vec<Decided<A::Effect>> {
-    let decisions = join_all(admitted.iter().map(|record| one(agent, record, deadline))).await;
+    let decisions = join_all(admitted.iter().map(|record| one(agent, record, patience))).await;
     switchyard_faults::point("runtime.after_gather");
     let mut decided = Vec::new();
     for (admitted, decision) in admitted.into_iter().zip(decisions) {
-        let shadow = admitted.standing.verdict == Verdict::Shadow;
         match decision {
-            Err(refusal @ (Refusal::Retry { .. } | Refusal::Reject(_))) if shadow => {
-                decided.push(Decided { admitted, decision: Err(refusal) });
-            }
-            Ok(decision) => decided.push(Decided { admitted, decision: Ok(decision) }),
+            Ok(decision) => decided.push(Decided { admitted, decision }),
             Err(refusal) => {
                 let (at, standing) = (admitted.parsed.at, admitted.standing);
                 endings.end(at, ending_of(refusal), Some(standing));
@@ -38,26 +43,37 @@ pub(crate) async fn layer<A: Agent>(
     decided
 }
 
-/// Decides for one record: what was refused before is not gathered for.
-async fn one<A: Agent>(agent: &A, record: &Admitted, deadline: Instant) -> Result<Decision<A::Effect>, Refusal> {
-    match &record.refused {
+/// Decides for one record: what was refused before is not gathered for, and in shadow mode a refusal is a decision like any other.
+///
+/// # Errors
+/// The refusal that ends the record.
+pub(crate) async fn one<A: Agent>(
+    agent: &A,
+    record: &Admitted,
+    patience: Patience,
+) -> Result<Result<Decision<A::Effect>, Refusal>, Refusal> {
+    let decision = match &record.refused {
         Some(reject) => Err(Refusal::Reject(reject.clone())),
-        None => decide(agent, &record.parsed.event, deadline).await,
+        None => decide(agent, &record.parsed.event, patience).await,
+    };
+    match decision {
+        Err(refusal @ (Refusal::Retry { .. } | Refusal::Reject(_))) if record.standing.verdict == Verdict::Shadow => {
+            Ok(Err(refusal))
+        }
+        decision => decision.map(Ok),
     }
 }
 
 /// Gathers and decides for one event. A panic is a retry: it takes only its record.
-pub(crate) async fn decide<A: Agent>(
-    agent: &A,
-    event: &Event,
-    deadline: Instant,
-) -> Result<Decision<A::Effect>, Refusal> {
+async fn decide<A: Agent>(agent: &A, event: &Event, patience: Patience) -> Result<Decision<A::Effect>, Refusal> {
     let steps = async {
         let facts = agent.gather(event).await?;
         A::decide(event, &facts).map_err(Refusal::from)
     };
-    match timeout_at(deadline, AssertUnwindSafe(steps).catch_unwind()).await {
-        Err(_) => Err(Refusal::Unavailable(OUT_OF_TIME.into())),
+    let given = patience.until.saturating_duration_since(Instant::now());
+    match timeout_at(patience.until, AssertUnwindSafe(steps).catch_unwind()).await {
+        Err(_) if given >= patience.fair => Err(Refusal::Unavailable(OUT_OF_TIME.into())),
+        Err(_) => Err(Refusal::DatabaseDown(OUT_OF_TIME.into())),
         Ok(Err(panic)) => Err(Refusal::retry(said(&*panic))),
         Ok(Ok(decision)) => decision,
     }
@@ -80,5 +96,51 @@ pub(crate) fn ending_of(refusal: Refusal) -> Ending {
         Refusal::Superseded => {
             Ending::Retry { detail: "only `apply` may find an event superseded".into(), after: None }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use switchyard_agent::Reject;
+    use switchyard_event::{EventType, NewEvent};
+
+    /// Waits for something that does not answer.
+    struct Waits;
+
+    impl Agent for Waits {
+        const NAME: &'static str = "waits";
+        const SUBSCRIBES: &'static [EventType] = &[];
+
+        type Facts = ();
+        type Effect = ();
+        type Tx = ();
+
+        async fn gather(&self, _: &Event) -> Result<(), Refusal> {
+            std::future::pending().await
+        }
+
+        fn decide(_: &Event, (): &()) -> Result<Decision<()>, Reject> {
+            Ok(Decision::nothing())
+        }
+
+        async fn apply((): &(), (): &mut ()) -> Result<Vec<NewEvent>, Refusal> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[tokio::test]
+    async fn who_had_little_time_is_no_evidence_that_anything_is_down() {
+        let event = Event::parse(include_str!("../../event/fixtures/feedback.created.v1.json")).unwrap();
+        let out_of_time = async |fair| {
+            let until = Instant::now() + Duration::from_millis(5);
+            let refusal = decide(&Waits, &event, Patience { until, fair }).await.unwrap_err();
+            match ending_of(refusal) {
+                Ending::Returned { cause, .. } => cause,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(out_of_time(Duration::from_millis(1)).await, Cause::Dependency);
+        assert_eq!(out_of_time(Duration::from_secs(1)).await, Cause::Passing);
     }
 }

@@ -1,5 +1,6 @@
 //! A letter for a dead-letter queue: the body as it came, and why it lies there.
 
+use jiff::Timestamp;
 use switchyard_bus::Message;
 use switchyard_event::Event;
 
@@ -39,7 +40,7 @@ impl Letter<'_> {
             .text("reason", self.reason)
             .text("error", truncate(self.error, LONGEST_ERROR))
             .number("attempts", i64::from(self.attempts))
-            .text("failed_at", now())
+            .text("failed_at", Timestamp::now().to_string())
             .text("event_id", id.unwrap_or_default())
             .text("event_type", event.map(|event| event.event_type.to_string()).unwrap_or_default())
             .number("run", i64::from(self.run))
@@ -48,14 +49,25 @@ impl Letter<'_> {
     }
 }
 
+/// What a record says of the dead-letter queue that it was moved back from: a move task keeps a letter's attributes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Buried {
+    pub(crate) reason: String,
+    pub(crate) attempts: u16,
+    pub(crate) failed_at: Timestamp,
+}
+
+impl Buried {
+    /// From a record's attributes; `None` for one that was never buried.
+    pub(crate) fn of(text: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        let attempts = text("attempts")?.parse().ok()?;
+        Some(Self { reason: text("reason")?, attempts, failed_at: text("failed_at")?.parse().ok()? })
+    }
+}
+
 /// At most `bytes` of a text, at a character's edge.
 fn truncate(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
-}
-
-/// The time for a person, in RFC 3339.
-fn now() -> String {
-    jiff::Timestamp::now().to_string()
 }
 
 #[cfg(test)]
@@ -88,5 +100,8 @@ mod tests {
         assert_eq!((of("run"), of("epoch"), of("event_type")), (Some("3"), Some("2"), Some("feedback.created")));
         assert_eq!(of("event_id").map(str::to_owned), Event::id_of(body).map(|id| id.to_string()));
         assert!(of("failed_at").is_some() && of("traceparent").is_none());
+        let buried = Buried::of(|name| message.attribute(name).map(str::to_owned));
+        assert_eq!(buried.map(|buried| (buried.reason, buried.attempts)), Some(("no_text".to_owned(), 1)));
+        assert_eq!(Buried::of(|_| None), None);
     }
 }

@@ -2,16 +2,24 @@
 
 use crate::{
     batch::{Cause, Ended, Ending, Endings},
-    letter::Letter,
+    letter::{Buried, Letter},
     parse::Message,
     wait,
 };
 use aws_lambda_events::event::sqs::SqsBatchResponse;
-use std::{borrow::Cow, time::Duration};
+use jiff::Timestamp;
+use std::{borrow::Cow, cell::Cell, time::Duration};
 use switchyard_agent::Schedule;
 use switchyard_bus::{Hold, Message as BusMessage, Queues};
 use switchyard_event::{Event, Reason};
-use switchyard_store::{Ask, Failed, Nameless, ParkReport, Standing, Store, StoreError};
+use switchyard_store::{Ask, Failed, Nameless, ParkReport, Standing, Store, StoreError, Verdict};
+
+/// How long a letter that was moved back stays out of its dead-letter queue, where it was buried for the same reason shortly before and more
+/// than once: a move task goes on while its queue holds anything, and would chase it for ever.
+const CHASED: Duration = Duration::from_secs(5 * 60);
+
+/// How many returns a process remembers that the ledger could not be told of.
+const REMEMBERED: usize = 1_000;
 
 /// Who reports, and where to.
 pub(crate) struct Desk<'a, Q> {
@@ -19,6 +27,8 @@ pub(crate) struct Desk<'a, Q> {
     pub(crate) schedule: Schedule,
     pub(crate) store: &'a Store,
     pub(crate) queues: &'a Q,
+    /// What was returned and the ledger has not been told of.
+    pub(crate) untold: &'a Cell<Vec<Ask>>,
 }
 
 /// What to do with one record that is not finished.
@@ -50,20 +60,29 @@ impl Burial {
         ParkReport { ask, reason: self.reason.into_owned(), error: self.detail }
     }
 
-    /// What the ledger is told of a body without an event's id: it has no delivery, and a failure all the same.
+    /// What the ledger is told of a body that is no event: a failure without a delivery. It may bear the id of an event all the same, whose
+    /// delivery is another matter: a spoilt copy says nothing about it.
     fn nameless(self, message: &Message) -> Nameless {
         let (message_id, run) = (message.id.clone(), message.run);
-        Nameless { message_id, run, reason: self.reason.into_owned(), error: self.detail }
+        let error = match Event::id_of(&message.body) {
+            Some(id) => format!("{}; it bears the id {id}", self.detail),
+            None => self.detail,
+        };
+        Nameless { message_id, run, reason: self.reason.into_owned(), error }
     }
 }
 
-/// Which records of a batch must come again, by place.
+/// Which records of a batch must come again, by place: all but those that are known to be settled.
 #[derive(Debug)]
 pub(crate) struct Again(Vec<bool>);
 
 impl Again {
-    pub(crate) fn none_of(messages: &[Message]) -> Self {
-        Self(vec![false; messages.len()])
+    pub(crate) fn all_of(messages: &[Message]) -> Self {
+        Self(vec![true; messages.len()])
+    }
+
+    fn settle(&mut self, at: usize) {
+        self.0[at] = false;
     }
 
     /// The answer to Lambda: exactly the records that must come again. Never an empty one by accident: what is not settled is named.
@@ -89,39 +108,63 @@ impl<Q: Queues> Desk<'_, Q> {
     pub(crate) async fn carry_out(&self, endings: &mut Endings<'_>, again: &mut Again) {
         let ended = endings.take();
         let messages = endings.messages;
-        let (mut fails, mut burials, mut holds) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut fails, mut burials, mut back) = (Vec::new(), Vec::new(), Vec::new());
+        let mut returned = Vec::new();
         for Ended { at, ending, standing } in &ended {
             let (at, message) = (*at, &messages[*at]);
             self.log(message, ending, standing.as_ref());
-            match step(ending, standing.as_ref(), message.receives, self.schedule, fastrand::f64()) {
-                None => {}
+            match step(ending, standing.as_ref(), message, self.schedule, fastrand::f64(), Timestamp::now()) {
+                None => again.settle(at),
                 Some(Step::Fail { failed, delay }) => fails.push((at, failed, delay)),
                 Some(Step::Bury(burial)) => burials.push((at, burial)),
                 Some(Step::Return { delay }) => {
-                    again.0[at] = true;
-                    holds.push(self.hold(message, delay));
+                    back.push((at, delay));
+                    returned.extend(given_back(message, standing.as_ref()));
                 }
             }
         }
         for ((at, failed, delay), attempts_used_up) in self.count(fails).await {
             match attempts_used_up {
                 Some(attempts) => burials.push((at, Burial::used_up(failed, attempts))),
-                None => {
-                    again.0[at] = true;
-                    holds.push(self.hold(&messages[at], delay));
-                }
+                None => back.push((at, delay)),
             }
         }
         for at in self.bury(messages, burials).await {
-            again.0[at] = true;
+            again.settle(at);
+        }
+        self.hold(endings, &back).await;
+        // Who knows where a record stands has had an answer from the ledger: the next one is worth asking for.
+        let answered = ended.iter().any(|ended| ended.standing.is_some());
+        let longest = back.iter().map(|(_, delay)| *delay).max().unwrap_or_default();
+        self.tell_of(returned, longest, answered).await;
+    }
+
+    /// Holds records back, each with its copies.
+    async fn hold(&self, endings: &Endings<'_>, back: &[(usize, Duration)]) {
+        let mut holds = Vec::with_capacity(back.len());
+        for (at, delay) in back {
+            for at in std::iter::once(*at).chain(endings.copies(*at)) {
+                holds.push(Hold { receipt_handle: endings.messages[at].receipt_handle.clone(), delay: *delay });
+            }
         }
         if !holds.is_empty() {
             self.queues.hold(&holds).await;
         }
     }
 
-    fn hold(&self, message: &Message, delay: Duration) -> Hold {
-        Hold { receipt_handle: message.receipt_handle.clone(), delay }
+    /// Tells the ledger what was given back without an attempt, all in one round trip: nobody else has lost it, and no death explains why it
+    /// is received again. What it cannot be told of now it is told with a later batch.
+    async fn tell_of(&self, returned: Vec<Ask>, delay: Duration, answered: bool) {
+        let mut asks = self.untold.take();
+        asks.extend(returned);
+        if answered && !asks.is_empty() {
+            match self.store.returned(self.agent, &asks, delay).await {
+                Ok(_) => asks.clear(),
+                Err(error) => tracing::warn!(agent = self.agent, %error, "returns could not be counted"),
+            }
+        }
+        asks.truncate(REMEMBERED);
+        self.untold.set(asks);
     }
 
     /// Counts failed attempts in the ledger, all in one round trip; says which of them were the last, and after how many.
@@ -143,51 +186,50 @@ impl<Q: Queues> Desk<'_, Q> {
     }
 
     /// Parks: the dead-letter queue first, then the row, then the acknowledgement. A crash in between doubles a copy at worst. Returns the
-    /// places of those that could not be parked and come again.
+    /// places of those that are parked; the others come again.
     async fn bury(&self, messages: &[Message], burials: Vec<(usize, Burial)>) -> Vec<usize> {
         if burials.is_empty() {
             return Vec::new();
         }
         let agent = self.agent;
-        let mut again = Vec::new();
         let letters: Vec<BusMessage> =
             burials.iter().map(|(at, burial)| letter(agent, &messages[*at], burial)).collect();
         let (mut named, mut nameless) = (Vec::new(), Vec::new());
         for ((at, burial), answer) in burials.into_iter().zip(self.queues.bury(&letters).await) {
             match answer {
-                Ok(()) => match burial.ask.clone().or_else(|| ask_of(&messages[at])) {
+                Ok(()) => match burial.ask.clone() {
                     Some(ask) => named.push((at, burial.report(ask))),
                     None => nameless.push((at, burial.nameless(&messages[at]))),
                 },
                 Err(error) => {
                     tracing::warn!(agent, %error, "could not be put into the dead-letter queue: it comes again");
-                    again.push(at);
                 }
             }
         }
         switchyard_faults::point("runtime.after_bury");
+        let mut settled = Vec::new();
         let (places, reports): (Vec<usize>, Vec<ParkReport>) = named.into_iter().unzip();
         if !reports.is_empty() {
             let parked = self.store.park(agent, &reports).await.map(|_| ());
-            again.extend(self.unrecorded(places, parked));
+            settled.extend(self.recorded(places, parked));
         }
         let (places, reports): (Vec<usize>, Vec<Nameless>) = nameless.into_iter().unzip();
         if !reports.is_empty() {
             let parked = self.store.park_nameless(agent, &reports).await;
-            again.extend(self.unrecorded(places, parked));
+            settled.extend(self.recorded(places, parked));
         }
         switchyard_faults::point("runtime.after_park");
-        again
+        settled
     }
 
-    /// Those of which the ledger does not know that they are in the dead-letter queue.
-    fn unrecorded(&self, places: Vec<usize>, parked: Result<(), StoreError>) -> Vec<usize> {
+    /// Those of which the ledger knows that they are in the dead-letter queue.
+    fn recorded(&self, places: Vec<usize>, parked: Result<(), StoreError>) -> Vec<usize> {
         match parked {
-            Ok(()) => Vec::new(),
+            Ok(()) => places,
             Err(error) => {
                 let (agent, records) = (self.agent, places.len());
                 tracing::warn!(agent, %error, records, "parked records could not be recorded: they come again");
-                places
+                Vec::new()
             }
         }
     }
@@ -225,11 +267,23 @@ fn letter(agent: &str, message: &Message, burial: &Burial) -> BusMessage {
         epoch: message.epoch,
         traceparent: message.traceparent.as_deref(),
     };
-    letter.message()
+    let copy = letter.message();
+    if burial.ask.is_none() && copy.attribute("event_type").is_none() {
+        // What its row among the failures is found by: a redrive marks exactly what it has sent back. In the place of a type: ten attributes.
+        return copy.text("message_id", message.id.as_str());
+    }
+    copy
 }
 
-/// What an ending asks for. Pure: the draw for the jitter comes from the caller.
-fn step(ending: &Ending, standing: Option<&Standing>, receives: u32, schedule: Schedule, random: f64) -> Option<Step> {
+/// What an ending asks for. Pure: the draw for the jitter and the time come from the caller.
+fn step(
+    ending: &Ending,
+    standing: Option<&Standing>,
+    message: &Message,
+    schedule: Schedule,
+    random: f64,
+    now: Timestamp,
+) -> Option<Step> {
     let attempts = standing.map_or(0, |standing| standing.attempts);
     match (ending, standing) {
         (Ending::Finished(_) | Ending::SameAs(_), _) => None,
@@ -240,25 +294,46 @@ fn step(ending: &Ending, standing: Option<&Standing>, receives: u32, schedule: S
             Some(Step::Fail { failed, delay })
         }
         (Ending::Park { reason, detail }, _) => {
+            // What has a delivery is parked there, where only a redrive finds it: a move task can chase what has none.
+            let before = message.buried.as_ref().filter(|_| !standing.is_some_and(is_ours));
+            if let Some(delay) = before.and_then(|before| chased(before, reason, now)) {
+                return Some(Step::Return { delay });
+            }
             let (reason, detail) = (reason.clone(), detail.clone());
-            Some(Step::Bury(Burial { ask: standing.map(told), reason, detail, attempts: attempts + 1 }))
+            let attempts = attempts.max(before.map_or(0, |before| before.attempts)).saturating_add(1);
+            Some(Step::Bury(Burial { ask: standing.map(told), reason, detail, attempts }))
         }
         (Ending::Returned { cause: Cause::Turn(delay), .. }, _) => Some(Step::Return { delay: *delay }),
         (Ending::Retry { .. } | Ending::Returned { .. }, _) => {
-            Some(Step::Return { delay: wait::after_return(receives, random) })
+            Some(Step::Return { delay: wait::after_return(message.receives, random) })
         }
+    }
+}
+
+/// Whether there is a delivery that this agent may have tried.
+fn is_ours(standing: &Standing) -> bool {
+    matches!(standing.verdict, Verdict::Take | Verdict::Shadow)
+}
+
+/// How much longer a letter is to stay out of the dead-letter queue. The first time that it is moved back in vain it is buried again at once:
+/// somebody may be waiting to see it.
+fn chased(before: &Buried, reason: &str, now: Timestamp) -> Option<Duration> {
+    let since = Duration::try_from(now.duration_since(before.failed_at)).unwrap_or_default();
+    let again = before.attempts > 1 && before.reason == reason;
+    again.then(|| CHASED.saturating_sub(since)).filter(|left| !left.is_zero())
+}
+
+/// The delivery whose message is given back: as the ledger told of it or, where it did not answer, as the message says.
+fn given_back(message: &Message, standing: Option<&Standing>) -> Option<Ask> {
+    match standing {
+        Some(standing) => is_ours(standing).then(|| told(standing)),
+        None => Some(Ask { event_id: Event::id_of(&message.body)?, run: message.run, epoch: message.epoch }),
     }
 }
 
 /// The delivery that the ledger told of, epoch included: a report on an older one is void.
 fn told(standing: &Standing) -> Ask {
     Ask { event_id: standing.event_id, run: standing.run, epoch: Some(standing.epoch) }
-}
-
-/// Which delivery a message is about, where nobody has asked the ledger yet.
-fn ask_of(message: &Message) -> Option<Ask> {
-    let event_id = Event::id_of(&message.body)?;
-    Some(Ask { event_id, run: message.run, epoch: message.epoch })
 }
 
 #[cfg(test)]
@@ -275,11 +350,46 @@ mod tests {
             epoch: 2,
             attempts,
             max_attempts,
+            returns: 0,
+            revision: 0,
         }
     }
 
     fn step_of(ending: &Ending, standing: Option<&Standing>, receives: u32) -> Option<Step> {
-        step(ending, standing, receives, Schedule::DEFAULT, 1.0)
+        let message = Message { receives, ..Message::with_body("{}") };
+        step(ending, standing, &message, Schedule::DEFAULT, 1.0, Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn a_letter_without_a_delivery_that_a_move_task_chases_is_held_back_before_it_is_buried_again() {
+        let park = Ending::Park { reason: "malformed".into(), detail: "x".into() };
+        let unknown = Standing { verdict: Verdict::Unknown, ..standing(0, 4) };
+        let step_at = |secs: i64, attempts, standing: Option<&Standing>| {
+            let buried = Buried { reason: "malformed".into(), attempts, failed_at: Timestamp::UNIX_EPOCH };
+            let message = Message { buried: Some(buried), ..Message::with_body("{") };
+            let now = Timestamp::from_second(secs).unwrap();
+            match step(&park, standing, &message, Schedule::DEFAULT, 1.0, now) {
+                Some(Step::Return { delay }) => Err(delay.as_secs()),
+                Some(Step::Bury(burial)) => Ok(burial.attempts),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(step_at(1, 1, None), Ok(2), "moved back once, and a person sees that it did not help");
+        assert_eq!(step_at(1, 2, None), Err(299));
+        assert_eq!(step_at(1, 2, Some(&unknown)), Err(299));
+        assert_eq!(step_at(300, 2, None), Ok(3));
+        assert_eq!(step_at(-1, 2, None), Err(300), "of another machine's clock");
+        assert_eq!(
+            step_at(1, 2, Some(&standing(0, 4))),
+            Ok(1),
+            "its delivery is parked, and a copy of it is acknowledged"
+        );
+    }
+
+    #[test]
+    fn one_that_comes_back_for_another_reason_is_buried_at_once() {
+        let before = Buried { reason: "nul".into(), attempts: 9, failed_at: Timestamp::UNIX_EPOCH };
+        assert_eq!(chased(&before, "malformed", Timestamp::UNIX_EPOCH), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::{
     batch::{Ending, Endings, Parsed},
+    letter::Buried,
     mistakes,
 };
 use aws_lambda_events::event::sqs::SqsMessage;
@@ -23,6 +24,8 @@ pub(crate) struct Message {
     pub(crate) epoch: Option<i32>,
     /// W3C Trace Context.
     pub(crate) traceparent: Option<String>,
+    /// That it lay in the dead-letter queue before: it was moved back.
+    pub(crate) buried: Option<Buried>,
 }
 
 impl From<SqsMessage> for Message {
@@ -33,6 +36,7 @@ impl From<SqsMessage> for Message {
             run: number("run").unwrap_or(0),
             epoch: number("epoch"),
             traceparent: text("traceparent"),
+            buried: Buried::of(text),
             receives: message.attributes.get("ApproximateReceiveCount").and_then(|n| n.parse().ok()).unwrap_or(1),
             id: message.message_id.unwrap_or_default(),
             receipt_handle: message.receipt_handle.unwrap_or_default(),
@@ -80,6 +84,7 @@ impl Message {
             run: 0,
             epoch: None,
             traceparent: None,
+            buried: None,
         }
     }
 }

@@ -1,9 +1,15 @@
-//! Claim checks redeemed: the payloads that no message could carry are fetched from the table, all of a batch in one round trip.
+//! Claim checks redeemed: the payloads that no message could carry are fetched from the table, all of a batch in one round trip. So are those
+//! that a person has edited since the message was made: what is handled is the newest revision.
 
-use crate::batch::{Admitted, Cause, Endings};
+use crate::{
+    batch::{Admitted, Cause, Endings},
+    decide,
+    settle::{Settled, settle},
+};
 use std::time::Duration;
 use switchyard_event::Reason;
 use switchyard_store::{Store, StoredPayload};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// The largest payload that an agent reads, and the most that one batch fetches: three copies of it at the same time fit into a function of
@@ -14,8 +20,14 @@ pub const MAX_PAYLOAD_BYTES: u64 = 8 * 1024 * 1024;
 const NEXT_TURN: Duration = Duration::from_secs(1);
 
 /// Gives every event its payload. What is larger than [`MAX_PAYLOAD_BYTES`] is refused as `oversized`; what is not JSON that may enter is
-/// refused as it would have been at the door.
-pub(crate) async fn layer(store: &Store, admitted: Vec<Admitted>, endings: &mut Endings<'_>) -> Vec<Admitted> {
+/// refused as it would have been at the door. An event that was deleted meanwhile is settled as expired, as the ledger itself does it.
+pub(crate) async fn layer(
+    store: &Store,
+    agent: &str,
+    admitted: Vec<Admitted>,
+    deadline: Instant,
+    endings: &mut Endings<'_>,
+) -> Vec<Admitted> {
     let mut whole = Vec::with_capacity(admitted.len());
     let (mut checked, mut room) = (Vec::new(), MAX_PAYLOAD_BYTES);
     for record in admitted {
@@ -36,7 +48,10 @@ pub(crate) async fn layer(store: &Store, admitted: Vec<Admitted>, endings: &mut 
     match store.payloads(&ids, limit).await {
         Ok(payloads) => {
             for (record, payload) in checked.into_iter().zip(payloads) {
-                whole.extend(redeem(record, payload, endings));
+                match payload {
+                    Some(payload) => whole.extend(redeem(record, payload, endings)),
+                    None => expire(store, agent, record, deadline, endings).await,
+                }
             }
         }
         Err(error) => {
@@ -51,27 +66,43 @@ pub(crate) async fn layer(store: &Store, admitted: Vec<Admitted>, endings: &mut 
 
 /// How many bytes are to be fetched for this record, if any. None of them for one that will be refused, unless somebody has made it smaller.
 fn wanted(record: &Admitted) -> Option<u64> {
-    let bytes = record.parsed.event.metadata.claim_check?.bytes;
-    record.refused.is_none().then_some(if bytes > MAX_PAYLOAD_BYTES { 0 } else { bytes })
+    let metadata = &record.parsed.event.metadata;
+    let edited = u32::try_from(record.standing.revision).unwrap_or(0) > metadata.revision.unwrap_or(0);
+    let bytes = match metadata.claim_check {
+        // How long a payload is that was edited since, the message cannot know.
+        _ if edited => MAX_PAYLOAD_BYTES,
+        Some(check) if check.bytes > MAX_PAYLOAD_BYTES => 0,
+        Some(check) => check.bytes,
+        None => return None,
+    };
+    record.refused.is_none().then_some(bytes)
 }
 
-fn redeem(mut record: Admitted, payload: Option<StoredPayload>, endings: &mut Endings<'_>) -> Option<Admitted> {
-    let text = match payload {
-        Some(StoredPayload::Text(text)) => text,
-        Some(StoredPayload::TooLarge(bytes)) => {
-            let detail = format!("the payload has {bytes} bytes, and an agent reads {MAX_PAYLOAD_BYTES} at most");
-            return record.refuse(Reason::Oversized, detail, endings);
-        }
-        None => {
-            let detail = "its payload was left in the table, and its row is gone".to_owned();
-            return record.refuse(Reason::NotInTable, detail, endings);
-        }
+fn redeem(mut record: Admitted, payload: StoredPayload, endings: &mut Endings<'_>) -> Option<Admitted> {
+    let StoredPayload { revision, bytes, text } = payload;
+    let Some(text) = text else {
+        let detail = format!("the payload has {bytes} bytes, and an agent reads {MAX_PAYLOAD_BYTES} at most");
+        return record.refuse(Reason::Oversized, detail, endings);
     };
-    match record.parsed.event.set_payload(text) {
-        Ok(()) => Some(record),
+    let event = &mut record.parsed.event;
+    match event.set_payload(text) {
+        Ok(()) => {
+            if let Some(revision) = u32::try_from(revision).ok().filter(|revision| *revision > 0) {
+                event.metadata = event.metadata.clone().with_revision(revision);
+            }
+            Some(record)
+        }
         Err(error) => {
             let reason = Reason::of(error.reason()).unwrap_or(Reason::Malformed);
             record.refuse(reason, error.to_string(), endings)
         }
+    }
+}
+
+async fn expire(store: &Store, agent: &str, record: Admitted, deadline: Instant, endings: &mut Endings<'_>) {
+    let (at, ask) = (record.parsed.at, record.parsed.ask);
+    match settle(store, agent, &ask, Settled::DELETED, deadline).await {
+        Ok((ending, standing)) => endings.end(at, ending, Some(standing)),
+        Err(refusal) => endings.end(at, decide::ending_of(refusal), Some(record.standing)),
     }
 }

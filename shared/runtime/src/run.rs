@@ -4,9 +4,11 @@ use crate::{
     Budget, Database, Environment,
     batch::{Admitted, Cause, Ending, Endings},
     breaker::{self, Streak},
-    budget, commit,
+    budget,
+    commit::{self, Terms},
     database::Tx,
-    decide, log, look,
+    decide::{self, Patience},
+    log, look,
     outcome::{Again, Desk},
     parse::{self, Message},
     payload,
@@ -19,11 +21,18 @@ use switchyard_agent::{Agent, Declaration};
 use switchyard_bus::{Queues, SqsQueues};
 use switchyard_event::Reason;
 use switchyard_store::{Ask, Store};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
-/// What is kept of an invocation's time for reporting: a round trip to the database and two to the queues, each with its own timeout. Nothing of
-/// the agent's runs into it, so that the end of the time does not fall between a commit and its answer.
+/// What is kept of an invocation's time for reporting: a few round trips to the ledger and two to the queues. Nothing of the agent's runs into it,
+/// so that the end of the time does not fall between a commit and its answer. Where it is not enough, because one of them does not answer, what
+/// has not been settled by then comes again.
 const RESERVE: Duration = Duration::from_secs(10);
+
+/// How long the runtime waits for one answer of the ledger. An agent's own reads may take the time that it has.
+const LEDGER: Duration = Duration::from_secs(10);
+
+/// What is kept of the reserve for the answer itself.
+const ANSWER: Duration = Duration::from_millis(500);
 
 /// The least time in which a record is worth trying alone: one that is cut short by the end of the time would look like one that kills.
 const ALONE: Duration = Duration::from_secs(2);
@@ -45,7 +54,7 @@ pub fn run_agent<A: Agent<Tx = Tx>>(agent: impl FnOnce(Database) -> A) -> ExitCo
         None => block_on(async {
             log::start();
             let (store, queues, budget) = clients().await?;
-            let agent = agent(Database::new(store.clone()));
+            let (agent, store) = (agent(Database::new(store.clone())), store.within(LEDGER));
             let worker = Worker::new(&agent, &store, &queues, budget);
             serve_with(async |event: SqsEvent, invocation: Invocation| {
                 let answer = Box::pin(worker.handle(event, invocation.deadline)).await;
@@ -78,78 +87,106 @@ pub struct Worker<'a, A, Q> {
     queues: &'a Q,
     budget: Budget,
     streak: Cell<Streak>,
+    /// What was returned and the ledger has not been told of.
+    untold: Cell<Vec<Ask>>,
+    /// Suspects that this process has tried and survived, and the ledger still counts as its deaths.
+    uncleared: Cell<Vec<Ask>>,
+}
+
+/// The times of one invocation.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    /// Nothing of the agent's runs longer.
+    deadline: Instant,
+    /// Half of what the agent has at most: [`Patience::fair`].
+    fair: Duration,
 }
 
 impl<'a, A: Agent<Tx = Tx>, Q: Queues> Worker<'a, A, Q> {
     /// A process that has just started.
     #[must_use]
     pub fn new(agent: &'a A, store: &'a Store, queues: &'a Q, budget: Budget) -> Self {
-        Self { agent, store, queues, budget, streak: Cell::default() }
+        let (streak, untold, uncleared) = Default::default();
+        Self { agent, store, queues, budget, streak, untold, uncleared }
     }
 
     /// One batch through the layers. Never fails: the answer names the records that must come again. `ends` is when the process may be
     /// stopped; ten seconds of it are kept for reporting.
     pub async fn handle(&self, event: SqsEvent, ends: Instant) -> SqsBatchResponse {
-        let deadline = ends.checked_sub(RESERVE).unwrap_or_else(Instant::now);
+        let now = Instant::now();
+        let before_the_end = |time| ends.checked_sub(time).unwrap_or(now);
+        let deadline = before_the_end(RESERVE);
+        let times = Times { deadline, fair: deadline.saturating_duration_since(now) / 2 };
         let messages: Vec<Message> = event.records.into_iter().map(Message::from).collect();
-        let (mut endings, mut again) = (Endings::of(&messages), Again::none_of(&messages));
-        let desk = Desk { agent: A::NAME, schedule: A::SCHEDULE, store: self.store, queues: self.queues };
+        let (mut endings, mut again) = (Endings::of(&messages), Again::all_of(&messages));
 
-        let parsed = parse::layer(&mut endings);
-        let (state, admitted) = look::layer(self.store, A::NAME, parsed, &mut endings).await;
-        let admitted = breaker::layer(self.store, A::NAME, state, admitted, &mut endings).await;
-        let admitted = budget::layer(self.store, A::NAME, self.budget, admitted, &mut endings).await;
-        let (together, suspects) = suspect::apart(admitted, &messages);
-
-        let mut tried = self.attempt(together, deadline, &mut endings).await;
         // Boxed: the futures of an AWS SDK are so deep that the compiler gives up on laying out one around them.
-        Box::pin(desk.carry_out(&mut endings, &mut again)).await;
+        let layers = Box::pin(self.layers(times, &mut endings, &mut again));
+        if timeout_at(before_the_end(ANSWER), layers).await.is_err() {
+            tracing::warn!(
+                agent = A::NAME,
+                "the time was not enough for reporting: what is not known to be settled comes again"
+            );
+        }
+        again.answer(&endings)
+    }
+
+    async fn layers(&self, times: Times, endings: &mut Endings<'_>, again: &mut Again) {
+        let (store, queues, untold) = (self.store, self.queues, &self.untold);
+        let desk = Desk { agent: A::NAME, schedule: A::SCHEDULE, store, queues, untold };
+
+        let parsed = parse::layer(endings);
+        let (state, admitted) = look::layer(store, A::NAME, parsed, endings).await;
+        if !admitted.is_empty() {
+            self.clear().await;
+        }
+        let admitted = breaker::layer(store, A::NAME, state, admitted, endings).await;
+        let admitted = budget::layer(store, A::NAME, self.budget, admitted, endings).await;
+        let (together, suspects) = suspect::apart(admitted, endings.messages);
+
+        let mut tried = self.attempt(together, times, endings).await;
+        Box::pin(desk.carry_out(endings, again)).await;
         // What has not ended yet may kill this process: everything else is safe by now.
         let mut suspects = suspects.into_iter();
         for suspect in suspects.by_ref() {
-            let went_on = self.alone(suspect, deadline, &mut endings, &mut tried).await;
-            Box::pin(desk.carry_out(&mut endings, &mut again)).await;
+            let went_on = self.alone(suspect, times, endings, &mut tried).await;
+            Box::pin(desk.carry_out(endings, again)).await;
             if !went_on {
                 break;
             }
         }
-        suspects.for_each(|left| left.give_back("the one tried before it was returned", Cause::Passing, &mut endings));
+        suspects.for_each(|left| left.give_back("the one tried before it was returned", Cause::Passing, endings));
 
         tried.sort_unstable();
         let mut streak = self.streak.take();
-        breaker::report(self.store, A::NAME, state, &mut streak, &tried, &endings).await;
+        breaker::report(store, A::NAME, state, &mut streak, &tried, endings).await;
         self.streak.set(streak);
         endings.close();
-        Box::pin(desk.carry_out(&mut endings, &mut again)).await;
-        again.answer(&endings)
+        Box::pin(desk.carry_out(endings, again)).await;
     }
 
     /// From an event that may be tried to its end: the innermost layers. Returns the places of those that the agent was asked about.
-    async fn attempt(&self, admitted: Vec<Admitted>, deadline: Instant, endings: &mut Endings<'_>) -> Vec<usize> {
+    async fn attempt(&self, admitted: Vec<Admitted>, times: Times, endings: &mut Endings<'_>) -> Vec<usize> {
         if admitted.is_empty() {
             return Vec::new();
         }
-        let whole = payload::layer(self.store, admitted, endings).await;
+        let Times { deadline, fair } = times;
+        let whole = payload::layer(self.store, A::NAME, admitted, deadline, endings).await;
         let current = upcast::layer(A::UPCASTS, whole, endings);
         let asked = current.iter().filter(|record| record.refused.is_none()).map(|record| record.parsed.at).collect();
         // A record that gathers for too long must not take the time in which the others commit.
         let gather_by = Instant::now() + deadline.saturating_duration_since(Instant::now()).mul_f64(0.75);
-        let decided = decide::layer(self.agent, current, gather_by, endings).await;
-        commit::layer(self.agent, self.store, decided, deadline, endings).await;
+        let decided = decide::layer(self.agent, current, Patience { until: gather_by, fair }, endings).await;
+        let terms = Terms { budget: self.budget, patience: Patience { until: deadline, fair } };
+        commit::layer(self.agent, self.store, decided, terms, endings).await;
         asked
     }
 
     /// Tries one suspect with nothing else in hand, counted beforehand. Says whether the next one is worth trying: not after one that was
     /// returned, for whatever kept this one keeps the next.
-    async fn alone(
-        &self,
-        suspect: Admitted,
-        deadline: Instant,
-        endings: &mut Endings<'_>,
-        tried: &mut Vec<usize>,
-    ) -> bool {
+    async fn alone(&self, suspect: Admitted, times: Times, endings: &mut Endings<'_>, tried: &mut Vec<usize>) -> bool {
         let (at, standing) = (suspect.parsed.at, &suspect.standing);
-        if deadline.saturating_duration_since(Instant::now()) < ALONE {
+        if times.deadline.saturating_duration_since(Instant::now()) < ALONE {
             suspect.give_back(decide::OUT_OF_TIME, Cause::Passing, endings);
             return false;
         }
@@ -163,21 +200,35 @@ impl<'a, A: Agent<Tx = Tx>, Q: Queues> Worker<'a, A, Q> {
         };
         if deaths > suspect::MAX_DEATHS {
             let detail = format!("its process died {} times with nothing else in its hands", deaths - 1);
-            endings.end(
-                at,
-                Ending::Park { reason: Reason::ProcessDied.as_str().into(), detail },
-                Some(suspect.standing),
-            );
+            // In shadow mode that is what is stored, and nobody is asked about it.
+            if let Some(refused) = suspect.refuse(Reason::ProcessDied, detail, endings) {
+                self.attempt(vec![refused], times, endings).await;
+            }
             return true;
         }
-        tried.extend(self.attempt(vec![suspect], deadline, endings).await);
+        tried.extend(self.attempt(vec![suspect], times, endings).await);
         let returned = matches!(endings.ending(at), Some(Ending::Returned { .. }));
         // What is settled or parked needs no clearing: nobody tries it again.
-        let unfinished = returned || matches!(endings.ending(at), Some(Ending::Retry { .. }));
-        if unfinished && let Err(error) = self.store.survived(A::NAME, &[ask]).await {
-            tracing::warn!(agent = A::NAME, %error, "a record that its process has survived could not be cleared");
+        if returned || matches!(endings.ending(at), Some(Ending::Retry { .. })) {
+            self.uncleared.set([self.uncleared.take(), vec![ask]].concat());
+            self.clear().await;
         }
         !returned
+    }
+
+    /// Takes back the deaths that were counted beforehand and did not come. Where the ledger does not answer, the next batch tries again.
+    async fn clear(&self) {
+        let survived = self.uncleared.take();
+        if survived.is_empty() {
+            return;
+        }
+        self.uncleared.set(survived.clone());
+        match self.store.survived(A::NAME, &survived).await {
+            Ok(()) => self.uncleared.set(Vec::new()),
+            Err(error) => {
+                tracing::warn!(agent = A::NAME, %error, "records that their process has survived could not be cleared");
+            }
+        }
     }
 }
 

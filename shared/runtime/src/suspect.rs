@@ -6,8 +6,8 @@
 
 use crate::{batch::Admitted, parse::Message};
 
-/// How many receives more than its attempts and this one make a record a suspect. Being returned, by an outage or a breaker, is received too, so
-/// innocents come here; all that it costs them is to be tried alone.
+/// How many receives more than its attempts, its returns and this one make a record a suspect. Not every return is counted, such as those while
+/// the ledger itself is down, so innocents come here; all that it costs them is to be tried alone.
 const UNEXPLAINED: u32 = 3;
 
 /// How many deaths alone park a record: one can be a deployment, two bad luck.
@@ -17,12 +17,12 @@ pub(crate) const MAX_DEATHS: u16 = 3;
 pub(crate) fn apart(admitted: Vec<Admitted>, messages: &[Message]) -> (Vec<Admitted>, Vec<Admitted>) {
     admitted.into_iter().partition(|record| {
         let receives = messages.get(record.parsed.at).map_or(1, |message| message.receives);
-        !is_suspect(receives, record.standing.attempts)
+        !is_suspect(receives, record.standing.attempts, record.standing.returns)
     })
 }
 
-fn is_suspect(receives: u32, attempts: u16) -> bool {
-    receives.saturating_sub(1).saturating_sub(u32::from(attempts)) >= UNEXPLAINED
+fn is_suspect(receives: u32, attempts: u16, returns: u16) -> bool {
+    receives.saturating_sub(1).saturating_sub(u32::from(attempts)).saturating_sub(u32::from(returns)) >= UNEXPLAINED
 }
 
 #[cfg(test)]
@@ -31,16 +31,18 @@ mod tests {
 
     #[test]
     fn three_receives_that_nothing_accounts_for_make_a_suspect() {
-        assert!(!is_suspect(1, 0), "the first time");
-        assert!(!is_suspect(3, 0));
-        assert!(is_suspect(4, 0));
-        assert!(!is_suspect(5, 4), "four attempts and this receive");
-        assert!(!is_suspect(7, 4));
-        assert!(is_suspect(8, 4));
+        assert!(!is_suspect(1, 0, 0), "the first time");
+        assert!(!is_suspect(3, 0, 0));
+        assert!(is_suspect(4, 0, 0));
+        assert!(!is_suspect(5, 4, 0), "four attempts and this receive");
+        assert!(!is_suspect(7, 4, 0));
+        assert!(is_suspect(8, 4, 0));
+        assert!(!is_suspect(97, 4, 90), "it was returned ninety times");
+        assert!(is_suspect(98, 4, 90));
     }
 
     #[test]
     fn more_attempts_than_receives_are_no_reason() {
-        assert!(!is_suspect(1, 30), "a message that was sent again counts its receives from the beginning");
+        assert!(!is_suspect(1, 30, 30), "a message that was sent again counts its receives from the beginning");
     }
 }

@@ -1,0 +1,52 @@
+//! Deliveries that are settled without an effect: what has come too late, and what is no more.
+
+use crate::{batch::Ending, database::refusal_of, decide, look};
+use switchyard_agent::Refusal;
+use switchyard_store::{Ask, Settlement, Standing, Store, Verdict};
+use tokio::time::{Instant, timeout_at};
+
+/// What a record is settled as other than done, and why.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settled {
+    settlement: Settlement,
+    why: &'static str,
+    word: &'static str,
+}
+
+impl Settled {
+    /// Its effects are undone, and it is not tried again.
+    pub(crate) const SUPERSEDED: Self =
+        Self { settlement: Settlement::Superseded, why: "a newer event had written already", word: "superseded" };
+
+    /// Nothing of it is left to handle. The reason is the one that the ledger itself gives where it is the first to see it.
+    pub(crate) const DELETED: Self =
+        Self { settlement: Settlement::Expired, why: "event deleted", word: "expired: its event was deleted" };
+}
+
+/// Settles a delivery without an effect, given up at the deadline as any commit is.
+pub(crate) async fn settle(
+    store: &Store,
+    agent: &str,
+    ask: &Ask,
+    settled: Settled,
+    deadline: Instant,
+) -> Result<(Ending, Standing), Refusal> {
+    let steps = async {
+        let mut tx = store.begin_within(deadline.saturating_duration_since(Instant::now())).await?;
+        let standings = tx.claim(agent, std::slice::from_ref(ask)).await?;
+        let Some(standing) = standings.into_iter().next() else { return Ok(None) };
+        let ending = match standing.verdict {
+            Verdict::Take => {
+                tx.settle(agent, ask, settled.settlement, settled.why).await?;
+                Ending::Finished(settled.word)
+            }
+            verdict => look::ending_of(verdict).unwrap_or(Ending::Finished(settled.word)),
+        };
+        tx.commit().await?;
+        Ok(Some((ending, standing)))
+    };
+    match timeout_at(deadline, steps).await {
+        Err(_) => Err(Refusal::DatabaseDown(decide::OUT_OF_TIME.into())),
+        Ok(ended) => ended.map_err(refusal_of)?.ok_or_else(|| Refusal::retry("the claim was not answered")),
+    }
+}
