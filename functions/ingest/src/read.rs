@@ -12,6 +12,9 @@ pub struct Refused {
     pub error: String,
 }
 
+/// The reason of what stands too far behind the first of its chain.
+pub(crate) const TOO_MANY_HOPS: &str = "too_many_hops";
+
 impl Refused {
     pub(crate) fn new(reason: impl Into<String>, error: impl Into<String>) -> Self {
         Self { reason: reason.into(), error: error.into() }
@@ -30,7 +33,7 @@ pub fn row(body: &str, max_hops: u32) -> Result<AppendEvent, Refused> {
     let hops = event.metadata.hops;
     if hops > max_hops {
         let error = format!("{hops} events stand between it and the first of its chain, and {max_hops} may");
-        return Err(Refused::new("too_many_hops", error));
+        return Err(Refused::new(TOO_MANY_HOPS, error));
     }
     let version = i32::try_from(event.version)
         .map_err(|_| Refused::new("malformed", format!("the version {} is none", event.version)))?;

@@ -1,6 +1,7 @@
 //! One batch: what becomes of each message, carried out.
 
-use crate::read::{self, Refused};
+use crate::read::{self, Refused, TOO_MANY_HOPS};
+use switchyard_agent::STOPPED_CHAIN;
 use switchyard_bus::{Hold, Message, Queues};
 use switchyard_runtime::{SqsBatchResponse, SqsEvent, SqsMessage, letter::Letter, wait};
 use switchyard_store::{AppendEvent, Ingested, Nameless, Store, StoreError};
@@ -112,15 +113,7 @@ impl<Q: Queues> Ingest<Q> {
         for ((at, refused), answer) in parked.into_iter().zip(buried) {
             let message = &messages[at];
             match answer {
-                Ok(()) => {
-                    tracing::error!(
-                        agent = NAME,
-                        message.id = message.id,
-                        reason = refused.reason,
-                        error = refused.error,
-                        "parked"
-                    );
-                }
+                Ok(()) => told(message, &refused),
                 Err(error) => {
                     tracing::warn!(message.id = message.id, %error, "could not be put into the dead-letter queue: it comes again");
                     again.push(at);
@@ -161,6 +154,17 @@ fn ending(answer: Ingested, row: &AppendEvent) -> Ending {
     }
 }
 
+/// A line of the log.
+fn told(message: &Received, refused: &Refused) {
+    let Refused { reason, error } = refused;
+    tracing::error!(agent = NAME, message.id = message.id, reason, error, "{}", words(reason));
+}
+
+/// What a metric filter counts, for a chain that was stopped, here as with every agent.
+fn words(reason: &str) -> &'static str {
+    if reason == TOO_MANY_HOPS { STOPPED_CHAIN } else { "parked" }
+}
+
 fn nameless(message: &Received, refused: &Refused) -> Nameless {
     Nameless { message_id: message.id.clone(), run: 0, reason: refused.reason.clone(), error: refused.error.clone() }
 }
@@ -169,7 +173,8 @@ fn letter(message: &Received, refused: &Refused) -> Message {
     let (reason, error) = (&refused.reason, &refused.error);
     let letter =
         Letter { agent: NAME, body: &message.body, reason, error, attempts: 1, run: 0, epoch: None, traceparent: None };
-    letter.message()
+    // What its row among the failures is found by: a redrive marks exactly what it has sent back.
+    letter.message().text("message_id", message.id.as_str())
 }
 
 impl From<SqsMessage> for Received {
@@ -180,5 +185,16 @@ impl From<SqsMessage> for Received {
             receipt_handle: message.receipt_handle.unwrap_or_default(),
             body: message.body.unwrap_or_default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_that_ends_at_the_door_is_told_in_the_words_that_the_alarm_counts() {
+        assert_eq!(words(TOO_MANY_HOPS), STOPPED_CHAIN);
+        assert_eq!(words("malformed"), "parked");
     }
 }

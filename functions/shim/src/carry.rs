@@ -7,7 +7,7 @@ use crate::{
 };
 use serde::Serialize;
 use std::{rc::Rc, time::Duration};
-use switchyard_bus::{Message, Topic};
+use switchyard_bus::{BusError, Message, Topic};
 use switchyard_faults::{bug, point};
 use switchyard_store::{Store, StoreError};
 use tokio::{
@@ -108,11 +108,11 @@ impl<T: Topic + 'static> Carrier<T> {
             if going {
                 work.read(&self.store).await?;
                 while lanes.len() < self.settings.lanes
-                    && lease.outlasts_a_call()
+                    && let Some(before) = lease.start_before()
                     && let Some(call) = work.plan.next_call(Instant::now())
                 {
                     self.deleted_too_early(&call).await?;
-                    lanes.spawn_local(publish(Rc::clone(&self.topic), call));
+                    lanes.spawn_local(publish(Rc::clone(&self.topic), call, before));
                 }
             }
             if lanes.is_empty() {
@@ -166,10 +166,31 @@ impl<T: Topic + 'static> Carrier<T> {
     }
 }
 
-async fn publish<T: Topic>(topic: Rc<T>, call: Vec<(i64, Message)>) -> Call {
+/// One call, unless the process has stood still so long since that its lease may have run out: then another may be publishing these.
+async fn publish<T: Topic>(topic: Rc<T>, call: Vec<(i64, Message)>, before: Instant) -> Call {
     let (seqs, messages): (Vec<i64>, Vec<Message>) = call.into_iter().unzip();
     point("shim.before_publish");
+    if Instant::now() >= before {
+        let late = "this process has stood still for longer than its lease allows";
+        return (seqs, Err(BusError { operation: "PublishBatch", detail: late.into(), transient: true, setup: false }));
+    }
     let answer = topic.publish(&messages).await;
     point("shim.after_publish");
     (seqs, answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use switchyard_bus::MemoryTopic;
+
+    #[tokio::test]
+    async fn a_lane_whose_process_stood_still_until_its_lease_ran_out_publishes_nothing() {
+        let topic = Rc::new(MemoryTopic::default());
+        let call = || vec![(7, Message::new("{}".into()))];
+        let (seqs, late) = publish(Rc::clone(&topic), call(), Instant::now()).await;
+        assert_eq!((seqs, late.unwrap_err().transient, topic.published().len()), (vec![7], true, 0));
+        let in_time = publish(Rc::clone(&topic), call(), Instant::now() + RESERVE).await;
+        assert!(in_time.1.is_ok() && topic.published().len() == 1);
+    }
 }

@@ -81,9 +81,12 @@ impl<'a> Lease<'a> {
         self.ask_at
     }
 
-    /// Whether the lease surely lasts for one more call.
-    pub(crate) fn outlasts_a_call(&self) -> bool {
-        self.until > Instant::now() + self.times.call || trusts_the_lease()
+    /// Until when a call may be started that the lease surely outlasts; `None` where that is past.
+    pub(crate) fn start_before(&self) -> Option<Instant> {
+        if trusts_the_lease() {
+            return Some(Instant::now() + self.times.lease);
+        }
+        self.until.checked_sub(self.times.call).filter(|before| *before > Instant::now())
     }
 
     /// Gives everything back, so that the next one need not wait. `false` where somebody has knocked: then it is to look once more. With

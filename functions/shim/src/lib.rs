@@ -55,7 +55,11 @@ pub async fn start() -> Result<Shim, StartError> {
 /// # Errors
 /// What the database said to the schedule, where it could not be asked. What was published by then is published.
 pub async fn handle(shim: &Shim, event: Json, invocation: Invocation) -> Result<Answer, String> {
-    let Some(request) = Request::of(&event) else {
+    let request = match Request::of(&event) {
+        Ok(request) => request,
+        Err(unreadable) => return Ok(Answer::Response(unreadable)),
+    };
+    let Some(request) = request else {
         return shim.carrier.carry(invocation.deadline).await.map(Answer::Carried).map_err(|error| error.to_string());
     };
     if let Err(refused) = request.admit(shim.secrets.as_ref(), Timestamp::now().as_second()) {

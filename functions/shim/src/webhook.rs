@@ -45,11 +45,17 @@ pub struct Response {
 }
 
 impl Request {
-    /// The request that an invocation is; `None` for what the schedule or a person sends.
-    #[must_use]
-    pub fn of(event: &Json) -> Option<Self> {
-        event.pointer("/requestContext/http/method")?;
-        Self::deserialize(event).ok()
+    /// The request that an invocation is; `None` for what the schedule or a person sends. Whatever has a `requestContext` came through the URL, and
+    /// is never taken for the schedule's: nobody has signed it.
+    ///
+    /// # Errors
+    /// The answer to a request that cannot be read.
+    pub fn of(event: &Json) -> Result<Option<Self>, Response> {
+        if event.get("requestContext").is_none() {
+            return Ok(None);
+        }
+        let unreadable = |_| text(400, "this is not a request as a function's URL hands it over");
+        Self::deserialize(event).map(Some).map_err(unreadable)
     }
 
     /// Who may not wake the shim is told so, and nothing is done for them. `now` in seconds since 1970.
@@ -127,7 +133,7 @@ mod tests {
 
     fn admit(event: &Json) -> Result<(), u16> {
         let secrets = Secrets::parse("an old secret of ours");
-        Request::of(event).unwrap().admit(secrets.as_ref(), NOW).map_err(|response| response.status_code)
+        Request::of(event).unwrap().unwrap().admit(secrets.as_ref(), NOW).map_err(|response| response.status_code)
     }
 
     #[test]
@@ -143,7 +149,8 @@ mod tests {
         let mut unsigned = post("{}", false);
         unsigned["headers"] = json!({});
         let refused =
-            Request::of(&unsigned).unwrap().admit(Secrets::parse("an old secret of ours").as_ref(), NOW).unwrap_err();
+            Request::of(&unsigned).unwrap().unwrap().admit(Secrets::parse("an old secret of ours").as_ref(), NOW);
+        let refused = refused.unwrap_err();
         assert_eq!(
             (refused.status_code, refused.body.as_str()),
             (401, "the header x-switchyard-timestamp is missing\n")
@@ -155,14 +162,25 @@ mod tests {
 
     #[test]
     fn without_a_secret_there_is_nothing_here() {
-        let refused = Request::of(&post("{}", false)).unwrap().admit(None, NOW).unwrap_err();
+        let refused = Request::of(&post("{}", false)).unwrap().unwrap().admit(None, NOW).unwrap_err();
         assert_eq!(refused.status_code, 404);
     }
 
     #[test]
     fn what_the_schedule_sends_is_no_request() {
-        assert!(Request::of(&json!({ "source": "aws.events", "detail-type": "Scheduled Event" })).is_none());
-        assert!(Request::of(&json!({})).is_none());
+        assert!(Request::of(&json!({ "source": "aws.events", "detail-type": "Scheduled Event" })).unwrap().is_none());
+        assert!(Request::of(&json!({})).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_came_through_the_url_and_cannot_be_read_is_refused_and_not_taken_for_the_schedule() {
+        let mut odd = post("{}", false);
+        odd["headers"] = json!({ "x-many": ["one", "two"] });
+        let mut nameless = post("{}", false);
+        nameless["requestContext"]["http"] = json!({});
+        for event in [odd, nameless, json!({ "requestContext": null })] {
+            assert_eq!(Request::of(&event).unwrap_err().status_code, 400, "{event}");
+        }
     }
 
     #[test]

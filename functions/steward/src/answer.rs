@@ -2,15 +2,32 @@
 
 use serde::{Deserialize, Serialize};
 use switchyard_bus::Depth;
-use switchyard_store::{BreakerState, Ledger};
+use switchyard_store::{BreakerState, Ledger, SetAside};
 
 /// To `status`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// Every agent that is deployed or registered, by name, and ingest.
     pub agents: Vec<Standing>,
+    /// How many events are set aside in the outbox, and reach nobody until somebody looks ([`Outbox`]). None where the database could not be asked.
+    #[serde(default)]
+    pub set_aside: Option<i64>,
     /// What is wrong beyond a single agent, or could not be asked.
     pub troubles: Vec<String>,
+}
+
+/// To `outbox`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outbox {
+    /// What is set aside, the oldest first, at most 1,000.
+    pub set_aside: Vec<SetAside>,
+}
+
+/// To `carry_again`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Carried {
+    /// How many events the shim tries again.
+    pub carried: u64,
 }
 
 /// How an agent stands.
@@ -28,7 +45,7 @@ pub struct Standing {
     pub paused_by: Option<PausedBy>,
     /// What its queue holds.
     pub queue: Option<Queue>,
-    /// How many letters wait in its dead-letter queue.
+    /// How many letters lie in its dead-letter queue, those among them that somebody looks at just now.
     pub dead_letters: Option<u64>,
     /// How many messages wait that SNS could not deliver to its queue.
     pub undelivered: Option<u64>,
@@ -141,6 +158,9 @@ pub struct Pass {
     pub busy: bool,
     /// The ledger as a whole; none where it could not be asked.
     pub ledger: Option<Clock>,
+    /// How many events are set aside in the outbox; none where it could not be asked.
+    #[serde(default)]
+    pub set_aside: Option<i64>,
     /// What was done for each agent, by name.
     pub agents: Vec<Tended>,
     /// What went wrong beyond a single agent.
@@ -154,6 +174,12 @@ impl Pass {
         self.troubles.len() + self.agents.iter().map(|agent| agent.standing.troubles.len()).sum::<usize>()
     }
 
+    /// How many deliveries are parked, of all agents that could be counted.
+    #[must_use]
+    pub fn parked(&self) -> i64 {
+        self.agents.iter().filter_map(|agent| agent.standing.deliveries).map(|deliveries| deliveries.parked).sum()
+    }
+
     /// How many breakers are open.
     #[must_use]
     pub fn breakers_open(&self) -> usize {
@@ -163,7 +189,7 @@ impl Pass {
 }
 
 /// The ledger's clock after a tick.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Clock {
     /// For how many seconds some long transaction has held back the point up to which the ledger can count.
     pub held_back_secs: f64,
@@ -175,6 +201,13 @@ pub struct Clock {
     pub logged_late: i64,
     /// How many partitions of settled deliveries were dropped for their age.
     pub dropped: usize,
+    /// Why the oldest partition was kept, in the database's words, where this pass looked (once an hour): a single parked delivery keeps its whole
+    /// partition, until it is redriven or dismissed.
+    #[serde(default)]
+    pub kept_because: Option<String>,
+    /// How many old failures, audit rows and notes of late arrivals were forgotten.
+    #[serde(default)]
+    pub pruned: u64,
 }
 
 /// What was done for an agent.

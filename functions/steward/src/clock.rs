@@ -1,52 +1,19 @@
 //! What is done for the ledger as a whole.
 
 use crate::answer::Clock;
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
-use switchyard_store::{Retention, Store, Tick};
-use tokio::time::Instant;
+use std::time::Duration;
+use switchyard_store::{Retention, Store, StoreError, Tick};
 
-/// How often it looks further back, in each process: soon after its start, and then this often.
+/// How often it looks further back. The database remembers the last time, since processes of the steward come and go.
 const DEEPER_EVERY: Duration = Duration::from_secs(3_600);
 /// How far back it looks for events that were never logged. A tick looks back ten minutes.
 const DEEPER_HOURS: u32 = 48;
 /// How many partitions go in one pass at most: each drop locks the ledger for a moment.
 const MOST_DROPS: usize = 10;
 
-/// The ledger's clock, and when it looked further back for the last time.
-#[derive(Default)]
-pub(crate) struct Ticking {
-    deeper_at: Mutex<Option<Instant>>,
-}
-
-impl Ticking {
-    /// One tick; and once an hour a look for what was never logged, and retention. What cannot be done is told, and the rest goes on.
-    pub(crate) async fn advance(&self, store: &Store, troubles: &mut Vec<String>) -> Option<Clock> {
-        let tick = match store.tick().await {
-            Ok(tick) => tick,
-            Err(error) => {
-                troubles.push(format!("the ledger's tick: {error}"));
-                return None;
-            }
-        };
-        let mut clock = Clock::from(&tick);
-        if self.deeper_is_due() {
-            deeper(store, &mut clock, troubles).await;
-        }
-        Some(clock)
-    }
-
-    /// Whether it is time to look further back; then it is not for another hour.
-    fn deeper_is_due(&self) -> bool {
-        let mut at = self.deeper_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = at.is_none_or(|at| at.elapsed() >= DEEPER_EVERY);
-        if due {
-            *at = Some(Instant::now());
-        }
-        due
-    }
+/// One tick.
+pub(crate) async fn tick(store: &Store) -> Result<Clock, StoreError> {
+    store.tick().await.map(|tick| Clock::from(&tick))
 }
 
 impl From<&Tick> for Clock {
@@ -56,23 +23,42 @@ impl From<&Tick> for Clock {
             old_waits_secs: tick.old_waits_secs,
             room: tick.room,
             logged_late: tick.logged_late,
-            dropped: 0,
+            ..Self::default()
         }
     }
 }
 
-async fn deeper(store: &Store, clock: &mut Clock, troubles: &mut Vec<String>) {
+/// Once an hour: a look for what was never logged, retention, and what nobody will ask about any more. What one step does stays done where the next
+/// fails or has no time left.
+pub(crate) async fn look_deeper(store: &Store, clock: &mut Clock, troubles: &mut Vec<String>) {
+    match store.deeper(DEEPER_EVERY).await {
+        Ok(true) => {}
+        Ok(false) => return,
+        Err(error) => return troubles.push(format!("whether it is time to look deeper: {error}")),
+    }
     match store.log_what_is_unlogged(DEEPER_HOURS).await {
         Ok(logged) => clock.logged_late += logged,
         Err(error) => troubles.push(format!("looking for events that were never logged: {error}")),
     }
+    retention(store, clock, troubles).await;
+    match store.prune().await {
+        Ok(pruned) => clock.pruned = pruned,
+        Err(error) => troubles.push(format!("forgetting old failures and audit rows: {error}")),
+    }
+}
+
+async fn retention(store: &Store, clock: &mut Clock, troubles: &mut Vec<String>) {
     while clock.dropped < MOST_DROPS {
         match store.drop_oldest().await {
             Ok(Retention::Dropped(partition)) => {
                 tracing::info!(partition, "dropped for its age: everything in it is settled");
                 clock.dropped += 1;
             }
-            Ok(Retention::Kept(_)) => return,
+            Ok(Retention::Kept(because)) => {
+                tracing::info!(because, "the oldest partition of the ledger is kept");
+                clock.kept_because = Some(because);
+                return;
+            }
             // A claim that held on to it: next time, then.
             Err(error) if error.is_conflict() => return,
             Err(error) => return troubles.push(format!("retention: {error}")),

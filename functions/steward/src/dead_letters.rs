@@ -7,8 +7,11 @@ use switchyard_event::Event;
 use switchyard_runtime::letter::Letter;
 use switchyard_store::{Ask, Nameless, ParkReport, State, Store, StoreError};
 
-/// How long a letter that is being looked at is hidden from others: longer than a pass, so that none is met twice.
-const LOOK: Duration = Duration::from_secs(60);
+/// How long a letter that is being looked at is hidden from others: for more than two passes, so that a look which takes several of them meets
+/// none twice.
+const LOOK: Duration = Duration::from_secs(150);
+/// How many letters are held at a time: a letter may have a mebibyte.
+const AT_A_TIME: usize = 50;
 
 /// Why a letter lies there that says nothing.
 const DIED: &str = "process_died";
@@ -19,6 +22,8 @@ const DIED_DETAIL: &str = "received so often without an answer that the queue ga
 pub(crate) struct Swept {
     pub(crate) died: usize,
     pub(crate) stale: usize,
+    /// The look has come to the queue's end.
+    pub(crate) whole: bool,
 }
 
 /// Whose letters, and what the ledger knows of them.
@@ -30,46 +35,60 @@ pub(crate) struct Owner<'a> {
     pub(crate) has_deliveries: bool,
 }
 
-/// Looks at up to `at_most` letters.
+/// Looks at up to `at_most` letters, and counts in `swept` what was done, whatever comes of it in the end.
 ///
 /// A letter that the queue itself has moved there: the ledger is told, then a letter that says so is put beside it, then it goes. A crash in between
-/// doubles a letter at worst, and the next pass ends what this one began. A letter that nobody needs goes; all others are released.
+/// doubles a letter at worst, and the next pass ends what this one began. A letter that nobody needs goes; all others are released at the end of the
+/// look. Where that is not the end of this pass, they stay hidden until then: otherwise letters that stay would hide those behind them for ever.
 ///
 /// # Errors
-/// One line for the operator. What was done by then is done; what was received and not ended is hidden for a minute.
-pub(crate) async fn sweep<Q: Queue>(owner: Owner<'_>, letters: &Q, at_most: usize) -> Result<Swept, String> {
-    let received = receive(letters, at_most).await?;
-    if received.is_empty() {
-        return Ok(Swept::default());
-    }
-    let found: Vec<Found> = received.iter().map(Found::from).collect();
-    let states = owner.states(&found).await.map_err(|error| error.to_string())?;
-    let (mut died, mut gone, mut kept) = (Vec::new(), Vec::new(), Vec::new());
-    for ((letter, found), state) in received.into_iter().zip(found).zip(states) {
-        match found.fate(state) {
-            Fate::Died => died.push((letter, found)),
-            Fate::Stale => gone.push(letter.receipt_handle),
-            Fate::Kept => kept.push(letter.receipt_handle),
+/// One line for the operator. What was done by then is done; what was received and not ended shows again within minutes.
+pub(crate) async fn sweep<Q: Queue>(
+    owner: Owner<'_>,
+    letters: &Q,
+    at_most: usize,
+    swept: &mut Swept,
+) -> Result<(), String> {
+    let (mut looked, mut kept) = (0, Vec::new());
+    let mut result = Ok(());
+    while result.is_ok() && looked < at_most {
+        let wanted = AT_A_TIME.min(at_most - looked);
+        let received = match receive(letters, wanted).await {
+            Ok(received) => received,
+            Err(error) => {
+                result = Err(error);
+                break;
+            }
+        };
+        looked += received.len();
+        swept.whole = received.len() < wanted;
+        if !received.is_empty() {
+            result = owner.end_of(letters, received, &mut kept, swept).await;
+        }
+        if swept.whole {
+            break;
         }
     }
-    let mut swept = Swept { stale: gone.len(), died: 0 };
-    let told = owner.told_of(letters, died, &mut gone, &mut kept).await;
-    if let Ok(died) = &told {
-        swept.died = *died;
+    if swept.whole || result.is_err() {
+        result = result.and(end(letters, &[], &kept).await);
     }
-    end(letters, &gone, &kept).await?;
-    told.map(|_| swept)
+    result
 }
 
 /// Puts what SNS could not deliver into the queue, and then removes it; up to `at_most`. A crash in between doubles a message, and the claim
-/// absorbs it. Returns how many.
+/// absorbs it. Counts them in `delivered`, whatever comes of it in the end.
 ///
 /// # Errors
 /// As [`sweep`].
-pub(crate) async fn deliver<Q: Queue>(undelivered: &Q, queue: &Q, at_most: usize) -> Result<usize, String> {
+pub(crate) async fn deliver<Q: Queue>(
+    undelivered: &Q,
+    queue: &Q,
+    at_most: usize,
+    delivered: &mut usize,
+) -> Result<(), String> {
     let received = receive(undelivered, at_most).await?;
     if received.is_empty() {
-        return Ok(0);
+        return Ok(());
     }
     let messages: Vec<Message> = received.iter().map(Received::again).collect();
     let (mut gone, mut kept) = (Vec::new(), Vec::new());
@@ -83,8 +102,9 @@ pub(crate) async fn deliver<Q: Queue>(undelivered: &Q, queue: &Q, at_most: usize
             }
         }
     }
+    *delivered += gone.len();
     end(undelivered, &gone, &kept).await?;
-    trouble.map_or(Ok(gone.len()), Err)
+    trouble.map_or(Ok(()), Err)
 }
 
 async fn receive<Q: Queue>(queue: &Q, at_most: usize) -> Result<Vec<Received>, String> {
@@ -110,11 +130,40 @@ async fn end<Q: Queue>(queue: &Q, gone: &[String], kept: &[String]) -> Result<()
     if failed == 0 {
         Ok(())
     } else {
-        Err(format!("{failed} messages could not be deleted or released; they show again within a minute"))
+        Err(format!("{failed} messages could not be deleted or released; they show again within minutes"))
     }
 }
 
 impl Owner<'_> {
+    /// What becomes of some letters, carried out. Those that stay are added to `kept`, still hidden.
+    async fn end_of<Q: Queue>(
+        &self,
+        letters: &Q,
+        received: Vec<Received>,
+        kept: &mut Vec<String>,
+        swept: &mut Swept,
+    ) -> Result<(), String> {
+        let found: Vec<Found> = received.iter().map(Found::from).collect();
+        let states = match self.states(&found).await {
+            Ok(states) => states,
+            Err(error) => {
+                kept.extend(received.into_iter().map(|letter| letter.receipt_handle));
+                return Err(error.to_string());
+            }
+        };
+        let (mut died, mut gone) = (Vec::new(), Vec::new());
+        for ((letter, found), state) in received.into_iter().zip(found).zip(states) {
+            match found.fate(state) {
+                Fate::Died => died.push((letter, found)),
+                Fate::Stale => gone.push(letter.receipt_handle),
+                Fate::Kept => kept.push(letter.receipt_handle),
+            }
+        }
+        swept.stale += gone.len();
+        let told = if died.is_empty() { Ok(()) } else { self.told_of(letters, died, &mut gone, kept, swept).await };
+        told.and(end(letters, &gone, &[]).await)
+    }
+
     /// The state of each letter's delivery; `None` where there is none.
     async fn states(&self, found: &[Found]) -> Result<Vec<Option<State>>, StoreError> {
         let mut states = vec![None; found.len()];
@@ -140,7 +189,8 @@ impl Owner<'_> {
         died: Vec<(Received, Found)>,
         gone: &mut Vec<String>,
         kept: &mut Vec<String>,
-    ) -> Result<usize, String> {
+        swept: &mut Swept,
+    ) -> Result<(), String> {
         let all = |died: Vec<(Received, Found)>| died.into_iter().map(|(letter, _)| letter.receipt_handle);
         let known = match self.park(&died).await {
             Ok(known) => known,
@@ -153,14 +203,13 @@ impl Owner<'_> {
         let (told, over): (Vec<_>, Vec<_>) = died.into_iter().zip(known).partition(|(_, known)| *known);
         kept.extend(over.into_iter().map(|((letter, _), _)| letter.receipt_handle));
         let copies: Vec<Message> = told.iter().map(|((letter, found), _)| self.letter(letter, found)).collect();
-        let mut count = 0;
         let mut trouble = None;
         for (((letter, _), _), answer) in told.into_iter().zip(letters.send(&copies).await) {
             match answer {
                 Ok(()) => {
                     tracing::error!(agent = self.name, message.id = letter.message_id, reason = DIED, "parked");
                     gone.push(letter.receipt_handle);
-                    count += 1;
+                    swept.died += 1;
                 }
                 Err(error) => {
                     trouble = Some(error.to_string());
@@ -168,7 +217,7 @@ impl Owner<'_> {
                 }
             }
         }
-        trouble.map_or(Ok(count), Err)
+        trouble.map_or(Ok(()), Err)
     }
 
     /// Parks in the ledger; says of each whether it is parked now.
@@ -202,10 +251,15 @@ impl Owner<'_> {
             error: DIED_DETAIL,
             attempts: 1,
             run: found.delivery.as_ref().map_or(0, |ask| ask.run),
-            epoch: found.delivery.as_ref().and_then(|ask| ask.epoch),
+            // As the message named it: without one, a letter that is moved back belongs to whichever epoch is the current one.
+            epoch: letter.attributes.get("epoch").and_then(|epoch| epoch.parse().ok()),
             traceparent: letter.attributes.get("traceparent").map(String::as_str),
         };
-        copy.message()
+        match found.delivery {
+            Some(_) if self.has_deliveries => copy.message(),
+            // What its row among the failures is found by: a redrive marks exactly what it has sent back.
+            _ => copy.message().text("message_id", letter.message_id.as_str()),
+        }
     }
 }
 
@@ -213,7 +267,9 @@ impl From<&Received> for Found {
     fn from(letter: &Received) -> Self {
         let number = |name: &str| -> Option<i32> { letter.attributes.get(name)?.parse().ok() };
         let event_id = Event::id_of(&letter.body);
-        let ask = |event_id| Ask { event_id, run: number("run").unwrap_or(0), epoch: number("epoch") };
+        // The topic's messages name no epoch and are of the first. One of those that died must not park what was sent again since.
+        let epoch = Some(number("epoch").unwrap_or(0));
+        let ask = |event_id| Ask { event_id, run: number("run").unwrap_or(0), epoch };
         Self { delivery: event_id.map(ask), says_why: letter.attributes.contains_key("reason") }
     }
 }

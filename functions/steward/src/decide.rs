@@ -1,6 +1,10 @@
 //! What a pass does for one agent, decided from what it has seen. Pure: nothing here asks or waits.
 
+use std::time::Duration;
 use switchyard_store::{BreakerState, Overdue};
+
+/// For how long a queue's messages are not taken for lost after an agent's breaker has changed, as those are not that a breaker has kept waiting.
+const AFTER_A_CHANGE: Duration = Duration::from_secs(3_600);
 
 /// How many deliveries go out again where a breaker is half-open: enough for a probe to have something to try.
 const FOR_A_PROBE: usize = 10;
@@ -23,6 +27,8 @@ pub struct Seen {
     pub forced: bool,
     /// The wait of an open breaker is over.
     pub wait_over: bool,
+    /// For how long the breaker has been in this state.
+    pub since: Duration,
     /// The mapping.
     pub flow: Flow,
     /// The steward itself has turned the mapping off, and not on again since.
@@ -57,6 +63,8 @@ pub enum Order {
 /// - An open breaker whose wait is over is probed, unless a person has forced it.
 /// - What is due goes out only while messages flow, and only when the queue is empty: what is in it is not lost. What has been due for an
 ///   hour goes out all the same, since a queue that is never empty must not hide what was lost. Copies cost a look each.
+/// - After an outage of an hour everything that waits is due by an hour. So while the breaker is half-open, and for an hour after its last
+///   change, only an empty queue is sent to.
 #[must_use]
 pub fn decide(seen: &Seen) -> Vec<Order> {
     if seen.breaker == BreakerState::Open {
@@ -67,16 +75,18 @@ pub fn decide(seen: &Seen) -> Vec<Order> {
         };
     }
     let send = match (seen.in_queue, seen.breaker) {
-        (0, BreakerState::HalfOpen) => Order::Send(Overdue::Now, seen.at_most.min(FOR_A_PROBE)),
-        (0, _) => Order::Send(Overdue::Now, seen.at_most),
-        _ => Order::Send(Overdue::ByAnHour, seen.at_most),
+        (0, BreakerState::HalfOpen) => Some(Order::Send(Overdue::Now, seen.at_most.min(FOR_A_PROBE))),
+        (0, _) => Some(Order::Send(Overdue::Now, seen.at_most)),
+        (_, BreakerState::HalfOpen) => None,
+        _ => (seen.since >= AFTER_A_CHANGE).then_some(Order::Send(Overdue::ByAnHour, seen.at_most)),
     };
-    match (seen.flow, seen.paused_by_steward) {
-        (Flow::On, false) => vec![send],
-        (Flow::On, true) => vec![Order::Forget, send],
-        (Flow::Off, true) => vec![Order::Resume, send],
-        (Flow::Off, false) => vec![Order::PausedByHand],
-    }
+    let first = match (seen.flow, seen.paused_by_steward) {
+        (Flow::On, false) => None,
+        (Flow::On, true) => Some(Order::Forget),
+        (Flow::Off, true) => Some(Order::Resume),
+        (Flow::Off, false) => return vec![Order::PausedByHand],
+    };
+    first.into_iter().chain(send).collect()
 }
 
 #[cfg(test)]
@@ -89,6 +99,7 @@ mod tests {
             breaker: BreakerState::Closed,
             forced: false,
             wait_over: false,
+            since: Duration::from_secs(86_400),
             flow: Flow::On,
             paused_by_steward: false,
             in_queue: 0,
@@ -100,6 +111,15 @@ mod tests {
     fn what_is_due_goes_out_when_the_queue_is_empty_and_else_only_what_is_an_hour_late() {
         assert_eq!(decide(&calm()), [Order::Send(Overdue::Now, 1_000)]);
         assert_eq!(decide(&Seen { in_queue: 1, ..calm() }), [Order::Send(Overdue::ByAnHour, 1_000)]);
+    }
+
+    #[test]
+    fn what_an_outage_has_kept_waiting_is_not_sent_again_while_it_drains() {
+        let drains = Seen { in_queue: 500, since: Duration::from_secs(3_599), ..calm() };
+        assert_eq!(decide(&drains), []);
+        assert_eq!(decide(&Seen { in_queue: 0, ..drains.clone() }), [Order::Send(Overdue::Now, 1_000)]);
+        let hour = Seen { since: Duration::from_secs(3_600), ..drains };
+        assert_eq!(decide(&hour), [Order::Send(Overdue::ByAnHour, 1_000)]);
     }
 
     #[test]
@@ -121,7 +141,7 @@ mod tests {
     fn a_half_open_breaker_lets_messages_flow_and_sends_a_few_where_there_are_none_to_try() {
         let probing =
             Seen { breaker: BreakerState::HalfOpen, flow: Flow::Off, paused_by_steward: true, in_queue: 7, ..calm() };
-        assert_eq!(decide(&probing), [Order::Resume, Order::Send(Overdue::ByAnHour, 1_000)]);
+        assert_eq!(decide(&probing), [Order::Resume]);
         assert_eq!(
             decide(&Seen { flow: Flow::On, paused_by_steward: false, in_queue: 0, ..probing }),
             [Order::Send(Overdue::Now, FOR_A_PROBE)]
@@ -140,11 +160,13 @@ mod tests {
     fn seen() -> impl Strategy<Value = Seen> {
         let breaker = prop_oneof![Just(BreakerState::Closed), Just(BreakerState::Open), Just(BreakerState::HalfOpen)];
         let flow = prop_oneof![Just(Flow::On), Just(Flow::Off)];
-        (breaker, any::<bool>(), any::<bool>(), flow, any::<bool>(), 0u64..3, 1usize..2_000).prop_map(
-            |(breaker, forced, wait_over, flow, paused_by_steward, in_queue, at_most)| Seen {
+        let since = (0u64..7_200).prop_map(Duration::from_secs);
+        (breaker, any::<bool>(), any::<bool>(), since, flow, any::<bool>(), 0u64..3, 1usize..2_000).prop_map(
+            |(breaker, forced, wait_over, since, flow, paused_by_steward, in_queue, at_most)| Seen {
                 breaker,
                 forced,
                 wait_over,
+                since,
                 flow,
                 paused_by_steward,
                 in_queue,
@@ -184,6 +206,8 @@ mod tests {
                 if let Order::Send(overdue, at_most) = order {
                     prop_assert!(at_most <= seen.at_most);
                     prop_assert!(seen.in_queue == 0 || overdue == Overdue::ByAnHour);
+                    let settled = seen.breaker == BreakerState::Closed && seen.since >= AFTER_A_CHANGE;
+                    prop_assert!(overdue == Overdue::Now || settled);
                 }
             }
         }

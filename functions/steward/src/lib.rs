@@ -5,6 +5,7 @@ mod clock;
 mod dead_letters;
 pub mod decide;
 mod letters;
+mod looks;
 mod outside;
 mod pass;
 mod requests;
@@ -51,6 +52,10 @@ pub async fn handle(steward: &OnAws, event: Json, invocation: Invocation) -> Res
     match Request::of(&event)? {
         Request::Pass => json(steward.pass(deadline).await.map_err(|error| error.to_string())?),
         Request::Status => json(steward.status(deadline).await),
+        Request::Outbox => json(steward.outbox().await.map_err(|error| error.to_string())?),
+        Request::CarryAgain { seqs, operator } => {
+            json(steward.carry_again(&seqs, &operator).await.map_err(|error| error.to_string())?)
+        }
         Request::Breaker { agent, set, operator } => {
             let set = steward.set_breaker(&agent, set, &operator, deadline).await;
             json(set.map_err(|error| error.to_string())?)

@@ -2,15 +2,16 @@
 
 use crate::{
     Limits,
-    answer::{Pass, Standing, Status, Tended},
-    clock::Ticking,
+    answer::{Carried, Outbox, Pass, Standing, Status, Tended},
+    clock,
     outside::Outside,
-    tend::{Tending, Ward},
+    tend::{Looks, Tending, Ward},
     turn::Turn,
 };
 use futures_util::{StreamExt, stream};
 use std::{collections::BTreeMap, time::Duration};
 use switchyard_bus::{Directory, Mappings, Queue};
+use switchyard_runtime::FIGURES;
 use switchyard_store::{BreakerState, Store, StoreError};
 use tokio::time::{Instant, timeout_at};
 
@@ -20,6 +21,10 @@ const INGEST: &str = "ingest";
 const AT_ONCE: usize = 4;
 /// How long one agent may take, so that one that hangs leaves time for the others.
 const LONGEST_TEND: Duration = Duration::from_secs(20);
+/// How long each of the steps may take that are for all agents: what hangs there leaves time for the agents.
+const LONGEST_STEP: Duration = Duration::from_secs(12);
+/// How many events that were set aside are shown.
+const MOST_SHOWN: i64 = 1_000;
 /// How long a pass waits for another one to end.
 const WAIT_FOR_TURN: Duration = Duration::from_secs(20);
 /// What is kept of an invocation's time: calls under way have timeouts of five seconds.
@@ -30,13 +35,13 @@ pub struct Steward<D, M, Q> {
     store: Store,
     outside: Outside<D, M, Q>,
     limits: Limits,
-    ticking: Ticking,
+    looks: Looks,
 }
 
 impl<D: Directory, M: Mappings, Q: Queue> Steward<D, M, Q> {
     /// A steward for the stack whose queues and mappings these are.
     pub fn new(store: Store, outside: Outside<D, M, Q>, limits: Limits) -> Self {
-        Self { store, outside, limits, ticking: Ticking::default() }
+        Self { store, outside, limits, looks: Looks::default() }
     }
 
     /// One pass. Ends before `deadline`; what there was no time for is told, and the next pass does it.
@@ -50,9 +55,12 @@ impl<D: Directory, M: Mappings, Q: Queue> Steward<D, M, Q> {
             return Ok(Pass { busy: true, ..Pass::default() });
         };
         let mut pass = Pass::default();
-        pass.ledger = self.ticking.advance(&self.store, &mut pass.troubles).await;
-        let wards = self.wards(&mut pass.troubles).await;
-        pass.agents = self.each(&wards, ends, async |tending| tending.tend().await, without_time).await;
+        let tick = within(ends, "the ledger's tick", clock::tick(&self.store), &mut pass.troubles);
+        pass.ledger = tick.await;
+        let wards = self.wards(ends, &mut pass.troubles).await;
+        pass.agents = self.each(&wards, ends, Some(&turn), async |tending| tending.tend().await, without_time).await;
+        pass.set_aside = self.set_aside(ends, &mut pass.troubles).await;
+        self.look_deeper(ends, &mut pass).await;
         report(&pass);
         turn.end().await?;
         Ok(pass)
@@ -62,9 +70,44 @@ impl<D: Directory, M: Mappings, Q: Queue> Steward<D, M, Q> {
     pub async fn status(&self, deadline: Instant) -> Status {
         let ends = deadline.checked_sub(RESERVE).unwrap_or_else(Instant::now);
         let mut troubles = Vec::new();
-        let wards = self.wards(&mut troubles).await;
-        let agents = self.each(&wards, ends, async |tending| tending.look().await, |name| without_time(name).standing);
-        Status { agents: agents.await, troubles }
+        let wards = self.wards(ends, &mut troubles).await;
+        let too_late = |name: &str| without_time(name).standing;
+        let agents = self.each(&wards, ends, None, async |tending| tending.look().await, too_late).await;
+        let set_aside = self.set_aside(ends, &mut troubles).await;
+        Status { agents, set_aside, troubles }
+    }
+
+    /// What is set aside in the outbox. Changes nothing.
+    ///
+    /// # Errors
+    /// As the store's.
+    pub async fn outbox(&self) -> Result<Outbox, StoreError> {
+        Ok(Outbox { set_aside: self.store.set_aside(MOST_SHOWN).await? })
+    }
+
+    /// Lets the shim try again what was set aside: these events, or all where none is named. What cannot be published still is set aside again.
+    ///
+    /// # Errors
+    /// As the store's.
+    pub async fn carry_again(&self, seqs: &[i64], operator: &str) -> Result<Carried, StoreError> {
+        let carried = self.store.carry_again(seqs, operator).await?;
+        tracing::info!(operator, carried, "what was set aside is carried again");
+        Ok(Carried { carried })
+    }
+
+    async fn set_aside(&self, ends: Instant, troubles: &mut Vec<String>) -> Option<i64> {
+        within(ends, "what is set aside in the outbox", self.store.set_aside_count(), troubles).await
+    }
+
+    /// Last, with the time that is left: the database remembers that it was done, and each step of it stays done.
+    async fn look_deeper(&self, ends: Instant, pass: &mut Pass) {
+        let Pass { ledger: Some(clock), troubles, .. } = pass else { return };
+        if Instant::now() >= ends {
+            return;
+        }
+        if timeout_at(ends, clock::look_deeper(&self.store, clock, troubles)).await.is_err() {
+            pass.troubles.push("the hourly look deeper took too long; the next one goes on".into());
+        }
     }
 
     /// Sets an agent's breaker by hand, or sets it free, and tells how the agent stands. The next pass brings the mapping in step.
@@ -86,30 +129,23 @@ impl<D: Directory, M: Mappings, Q: Queue> Steward<D, M, Q> {
     }
 
     /// Who is to be looked after, by name: what the stack has, joined with what is registered.
-    async fn wards(&self, troubles: &mut Vec<String>) -> Vec<Ward> {
+    async fn wards(&self, ends: Instant, troubles: &mut Vec<String>) -> Vec<Ward> {
         let mut wards: BTreeMap<String, Ward> = BTreeMap::new();
-        match self.store.breakers().await {
-            Ok(breakers) => {
-                for breaker in breakers {
-                    let ward = Ward { name: breaker.agent.clone(), places: None, breaker: Some(breaker) };
-                    wards.insert(ward.name.clone(), ward);
-                }
-            }
-            Err(error) => {
-                // Without the ledger nobody can tell which letters are needed, nor what is due.
-                troubles.push(format!("who is registered: {error}"));
-                return Vec::new();
-            }
+        // Without the ledger nobody can tell which letters are needed, nor what is due.
+        let registered = within(ends, "who is registered", self.store.breakers(), troubles).await;
+        let Some(breakers) = registered else { return Vec::new() };
+        for breaker in breakers {
+            let ward = Ward { name: breaker.agent.clone(), places: None, breaker: Some(breaker) };
+            wards.insert(ward.name.clone(), ward);
         }
-        match self.outside.directory.places().await {
-            Ok(all) => {
-                for places in all {
-                    let name = places.agent.clone();
-                    let ward = wards.entry(name.clone()).or_insert(Ward { name, places: None, breaker: None });
-                    ward.places = Some(places);
-                }
+        let places = Box::pin(self.outside.directory.places());
+        if let Some(found) = within(ends, "which queues there are", places, troubles).await {
+            troubles.extend(found.troubles);
+            for places in found.agents {
+                let name = places.agent.clone();
+                let ward = wards.entry(name.clone()).or_insert(Ward { name, places: None, breaker: None });
+                ward.places = Some(places);
             }
-            Err(error) => troubles.push(format!("which queues there are: {error}")),
         }
         troubles.extend(wards.values().filter_map(missing_half));
         // Of what is deployed and not registered nothing is known, so nothing can be decided.
@@ -122,6 +158,7 @@ impl<D: Directory, M: Mappings, Q: Queue> Steward<D, M, Q> {
         &'a self,
         wards: &'a [Ward],
         ends: Instant,
+        turn: Option<&'a Turn<'a>>,
         work: impl AsyncFn(Tending<'a, D, M, Q>) -> T,
         too_late: impl Fn(&str) -> T,
     ) -> Vec<T> {
@@ -130,7 +167,8 @@ impl<D: Directory, M: Mappings, Q: Queue> Steward<D, M, Q> {
         let (work, too_late) = (&work, &too_late);
         let one = |at: usize| async move {
             let ward = &wards[at];
-            let tending = Tending { store: &self.store, outside: &self.outside, limits: self.limits, ward };
+            let (store, outside, looks) = (&self.store, &self.outside, &self.looks);
+            let tending = Tending { store, outside, limits: self.limits, ward, looks, turn };
             let until = ends.min(Instant::now() + LONGEST_TEND);
             let done = timeout_at(until, Box::pin(work(tending))).await;
             (at, done.unwrap_or_else(|_| too_late(&ward.name)))
@@ -153,6 +191,23 @@ fn missing_half(ward: &Ward) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// The answer to a step that is for all agents. An error, and one that took too long, become a line for the operator.
+async fn within<T, E: std::fmt::Display>(
+    ends: Instant,
+    what: &str,
+    step: impl Future<Output = Result<T, E>>,
+    troubles: &mut Vec<String>,
+) -> Option<T> {
+    let answer = timeout_at(ends.min(Instant::now() + LONGEST_STEP), step).await;
+    let trouble = match answer {
+        Ok(Ok(answer)) => return Some(answer),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no answer in time".to_owned(),
+    };
+    troubles.push(format!("{what}: {trouble}"));
+    None
 }
 
 fn without_time(name: &str) -> Tended {
@@ -190,17 +245,28 @@ fn report(pass: &Pass) {
     for trouble in &pass.troubles {
         tracing::error!(error = trouble, "not all could be done");
     }
-    let (troubles, breakers_open) = (pass.troubles(), pass.breakers_open());
+    let (troubles, breakers_open, parked_in_all) = (pass.troubles(), pass.breakers_open(), pass.parked());
+    // Of a target of their own, which is logged at every level: alarms hang on them.
     match &pass.ledger {
         Some(clock) => tracing::info!(
+            target: FIGURES,
             held_back_secs = clock.held_back_secs,
             old_waits_secs = clock.old_waits_secs,
             room = clock.room,
             logged_late = clock.logged_late,
+            set_aside = pass.set_aside,
+            parked_in_all,
             troubles,
             breakers_open,
             "figures"
         ),
-        None => tracing::info!(troubles, breakers_open, "figures"),
+        None => tracing::info!(
+            target: FIGURES,
+            set_aside = pass.set_aside,
+            parked_in_all,
+            troubles,
+            breakers_open,
+            "figures"
+        ),
     }
 }

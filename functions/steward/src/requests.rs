@@ -10,6 +10,15 @@ pub enum Request {
     Pass,
     /// How everything stands. Changes nothing.
     Status,
+    /// What is set aside in the outbox. Changes nothing.
+    Outbox,
+    /// Lets the shim try again what was set aside.
+    CarryAgain {
+        /// Which events, by their sequence; all of them where none is named.
+        seqs: Vec<i64>,
+        /// Who asks, for the audit.
+        operator: String,
+    },
     /// Sets an agent's breaker by hand, or sets it free.
     Breaker {
         /// Whose.
@@ -22,7 +31,7 @@ pub enum Request {
 }
 
 /// What there is to ask, for whoever asked for something else.
-const THERE_IS: &str = r#"there is {"action":"pass"}, {"action":"status"} and {"action":"breaker","agent":NAME,"set":"open"|"closed"|"auto","operator":WHO}"#;
+const THERE_IS: &str = r#"there is {"action":"pass"}, {"action":"status"}, {"action":"outbox"}, {"action":"carry_again","seqs":[SEQ,...],"operator":WHO} (all without seqs) and {"action":"breaker","agent":NAME,"set":"open"|"closed"|"auto","operator":WHO}"#;
 
 impl Request {
     /// Reads the event of an invocation. The schedule's (it has a `source` of AWS's) and an empty one ask for a pass.
@@ -44,25 +53,46 @@ impl Request {
         match action {
             "pass" => only(fields, &[]).map(|()| Self::Pass),
             "status" => only(fields, &[]).map(|()| Self::Status),
+            "outbox" => only(fields, &[]).map(|()| Self::Outbox),
+            "carry_again" => Self::carry_again(fields),
             "breaker" => Self::breaker(fields),
             other => Err(format!("there is no action {:?}: {THERE_IS}", cut(other))),
         }
     }
 
+    fn carry_again(fields: &Map<String, Value>) -> Result<Self, String> {
+        only(fields, &["seqs", "operator"])?;
+        let not_numbers = || format!("\"seqs\" is no list of numbers, or an empty one: {THERE_IS}");
+        let seqs = match fields.get("seqs") {
+            None => Vec::new(),
+            // An empty list is not everything: whoever selects nothing wants nothing done.
+            Some(Value::Array(seqs)) if !seqs.is_empty() => {
+                seqs.iter().map(|seq| seq.as_i64().ok_or_else(not_numbers)).collect::<Result<_, _>>()?
+            }
+            Some(_) => return Err(not_numbers()),
+        };
+        Ok(Self::CarryAgain { seqs, operator: named(fields, "operator")?.to_owned() })
+    }
+
     fn breaker(fields: &Map<String, Value>) -> Result<Self, String> {
         only(fields, &["agent", "set", "operator"])?;
-        let text = |name: &str| {
-            let value = fields.get(name).and_then(Value::as_str).filter(|value| !value.is_empty());
-            value.ok_or_else(|| format!("{name:?} is missing or no text: {THERE_IS}"))
-        };
-        let set = match text("set")? {
+        let set = match named(fields, "set")? {
             "open" => Some(BreakerState::Open),
             "closed" => Some(BreakerState::Closed),
             "auto" => None,
             other => return Err(format!("a breaker cannot be set to {:?}: {THERE_IS}", cut(other))),
         };
-        Ok(Self::Breaker { agent: text("agent")?.to_owned(), set, operator: text("operator")?.to_owned() })
+        let (agent, operator) = (named(fields, "agent")?.to_owned(), named(fields, "operator")?.to_owned());
+        Ok(Self::Breaker { agent, set, operator })
     }
+}
+
+/// A name: the audit's readers see it, so there is nothing in it that breaks their lines.
+fn named<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<&'a str, String> {
+    let fits =
+        |value: &&str| !value.trim().is_empty() && value.chars().count() <= 200 && !value.chars().any(char::is_control);
+    let value = fields.get(name).and_then(Value::as_str).filter(fits);
+    value.ok_or_else(|| format!("{name:?} is missing, or no text of at most 200 characters in one line: {THERE_IS}"))
 }
 
 /// As much of it as an answer repeats: whoever asked knows the rest.
@@ -104,6 +134,22 @@ mod tests {
     }
 
     #[test]
+    fn what_was_set_aside_is_carried_again_all_of_it_or_what_is_named() {
+        let asked = |seqs: Option<Value>| {
+            let mut request = json!({ "action": "carry_again", "operator": "ada" });
+            request.as_object_mut().unwrap().extend(seqs.map(|seqs| ("seqs".to_owned(), seqs)));
+            Request::of(&request)
+        };
+        let again = |seqs: &[i64]| Ok(Request::CarryAgain { seqs: seqs.to_vec(), operator: "ada".into() });
+        assert_eq!(asked(None), again(&[]));
+        assert_eq!(asked(Some(json!([7, 9]))), again(&[7, 9]));
+        for none in [json!([]), json!([1.5]), json!(["7"]), json!(7), Value::Null] {
+            assert!(asked(Some(none.clone())).unwrap_err().contains("seqs"), "{none}");
+        }
+        assert_eq!(Request::of(&json!({ "action": "outbox" })), Ok(Request::Outbox));
+    }
+
+    #[test]
     fn what_is_not_understood_is_answered_with_what_there_is() {
         for (event, names) in [
             (json!([]), "object"),
@@ -113,6 +159,10 @@ mod tests {
             (json!({ "action": "status", "agnet": "x" }), "agnet"),
             (json!({ "action": "breaker", "agent": "duplicate", "set": "ajar", "operator": "ada" }), "ajar"),
             (json!({ "action": "breaker", "agent": "duplicate", "set": "open" }), "operator"),
+            (json!({ "action": "carry_again" }), "operator"),
+            (json!({ "action": "breaker", "agent": "a", "set": "open", "operator": "a\nb" }), "operator"),
+            (json!({ "action": "breaker", "agent": "a", "set": "open", "operator": " " }), "operator"),
+            (json!({ "action": "breaker", "agent": "a", "set": "open", "operator": "x".repeat(201) }), "operator"),
             (json!({ "action": "breaker", "agent": "", "set": "open", "operator": "ada" }), "agent"),
         ] {
             let error = Request::of(&event).unwrap_err();

@@ -25,8 +25,9 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// A thousand deliveries heal a lost queue of 60,000 within an hour and are 100 calls to SQS, some seconds; a hundred letters are 10 calls.
-    pub const DEFAULT: Self = Self { resends: 1_000, letters: 100 };
+    /// A thousand deliveries heal a lost queue of 60,000 within an hour and are 100 calls to SQS, some seconds; five hundred letters are 50 calls, in
+    /// passes in which there is something new to see.
+    pub const DEFAULT: Self = Self { resends: 1_000, letters: 500 };
 }
 
 pub(crate) struct Settings {
@@ -36,7 +37,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Reads `STACK_NAME`, `RESENDS_PER_PASS` (1,000), `LETTERS_PER_PASS` (100) and `DATABASE_CONNECTIONS` (2).
+    /// Reads `STACK_NAME`, `RESENDS_PER_PASS` (1,000), `LETTERS_PER_PASS` (500) and `DATABASE_CONNECTIONS` (2).
     pub(crate) fn read(environment: Environment) -> Result<Self, ConfigError> {
         let limits = Limits {
             resends: environment.or("RESENDS_PER_PASS", Limits::DEFAULT.resends, "a whole number")?,

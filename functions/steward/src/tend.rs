@@ -3,13 +3,33 @@
 use crate::{
     Limits,
     answer::{self, Deliveries, PausedBy, Standing, Tended},
-    dead_letters::{self, Owner},
+    dead_letters::{self, Owner, Swept},
     decide::{Flow, Order, Seen, decide},
+    looks::{Look, is_due},
     outside::Outside,
+    turn::Turn,
+};
+use jiff::Timestamp;
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
 };
 use switchyard_bus::{AgentPlaces, Mappings, Queue};
 use switchyard_runtime::resend;
 use switchyard_store::{Breaker, Overdue, Store};
+use tokio::time::{Instant, timeout};
+
+/// How long one agent's sweep goes on with the next window: the rest of its time is for what else there is to do.
+const SWEEP: Duration = Duration::from_secs(6);
+/// How long counting an agent's ledger may take: 3 s for each million of what is superseded or expired.
+const COUNT: Duration = Duration::from_secs(8);
+
+/// How many undelivered messages are held at a time: a message may have a mebibyte.
+const AT_MOST_DELIVERED: usize = 100;
+
+/// The last look at each dead-letter queue, by its URL. Of this process: a new one looks once more.
+pub(crate) type Looks = Mutex<HashMap<String, (Look, Instant)>>;
 
 /// Somebody to look after: an agent that is deployed and registered, one that is only one of the two, or ingest.
 #[derive(Debug, Clone)]
@@ -27,26 +47,43 @@ pub(crate) struct Tending<'a, D, M, Q> {
     pub(crate) outside: &'a Outside<D, M, Q>,
     pub(crate) limits: Limits,
     pub(crate) ward: &'a Ward,
+    /// The last looks at dead-letter queues.
+    pub(crate) looks: &'a Looks,
+    /// The right to change something; none for who only looks.
+    pub(crate) turn: Option<&'a Turn<'a>>,
 }
 
 impl<D, M: Mappings, Q: Queue> Tending<'_, D, M, Q> {
     /// How it stands. Changes nothing.
     pub(crate) async fn look(&self) -> Standing {
+        let mut standing = self.see_queues().await;
+        self.count(&mut standing).await;
+        standing
+    }
+
+    /// The ledger in numbers. Comes last and within a time of its own, since it is the one thing that takes longer the more there is.
+    async fn count(&self, standing: &mut Standing) {
+        if self.ward.breaker.is_none() {
+            return;
+        }
+        match timeout(COUNT, self.store.ledger(&self.ward.name)).await {
+            Ok(Ok(ledger)) => standing.deliveries = Some(Deliveries::from(&ledger)),
+            Ok(Err(error)) => standing.troubles.push(format!("its ledger: {error}")),
+            Err(_) => standing.troubles.push(format!("its ledger was not counted within {} s", COUNT.as_secs())),
+        }
+    }
+
+    /// How it stands, but for its ledger.
+    async fn see_queues(&self) -> Standing {
         let Ward { name, places, breaker } = self.ward;
         let mut standing = Standing { agent: name.clone(), ..Standing::default() };
-        if let Some(breaker) = breaker {
-            standing.breaker = Some(answer::Breaker::from(breaker));
-            match self.store.ledger(name).await {
-                Ok(ledger) => standing.deliveries = Some(Deliveries::from(&ledger)),
-                Err(error) => standing.troubles.push(format!("its ledger: {error}")),
-            }
-        }
+        standing.breaker = breaker.as_ref().map(answer::Breaker::from);
         let Some(places) = places else { return standing };
         let troubles = &mut standing.troubles;
         standing.queue =
             told("its queue", self.queue(&places.queue_url).depth().await, troubles).map(answer::Queue::from);
         let depth = self.queue(&places.dead_letter_url).depth().await;
-        standing.dead_letters = told("its dead-letter queue", depth, troubles).map(|depth| depth.visible);
+        standing.dead_letters = told("its dead-letter queue", depth, troubles).map(|depth| depth.total());
         if let Some(url) = &places.subscription_dead_letter_url {
             let depth = self.queue(url).depth().await;
             standing.undelivered =
@@ -60,43 +97,77 @@ impl<D, M: Mappings, Q: Queue> Tending<'_, D, M, Q> {
 
     /// One pass. The standing that it answers with is what was found, and what was done to breaker and mapping since.
     pub(crate) async fn tend(&self) -> Tended {
-        let mut done = Tended { standing: self.look().await, ..Tended::default() };
+        let mut done = Tended { standing: self.see_queues().await, ..Tended::default() };
         if let Some(places) = &self.ward.places {
             self.letters(places, &mut done).await;
+            self.audit(&mut done).await;
         }
         if let Some(breaker) = &self.ward.breaker {
-            let swept = self.store.sweep(&self.ward.name).await;
-            done.found = told("the sweep", swept, &mut done.standing.troubles).unwrap_or_default();
+            self.sweep(&mut done).await;
             if let Some(places) = &self.ward.places {
                 self.follow(places, breaker, &mut done).await;
             }
         }
+        self.count(&mut done.standing).await;
         done
     }
 
-    /// Dead letters, and what SNS could not deliver. A queue that is known to be empty is not asked.
+    /// Window after window, while there is time: what each has written stays written.
+    async fn sweep(&self, done: &mut Tended) {
+        let until = Instant::now() + SWEEP;
+        loop {
+            let swept = self.store.sweep(&self.ward.name).await;
+            let Some(swept) = told("the sweep", swept, &mut done.standing.troubles) else { return };
+            done.found += swept.written;
+            if !swept.more || Instant::now() >= until {
+                return;
+            }
+        }
+    }
+
+    /// Dead letters, and what SNS could not deliver. A queue that is known to be empty is not asked, and one of dead letters only where there may be
+    /// something new to see.
     async fn letters(&self, places: &AgentPlaces, done: &mut Tended) {
         let (store, name, at_most) = (self.store, self.ward.name.as_str(), self.limits.letters);
-        if done.standing.dead_letters != Some(0) {
+        let (url, depth) = (&places.dead_letter_url, done.standing.dead_letters);
+        if is_due(depth, self.last_look(url)) {
             let owner = Owner { store, name, has_deliveries: self.ward.breaker.is_some() };
-            let swept = dead_letters::sweep(
-                owner,
-                &self.queue(&places.dead_letter_url),
-                bound(at_most, done.standing.dead_letters),
-            )
-            .await;
-            let swept = told("its dead letters", swept, &mut done.standing.troubles).unwrap_or_default();
+            let mut swept = Swept::default();
+            let result = dead_letters::sweep(owner, &self.queue(url), at_most, &mut swept).await;
             (done.died, done.stale) = (swept.died, swept.stale);
+            let ended = told("its dead letters", result, &mut done.standing.troubles).is_some();
+            if let Some(depth) = depth {
+                let left = depth.saturating_sub(u64::try_from(swept.stale).unwrap_or(u64::MAX));
+                self.remember(url, Look { left, whole: swept.whole && ended });
+            }
         }
         if let Some(url) = &places.subscription_dead_letter_url
             && done.standing.undelivered != Some(0)
         {
             let (undelivered, queue) = (self.queue(url), self.queue(&places.queue_url));
-            let delivered =
-                dead_letters::deliver(&undelivered, &queue, bound(at_most, done.standing.undelivered)).await;
-            done.delivered =
-                told("what SNS could not deliver", delivered, &mut done.standing.troubles).unwrap_or_default();
+            let at_most = bound(at_most.min(AT_MOST_DELIVERED), done.standing.undelivered);
+            let delivered = dead_letters::deliver(&undelivered, &queue, at_most, &mut done.delivered).await;
+            told("what SNS could not deliver", delivered, &mut done.standing.troubles);
         }
+    }
+
+    /// What was removed or put somewhere else is somebody's to find later: one row for the pass.
+    async fn audit(&self, done: &mut Tended) {
+        let Tended { died, stale, delivered, .. } = *done;
+        if died + stale + delivered > 0 {
+            let detail = format!(r#"{{"died":{died},"stale":{stale},"delivered":{delivered}}}"#);
+            let noted = self.store.note("steward", "letters", Some(&self.ward.name), &detail).await;
+            told("its audit", noted, &mut done.standing.troubles);
+        }
+    }
+
+    fn last_look(&self, url: &str) -> Option<(Look, Duration)> {
+        let looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        looks.get(url).map(|(look, at)| (*look, at.elapsed()))
+    }
+
+    fn remember(&self, url: &str, look: Look) {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner).insert(url.to_owned(), (look, Instant::now()));
     }
 
     /// The mapping follows the breaker, and what is due goes out where messages flow.
@@ -108,7 +179,7 @@ impl<D, M: Mappings, Q: Queue> Tending<'_, D, M, Q> {
             let half_open = self.store.half_open(&self.ward.name).await;
             let Some(state) = told("its breaker", half_open, &mut done.standing.troubles) else { return };
             done.now(state);
-            seen = Seen { breaker: state, wait_over: false, ..seen };
+            seen = Seen { breaker: state, wait_over: false, since: Duration::ZERO, ..seen };
             orders = decide(&seen);
         }
         for order in orders {
@@ -125,6 +196,7 @@ impl<D, M: Mappings, Q: Queue> Tending<'_, D, M, Q> {
             breaker: breaker.state,
             forced: breaker.forced,
             wait_over: breaker.retry_in_secs <= 0.0,
+            since: since(breaker),
             flow: if done.standing.flows? { Flow::On } else { Flow::Off },
             paused_by_steward: breaker.paused,
             in_queue: done.standing.queue?.total().saturating_add(delivered),
@@ -142,21 +214,40 @@ impl<D, M: Mappings, Q: Queue> Tending<'_, D, M, Q> {
             Order::Pause => {
                 // Written down first: a mapping that is off with nobody's name to it stays off for ever.
                 store.set_paused(name, true).await.map_err(memory)?;
+                self.still_my_turn().await?;
                 self.outside.mappings.set_enabled(&places.mapping, false).await.map_err(mapping)?;
                 (done.standing.flows, done.standing.paused_by) = (Some(false), Some(PausedBy::Steward));
                 tracing::warn!(agent = name, "its mapping is paused: its breaker is open");
             }
             Order::Resume => {
+                self.still_my_turn().await?;
                 self.outside.mappings.set_enabled(&places.mapping, true).await.map_err(mapping)?;
+                self.still_my_turn().await?;
                 store.set_paused(name, false).await.map_err(memory)?;
                 (done.standing.flows, done.standing.paused_by) = (Some(true), None);
                 tracing::info!(agent = name, "its mapping is on again");
             }
-            Order::Forget => store.set_paused(name, false).await.map_err(memory)?,
+            Order::Forget => {
+                self.still_my_turn().await?;
+                store.set_paused(name, false).await.map_err(memory)?;
+            }
             Order::PausedByHand => tracing::warn!(agent = name, "its mapping is paused by hand, and stays so"),
             Order::Send(overdue, at_most) => self.send(overdue, at_most, places, done).await?,
         }
         Ok(())
+    }
+
+    /// Whoever stood still beyond its turn leaves mappings alone: the next steward has decided anew meanwhile.
+    async fn still_my_turn(&self) -> Result<(), String> {
+        let lasts = match self.turn {
+            Some(turn) => turn.lasts().await.map_err(|error| format!("whose turn it is: {error}"))?,
+            None => false,
+        };
+        if lasts {
+            Ok(())
+        } else {
+            Err("the turn was over before its mapping could be set; the next pass does it".into())
+        }
     }
 
     /// What may heal by itself is the agent's turn again; then what is due goes to its queue, from the table.
@@ -186,6 +277,12 @@ impl<D, M: Mappings, Q: Queue> Tending<'_, D, M, Q> {
     fn queue(&self, url: &str) -> Q {
         (self.outside.queue)(url)
     }
+}
+
+/// For how long a breaker has been in its state. One whose time cannot be read counts as changed just now.
+fn since(breaker: &Breaker) -> Duration {
+    let since: Option<Timestamp> = breaker.since.parse().ok();
+    since.and_then(|since| Timestamp::now().duration_since(since).try_into().ok()).unwrap_or_default()
 }
 
 /// No more than there are, as far as that is known: looking for more waits for what does not come.

@@ -1,6 +1,6 @@
 //! The right to make a pass: one steward at a time.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use switchyard_store::{Shards, Sharer, Store, StoreError};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -16,6 +16,8 @@ const SPARE: Duration = Duration::from_secs(5);
 pub(crate) struct Turn<'a> {
     store: &'a Store,
     sharer: Sharer,
+    /// Until when it lasts, by both clocks: the one stands still while the process is frozen with its machine, the other may be set.
+    until: (Instant, SystemTime),
 }
 
 impl<'a> Turn<'a> {
@@ -32,10 +34,20 @@ impl<'a> Turn<'a> {
         }
         let lasts = ends.saturating_duration_since(Instant::now()) + SPARE;
         sharer.lasts_ms = u32::try_from(lasts.as_millis()).unwrap_or(u32::MAX);
+        let until = (Instant::now() + lasts, SystemTime::now() + lasts);
         let kept = store.share(&sharer, Shards::NONE).await?.held == Shards::ALL;
-        let turn = Self { store, sharer };
+        let turn = Self { store, sharer, until };
         // Another one may have come in the moment in which the short lease ran out.
         if kept { Ok(Some(turn)) } else { turn.end().await.map(|()| None) }
+    }
+
+    /// Whether it has been held without a gap, and is still: asked before each step that another steward may undo. One that stood still beyond
+    /// its turn must not end what it began, since others have been there.
+    pub(crate) async fn lasts(&self) -> Result<bool, StoreError> {
+        if Instant::now() >= self.until.0 || SystemTime::now() >= self.until.1 {
+            return Ok(false);
+        }
+        Ok(self.store.share(&self.sharer, Shards::NONE).await?.held == Shards::ALL)
     }
 
     /// Gives it back, so that the next one need not wait.

@@ -3,7 +3,7 @@
 use crate::BusError;
 use aws_sdk_lambda::types::EventSourceMappingConfiguration;
 use aws_sdk_sqs::types::QueueAttributeName;
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 
 /// The tag of an agent's queue that holds the agent's name.
 const AGENT_TAG: &str = "switchyard:agent";
@@ -35,15 +35,25 @@ pub struct AgentPlaces {
     pub mapping: String,
 }
 
+/// What a look at a stack has found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Places {
+    /// Every agent once, in the order of their names.
+    pub agents: Vec<AgentPlaces>,
+    /// One line for each queue of which could not be told whose it is or where its dead letters go: such as one without a dead-letter queue.
+    /// While there is one, an agent that is not among `agents` need not be gone.
+    pub troubles: Vec<String>,
+}
+
 /// The agents of a stack.
 #[allow(async_fn_in_trait)]
 pub trait Directory {
-    /// Every agent once, in the order of their names; empty where the stack has none. What is deployed now: ask again rather than remember.
+    /// The agents; none where the stack has none. What is deployed now: ask again rather than remember. One queue that is set up wrongly hides no
+    /// other agent: it is among the troubles.
     ///
     /// # Errors
-    /// [`BusError`], as a whole: a list that leaves an agent out would look like an agent that is gone. `setup` where an agent's queue has no
-    /// dead-letter queue, or one of its queues does not exist.
-    async fn places(&self) -> Result<Vec<AgentPlaces>, BusError>;
+    /// [`BusError`] where the list itself cannot be had.
+    async fn places(&self) -> Result<Places, BusError>;
 }
 
 /// The agents of a stack as Lambda's event source mappings and the tags of their queues tell.
@@ -127,11 +137,26 @@ impl LambdaDirectory {
 }
 
 impl Directory for LambdaDirectory {
-    async fn places(&self) -> Result<Vec<AgentPlaces>, BusError> {
-        let candidates = self.candidates().await?;
-        let found = try_join_all(candidates.into_iter().map(|candidate| self.agent(candidate))).await?;
-        Ok(in_order(found.into_iter().flatten().collect()))
+    async fn places(&self) -> Result<Places, BusError> {
+        let one = async |candidate: Candidate| {
+            let queue = queue_name(&candidate.queue_arn).to_owned();
+            self.agent(candidate).await.map_err(|error| format!("the queue {queue}: {error}"))
+        };
+        Ok(gathered(join_all(self.candidates().await?.into_iter().map(one)).await))
     }
+}
+
+/// What the candidates came to: those that are an agent's, and what is wrong with those of which that cannot be told.
+fn gathered(candidates: Vec<Result<Option<AgentPlaces>, String>>) -> Places {
+    let (mut agents, mut troubles) = (Vec::new(), Vec::new());
+    for candidate in candidates {
+        match candidate {
+            Ok(agent) => agents.extend(agent),
+            Err(trouble) => troubles.push(trouble),
+        }
+    }
+    troubles.sort();
+    Places { agents: in_order(agents), troubles }
 }
 
 /// A mapping that may be an agent's.
@@ -181,19 +206,26 @@ fn in_order(mut places: Vec<AgentPlaces>) -> Vec<AgentPlaces> {
 /// A directory in memory.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryDirectory {
-    places: Vec<AgentPlaces>,
+    places: Places,
 }
 
 impl MemoryDirectory {
     /// These agents.
     #[must_use]
     pub fn of(places: Vec<AgentPlaces>) -> Self {
-        Self { places: in_order(places) }
+        Self { places: Places { agents: in_order(places), troubles: Vec::new() } }
+    }
+
+    /// And a queue of which this is told instead of whose it is.
+    #[must_use]
+    pub fn with_trouble(mut self, trouble: impl Into<String>) -> Self {
+        self.places.troubles.push(trouble.into());
+        self
     }
 }
 
 impl Directory for MemoryDirectory {
-    async fn places(&self) -> Result<Vec<AgentPlaces>, BusError> {
+    async fn places(&self) -> Result<Places, BusError> {
         Ok(self.places.clone())
     }
 }
@@ -216,8 +248,28 @@ mod tests {
     }
 
     #[test]
+    fn one_broken_queue_hides_no_other_agent_and_is_told() {
+        let agent = |name: &str| AgentPlaces {
+            agent: name.into(),
+            queue_url: String::new(),
+            queue_arn: name.into(),
+            dead_letter_url: String::new(),
+            dead_letter_arn: String::new(),
+            subscription_dead_letter_url: None,
+            function: String::new(),
+            mapping: String::new(),
+        };
+        let found =
+            gathered(vec![Ok(Some(agent("b"))), Err("the queue dev-x: broken".into()), Ok(None), Ok(Some(agent("a")))]);
+        assert_eq!(
+            found,
+            Places { agents: vec![agent("a"), agent("b")], troubles: vec!["the queue dev-x: broken".into()] }
+        );
+    }
+
+    #[test]
     fn a_redrive_policy_names_the_dead_letter_queue() {
-        assert_eq!(target(r#"{"deadLetterTargetArn":"arn:x","maxReceiveCount":200}"#).as_deref(), Some("arn:x"));
+        assert_eq!(target(r#"{"deadLetterTargetArn":"arn:x","maxReceiveCount":1000}"#).as_deref(), Some("arn:x"));
         for none in ["", "{}", "null", r#"{"deadLetterTargetArn":7}"#] {
             assert_eq!(target(none), None, "{none}");
         }

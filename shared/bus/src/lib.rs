@@ -11,7 +11,7 @@ mod queue;
 mod queues;
 mod topic;
 
-pub use directory::{AgentPlaces, Directory, LambdaDirectory, MemoryDirectory};
+pub use directory::{AgentPlaces, Directory, LambdaDirectory, MemoryDirectory, Places};
 pub use error::BusError;
 pub use functions::{Functions, LambdaFunctions, MemoryFunctions};
 pub use mappings::{LambdaMappings, MappingState, Mappings, MemoryMappings};
