@@ -80,6 +80,9 @@ pub struct QueueLook {
     pub seen: usize,
     /// Whether that was all of them.
     pub complete: bool,
+    /// How many could not be looked at, since somebody else is looking at them.
+    #[serde(default)]
+    pub hidden: u64,
     /// Letters without a parked delivery, by why they are there.
     pub only_there: Vec<LetterGroup>,
 }
@@ -143,6 +146,17 @@ pub struct Redriven {
     /// The number of the payload's new version, after an edit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<i32>,
+}
+
+/// To `dismiss`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dismissed {
+    /// Whose.
+    pub agent: String,
+    /// Whether nothing was done.
+    pub dry_run: bool,
+    /// How many parked deliveries are settled for good, or would be.
+    pub deliveries: i64,
 }
 
 /// To `progress` and `cancel`.

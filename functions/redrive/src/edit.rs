@@ -1,6 +1,12 @@
 //! One parked event, back with another payload.
 
-use crate::{Yard, answer::Redriven, request::Redrive, words};
+use crate::{
+    Yard,
+    answer::{Redriven, Way},
+    request::Redrive,
+    table::{AT_ONCE, Back, count},
+    words,
+};
 use switchyard_bus::{Directory, Moves, Queue};
 use switchyard_store::Selection;
 use tokio::time::Instant;
@@ -16,25 +22,38 @@ pub(crate) struct Edit<'a> {
 }
 
 impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
-    /// A new version of the payload, then a redrive of that event to that agent from the table. An event that is not parked is refused
-    /// before anything is written: its agents have seen the payload that it has.
+    /// A new version of the payload and the agent's turn again, both or neither; then the message. An event that is not parked is refused:
+    /// its agents have seen the payload that it has. Stopped anywhere after the first step, the steward sends it.
     pub(crate) async fn edit(&self, edit: &Edit<'_>, ends: Instant) -> Result<Redriven, String> {
         let place = self.place(edit.agent).await?;
-        let selection = Selection { events: vec![edit.event_id], ..Selection::default() };
-        if self.store.parked_deliveries(edit.agent, &selection).await.map_err(words)?.is_empty() {
-            return Err(format!("{} is not parked for {}: nothing was changed", edit.event_id, edit.agent));
-        }
-        let revision =
-            self.store.revise(edit.event_id, edit.payload, edit.operator, edit.reason).await.map_err(words)?;
         let order = Redrive {
             agent: edit.agent.to_owned(),
-            selection,
+            selection: Selection { events: vec![edit.event_id], ..Selection::default() },
             operator: edit.operator.to_owned(),
             reason: edit.reason.to_owned(),
             ..Redrive::default()
         };
-        let mut done = self.by_table(&place, &order, ends).await?;
-        done.revision = Some(revision);
+        // The live delivery and replays of it.
+        let parked = self.store.parked_deliveries(edit.agent, &order.selection, None, AT_ONCE).await.map_err(words)?;
+        let mut back = Back::default();
+        if !parked.is_empty() {
+            back.copies = Some(self.copies(&place, ends).await?);
+        }
+        let (agent, event) = (edit.agent, edit.event_id);
+        let revised = self.store.revise_and_redrive(agent, event, edit.payload, edit.operator, edit.reason).await;
+        let revised = match revised {
+            Ok(revised) => revised,
+            Err(error) => {
+                self.put_back(&place, back.copies).await;
+                return Err(words(error));
+            }
+        };
+        switchyard_faults::point("redrive.after_redrive");
+        let mut done = Redriven::nothing(&order);
+        let deliveries: Vec<(Uuid, i32)> = parked.iter().map(|one| (one.event_id, one.run)).collect();
+        (done.way, done.revision, done.deliveries) = (Way::Table, Some(revised.revision), count(deliveries.len()));
+        self.send_back(&place, &order, &deliveries, &mut back, &mut done, ends).await?;
+        self.finish(&place, back, &mut done).await;
         Ok(done)
     }
 }

@@ -1,7 +1,8 @@
 //! What a message in a dead-letter queue is, and what a redrive of a selection does with it. Pure.
 
 use jiff::Timestamp;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use switchyard_bus::Received;
 use switchyard_event::Event;
 use switchyard_store::Selection;
 use uuid::Uuid;
@@ -18,12 +19,15 @@ pub(crate) struct Letter {
     pub(crate) event_type: Option<String>,
     /// When it was parked, as far as it says.
     pub(crate) parked_at: Option<Timestamp>,
+    /// What its row among the failures is found by where it has no event: the name that the queue had for the message that failed.
+    pub(crate) message_id: String,
 }
 
 impl Letter {
     /// Reads a message. The attributes are what the runtime wrote; the body helps where they are missing.
-    pub(crate) fn of(body: &str, attributes: &BTreeMap<String, String>) -> Self {
-        let text = |name: &str| attributes.get(name).filter(|value| !value.is_empty());
+    pub(crate) fn of(received: &Received) -> Self {
+        let body = &received.body;
+        let text = |name: &str| received.attributes.get(name).filter(|value| !value.is_empty());
         let id = text("event_id").and_then(|id| id.parse().ok()).or_else(|| Event::id_of(body));
         let run = text("run").and_then(|run| run.parse().ok()).unwrap_or(0);
         let of_body = || Event::parse(body).ok().map(|event| event.event_type.to_string());
@@ -32,6 +36,8 @@ impl Letter {
             reason: text("reason").cloned().unwrap_or_else(|| NO_REASON.to_owned()),
             event_type: text("event_type").cloned().or_else(of_body),
             parked_at: text("failed_at").and_then(|at| at.parse().ok()),
+            // The queue's own redrive policy keeps the name.
+            message_id: text("message_id").unwrap_or(&received.message_id).clone(),
         }
     }
 }
@@ -82,7 +88,15 @@ mod tests {
     const BODY: &str = include_str!("../../../shared/event/fixtures/feedback.created.v1.json");
 
     fn letter(body: &str, attributes: &[(&str, &str)]) -> Letter {
-        Letter::of(body, &attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+        let attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Letter::of(&Received {
+            body: body.to_owned(),
+            attributes,
+            message_id: "of the dead-letter queue".to_owned(),
+            receipt_handle: String::new(),
+            sent_at: None,
+            receives: 1,
+        })
     }
 
     #[test]
@@ -100,6 +114,12 @@ mod tests {
         );
         assert_eq!((letter.delivery, letter.reason.as_str()), (Some((id, 3)), "no_text"));
         assert_eq!((letter.event_type.as_deref(), letter.parked_at.is_some()), (Some("x.y"), true));
+    }
+
+    #[test]
+    fn a_letter_is_named_as_the_message_that_failed() {
+        assert_eq!(letter("{", &[("message_id", "m")]).message_id, "m");
+        assert_eq!(letter("{", &[]).message_id, "of the dead-letter queue");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 mod agents;
 mod answer;
+mod copies;
+mod dismiss;
 mod edit;
 mod letter;
 mod list;
@@ -15,10 +17,10 @@ mod subscription;
 mod table;
 
 pub use answer::{
-    Audited, Automatic, DeadLetterQueue, Failures, Kind, LetterGroup, Listed, Looked, Moving, Progress, QueueLook,
-    Redriven, Way,
+    Audited, Automatic, DeadLetterQueue, Dismissed, Failures, Kind, LetterGroup, Listed, Looked, Moving, Progress,
+    QueueLook, Redriven, Way,
 };
-pub use request::{LOOKED_AT, MOST_LOOKED_AT, Redrive, Request};
+pub use request::{Dismiss, LOOKED_AT, MOST_LOOKED_AT, Redrive, Request};
 pub use settings::StartError;
 
 use std::time::Duration;
@@ -82,6 +84,7 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
                     edit::Edit { agent: &agent, event_id, payload: &payload, operator: &operator, reason: &reason };
                 json(&self.edit(&edit, ends).await?)
             }
+            Request::Dismiss(dismiss) => json(&self.dismiss(&dismiss).await?),
             Request::Auto { agent, times, first_after_secs, operator } => {
                 let auto = (times > 0).then_some(AutoRedrive { times, first_after_secs });
                 self.place(&agent).await?;
@@ -102,7 +105,10 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
     /// Where an agent's queues are.
     async fn place(&self, agent: &str) -> Result<AgentPlaces, String> {
         let places = Box::pin(self.directory.places()).await.map_err(|error| error.to_string())?;
-        agents::named(&places, agent).cloned()
+        agents::named(&places.agents, agent).cloned().map_err(|unknown| {
+            // One of these queues may be the agent's.
+            [unknown].into_iter().chain(places.troubles.iter().cloned()).collect::<Vec<_>>().join("; ")
+        })
     }
 
     /// Whether the ledger knows this name: the way in for publishers has a dead-letter queue and no deliveries.

@@ -13,7 +13,7 @@ use switchyard_store::Selection;
 impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
     /// All dead-letter queues, all asked at once. A queue that does not answer says so in its line.
     pub(crate) async fn list(&self) -> Result<Listed, String> {
-        let mut places = Box::pin(self.directory.places()).await.map_err(|error| error.to_string())?;
+        let mut places = Box::pin(self.directory.places()).await.map_err(|error| error.to_string())?.agents;
         places.sort_by(|one, other| one.agent.cmp(&other.agent));
         let queues = join_all(places.iter().map(|place| self.queues_of(place))).await;
         let queues: Result<Vec<Vec<DeadLetterQueue>>, String> = queues.into_iter().collect();

@@ -26,8 +26,7 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
         let queue = (self.open)(&place.dead_letter_url);
         let seen = scan::receive(&queue, at_most, ends).await.map_err(|error| error.to_string())?;
         scan::put_back(&queue, &seen.letters).await;
-        let letters: Vec<Letter> =
-            seen.letters.iter().map(|letter| Letter::of(&letter.body, &letter.attributes)).collect();
+        let letters: Vec<Letter> = seen.letters.iter().map(Letter::of).collect();
         let states = self.states(agent, &letters).await?;
         Ok(Looked {
             agent: agent.to_owned(),
@@ -35,7 +34,8 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
             groups,
             queue: QueueLook {
                 seen: letters.len(),
-                complete: seen.complete,
+                complete: seen.complete(),
+                hidden: seen.hidden,
                 only_there: only_there(&letters, &states),
             },
         })
@@ -89,6 +89,7 @@ mod tests {
             reason: reason.into(),
             event_type: None,
             parked_at: None,
+            message_id: String::new(),
         };
         let letters = [of(1, "a"), of(2, "a"), of(3, "a"), of(4, "b"), of(0, "nul"), of(5, "c")];
         let states = [Some(State::Parked), Some(State::Done), Some(State::Expired), Some(State::Failing), None, None];

@@ -7,12 +7,12 @@ use crate::{
     moves,
     request::Redrive,
     scan,
-    table::{self, count},
+    table::count,
     words,
 };
 use std::time::Duration;
-use switchyard_bus::{AgentPlaces, Directory, Move, Moves, Queue};
-use switchyard_store::{Ask, ParkReport, State};
+use switchyard_bus::{AgentPlaces, Directory, Move, MoveStatus, Moves, Queue};
+use switchyard_store::{Ask, ParkReport, Selection, State};
 use tokio::time::Instant;
 
 /// How long a cancelled task is waited for, and how often it is asked.
@@ -36,6 +36,14 @@ impl Redriven {
             trouble: None,
             revision: None,
         }
+    }
+
+    /// One more thing that did not work.
+    pub(crate) fn troubled(&mut self, trouble: String) {
+        self.trouble = Some(match self.trouble.take() {
+            Some(before) => format!("{before}; {trouble}"),
+            None => trouble,
+        });
     }
 }
 
@@ -69,26 +77,37 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
         done.way = Way::Move;
         done.hold_secs = moves::hold_secs(depth.visible + depth.in_flight, order.per_second);
         if order.dry_run {
-            let parked = self.store.parked_deliveries(&place.agent, &order.selection).await.map_err(words)?;
-            done.deliveries = count(parked.len());
+            done.deliveries = self.store.parked_count(&place.agent, &order.selection).await.map_err(words)?;
             done.groups = self.store.parked(&place.agent, &order.selection).await.map_err(words)?;
             return Ok(done);
         }
-        done.deliveries = count(self.assign(&place.agent, &order.selection, done.hold_secs, order).await?.len());
+        self.ordered(order, Way::Move, done.letters).await?;
+        let (operator, reason) = (&order.operator, &order.reason);
+        let redriven = self.store.redrive(&place.agent, &order.selection, done.hold_secs, operator, reason).await;
+        done.deliveries = count(redriven.map_err(words)?.len());
         switchyard_faults::point("redrive.after_redrive");
+        let asked_at = Instant::now();
         let started = Box::pin(self.moves.start(&place.dead_letter_arn, &place.queue_arn, order.per_second)).await;
         switchyard_faults::point("redrive.after_send");
         let tasks = self.tasks(place).await?;
         done.moving = moves::latest(&tasks).map(moves::told);
         match started {
-            Ok(_) => self.noted(order, "move_started", &done).await,
+            Ok(_) => {
+                self.noted(order, "move_started", &done).await;
+                // What only the queue had comes by the move that runs now. What was parked since then stays on the list.
+                let marked = self.store.everything_sent_back(&place.agent, asked_at.elapsed(), operator).await;
+                if let Err(error) = marked {
+                    done.troubled(format!("what has no delivery is moved, and stays on the list: {}", words(error)));
+                }
+            }
             // Somebody else was faster: their task brings the letters.
             Err(_) if moves::running(&tasks).is_some() => done.way = Way::AlreadyMoving,
             Err(error) => {
-                done.trouble = Some(format!(
-                    "the move task could not be started ({error}): what the ledger knows comes from the table after {} seconds; \
-                     for the rest, do it again",
-                    done.hold_secs
+                self.noted(order, "move_refused", &done).await;
+                let hold_secs = done.hold_secs;
+                done.troubled(format!(
+                    "the move task could not be started ({error}): what the ledger knows comes from the table after {hold_secs} seconds; \
+                     for the rest, do it again"
                 ));
             }
         }
@@ -103,21 +122,24 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
     }
 
     /// Ends the running move task. Deliveries whose letters have stayed are parked again, or the table would send them when their hold is
-    /// over.
+    /// over. One that is ending already, since whoever cancelled it was stopped or is still at it, is brought to its end in the same way.
     pub(crate) async fn cancel(&self, agent: &str, operator: &str, ends: Instant) -> Result<Progress, String> {
         let place = self.place(agent).await?;
         let tasks = self.tasks(&place).await?;
-        let Some(handle) = moves::running(&tasks).and_then(|task| task.handle.clone()) else {
+        let Some(task) = moves::running(&tasks) else {
             return Err(format!("no move task of {agent} is running: there is nothing to cancel"));
         };
-        Box::pin(self.moves.cancel(&handle)).await.map_err(|error| error.to_string())?;
-        self.store.note(operator, "move_cancelled", Some(agent), "{}").await.map_err(words)?;
+        if let (MoveStatus::Running, Some(handle)) = (task.status, &task.handle) {
+            Box::pin(self.moves.cancel(handle)).await.map_err(|error| error.to_string())?;
+            self.store.note(operator, "move_cancelled", Some(agent), "{}").await.map_err(words)?;
+        }
         let tasks = self.ended(&place, ends).await?;
         let complete = self.park_what_stayed(&place, ends).await?;
         let mut progress = self.standing(&place, moves::latest(&tasks).map(moves::told)).await?;
-        progress.trouble = (!complete).then(|| {
-            format!("more than {} letters have stayed: what is not parked again comes from the table, an hour later at most", table::LOOKED_THROUGH)
-        });
+        let ending = moves::running(&tasks).map(|_| format!("the move task of {agent} has not ended yet: do it again"));
+        progress.trouble = ending.or_else(|| (!complete).then(|| {
+            "not every letter that has stayed could be looked at: what is not parked again comes from the table, an hour later at most".to_owned()
+        }));
         Ok(progress)
     }
 
@@ -137,10 +159,9 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
     /// Whether it has seen every letter.
     async fn park_what_stayed(&self, place: &AgentPlaces, ends: Instant) -> Result<bool, String> {
         let queue = (self.open)(&place.dead_letter_url);
-        let seen = scan::receive(&queue, table::LOOKED_THROUGH, ends).await.map_err(|error| error.to_string())?;
+        let seen = scan::receive(&queue, scan::LOOKED_THROUGH, ends).await.map_err(|error| error.to_string())?;
         scan::put_back(&queue, &seen.letters).await;
-        let letters: Vec<Letter> =
-            seen.letters.iter().map(|letter| Letter::of(&letter.body, &letter.attributes)).collect();
+        let letters: Vec<Letter> = seen.letters.iter().map(Letter::of).collect();
         let states = self.states(&place.agent, &letters).await?;
         let stayed: Vec<ParkReport> = letters
             .into_iter()
@@ -153,7 +174,7 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
             })
             .collect();
         self.store.park(&place.agent, &stayed).await.map_err(words)?;
-        Ok(seen.complete)
+        Ok(seen.complete())
     }
 
     async fn standing(&self, place: &AgentPlaces, moving: Option<crate::Moving>) -> Result<Progress, String> {
@@ -170,6 +191,15 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
         Box::pin(self.moves.list(&place.dead_letter_arn)).await.map_err(|error| error.to_string())
     }
 
+    /// Leaves an audit row for what is about to be done, before anything is: where the row cannot be written, nothing is done.
+    pub(crate) async fn ordered(&self, order: &Redrive, way: Way, letters: u64) -> Result<(), String> {
+        let detail = serde_json::json!({
+            "way": way, "letters": letters, "per_second": order.per_second, "reason": order.reason, "selection": told(&order.selection),
+        });
+        let noted = self.store.note(&order.operator, "redrive_ordered", Some(&order.agent), &detail.to_string()).await;
+        noted.map_err(words)
+    }
+
     /// Leaves an audit row for what happened outside the database. The deed is done, so a row that cannot be written is only logged.
     pub(crate) async fn noted(&self, order: &Redrive, action: &str, done: &Redriven) {
         let detail = serde_json::json!({ "letters": done.letters, "sent": done.sent, "per_second": order.per_second, "reason": order.reason });
@@ -177,4 +207,13 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
             tracing::error!(agent = order.agent, operator = order.operator, action, %error, "done, and not in the audit");
         }
     }
+}
+
+/// A selection as the audit tells it: of events, how many.
+fn told(selection: &Selection) -> serde_json::Value {
+    let mut told = serde_json::json!(selection);
+    if let Some(events) = told.get_mut("events") {
+        *events = selection.events.len().into();
+    }
+    told
 }

@@ -57,6 +57,8 @@ pub enum Request {
         #[serde(default)]
         reason: String,
     },
+    /// Ends parked deliveries that nobody will send back. Final.
+    Dismiss(Dismiss),
     /// Whether failures that may pass go back by themselves.
     Auto {
         /// For which agent.
@@ -111,6 +113,26 @@ pub struct Redrive {
     pub reason: String,
 }
 
+/// What is ended, and why.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dismiss {
+    /// Of which agent.
+    pub agent: String,
+    /// Which deliveries; all of them when left out.
+    #[serde(default)]
+    pub selection: Selection,
+    /// Say how many that would be, and do nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Who asks.
+    #[serde(default)]
+    pub operator: String,
+    /// Why: what is given up for good has a reason.
+    #[serde(default)]
+    pub reason: String,
+}
+
 /// What is wrong, without the value that the parser quotes, which may be a payload, and as much of it as an answer repeats.
 fn told(error: &serde_json::Error) -> String {
     let text = error.to_string();
@@ -159,6 +181,13 @@ impl Request {
                 }
             }
             Self::Redrive(redrive) => redrive.check(),
+            Self::Dismiss(Dismiss { agent, dry_run: true, .. }) => named("agent", agent),
+            Self::Dismiss(Dismiss { agent, operator, reason, .. }) => {
+                named("agent", agent)?;
+                named("operator", operator)?;
+                let said = !reason.trim().is_empty();
+                said.then_some(()).ok_or_else(|| "reason is missing: what is dismissed does not come back".to_owned())
+            }
         }
     }
 }
@@ -201,7 +230,8 @@ mod tests {
     #[test]
     fn an_unknown_action_is_answered_with_those_that_there_are() {
         let error = Request::parse(json!({"action": "redrve"})).unwrap_err();
-        for action in ["list", "look", "redrive", "progress", "cancel", "edit", "auto", "failures", "audit"] {
+        for action in ["list", "look", "redrive", "progress", "cancel", "edit", "dismiss", "auto", "failures", "audit"]
+        {
             assert!(error.contains(&format!("`{action}`")), "{error}");
         }
         assert!(Request::parse(json!({})).unwrap_err().contains("action"));
@@ -232,6 +262,20 @@ mod tests {
         assert!(redrive(json!({})).unwrap_err().contains("operator"));
         assert!(redrive(json!({"operator": "a\nb"})).unwrap_err().contains("operator"));
         assert!(Request::parse(json!({"action": "cancel", "agent": "sentiment", "operator": ""})).is_err());
+    }
+
+    #[test]
+    fn what_is_given_up_for_good_needs_an_operator_and_a_reason() {
+        let dismiss = |extra: serde_json::Value| {
+            let mut request = json!({"action": "dismiss", "agent": "sentiment"});
+            request.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+            Request::parse(request)
+        };
+        assert!(dismiss(json!({"operator": "ada", "reason": "a test of last year"})).is_ok());
+        assert!(dismiss(json!({"dry_run": true})).is_ok());
+        assert!(dismiss(json!({"operator": "ada", "reason": " "})).unwrap_err().contains("reason"));
+        assert!(dismiss(json!({"reason": "a test"})).unwrap_err().contains("operator"));
+        assert!(dismiss(json!({"operator": "ada", "reason": "a test", "selecton": {}})).is_err());
     }
 
     #[test]

@@ -4,16 +4,28 @@ use std::time::Duration;
 use switchyard_bus::{BusError, Queue, Received};
 use tokio::time::Instant;
 
+/// How many letters one request looks through: for copies, or for what has stayed.
+pub(crate) const LOOKED_THROUGH: usize = 1_000;
 /// How long a letter is kept from others while it is looked at. Put back at once afterwards; this is for a process that dies meanwhile.
 const HELD: Duration = Duration::from_secs(30);
 /// How long one look through a queue may take, so that the first letter is still held when the last one is received.
 pub(crate) const LONGEST: Duration = Duration::from_secs(20);
+
 /// What was received and is held.
 #[derive(Debug, Default)]
 pub(crate) struct Scan {
     pub(crate) letters: Vec<Received>,
     /// Whether that is all that the queue had to show.
-    pub(crate) complete: bool,
+    pub(crate) exhausted: bool,
+    /// How many letters it did not show, since somebody else is looking at them: the steward, or another redrive. SQS counts approximately.
+    pub(crate) hidden: u64,
+}
+
+impl Scan {
+    /// Whether that is all that the queue holds.
+    pub(crate) fn complete(&self) -> bool {
+        self.exhausted && self.hidden == 0
+    }
 }
 
 /// Receives up to `at_most` letters. The caller puts back or deletes each of them.
@@ -27,7 +39,7 @@ pub(crate) async fn receive<Q: Queue>(queue: &Q, at_most: usize, ends: Instant) 
         let wanted = (at_most - scan.letters.len()).min(switchyard_bus::BATCH_ENTRIES);
         match Box::pin(queue.receive(wanted, HELD)).await {
             Ok(letters) if letters.is_empty() => {
-                scan.complete = true;
+                scan.exhausted = true;
                 break;
             }
             Ok(letters) => scan.letters.extend(letters),
@@ -35,6 +47,14 @@ pub(crate) async fn receive<Q: Queue>(queue: &Q, at_most: usize, ends: Instant) 
                 put_back(queue, &scan.letters).await;
                 return Err(error);
             }
+        }
+    }
+    match Box::pin(queue.depth()).await {
+        // Those that are held here are in flight, too.
+        Ok(depth) => scan.hidden = depth.in_flight.saturating_sub(scan.letters.len() as u64),
+        Err(error) => {
+            put_back(queue, &scan.letters).await;
+            return Err(error);
         }
     }
     Ok(scan)

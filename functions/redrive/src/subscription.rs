@@ -5,7 +5,7 @@ use crate::{
     answer::{Redriven, Way},
     request::Redrive,
     scan,
-    table::forward_all,
+    table::forward,
 };
 use switchyard_bus::{AgentPlaces, Directory, Moves, Queue, Received};
 use tokio::time::Instant;
@@ -31,19 +31,23 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
             done.way = if done.letters > 0 { Way::Letters } else { Way::Nothing };
             return Ok(done);
         }
+        self.ordered(order, Way::Letters, done.letters).await?;
         let trouble = loop {
             let scan = match scan::receive(&from, AT_A_TIME, ends).await {
                 Ok(scan) => scan,
                 Err(error) => break Some(error.to_string()),
             };
             let letters: Vec<&Received> = scan.letters.iter().collect();
-            let sent = forward_all(&queue, &from, &letters).await;
-            done.sent += sent;
-            if sent < letters.len() {
-                break Some(format!("{} could not be sent and stay where they are: do it again", letters.len() - sent));
+            let sent = forward(&queue, &from, &letters).await;
+            scan::delete(&from, &sent).await;
+            done.sent += sent.len();
+            if sent.len() < letters.len() {
+                let kept = letters.len() - sent.len();
+                break Some(format!("{kept} could not be sent and stay where they are: do it again"));
             }
-            if scan.complete {
-                break None;
+            if scan.exhausted {
+                let hidden = scan.hidden;
+                break (hidden > 0).then(|| format!("{hidden} are being looked at by somebody else: do it again"));
             }
             if Instant::now() >= ends {
                 break Some("the time was up before the queue was empty: do it again".to_owned());

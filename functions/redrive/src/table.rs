@@ -3,43 +3,51 @@
 use crate::{
     Yard,
     answer::{Redriven, Way},
-    letter::{Fate, Letter, fate},
+    copies::Copies,
+    letter::Letter,
     request::Redrive,
     scan, words,
 };
 use std::collections::BTreeSet;
 use switchyard_bus::{AgentPlaces, Directory, Message, Moves, Queue, Received};
 use switchyard_runtime::resend::send_these;
-use switchyard_store::{Ask, Due, ParkedDelivery, Selection, Standing, Verdict};
+use switchyard_store::{Ask, Due, Standing, Verdict};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 /// How long the ledger leaves the sending to this call. Whatever it does not send by then, the steward does.
 const HOLD_SECS: u32 = 60;
-/// How many letters one request looks through: for copies, or for what has stayed.
-pub(crate) const LOOKED_THROUGH: usize = 1_000;
+/// How many deliveries are read and made the agent's turn at once: what a call holds in its memory, and what it sends well within the hold.
+pub(crate) const AT_ONCE: i64 = 1_000;
 /// Nothing can bring back a message that neither the table nor the queue has.
 const LOST: &str =
     "what failed is in no table, and the dead-letter queue has lost it: its rows stay among the failures";
 /// How many events are read and sent at a time.
 const AT_A_TIME: usize = 100;
 
+/// What a redrive from the table holds and has met on its way.
+#[derive(Default)]
+pub(crate) struct Back {
+    /// Copies of what goes back.
+    pub(crate) copies: Option<Copies>,
+    unsent: usize,
+}
+
 impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
-    /// The selected deliveries: the ledger, then the copies in the dead-letter queue, then the messages. Stopped anywhere, the rest is due
-    /// when the hold is over, and the steward sends it.
+    /// The selected deliveries, some at once: the ledger, then their copies in the dead-letter queue, then their messages. Stopped anywhere,
+    /// what is the agent's turn is sent by the steward when the hold is over, and the rest is still parked.
     pub(crate) async fn by_table(
         &self,
         place: &AgentPlaces,
         order: &Redrive,
         ends: Instant,
     ) -> Result<Redriven, String> {
-        let parked = self.store.parked_deliveries(&place.agent, &order.selection).await.map_err(words)?;
-        let dead_letters = (self.open)(&place.dead_letter_url);
         let mut done = Redriven::nothing(order);
-        let depth = Box::pin(dead_letters.depth()).await.map_err(|error| error.to_string())?;
+        let depth = Box::pin((self.open)(&place.dead_letter_url).depth()).await.map_err(|error| error.to_string())?;
         done.letters = depth.visible;
         let groups = self.store.parked(&place.agent, &order.selection).await.map_err(words)?;
-        if parked.is_empty() && depth.is_empty() {
+        let parked = self.store.parked_count(&place.agent, &order.selection).await.map_err(words)?;
+        if parked == 0 && depth.is_empty() {
             done.trouble = (!groups.is_empty()).then(|| LOST.to_owned());
             return Ok(done);
         }
@@ -48,101 +56,147 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
         }
         done.way = Way::Table;
         if order.dry_run {
-            done.deliveries = count(parked.len());
-            done.groups = groups;
+            (done.deliveries, done.groups) = (parked, groups);
             return Ok(done);
         }
-        let redriven = self.assign(&place.agent, &deliveries_only(&order.selection), HOLD_SECS, order).await?;
-        switchyard_faults::point("redrive.after_redrive");
-        let redriven: Vec<&ParkedDelivery> = parked.iter().filter(|one| redriven.contains(&one.seq)).collect();
-        (done.deliveries, done.hold_secs) = (count(redriven.len()), HOLD_SECS);
-        self.clear(place, &dead_letters, order, &redriven, &mut done, ends).await?;
-        self.send(place, &redriven, &mut done, ends).await?;
+        self.ordered(order, Way::Table, done.letters).await?;
+        done.hold_secs = HOLD_SECS;
+        let mut back = Back { copies: Some(self.copies(place, ends).await?), unsent: 0 };
+        self.pages(place, order, &mut back, &mut done, ends).await?;
         switchyard_faults::point("redrive.after_send");
+        self.forward_loose(place, order, &mut back, &mut done).await?;
+        self.finish(place, back, &mut done).await;
         Ok(done)
     }
 
-    /// Parked deliveries become the agent's turn: the step that counts. Their sequences.
-    pub(crate) async fn assign(
-        &self,
-        agent: &str,
-        selection: &Selection,
-        hold_secs: u32,
-        order: &Redrive,
-    ) -> Result<BTreeSet<i64>, String> {
-        let redriven = self.store.redrive(agent, selection, hold_secs, &order.operator, &order.reason).await;
-        Ok(redriven.map_err(words)?.into_iter().collect())
-    }
-
-    /// Removes copies of what goes back from the dead-letter queue, before anything is sent: what lies there now was parked before. What no
-    /// table can bring goes to the agent's queue as it is.
-    async fn clear(
+    async fn pages(
         &self,
         place: &AgentPlaces,
-        dead_letters: &Q,
         order: &Redrive,
-        redriven: &[&ParkedDelivery],
+        back: &mut Back,
         done: &mut Redriven,
         ends: Instant,
     ) -> Result<(), String> {
-        let scan = scan::receive(dead_letters, LOOKED_THROUGH, ends).await.map_err(|error| error.to_string())?;
-        let letters: Vec<Letter> =
-            scan.letters.iter().map(|letter| Letter::of(&letter.body, &letter.attributes)).collect();
-        let states = self.states(&place.agent, &letters).await?;
-        let back: BTreeSet<(Uuid, i32)> = redriven.iter().map(|one| (one.event_id, one.run)).collect();
-        let (mut remove, mut forward, mut leave) = (Vec::new(), Vec::new(), Vec::new());
-        for ((received, letter), state) in scan.letters.iter().zip(&letters).zip(&states) {
-            match fate(letter, state.is_some(), &order.selection, &back) {
-                Fate::Remove => remove.push(received),
-                Fate::Forward => forward.push(received),
-                Fate::Leave => leave.push(received),
+        let mut left = order.selection.at_most.unwrap_or(i64::MAX);
+        // What is parked again meanwhile is behind, and not met twice.
+        let mut after = None;
+        while left > 0 {
+            if Instant::now() >= ends {
+                done.troubled("the time was up before everything was redriven: do it again".to_owned());
+                break;
             }
-        }
-        scan::put_back(dead_letters, leave).await;
-        done.removed = scan::delete(dead_letters, &remove).await;
-        let forwarded = forward_all(&(self.open)(&place.queue_url), dead_letters, &forward).await;
-        done.sent += forwarded;
-        if forwarded > 0 {
-            // Their rows among the failures are marked only now: what was not found stays on the list.
-            self.assign(&place.agent, &order.selection, HOLD_SECS, order).await?;
-        }
-        if !scan.complete && done.removed + forwarded < redriven.len() {
-            done.trouble = Some(format!(
-                "the dead-letter queue holds more than the {} letters looked through: copies may be left, which the steward removes",
-                scan.letters.len()
-            ));
+            let page = self
+                .store
+                .parked_deliveries(&place.agent, &order.selection, after, left.min(AT_ONCE))
+                .await
+                .map_err(words)?;
+            let Some(last) = page.last() else { break };
+            after = Some((last.seq, last.run));
+            left -= count(page.len());
+            let page: Vec<(Uuid, i32)> = page.iter().map(|one| (one.event_id, one.run)).collect();
+            let redriven = self
+                .store
+                .redrive_these(&place.agent, &page, HOLD_SECS, &order.operator, &order.reason)
+                .await
+                .map_err(words)?;
+            switchyard_faults::point("redrive.after_redrive");
+            done.deliveries += count(redriven.len());
+            self.send_back(place, order, &redriven, back, done, ends).await?;
         }
         Ok(())
     }
 
-    /// The messages of deliveries that are still the agent's turn, with their epochs of now.
-    async fn send(
+    /// What the dead-letter queue shows, kept from others for the moment.
+    pub(crate) async fn copies(&self, place: &AgentPlaces, ends: Instant) -> Result<Copies, String> {
+        let queue = (self.open)(&place.dead_letter_url);
+        let scan = scan::receive(&queue, scan::LOOKED_THROUGH, ends).await.map_err(|error| error.to_string())?;
+        let letters: Vec<Letter> = scan.letters.iter().map(Letter::of).collect();
+        let states = self.states(&place.agent, &letters).await?;
+        Ok(Copies::of(scan, letters, &states))
+    }
+
+    /// Deliveries that are the agent's turn again: their copies leave the dead-letter queue, then they are sent. Copies go first: what lies
+    /// there afterwards was parked anew.
+    pub(crate) async fn send_back(
         &self,
         place: &AgentPlaces,
-        redriven: &[&ParkedDelivery],
+        order: &Redrive,
+        redriven: &[(Uuid, i32)],
+        back: &mut Back,
         done: &mut Redriven,
         ends: Instant,
     ) -> Result<(), String> {
+        if let Some(copies) = &mut back.copies {
+            let redriven: BTreeSet<(Uuid, i32)> = redriven.iter().copied().collect();
+            done.removed += copies.remove(&(self.open)(&place.dead_letter_url), &order.selection, &redriven).await;
+        }
         let queue = (self.open)(&place.queue_url);
-        let mut unsent = 0;
         for some in redriven.chunks(AT_A_TIME) {
             if Instant::now() >= ends {
-                unsent += some.len();
+                back.unsent += some.len();
                 continue;
             }
             let asks: Vec<Ask> =
-                some.iter().map(|one| Ask { event_id: one.event_id, run: one.run, epoch: None }).collect();
+                some.iter().map(|(event_id, run)| Ask { event_id: *event_id, run: *run, epoch: None }).collect();
             let standings = self.store.look(&place.agent, &asks).await.map_err(words)?.standings;
             let due: Vec<Due> = standings.iter().filter_map(due).collect();
             let sent = Box::pin(send_these(&self.store, &queue, &place.agent, &due)).await.map_err(words)?;
             done.sent += sent.sent;
-            unsent += sent.failed;
-        }
-        if unsent > 0 {
-            done.trouble =
-                Some(format!("{unsent} could not be sent now: the steward sends them after {HOLD_SECS} seconds"));
+            back.unsent += sent.failed;
         }
         Ok(())
+    }
+
+    /// What no table can bring goes to the agent's queue as it is. Only of what arrived there, the rows among the failures are marked; then
+    /// it leaves the dead-letter queue. What stops in between comes twice, and nothing is hidden that has not gone.
+    async fn forward_loose(
+        &self,
+        place: &AgentPlaces,
+        order: &Redrive,
+        back: &mut Back,
+        done: &mut Redriven,
+    ) -> Result<(), String> {
+        let Some(copies) = &mut back.copies else { return Ok(()) };
+        let dead_letters = (self.open)(&place.dead_letter_url);
+        let loose = copies.loose(&order.selection);
+        for some in loose.chunks(AT_A_TIME) {
+            let letters: Vec<&Received> = some.iter().map(|(received, _)| received).collect();
+            let sent = forward(&(self.open)(&place.queue_url), &dead_letters, &letters).await;
+            let arrived = |received: &Received| sent.iter().any(|sent| sent.receipt_handle == received.receipt_handle);
+            let of: Vec<&Letter> =
+                some.iter().filter(|(received, _)| arrived(received)).map(|(_, letter)| letter).collect();
+            let events: Vec<Uuid> = of.iter().filter_map(|letter| letter.delivery.map(|(event, _)| event)).collect();
+            let messages: Vec<String> = of.iter().map(|letter| letter.message_id.clone()).collect();
+            self.store.sent_back(&place.agent, &events, &messages, &order.operator).await.map_err(words)?;
+            scan::delete(&dead_letters, &sent).await;
+            done.sent += sent.len();
+        }
+        Ok(())
+    }
+
+    /// Puts back what was held and tells what is left.
+    pub(crate) async fn finish(&self, place: &AgentPlaces, back: Back, done: &mut Redriven) {
+        if back.unsent > 0 {
+            let unsent = back.unsent;
+            done.troubled(format!("{unsent} could not be sent now: the steward sends them within some minutes"));
+        }
+        if let Some(copies) = &back.copies
+            && !copies.complete
+            && count(done.removed) < done.deliveries
+        {
+            let seen = copies.seen;
+            done.troubled(format!(
+                "the dead-letter queue holds more than the {seen} letters looked through: copies may be left, which the steward removes"
+            ));
+        }
+        self.put_back(place, back.copies).await;
+    }
+
+    /// Makes what is held visible again.
+    pub(crate) async fn put_back(&self, place: &AgentPlaces, copies: Option<Copies>) {
+        if let Some(copies) = copies {
+            copies.put_back(&(self.open)(&place.dead_letter_url)).await;
+        }
     }
 }
 
@@ -152,19 +206,17 @@ fn due(standing: &Standing) -> Option<Due> {
     Some(Due { seq, run: standing.run, epoch: standing.epoch, sends: 0 })
 }
 
-/// To the agent's queue, then out of the dead-letter queue: what dies in between comes twice. How many arrived.
-pub(crate) async fn forward_all<Q: Queue>(queue: &Q, from: &Q, letters: &[&Received]) -> usize {
-    let mut forwarded = 0;
+/// To the agent's queue: those that arrived, for the caller to delete; what dies before that comes twice. The rest is visible again.
+pub(crate) async fn forward<'a, Q: Queue>(queue: &Q, from: &Q, letters: &[&'a Received]) -> Vec<&'a Received> {
+    let mut arrived = Vec::new();
     for some in letters.chunks(AT_A_TIME) {
         let messages: Vec<Message> = some.iter().map(|letter| forwarded_message(letter)).collect();
         let answers = Box::pin(queue.send(&messages)).await;
         let (sent, kept): (Vec<_>, Vec<_>) = some.iter().zip(&answers).partition(|(_, answer)| answer.is_ok());
-        let sent: Vec<&Received> = sent.into_iter().map(|(letter, _)| *letter).collect();
-        scan::delete(from, &sent).await;
         scan::put_back(from, kept.into_iter().map(|(letter, _)| *letter)).await;
-        forwarded += sent.len();
+        arrived.extend(sent.into_iter().map(|(letter, _)| *letter));
     }
-    forwarded
+    arrived
 }
 
 /// The body as it is, with the attributes that tell an agent's runtime which delivery it is for.
@@ -179,11 +231,6 @@ fn forwarded_message(letter: &Received) -> Message {
         Some(epoch) => message.number("epoch", epoch),
         None => message,
     }
-}
-
-/// The selection without what only the dead-letter queue has: the store takes that along only where no number bounds the selection.
-fn deliveries_only(selection: &Selection) -> Selection {
-    Selection { at_most: Some(selection.at_most.unwrap_or(i64::MAX)), ..selection.clone() }
 }
 
 pub(crate) fn count(n: usize) -> i64 {

@@ -27,6 +27,9 @@ Examples:
   switchyard redrive sentiment --reason no_text        only what was parked for this reason
   switchyard edit sentiment EVENT_ID --payload fix.json
                                                        one event with a mended payload
+  switchyard dismiss sentiment --reason no_text --because TEXT
+                                                       give up for good what nobody will send back
+  switchyard outbox --again                            let events go that the topic has refused
   switchyard breaker sentiment open                    stop an agent by hand
 
 Exit codes: 0 done, 1 it could not be done (one line says why), 2 the command line is wrong";
@@ -64,6 +67,11 @@ pub(crate) enum Command {
     ///
     /// The new payload is a new version beside the original, which stays as it is. Both are kept, with your name.
     Edit(Edit),
+    /// Give up for good what is parked for an agent and will not go back
+    ///
+    /// Final: a dismissed delivery is settled, and nothing brings it back. The event itself stays in its table. A delivery that stays parked
+    /// is kept for ever, and with it the ledger of its time.
+    Dismiss(Dismiss),
     /// Show the latest failed and parked attempts of an agent
     Failures(Failures),
     /// Show who did what: redrives, edits, breakers, reconciliation
@@ -72,6 +80,8 @@ pub(crate) enum Command {
     ///
     /// An open breaker stops its agent: records wait in the queue and no attempt is spent. `auto` hands it back to the steward.
     Breaker(Breaker),
+    /// Show the events that the topic has refused and that reach nobody, or let them go again
+    Outbox(Outbox),
     /// Show how each agent stands: settled, pending, parked, queue, breaker
     Status,
 }
@@ -196,6 +206,37 @@ pub(crate) struct Edit {
 }
 
 #[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  switchyard dismiss sentiment --reason no_text --dry-run        how many that would be
+  switchyard dismiss sentiment --reason no_text --until 90d --because 'nobody will fill these in'")]
+pub(crate) struct Dismiss {
+    /// The agent
+    pub(crate) agent: String,
+    /// Say how many that would be, and do nothing
+    #[arg(long, short = 'n')]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Why, for the audit
+    #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
+    pub(crate) because: Option<String>,
+    #[command(flatten)]
+    pub(crate) only: Only,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Outbox {
+    /// Let what is set aside be published again
+    #[arg(long)]
+    pub(crate) again: bool,
+    /// Only the event with this number in the outbox (repeat for more)
+    #[arg(long, requires = "again", value_name = "SEQ", value_parser = clap::value_parser!(i64).range(1..))]
+    pub(crate) seq: Vec<i64>,
+}
+
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Failures {
     /// The agent
     pub(crate) agent: String,
@@ -271,6 +312,9 @@ mod tests {
             "switchyard breaker sentiment",
             "switchyard breaker sentiment half",
             "switchyard dlq --type a.b",
+            "switchyard dismiss sentiment --reason no_text",
+            "switchyard dismiss --because gone",
+            "switchyard outbox --seq 7",
             "switchyard edit sentiment 00000000-0000-0000-0000-000000000001",
         ] {
             assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong}");
@@ -282,6 +326,9 @@ mod tests {
             "switchyard breaker",
             "switchyard breaker sentiment close --json",
             "switchyard dlq sentiment --type a.b --stack other",
+            "switchyard dismiss sentiment --reason no_text --because gone --yes",
+            "switchyard dismiss sentiment -n",
+            "switchyard outbox --again --seq 7 --seq 9",
         ] {
             assert!(parse(right).is_ok(), "{right}");
         }

@@ -78,7 +78,7 @@ mod tests {
             retry_in_secs: 29.5,
         };
         let agent = Standing { agent: "sentiment".into(), breaker: Some(breaker), ..Standing::default() };
-        let page = page(&Status { agents: vec![agent], troubles: Vec::new() }, "2026-01-05T12:00:00Z".parse().unwrap());
+        let page = page(&Status { agents: vec![agent], ..Status::default() }, "2026-01-05T12:00:00Z".parse().unwrap());
         for words in ["open", "1m 0s ago", "in 30s", "the model does not answer"] {
             assert!(page.contains(words), "{words}: {page}");
         }

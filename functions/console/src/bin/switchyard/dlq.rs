@@ -100,7 +100,11 @@ fn groups(looked: &Looked, now: Timestamp) -> String {
         page.push("\nIn the queue only:".into());
         page.push(table(&["#LETTERS", "REASON", "TYPE", "THE LEDGER SAYS"], rows.collect()));
     }
-    let all = if queue.complete { "all of them" } else { "there are more" };
+    let all = match (queue.complete, queue.hidden) {
+        (true, _) => "all of them".to_owned(),
+        (false, 0) => "there are more".to_owned(),
+        (false, hidden) => format!("there are more; {hidden} in use by somebody else"),
+    };
     page.push(paint(DIM, format!("\nlooked at {} ({all}); none was removed", count(queue.seen as u64, "letter"))));
     page.join("\n")
 }
@@ -159,8 +163,8 @@ mod tests {
     #[test]
     fn letters_that_only_the_queue_has_are_explained() {
         let stale = LetterGroup { ledger: "settled".into(), reason: "no_text".into(), event_type: None, count: 2 };
-        let queue = QueueLook { seen: 2, complete: false, only_there: vec![stale] };
+        let queue = QueueLook { seen: 2, complete: false, hidden: 3, only_there: vec![stale] };
         let page = groups(&Looked { agent: "a".into(), parked: 0, groups: Vec::new(), queue }, Timestamp::UNIX_EPOCH);
-        assert!(page.contains("a copy that nobody needs") && page.contains("there are more"), "{page}");
+        assert!(page.contains("a copy that nobody needs") && page.contains("there are more; 3 in use"), "{page}");
     }
 }

@@ -1,17 +1,19 @@
 //! `switchyard`: the command line of a deployed stack.
 //!
-//! One file per command (`dlq`, `redrive`, `edit`, `failures`, `audit`, `breaker`, `status`); the rest is what they share. It knows no
-//! queue and no database: it asks the stack's functions.
+//! One file per command (`dlq`, `redrive`, `edit`, `dismiss`, `failures`, `audit`, `breaker`, `outbox`, `status`); the rest is what they
+//! share. It knows no queue and no database: it asks the stack's functions.
 
 mod arguments;
 mod audit;
 mod breaker;
 mod confirm;
+mod dismiss;
 mod dlq;
 mod edit;
 mod failure;
 mod failures;
 mod functions;
+mod outbox;
 mod redrive;
 mod selection;
 mod stack;
@@ -46,9 +48,11 @@ async fn run(Arguments { global, command }: Arguments) -> Result<(), Failure> {
         Command::Dlq(options) => dlq::run(&stack, options, global.json).await,
         Command::Redrive(options) => redrive::run(&stack, *options, &global).await,
         Command::Edit(options) => edit::run(&stack, options, &global).await,
+        Command::Dismiss(options) => dismiss::run(&stack, options, &global).await,
         Command::Failures(options) => failures::run(&stack, options, global.json).await,
         Command::Audit(options) => audit::run(&stack, &options, global.json).await,
         Command::Breaker(options) => breaker::run(&stack, options, &global).await,
+        Command::Outbox(options) => outbox::run(&stack, options, &global).await,
         Command::Status => status::run(&stack, global.json).await,
     }
 }

@@ -3,7 +3,7 @@
 use crate::{
     failure::Failure,
     functions::Stack,
-    style::{RED, alarming, cell, paint, say, short, table},
+    style::{RED, alarming, cell, count, paint, say, short, table},
 };
 use comfy_table::{Cell, Color};
 use serde_json::json;
@@ -27,6 +27,10 @@ fn page(status: &Status) -> String {
     let mut page = vec![table(&titles, rows)];
     let of_agents =
         status.agents.iter().flat_map(|agent| agent.troubles.iter().map(|trouble| (Some(&agent.agent), trouble)));
+    let aside = status.set_aside.filter(|n| *n > 0).map(|n| {
+        let events = count(n, "event");
+        format!("{} {events} set aside in the outbox, for nobody to get: switchyard outbox", paint(RED, "!"))
+    });
     let troubles: Vec<String> = status
         .troubles
         .iter()
@@ -37,8 +41,9 @@ fn page(status: &Status) -> String {
             format!("{} {of}{}", paint(RED, "!"), short(trouble, 300))
         })
         .collect();
-    if !troubles.is_empty() {
+    if aside.is_some() || !troubles.is_empty() {
         page.push(String::new());
+        page.extend(aside);
         page.extend(troubles);
     }
     page.join("\n")
@@ -102,8 +107,8 @@ mod tests {
             troubles: vec!["its queue does not answer".into()],
             ..Standing::default()
         };
-        let page = page(&Status { agents: vec![agent], troubles: Vec::new() });
-        for words in ["sentiment", "paused by hand", "its queue does not answer"] {
+        let page = page(&Status { agents: vec![agent], set_aside: Some(2), ..Status::default() });
+        for words in ["sentiment", "paused by hand", "its queue does not answer", "2 events set aside"] {
             assert!(page.contains(words), "{words}: {page}");
         }
     }

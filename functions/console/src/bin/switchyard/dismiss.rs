@@ -1,0 +1,69 @@
+//! `switchyard dismiss`: what nobody will send back, given up for good.
+
+use crate::{
+    arguments::{Dismiss as Options, Global},
+    confirm::confirmed,
+    failure::Failure,
+    functions::Stack,
+    selection,
+    style::{BOLD, count, paint, say, tell},
+};
+use ::redrive::{Dismiss, Dismissed, Request};
+use jiff::Timestamp;
+
+/// Asks, since it is final, and does it.
+pub(crate) async fn run(stack: &Stack, options: Options, global: &Global) -> Result<(), Failure> {
+    let order = Dismiss {
+        agent: options.agent,
+        selection: selection::of(&options.only, Timestamp::now()),
+        dry_run: options.dry_run,
+        operator: global.operator.clone(),
+        reason: options.because.unwrap_or_default(),
+    };
+    if !order.dry_run && !options.yes && !agreed(stack, &order).await? {
+        tell("nothing was done");
+        return Ok(());
+    }
+    let done: Dismissed = stack.ask(&Request::Dismiss(order), global.json).await?;
+    if !global.json {
+        say(told(&done));
+    }
+    Ok(())
+}
+
+async fn agreed(stack: &Stack, order: &Dismiss) -> Result<bool, Failure> {
+    let dry = Dismiss { dry_run: true, ..order.clone() };
+    confirmed(
+        async || {
+            let would: Dismissed = stack.ask(&Request::Dismiss(dry), false).await?;
+            Ok(format!("{}: nothing brings them back\nGo on?", told(&would)))
+        },
+        "what is dismissed does not come back: say --yes, or see with --dry-run how much it is",
+    )
+    .await
+}
+
+fn told(done: &Dismissed) -> String {
+    let deliveries = count(done.deliveries, "delivery");
+    let agent = &done.agent;
+    paint(
+        BOLD,
+        if done.dry_run {
+            format!("would dismiss {deliveries} of {agent}")
+        } else {
+            format!("{deliveries} of {agent} dismissed")
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_says_what_was_given_up_or_would_be() {
+        let done = |dry_run| Dismissed { agent: "sentiment".into(), dry_run, deliveries: 2 };
+        assert!(told(&done(true)).contains("would dismiss 2 deliveries of sentiment"));
+        assert!(told(&done(false)).contains("2 deliveries of sentiment dismissed"));
+    }
+}

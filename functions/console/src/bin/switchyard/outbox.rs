@@ -1,0 +1,78 @@
+//! `switchyard outbox`: events that the topic has refused, and a second chance for them.
+
+use crate::{
+    arguments::{Global, Outbox as Options},
+    failure::Failure,
+    functions::Stack,
+    style::{GREEN, cell, count, paint, say, short, table},
+    when::since,
+};
+use jiff::Timestamp;
+use serde_json::json;
+use steward::answer::{Carried, Outbox};
+
+/// What is set aside, or carried again.
+pub(crate) async fn run(stack: &Stack, options: Options, global: &Global) -> Result<(), Failure> {
+    if options.again {
+        let mut request = json!({ "action": "carry_again", "operator": global.operator });
+        // The steward takes an absent list for all of them, and refuses an empty one.
+        if !options.seq.is_empty() {
+            request["seqs"] = json!(options.seq);
+        }
+        let carried: Carried = stack.ask_steward(&request, global.json).await?;
+        if !global.json {
+            say(format!("{} published again within a minute", count(carried.carried, "event")));
+        }
+        return Ok(());
+    }
+    let outbox: Outbox = stack.ask_steward(&json!({ "action": "outbox" }), global.json).await?;
+    if !global.json {
+        say(page(&outbox, Timestamp::now()));
+    }
+    Ok(())
+}
+
+fn page(outbox: &Outbox, now: Timestamp) -> String {
+    if outbox.set_aside.is_empty() {
+        return format!("{} nothing is set aside", paint(GREEN, "ok:"));
+    }
+    let rows = outbox.set_aside.iter().map(|event| {
+        vec![
+            cell(event.seq),
+            cell(event.event_id),
+            cell(&event.event_type),
+            cell(since(&event.parked_at, now)),
+            cell(event.attempts),
+            cell(short(&event.reason, 120)),
+        ]
+    });
+    let page = table(&["#SEQ", "EVENT", "TYPE", "SINCE", "#REFUSED", "REASON"], rows.collect());
+    format!("{page}\n\nThey reach nobody. Again: switchyard outbox --again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use switchyard_store::SetAside;
+
+    #[test]
+    fn what_reaches_nobody_is_shown_with_why_and_the_way_out() {
+        let event = SetAside {
+            seq: 7,
+            event_id: uuid::Uuid::nil(),
+            event_type: "feedback.created".into(),
+            reason: "too_large".into(),
+            attempts: 5,
+            parked_at: "2026-01-05T11:59:00Z".into(),
+        };
+        let page = page(&Outbox { set_aside: vec![event] }, "2026-01-05T12:00:00Z".parse().unwrap());
+        for words in ["feedback.created", "1m 0s ago", "too_large", "switchyard outbox --again"] {
+            assert!(page.contains(words), "{words}: {page}");
+        }
+    }
+
+    #[test]
+    fn an_outbox_with_nothing_set_aside_is_said_to_be_well() {
+        assert!(page(&Outbox::default(), Timestamp::UNIX_EPOCH).contains("nothing is set aside"));
+    }
+}
