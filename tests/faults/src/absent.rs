@@ -41,7 +41,7 @@ impl Searched {
 /// [`Error`] where something does not build or cannot be read.
 pub fn search(with: &Programs) -> Result<Searched, Error> {
     let built = bootstraps::build(&Places::of_this_checkout(), &mut quiet)?;
-    let bugs = BUGS.iter().map(|(bug, _)| *bug);
+    let bugs = BUGS.iter().map(|bug| bug.name);
     let names: Vec<&str> = ["SWITCHYARD_FAULTS"]
         .into_iter()
         .chain(RUNTIME_POINTS)

@@ -2,6 +2,7 @@
 
 pub mod absent;
 pub mod agents;
+mod backends;
 pub mod broker;
 pub mod chaos;
 pub mod checker;

@@ -21,10 +21,10 @@ pub(crate) fn publish(stage: &Stage, seed: u64) {
         }
         match n % 5 {
             0 | 1 => drop(put(&body)),
-            // Same id, other content: the first stays, this one is parked.
+            // Same id, other content: whichever comes first stays, and the other one is parked.
             2 => drop(put(&body.replace("\"n\":", "\"m\":"))),
             // No UUID for an aggregate: the application's column takes none of it.
-            3 => drop(put(&self::body(Uuid::from_u128(random.u128(..)), "no-uuid", n))),
+            3 => stage.stranger("ingest", &self::body(Uuid::from_u128(random.u128(..)), "no-uuid", n)),
             _ => {}
         }
     }

@@ -45,6 +45,14 @@ impl Report {
         Self { tier: tier.into(), transport: transport.into(), seeds: seeds.into(), ..Self::default() }
     }
 
+    /// Notes that a fault did not happen, or not as it should, where `holds` is not so.
+    pub fn require(&mut self, holds: bool, what: impl Into<String>) {
+        if !holds {
+            *self.violations.entry(Check::NotBroken).or_default() += 1;
+            self.examples.entry(Check::NotBroken).or_default().push(what.into());
+        }
+    }
+
     /// Whether nothing was found.
     #[must_use]
     pub fn is_clean(&self) -> bool {
@@ -143,6 +151,8 @@ pub fn of_functions(counts: &BTreeMap<&'static str, Counts>) -> BTreeMap<String,
     for (name, counts) in counts {
         faults.insert(format!("{name} died at work"), counts.died);
         faults.insert(format!("{name} killed at its deadline"), counts.timed_out);
+        faults.insert(format!("{name} killed by a signal"), counts.killed);
+        faults.insert(format!("{name} stopped and continued"), counts.stalled);
     }
     faults
 }

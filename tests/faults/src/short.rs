@@ -1,9 +1,10 @@
 //! Short runs: a few dozen events, everything broken once or twice, a fresh database each. What a run does follows from its seed.
 
 use crate::{
-    Error,
+    Error, backends,
     broker::Odds,
     checker::Verdict,
+    host::Function,
     old_system, outside,
     programs::Programs,
     server::Server,
@@ -64,9 +65,16 @@ pub struct Plan {
     arms: Vec<(&'static str, String)>,
     /// Kills at random: after how long, and whom.
     kills: Vec<(Duration, &'static str)>,
+    /// How many backends are ended in a COMMIT or before one.
+    backends: u8,
+    /// A cutover goes on while it is under way: after how long, and to how many percent.
+    routing: Vec<(Duration, u8)>,
     pollers: usize,
     strangers: usize,
 }
+
+/// How long backends are looked for that are in a COMMIT.
+const LOOKED_FOR: Duration = Duration::from_millis(600);
 
 /// How a run went.
 #[derive(Debug, Clone, Serialize)]
@@ -135,7 +143,20 @@ impl Plan {
             }
         }
         let (pollers, strangers) = (random.usize(1..3), random.usize(..3));
-        Self { seed, theme, workload, odds, arms, kills, pollers, strangers }
+        let mut routing = Vec::new();
+        if theme == Theme::Cutover {
+            for _ in 0..random.usize(1..4) {
+                routing.push((Duration::from_millis(random.u64(20..200)), random.u8(0..=100)));
+            }
+        }
+        let backends = if theme != Theme::SlowTopic && random.bool() { random.u8(1..4) } else { 0 };
+        if backends > 0 {
+            // One waits at the door of its commit, or with its claim in its hand, until its backend is gone.
+            let agent = if random.bool() { "echo" } else { "tally" };
+            let point = if random.bool() { "runtime.before_commit" } else { "runtime.after_claim" };
+            arms.insert(0, (agent, format!("{point}=delay=400@{}", random.u32(1..3))));
+        }
+        Self { seed, theme, workload, odds, arms, kills, backends, routing, pollers, strangers }
     }
 }
 
@@ -145,8 +166,9 @@ impl Plan {
 /// [`Error`] where the suite itself could not go on.
 pub async fn run(server: Arc<Server>, programs: &Programs, plan: &Plan, bug: Option<&str>) -> Result<Went, Error> {
     let began = Instant::now();
+    let (name, elsewhere) = (format!("short_{}", plan.seed), server.url("postgres"));
     let settings = Settings {
-        name: format!("short_{}", plan.seed),
+        name: name.clone(),
         seed: plan.seed,
         pace: 20.0,
         visibility: Duration::from_secs(10),
@@ -154,7 +176,8 @@ pub async fn run(server: Arc<Server>, programs: &Programs, plan: &Plan, bug: Opt
         shims: if plan.theme == Theme::SlowTopic { 2 } else { 1 },
         bug: bug.map(str::to_owned),
         dependency: false,
-        steward: None,
+        // Whom the agent has told that an event is not its own may find that it is by now: the ledger knows, and a steward sends it again.
+        steward: (!plan.routing.is_empty()).then_some(Duration::from_millis(500)),
         standstill: Duration::from_secs(15),
         leases_end_with_their_holders: plan.theme != Theme::SlowTopic,
     };
@@ -174,21 +197,27 @@ pub async fn run(server: Arc<Server>, programs: &Programs, plan: &Plan, bug: Opt
     let deadline = began + PATIENCE;
     let killing = kill_at_random(&stage, plan);
     for n in 0..plan.strangers {
-        for names in stage.queues.values() {
-            stage.broker.put(&names.queue, &format!("{{ no event {n}"), BTreeMap::new());
+        for agent in stage.queues.keys() {
+            stage.stranger(agent, &format!("{{ no event {n}"));
         }
     }
     if plan.theme == Theme::Ingress {
         outside::publish(&stage, plan.seed);
     }
-    let ((), ()) = tokio::join!(write(stage.url(), &plan.workload, &stage.intents, deadline), killing);
+    let ending = async {
+        if plan.backends > 0 {
+            backends::end(&elsewhere, &name, plan.backends, LOOKED_FOR).await
+        } else {
+            BTreeMap::new()
+        }
+    };
+    let writing = write(stage.url(), &plan.workload, &stage.intents, deadline);
+    let ((), (), ended, moved) = tokio::join!(writing, killing, ending, cut_over(&stage, plan));
     // Faults end, so that what is left can come to rest.
     let verdict = stage.check(Instant::now() + PATIENCE).await?;
-    let mut faults: BTreeMap<String, u64> =
-        stage.broker.committed().iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
-    for (name, counts) in stage.counts() {
-        faults.insert(format!("{name} died"), counts.died);
-    }
+    let mut faults = stage.happened();
+    faults.extend(ended);
+    faults.insert("routings moved in mid-run".to_owned(), moved?);
     stage.strike().await?;
     Ok(Went {
         seed: plan.seed,
@@ -211,15 +240,22 @@ async fn kill_at_random(stage: &Stage, plan: &Plan) {
     }
 }
 
+/// Moves the lever of the cutover while both sides work, and says how often.
+async fn cut_over(stage: &Stage, plan: &Plan) -> Result<u64, Error> {
+    for (after, percent) in &plan.routing {
+        tokio::time::sleep(*after).await;
+        stage.store().set_routing("echo", Mode::Percent(*percent), false).await?;
+    }
+    Ok(plan.routing.len() as u64)
+}
+
 /// Continues what has stopped itself, now and then: by then its messages are somebody else's.
 fn continue_the_stopped(stage: &Stage) -> tokio::task::JoinHandle<()> {
     let functions: Vec<_> = stage.functions.values().cloned().collect();
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(Duration::from_millis(800)).await;
-            for function in &functions {
-                function.signal_all(Signal::SIGCONT);
-            }
+            functions.iter().for_each(Function::wake);
         }
     })
 }

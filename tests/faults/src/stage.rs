@@ -4,18 +4,20 @@ use crate::{
     Error,
     agents::{ECHOED, WRITTEN},
     broker::{Broker, Names},
-    checker::{Check, Verdict, gather, judge},
+    checker::{Check, Letter, Verdict, Witnessed, gather, judge},
     host::{Counts, Ended, Function, Mapping, Settings as FunctionSettings, schedule},
     programs::Programs,
+    report::of_functions,
     server::{Server, connect},
     workload::Intents,
 };
 use hyper::body::Bytes;
 use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
+use switchyard_event::Event;
 use switchyard_store::Store;
 use tokio::{task::JoinHandle, time::Instant};
 
@@ -25,6 +27,10 @@ const TOPIC: &str = "faults-Topic";
 const INGRESS: &str = "faults-IngressTopic";
 /// After how long a delivery counts as lost where a steward looks for such.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long a shim that was stopped is given to do what it was about to: it does so at once, or asks for its lease again.
+const AFTERMATH: Duration = Duration::from_secs(2);
+/// What works on one thing at a time and then ends; the shims go on for ever.
+const AT_WORK: [&str; 5] = ["echo", "tally", "ingest", "steward", "redrive"];
 
 /// How a stage is set.
 #[derive(Debug, Clone)]
@@ -60,7 +66,7 @@ pub struct Stage {
     url: String,
     /// The broker.
     pub broker: Broker,
-    /// The functions by name: `shim`, `echo`, `tally`.
+    /// The functions by name: `shim`, `steward`, `redrive`, `ingest`, and the agents `echo` and `tally`.
     pub functions: BTreeMap<&'static str, Function>,
     /// The agents' mappings by name.
     pub mappings: BTreeMap<&'static str, Mapping>,
@@ -68,6 +74,7 @@ pub struct Stage {
     pub queues: BTreeMap<&'static str, Names>,
     /// What the writers wanted.
     pub intents: Intents,
+    strangers: Mutex<BTreeSet<(String, String)>>,
     store: Store,
     tasks: Vec<JoinHandle<()>>,
     server: Arc<Server>,
@@ -118,6 +125,7 @@ impl Stage {
         functions.insert("shim", function("shim", "shim", 90, &[("TOPIC_ARN", &topic)])?);
         let passes = [("RESENDS_PER_PASS", "10000"), ("LETTERS_PER_PASS", "1000")];
         functions.insert("steward", function("steward", "steward", 60, &passes)?);
+        functions.insert("redrive", function("redrive", "redrive", 60, &[])?);
         broker.create_topic(INGRESS);
         for (agent, program, topic, hears) in [
             ("echo", "fault-agents", TOPIC, &[WRITTEN][..]),
@@ -141,7 +149,8 @@ impl Stage {
         }
         let intents = Intents::default();
         let (mappings, tasks) = (BTreeMap::new(), Vec::new());
-        Ok(Self { settings, url, broker, functions, mappings, queues, intents, store, tasks, server })
+        let strangers = Mutex::default();
+        Ok(Self { settings, url, broker, functions, mappings, queues, intents, strangers, store, tasks, server })
     }
 
     /// Starts the shims and the steward, and feeds the agents.
@@ -164,6 +173,12 @@ impl Stage {
         }
     }
 
+    /// The name of its database.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.settings.name
+    }
+
     /// The database's address, past every proxy.
     #[must_use]
     pub fn url(&self) -> &str {
@@ -174,6 +189,15 @@ impl Stage {
     #[must_use]
     pub const fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Puts a body into an agent's queue that can never be handled: it must become a letter.
+    pub fn stranger(&self, agent: &str, body: &str) {
+        let put = self.queues.get(agent).is_some_and(|names| self.broker.put(&names.queue, body, BTreeMap::new()));
+        if put {
+            let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+            strangers.insert((agent.to_owned(), body.to_owned()));
+        }
     }
 
     /// A task that ends with the stage.
@@ -215,17 +239,22 @@ impl Stage {
         self.mappings.values().map(Mapping::delivered).sum()
     }
 
-    /// Waits for rest, and counts what became of every event.
+    /// Waits for rest, wakes whatever still stands still and waits for what it does, and counts what became of every event.
     ///
     /// # Errors
     /// [`Error`] where the database does not tell.
     pub async fn check(&self, deadline: Instant) -> Result<Verdict, Error> {
-        let rested = self.comes_to_rest(deadline).await;
+        let mut rested = self.comes_to_rest(deadline).await;
+        while rested {
+            rested = self.everybody_ends(deadline).await && self.comes_to_rest(deadline).await;
+            if self.is_idle() && self.nobody_works() {
+                break;
+            }
+        }
         let client = connect(&self.url).await?;
         let facts = gather(&client, &self.store).await?;
         let seqs: Vec<i64> = facts.events.iter().map(|event| event.seq).collect();
-        let unseen: HashSet<i64> = self.broker.never_seen(&seqs).into_iter().collect();
-        let mut verdict = judge(&facts, &self.intents.list(), &self.broker.sighting(), &unseen);
+        let mut verdict = judge(&facts, &self.intents.list(), &self.witnessed(&seqs));
         if !rested {
             let held: Vec<String> = self
                 .queues
@@ -235,6 +264,61 @@ impl Stage {
             verdict.find(Check::Unsettled, format!("no rest at the end: {}", held.join(", ")));
         }
         Ok(verdict)
+    }
+
+    /// Whether no agent, steward or redrive is in the middle of anything.
+    fn nobody_works(&self) -> bool {
+        AT_WORK.iter().filter_map(|name| self.functions.get(name)).all(Function::is_idle)
+    }
+
+    /// Continues what was stopped, until all that was under way has ended: a process that stood still while others did its work, and one whose
+    /// poller is dead, could do it once more. `false` where that is not so at the deadline.
+    async fn everybody_ends(&self, deadline: Instant) -> bool {
+        loop {
+            self.functions.values().for_each(Function::wake);
+            if self.nobody_works() {
+                break;
+            }
+            if Instant::now() > deadline {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        if self.functions.get("shim").is_some_and(|shim| shim.counts().stalled > 0) {
+            tokio::time::sleep(AFTERMATH).await;
+        }
+        true
+    }
+
+    /// What was seen outside of the database.
+    fn witnessed(&self, seqs: &[i64]) -> Witnessed {
+        let of_agents = ["echo", "tally"].iter().filter_map(|agent| self.functions.get(agent)).map(Function::counts);
+        let letters = self.queues.iter().flat_map(|(agent, names)| {
+            self.broker.held(&names.dead_letters).into_iter().map(|sent| Letter {
+                agent: (*agent).to_owned(),
+                event: Event::id_of(&sent.body),
+                body: sent.body.to_string(),
+            })
+        });
+        Witnessed {
+            sighting: self.broker.sighting(),
+            unseen: self.broker.never_seen(seqs).into_iter().collect(),
+            letters: letters.collect(),
+            strangers: self.strangers.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            deaths: of_agents.map(|counts| counts.died + counts.timed_out + counts.stalled).sum(),
+        }
+    }
+
+    /// What has really happened so far, by kind: to the functions' processes, and by the broker.
+    #[must_use]
+    pub fn happened(&self) -> BTreeMap<String, u64> {
+        let mut happened = of_functions(&self.counts());
+        for (name, function) in &self.functions {
+            happened.extend(function.struck().into_iter().map(|(place, count)| (format!("{name} {place}"), count)));
+        }
+        let committed = self.broker.committed();
+        happened.extend(committed.into_iter().map(|(name, count)| (format!("messages or calls {name}"), count)));
+        happened
     }
 
     /// What became of each function's invocations.

@@ -12,14 +12,14 @@ mod wire;
 mod witness;
 
 pub use odds::Odds;
-pub use queue::{Attributes, Depth, Received};
+pub use queue::{Attributes, Depth, Received, Sent};
 pub use witness::{SOLO, Sighting};
 
 use crate::http::{self, Answer, Call, Cut};
 use hyper::StatusCode;
 use lambda::Mapping;
 use moves::Move;
-use queue::{Queue, Sent};
+use queue::Queue;
 use std::{
     collections::{BTreeMap, HashMap},
     io,
@@ -137,7 +137,7 @@ impl Broker {
         };
         let mut queue = Queue::new(visibility);
         // As the template has it: only for processes that die.
-        queue.redrive = Some((names.dead_letters.clone(), 200));
+        queue.redrive = Some((names.dead_letters.clone(), 1_000));
         queue.tags.insert("switchyard:agent".into(), agent.to_owned());
         let url = self.queue_url(&names.subscription_dead_letters);
         queue.tags.insert("switchyard:subscription-dead-letters".into(), url);
@@ -228,6 +228,13 @@ impl Broker {
     pub fn wipe(&self) -> usize {
         let mut state = self.shared.lock();
         state.queues.iter_mut().filter(|(name, _)| !name.contains("DeadLetter")).map(|(_, queue)| queue.purge()).sum()
+    }
+
+    /// Every message in a queue as it was sent, received or not.
+    #[must_use]
+    pub fn held(&self, queue: &str) -> Vec<Sent> {
+        let state = self.shared.lock();
+        state.queues.get(queue).into_iter().flat_map(Queue::bodies).cloned().collect()
     }
 
     /// The value of an attribute of every message in a queue.

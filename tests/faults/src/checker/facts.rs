@@ -15,6 +15,8 @@ pub struct Logged {
     pub seq: i64,
     /// Its type.
     pub event_type: String,
+    /// The aggregate that it is about.
+    pub aggregate: String,
     /// The version of its payload.
     pub version: i32,
     /// The event that led to it, where one did.
@@ -56,6 +58,10 @@ pub struct Facts {
     pub effects: HashMap<(String, Uuid), Effects>,
     /// Attempts that were counted, by agent and event, with what the last of them said.
     pub failures: HashMap<(String, Uuid), (u64, String)>,
+    /// The newest sequence that was written of each aggregate.
+    pub newest: HashMap<String, i64>,
+    /// Failures without an event, by agent: bodies that are none, and rows that no table takes.
+    pub loose: HashMap<String, u64>,
     /// Writes of an older sequence over a newer one.
     pub inverted: Vec<String>,
     /// Each agent's ledger.
@@ -70,7 +76,8 @@ pub async fn gather(client: &Client, store: &Store) -> Result<Facts, Error> {
     let mut facts = Facts::default();
     let rows = client
         .query(
-            "select e.id, coalesce(l.seq, 0), e.type, coalesce(e.version, 1), e.metadata ->> 'causation_id', o.seq is not null
+            "select e.id, coalesce(l.seq, 0), e.type, coalesce(e.version, 1), e.metadata ->> 'causation_id', o.seq is not null,
+                    e.aggregate_id::text
                from public.events e
                left join switchyard.event_log l on l.event_id = e.id
                left join switchyard.outbox o on o.seq = l.seq",
@@ -86,6 +93,7 @@ pub async fn gather(client: &Client, store: &Store) -> Result<Facts, Error> {
             version: row.get(3),
             cause: row.get::<_, Option<&str>>(4).and_then(|id| id.parse().ok()),
             pending: row.get(5),
+            aggregate: row.get::<_, Option<String>>(6).unwrap_or_default(),
         })
         .collect();
     for row in client
@@ -118,6 +126,13 @@ pub async fn gather(client: &Client, store: &Store) -> Result<Facts, Error> {
     for row in client.query(sql, &[]).await? {
         let count = u64::try_from(row.get::<_, i64>(2)).unwrap_or_default();
         facts.failures.insert((row.get(0), row.get(1)), (count, row.get(3)));
+    }
+    let sql = "select agent, count(distinct message_id) from switchyard.failure where loose and event_id is null group by agent";
+    for row in client.query(sql, &[]).await? {
+        facts.loose.insert(row.get(0), u64::try_from(row.get::<_, i64>(1)).unwrap_or_default());
+    }
+    for row in client.query("select aggregate_id::text, max(seq) from public.written group by 1", &[]).await? {
+        facts.newest.insert(row.get(0), row.get(1));
     }
     let sql = "select aggregate_id::text, seq, newest from (
                  select *, max(seq) over (partition by aggregate_id order by n rows between unbounded preceding and 1 preceding) as newest

@@ -1,18 +1,26 @@
 //! Judges what was gathered. Pure.
 
-use super::{Check, Delivery, Effects, Facts, Logged, Tally, Verdict};
+use super::{Check, Delivery, Effects, Facts, Logged, Tally, Verdict, Witnessed};
 use crate::{
     agents::{ECHOED, Fate, WRITTEN, fate},
-    broker::Sighting,
     workload::{Outcome, VERSION_OF_TOMORROW},
 };
 use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
-/// Judges. `unseen` are the sequences that no topic has ever accepted.
+/// How many deaths of a process with an event alone in its hands park the event (the runtime's `suspect`).
+pub const DEATHS_TO_PARK: u64 = 3;
+
+/// Judges what stands in the database by what was wanted and by what was seen outside of it.
 #[must_use]
-pub fn judge(facts: &Facts, intents: &[(Uuid, Outcome)], sighting: &Sighting, unseen: &HashSet<i64>) -> Verdict {
+pub fn judge(facts: &Facts, intents: &[(Uuid, Outcome)], witnessed: &Witnessed) -> Verdict {
     let mut verdict = Verdict { events: facts.events.len() as u64, ..Verdict::default() };
+    if !intents.iter().any(|(_, outcome)| *outcome == Outcome::Ok) {
+        verdict.find(Check::Untested, "no writer was told that anything is committed");
+    }
+    for agent in ["echo", "tally"].into_iter().filter(|agent| !facts.hears.contains_key(*agent)) {
+        verdict.find(Check::Untested, format!("{agent} is not registered"));
+    }
     table(facts, intents, &mut verdict);
     for (agent, hears) in &facts.hears {
         let tally = deliveries(facts, agent, hears, &mut verdict);
@@ -20,6 +28,12 @@ pub fn judge(facts: &Facts, intents: &[(Uuid, Outcome)], sighting: &Sighting, un
         verdict.agents.insert(agent.clone(), tally);
     }
     effects_without_event(facts, &mut verdict);
+    letters(facts, witnessed, &mut verdict);
+    if verdict.died * DEATHS_TO_PARK > witnessed.deaths {
+        let line = format!("{} events are parked for dead processes, and {} died", verdict.died, witnessed.deaths);
+        verdict.find(Check::Misparked, line);
+    }
+    let Witnessed { sighting, unseen, .. } = witnessed;
     for event in &facts.events {
         if event.seq == 0 {
             verdict.find(Check::Lost, format!("{} stands in the table and not in the log", event.id));
@@ -102,6 +116,14 @@ fn deliveries(facts: &Facts, agent: &str, hears: &str, verdict: &mut Verdict) ->
             _ => tally.pending += 1,
         }
         one(agent, event, delivery, effects, expected, verdict);
+        match delivery.state {
+            's' if !overtaken(facts, agent, event) => {
+                verdict
+                    .find(Check::Lost, format!("{} is superseded at {agent}, and nothing newer was written", event.id));
+            }
+            'e' => verdict.find(Check::Lost, format!("{} has expired at {agent}, where nothing expires", event.id)),
+            _ => {}
+        }
     }
     tally
 }
@@ -142,6 +164,42 @@ fn one(
     }
 }
 
+/// Whether something newer stands where this event would have been written. Only `tally` overwrites anything.
+fn overtaken(facts: &Facts, agent: &str, event: &Logged) -> bool {
+    agent == "tally" && facts.newest.get(&event.aggregate).is_some_and(|newest| *newest > event.seq)
+}
+
+/// Whatever is parked is in the dead-letter queue, but for what never got an answer, of which there is no message; and so is every body that
+/// can never be handled, with a note of it in the ledger.
+fn letters(facts: &Facts, witnessed: &Witnessed, verdict: &mut Verdict) {
+    let there: HashSet<(&str, Uuid)> =
+        witnessed.letters.iter().filter_map(|letter| Some((letter.agent.as_str(), letter.event?))).collect();
+    for ((agent, id), delivery) in facts.deliveries.iter().filter(|(_, delivery)| delivery.state == 'p') {
+        if delivery.reason.as_deref() != Some("unanswered") && !there.contains(&(agent.as_str(), *id)) {
+            verdict.find(
+                Check::Unburied,
+                format!("{id} is parked for {agent} as {:?}, without a letter", delivery.reason),
+            );
+        }
+    }
+    let bodies: HashSet<(&str, &str)> =
+        witnessed.letters.iter().map(|letter| (letter.agent.as_str(), letter.body.as_str())).collect();
+    let mut put: HashMap<&str, u64> = HashMap::new();
+    for (agent, body) in &witnessed.strangers {
+        *put.entry(agent).or_default() += 1;
+        if !bodies.contains(&(agent.as_str(), body.as_str())) {
+            verdict.find(Check::Unburied, format!("{agent} was given what is no event, and no letter has it: {body}"));
+        }
+    }
+    for (agent, put) in put {
+        let noted = facts.loose.get(agent).copied().unwrap_or_default();
+        if noted < put {
+            verdict
+                .find(Check::Unburied, format!("{agent} was given {put} bodies that are no events, and notes {noted}"));
+        }
+    }
+}
+
 /// The reason that an event should be parked with.
 fn expected(agent: &str, event: &Logged) -> Option<&'static str> {
     if event.version >= VERSION_OF_TOMORROW { Some("unknown_version") } else { fate(agent, event.id).parked() }
@@ -159,7 +217,9 @@ fn attempts(facts: &Facts, key: &(String, Uuid), should_pass: bool, verdict: &mu
 
 /// The ledger's own sums against the rows.
 fn balance(facts: &Facts, agent: &str, tally: &Tally, verdict: &mut Verdict) {
-    let Some(ledger) = facts.ledgers.get(agent) else { return };
+    let Some(ledger) = facts.ledgers.get(agent) else {
+        return verdict.find(Check::Unbalanced, format!("{agent} has no ledger"));
+    };
     let parked: u64 = tally.parked.values().sum();
     let pending = ledger.pending + ledger.assigned + ledger.assigned_old + ledger.failing;
     let theirs = [ledger.subscribed, ledger.done, ledger.parked, ledger.superseded + ledger.expired, pending];

@@ -3,7 +3,9 @@
 mod facts;
 mod judge;
 mod verdict;
+mod witnessed;
 
 pub use facts::{Delivery, Effects, Facts, Logged, gather};
-pub use judge::judge;
+pub use judge::{DEATHS_TO_PARK, judge};
 pub use verdict::{Check, Tally, Verdict};
+pub use witnessed::{Letter, Witnessed};

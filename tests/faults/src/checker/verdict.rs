@@ -33,6 +33,12 @@ pub enum Check {
     Overlapping,
     /// A call that is larger than the service takes.
     TooLarge,
+    /// Parked, and no letter in the dead-letter queue; or a body that is no event, and neither a letter nor a note of it.
+    Unburied,
+    /// A fault that the run was to have did not happen, or not as it should: then what it did not find proves nothing.
+    NotBroken,
+    /// Nothing was committed, or an agent is missing: nothing was tested.
+    Untested,
 }
 
 /// Sums of one agent.
@@ -42,7 +48,7 @@ pub struct Tally {
     pub subscribed: u64,
     /// Done, with their effects.
     pub done: u64,
-    /// Not needed any more: something newer was written.
+    /// Not needed any more: something newer was written, or it expired.
     pub superseded: u64,
     /// Parked, by reason.
     pub parked: BTreeMap<String, u64>,
@@ -71,7 +77,8 @@ pub struct Verdict {
     pub agents: BTreeMap<String, Tally>,
     /// Events whose writers never learned what became of them, and that stand in the table.
     pub unknown_committed: u64,
-    /// Events parked because their process died under them again and again, which kills at random may do to an innocent one.
+    /// Events parked because their process died under them again and again, which kills at random may do to an innocent one; each of them takes
+    /// three deaths.
     pub died: u64,
 }
 

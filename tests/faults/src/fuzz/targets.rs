@@ -142,7 +142,7 @@ fn webhooks() -> Vec<String> {
 /// Accepted here is a request as such: the signature is another target's.
 fn webhook(input: &str) -> Result<(), String> {
     let event: Value = serde_json::from_str(input).map_err(|_| "no JSON".to_owned())?;
-    let request = shim::Request::of(&event).ok_or("no request")?;
+    let request = shim::Request::of(&event).map_err(|unreadable| unreadable.body)?.ok_or("no request")?;
     let secrets = shim::Secrets::parse(SIGNED_WITH).ok_or("no secret")?;
     match request.admit(Some(&secrets), 1_000) {
         Ok(()) => panic!("nobody has signed this"),

@@ -6,7 +6,7 @@ use hyper::body::Bytes;
 use nix::sys::signal::Signal;
 use serde::Serialize;
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     fs::File,
     io,
     path::PathBuf,
@@ -14,6 +14,10 @@ use std::{
     time::Duration,
 };
 use switchyard_localstack::guard::{Whom, watched};
+use tokio::sync::watch;
+
+/// How long the processes of a crowd wait for each other.
+const GATHERING: Duration = Duration::from_secs(60);
 
 /// What a function is made of.
 #[derive(Debug, Clone)]
@@ -45,6 +49,12 @@ pub struct Counts {
     pub died: u64,
     /// Invocations that were killed at their deadline.
     pub timed_out: u64,
+    /// Processes that were there to be killed, and were.
+    pub killed: u64,
+    /// Processes that were found stopped when they were continued.
+    pub stalled: u64,
+    /// The most processes that were at work at the same time, those included that wait for their crowd.
+    pub most_at_once: u64,
 }
 
 /// A function. Clones are the same one; its processes end with the last of them.
@@ -62,7 +72,35 @@ struct State {
     alive: Vec<Weak<Instance>>,
     plans: VecDeque<String>,
     counts: Counts,
+    struck: BTreeMap<String, u64>,
+    in_flight: u64,
+    crowd: Option<Crowd>,
     closed: bool,
+}
+
+/// Processes that begin together: nobody is given work before so many have been started.
+#[derive(Clone)]
+struct Crowd {
+    wanted: usize,
+    started: watch::Sender<usize>,
+}
+
+/// An invocation that is under way, whatever ends it.
+struct Flight<'a>(&'a Function);
+
+impl<'a> Flight<'a> {
+    fn of(function: &'a Function) -> Self {
+        let mut state = function.lock();
+        state.in_flight += 1;
+        state.counts.most_at_once = state.counts.most_at_once.max(state.in_flight);
+        Self(function)
+    }
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        self.0.lock().in_flight -= 1;
+    }
 }
 
 impl Function {
@@ -83,21 +121,47 @@ impl Function {
         self.lock().plans.push_back(plan);
     }
 
+    /// Gives nobody work before so many processes have been started, so that their first invocations are at the same time; or before a minute
+    /// has passed.
+    pub fn begin_together(&self, processes: usize) {
+        self.lock().crowd = Some(Crowd { wanted: processes, started: watch::Sender::new(0) });
+    }
+
+    /// Whether nothing is at work.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.lock().in_flight == 0
+    }
+
     /// Invokes it, in a process that has nothing to do or in a new one.
     ///
     /// # Errors
     /// What the system says when the program cannot be started.
     pub async fn invoke(&self, payload: Bytes) -> io::Result<Ended> {
+        let _flight = Flight::of(self);
         let instance = match self.idle() {
             Some(instance) => instance,
             None => self.start().await?,
         };
+        let crowd = self.lock().crowd.clone();
+        if let Some(crowd) = crowd {
+            let mut started = crowd.started.subscribe();
+            // A crowd that never gathers shows in how many were at work at once.
+            let _ = tokio::time::timeout(GATHERING, started.wait_for(|started| *started >= crowd.wanted)).await;
+        }
         let ended = instance.invoke(payload, self.0.settings.timeout).await;
         let mut state = self.lock();
         match ended {
             Ended::Answered(_) => state.counts.answered += 1,
             Ended::Failed => state.counts.failed += 1,
-            Ended::Died => state.counts.died += 1,
+            Ended::Died => {
+                state.counts.died += 1;
+                if !instance.was_killed()
+                    && let Some(point) = planned(instance.plan(), "kill")
+                {
+                    *state.struck.entry(format!("killed at {point}")).or_default() += 1;
+                }
+            }
             Ended::TimedOut => state.counts.timed_out += 1,
         }
         if matches!(ended, Ended::Answered(_) | Ended::Failed) && !state.closed {
@@ -110,23 +174,37 @@ impl Function {
     pub fn signal(&self, signal: Signal, pick: impl FnOnce(usize) -> usize) -> bool {
         let alive = self.alive();
         let chosen = (!alive.is_empty()).then(|| alive.get(pick(alive.len()))).flatten();
-        chosen.is_some_and(|instance| {
-            instance.signal(signal);
-            true
-        })
+        let hit = chosen.is_some_and(|instance| instance.signal(signal));
+        if hit && signal == Signal::SIGKILL {
+            self.lock().counts.killed += 1;
+        }
+        hit
     }
 
-    /// Sends a signal to all of its processes and says to how many.
-    pub fn signal_all(&self, signal: Signal) -> usize {
-        let alive = self.alive();
-        alive.iter().for_each(|instance| instance.signal(signal));
-        alive.len()
+    /// Continues all of its processes, and counts those that were stopped.
+    pub fn wake(&self) {
+        for instance in self.alive() {
+            if instance.is_stopped() {
+                let mut state = self.lock();
+                state.counts.stalled += 1;
+                if let Some(point) = planned(instance.plan(), "stop") {
+                    *state.struck.entry(format!("stopped at {point}")).or_default() += 1;
+                }
+            }
+            instance.signal(Signal::SIGCONT);
+        }
     }
 
     /// What became of its invocations so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.lock().counts
+    }
+
+    /// What plans have done to its processes, by place.
+    #[must_use]
+    pub fn struck(&self) -> BTreeMap<String, u64> {
+        self.lock().struck.clone()
     }
 
     /// Ends all of its processes and starts none any more for what is under way.
@@ -136,7 +214,9 @@ impl Function {
             state.closed = true;
             std::mem::take(&mut state.idle)
         };
-        self.signal_all(Signal::SIGKILL);
+        for instance in self.alive() {
+            instance.signal(Signal::SIGKILL);
+        }
         drop(idle);
     }
 
@@ -173,15 +253,67 @@ impl Function {
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
             .env("AWS_LAMBDA_LOG_GROUP_NAME", &settings.name)
             .env("AWS_LAMBDA_LOG_STREAM_NAME", "stream");
-        if !plan.is_empty() {
-            command.env("SWITCHYARD_FAULTS", plan);
-        }
         let log = File::options().create(true).append(true).open(&settings.log)?;
         command.stdout(log.try_clone()?).stderr(log);
-        let instance = Arc::new(Instance::start(command).await?);
+        let instance = Arc::new(Instance::start(command, plan).await?);
         let mut state = self.lock();
         state.counts.started += 1;
         state.alive.push(Arc::downgrade(&instance));
+        if let Some(crowd) = &state.crowd {
+            crowd.started.send_modify(|started| *started += 1);
+        }
         Ok(instance)
+    }
+}
+
+/// Where a plan does this to its process, if it does so anywhere.
+fn planned<'a>(plan: &'a str, what: &str) -> Option<&'a str> {
+    plan.split(';')
+        .filter_map(|term| term.split_once('='))
+        .find(|(_, action)| action.starts_with(what))
+        .map(|(point, _)| point)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_says_where_it_strikes() {
+        assert_eq!(planned("bug=no_claim;runtime.after_claim=kill@2", "kill"), Some("runtime.after_claim"));
+        assert_eq!(planned("runtime.after_look=stop@1", "kill"), None);
+        assert_eq!(planned("", "kill"), None);
+    }
+
+    fn function() -> Function {
+        Function::new(Settings {
+            name: "function".into(),
+            program: "/bin/sh".into(),
+            environment: Vec::new(),
+            timeout: Duration::from_millis(300),
+            log: "/dev/null".into(),
+            bug: None,
+        })
+    }
+
+    #[tokio::test]
+    async fn what_is_at_work_is_counted_and_what_is_not_there_cannot_be_killed() {
+        let function = function();
+        assert!(!function.signal(Signal::SIGKILL, |_| 0) && function.is_idle());
+        // A shell without input ends at once: the invocation has died, and by nobody's plan.
+        assert!(matches!(function.invoke(Bytes::new()).await, Ok(Ended::Died)));
+        let counts = function.counts();
+        assert_eq!((counts.killed, counts.died, counts.most_at_once), (0, 1, 1));
+        assert!(function.struck().is_empty() && function.is_idle());
+    }
+
+    #[tokio::test]
+    async fn a_crowd_is_at_work_at_the_same_time() {
+        let function = function();
+        function.begin_together(3);
+        let (one, two, three) =
+            tokio::join!(function.invoke(Bytes::new()), function.invoke(Bytes::new()), function.invoke(Bytes::new()));
+        assert!(one.is_ok() && two.is_ok() && three.is_ok());
+        assert_eq!((function.counts().started, function.counts().most_at_once), (3, 3));
     }
 }

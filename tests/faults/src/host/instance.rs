@@ -7,9 +7,12 @@ use nix::{
     unistd::Pid,
 };
 use std::{
-    io,
+    fs, io,
     process::Command,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use switchyard_localstack::guard::Guarded;
@@ -45,6 +48,9 @@ struct Invocation {
 pub(super) struct Instance {
     process: Mutex<Guarded>,
     group: Pid,
+    /// The faults that it carries out on itself; empty where there are none.
+    plan: String,
+    killed: AtomicBool,
     work: mpsc::Sender<Invocation>,
     _api: http::Server,
 }
@@ -55,15 +61,18 @@ struct Api {
 }
 
 impl Instance {
-    /// Starts the process; `command` lacks nothing but the address of its Runtime API.
-    pub(super) async fn start(mut command: Command) -> io::Result<Self> {
+    /// Starts the process; `command` lacks nothing but the address of its Runtime API and its plan of faults.
+    pub(super) async fn start(mut command: Command, plan: String) -> io::Result<Self> {
         let (work, waiting) = mpsc::channel(1);
         let api = Arc::new(Api { work: tokio::sync::Mutex::new(waiting), current: Mutex::new(None) });
         let server = http::serve(move |call| answer(Arc::clone(&api), call)).await?;
         command.env("AWS_LAMBDA_RUNTIME_API", server.address.to_string());
+        if !plan.is_empty() {
+            command.env("SWITCHYARD_FAULTS", &plan);
+        }
         let process = Guarded::spawn(&mut command)?;
         let group = Pid::from_raw(i32::try_from(process.pid()).unwrap_or(i32::MAX));
-        Ok(Self { process: Mutex::new(process), group, work, _api: server })
+        Ok(Self { process: Mutex::new(process), group, plan, killed: AtomicBool::new(false), work, _api: server })
     }
 
     /// Whether the process still runs.
@@ -71,11 +80,36 @@ impl Instance {
         matches!(self.process.lock().unwrap_or_else(PoisonError::into_inner).ended(), Ok(None))
     }
 
-    /// Sends a signal to the process and whoever guards it.
-    pub(super) fn signal(&self, signal: Signal) {
-        if self.is_alive() {
-            let _ = killpg(self.group, signal);
+    /// Sends a signal to the process and whoever guards it. `false` where it had ended already.
+    pub(super) fn signal(&self, signal: Signal) -> bool {
+        if !self.is_alive() {
+            return false;
         }
+        if signal == Signal::SIGKILL {
+            self.killed.store(true, Ordering::Relaxed);
+        }
+        killpg(self.group, signal).is_ok()
+    }
+
+    /// Whether somebody has killed it: then its plan had no part in its end.
+    pub(super) fn was_killed(&self) -> bool {
+        self.killed.load(Ordering::Relaxed)
+    }
+
+    /// The faults that it was to carry out on itself.
+    pub(super) fn plan(&self) -> &str {
+        &self.plan
+    }
+
+    /// Whether the process is stopped just now, by a signal or by its own plan.
+    pub(super) fn is_stopped(&self) -> bool {
+        let guard = self.group.as_raw();
+        let children = fs::read_to_string(format!("/proc/{guard}/task/{guard}/children")).unwrap_or_default();
+        children.split_whitespace().any(|pid| {
+            // The state follows the name, which stands in parentheses and may hold any character.
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
+        })
     }
 
     /// Has it work on one invocation, and kills it at the deadline.

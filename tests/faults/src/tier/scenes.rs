@@ -4,13 +4,20 @@ use crate::{
     Error,
     chaos::{Proxy, Weather},
     programs::Programs,
-    report::{Report, cpu_seconds, of_functions},
+    report::{Report, cpu_seconds},
     server::{Server, connect},
     stage::{Settings, Stage},
     workload::{Workload, write},
 };
 use nix::sys::signal::Signal;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 use switchyard_tests::pooler::Pooler;
 use tokio::time::Instant;
 
@@ -43,7 +50,7 @@ async fn report(
 ) -> Result<Report, Error> {
     let verdict = stage.check(began + PATIENCE).await?;
     let mut report = Report::of(name, "the stand-in broker", "1");
-    let mut all = of_functions(&stage.counts());
+    let mut all = stage.happened();
     all.extend(faults);
     report.add(1, &verdict, &all);
     stage.strike().await?;
@@ -70,11 +77,13 @@ pub async fn outage(
     stage.open();
     write(stage.url(), &Workload::of(1, events), &stage.intents, began + PATIENCE).await;
     tokio::time::sleep(how_long).await;
-    let dead: usize = ["echo", "tally"]
+    let dead: Vec<String> = ["echo", "tally"]
         .iter()
         .filter_map(|agent| stage.queues.get(agent))
-        .map(|names| stage.broker.depth(&names.dead_letters).visible)
-        .sum();
+        .flat_map(|names| stage.broker.attribute_of_all(&names.dead_letters, "reason"))
+        .collect();
+    // What no agent can read is parked before anybody asks for the dependency.
+    let wrong = dead.iter().filter(|reason| *reason != "unknown_version").count();
     let spent: i64 =
         client.query_one("select count(*) from switchyard.failure where reason = 'failed'", &[]).await?.get(0);
     let opened: i64 = client.query_one("select count(*) from switchyard.breaker where opens > 0", &[]).await?.get(0);
@@ -84,8 +93,12 @@ pub async fn outage(
     let drain = up.elapsed();
     let mut report = report("outage", stage, BTreeMap::from([("outages".into(), 1)]), began, cpu).await?;
     report.figure("seconds down", how_long.as_secs());
-    // What no agent can read is parked before anybody asks for the dependency.
-    report.figure("dead letters during the outage (unreadable versions only)", dead);
+    report.require(opened > 0, "no breaker opened while the dependency was down");
+    report.require(drained, "not everything was done in time after the dependency was up again");
+    report.require(wrong == 0, format!("the outage has made {wrong} dead letters: {dead:?}"));
+    report.require(spent == 0, format!("the outage has cost {spent} attempts"));
+    report.figure("dead letters during the outage (unreadable versions only)", dead.len());
+    report.figure("dead letters for the outage", wrong);
     report.figure("attempts spent during the outage", spent);
     report.figure("breakers that opened", opened);
     report.figure(
@@ -117,7 +130,9 @@ pub async fn wipe(server: &Arc<Server>, programs: &Programs, events: usize) -> R
     }
     let _ = writing.await;
     let faults = BTreeMap::from([("messages wiped".to_owned(), gone as u64)]);
-    report("wipe", stage, faults, began, cpu).await
+    let mut report = report("wipe", stage, faults, began, cpu).await?;
+    report.require(gone > 0, "there was nothing to wipe");
+    Ok(report)
 }
 
 /// One of two shims is stopped past its lease and goes on afterwards; the other one has taken over by then.
@@ -130,7 +145,7 @@ pub async fn stopped_shim(server: &Arc<Server>, programs: &Programs, events: usi
         Stage::set(Arc::clone(server), programs, Settings { shims: 2, ..settings("stopped") }, None).await?;
     stage.open();
     let workload =
-        Workload { pause: Duration::from_millis(20_000 * 4 * 5 / (events as u64).max(1)), ..Workload::of(3, events) };
+        Workload { pause: Duration::from_millis(30_000 * 4 * 5 / (events as u64).max(1)), ..Workload::of(3, events) };
     let (url, intents) = (stage.url().to_owned(), stage.intents.clone());
     let writing = tokio::spawn(async move { write(&url, &workload, &intents, began + PATIENCE).await });
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -138,10 +153,16 @@ pub async fn stopped_shim(server: &Arc<Server>, programs: &Programs, events: usi
     if let Some(shim) = stage.functions.get("shim") {
         stopped += u64::from(shim.signal(Signal::SIGSTOP, |_| 0));
         tokio::time::sleep(Duration::from_secs(16)).await;
-        shim.signal_all(Signal::SIGCONT);
+        shim.wake();
     }
+    let woken = stage.counts().get("shim").map_or(0, |counts| counts.stalled);
+    let at_work = !writing.is_finished();
     let _ = writing.await;
-    report("shim stopped past its lease", stage, BTreeMap::from([("shims stopped".into(), stopped)]), began, cpu).await
+    let faults = BTreeMap::from([("shims stopped".into(), stopped)]);
+    let mut report = report("shim stopped past its lease", stage, faults, began, cpu).await?;
+    report.require(stopped > 0 && woken > 0, format!("{stopped} shims were stopped, and {woken} were found so"));
+    report.require(at_work, "the writers had ended before the shim was continued");
+    Ok(report)
 }
 
 /// Postgres is stopped at once, again and again, and connections are lost in the middle of commits.
@@ -170,23 +191,71 @@ pub async fn crashes(server: &Arc<Server>, programs: &Programs, events: usize, c
     let mut faults: BTreeMap<String, u64> =
         proxy.happened().into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
     faults.insert("Postgres stopped at once".into(), crashes);
-    report("Postgres and its connections", stage, faults, began, cpu).await
+    let lost = faults.get("connections lost during a commit").copied().unwrap_or_default();
+    let mut report = report("Postgres and its connections", stage, faults, began, cpu).await?;
+    report.require(lost > 0, "no connection was lost during a commit");
+    Ok(report)
 }
 
-/// So many processes of one agent start at the same moment, in front of a pooler with a handful of connections.
+/// So many processes of one agent start at the same moment, in front of a pooler with a handful of connections. None is given work before all of
+/// them have been started: their first invocations, and with these their first connections, are at the same time.
 ///
 /// # Errors
 /// [`Error`] where the suite itself could not go on.
 pub async fn cold_starts(server: &Arc<Server>, programs: &Programs, processes: usize) -> Result<Report, Error> {
+    const CONNECTIONS: u16 = 20;
     let (began, cpu) = (Instant::now(), cpu_seconds());
-    let pooler = Pooler::sized(&server.url("postgres"), 20).await;
-    let settings = Settings { pollers: processes, pace: 1.0, ..settings("cold") };
+    let pooler = Pooler::sized(&server.url("postgres"), CONNECTIONS).await;
+    // No message may come again while the crowd gathers.
+    let visibility = Duration::from_secs(180);
+    let settings = Settings { pollers: processes, pace: 1.0, visibility, ..settings("cold") };
     let mut stage = Stage::set(Arc::clone(server), programs, settings, Some(pooler.port())).await?;
-    write(stage.url(), &Workload::of(5, processes * 8), &stage.intents, began + PATIENCE).await;
+    // A batch for each, after those that are rolled back.
+    write(stage.url(), &Workload::of(5, processes * 12), &stage.intents, began + PATIENCE).await;
+    if let Some(echo) = stage.functions.get("echo") {
+        echo.begin_together(processes);
+    }
+    let backends = Arc::new(AtomicU64::new(0));
+    stage.beside(tokio::spawn(watch_backends(server.url("postgres"), Arc::clone(&backends))));
+    let opened = Instant::now();
     stage.open();
+    let most = loop {
+        let most = stage.counts().get("echo").map_or(0, |counts| counts.most_at_once);
+        if most >= processes as u64 || began.elapsed() > PATIENCE {
+            break most;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    let gathered = opened.elapsed();
+    let rested = stage.comes_to_rest(began + PATIENCE).await;
+    let settled = opened.elapsed();
+    let counts = stage.counts().get("echo").copied().unwrap_or_default();
+    // Before the checker connects by itself.
+    let connections = backends.load(Ordering::Relaxed);
     let mut report = report("cold starts", stage, BTreeMap::new(), began, cpu).await?;
-    report.figure("processes at the same time", processes);
-    report.figure("connections of the pooler", 20);
+    report.require(most >= processes as u64, format!("{most} of {processes} processes were at work at the same time"));
+    report.require(counts.timed_out == 0, format!("{} processes were killed at their deadline", counts.timed_out));
+    // One that the pooler has closed may be ending still while the next one begins.
+    report.require(
+        connections <= u64::from(CONNECTIONS) + 5,
+        format!("{connections} connections to the database at once"),
+    );
+    report.figure("processes at the same time", most);
+    report.figure("processes started", counts.started);
+    report.figure("connections of the pooler", CONNECTIONS);
+    report.figure("connections to the database at the same time, at most", connections);
+    report.figure("seconds until all processes had begun", format_args!("{:.1}", gathered.as_secs_f64()));
+    report.figure("seconds until all was settled", format_args!("{:.1} ({rested})", settled.as_secs_f64()));
     drop(pooler);
     Ok(report)
+}
+
+/// Notes the most connections to the database of the cold starts that come from the functions.
+async fn watch_backends(server: String, most: Arc<AtomicU64>) {
+    let Ok(client) = connect(&server).await else { return };
+    let sql = "select count(*) from pg_stat_activity where datname = 'cold' and application_name = 'switchyard'";
+    while let Ok(row) = client.query_one(sql, &[]).await {
+        most.fetch_max(u64::try_from(row.get::<_, i64>(0)).unwrap_or_default(), Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

@@ -6,10 +6,14 @@ use crate::{
     programs::Programs,
     report::{Report, cpu_seconds},
     server::Server,
-    short::{self, Plan},
+    short::{self, Plan, RUNTIME_POINTS, SHIM_POINTS},
 };
 use std::{ops::Range, sync::Arc};
 use tokio::{task::JoinSet, time::Instant};
+
+/// From how many runs on each kind of fault must have happened, and from how many at each of its places.
+const ENOUGH_FOR_SOME: u64 = 50;
+const ENOUGH_FOR_ALL: u64 = 1_000;
 
 /// Runs these seeds, `lanes` at the same time.
 ///
@@ -41,6 +45,30 @@ pub async fn run(
         report.add(went.seed, &went.verdict, &went.faults);
         longest = longest.max((went.millis, went.seed));
         tell(format_args!("{} of {of} short runs, {} with findings", report.runs, report.failed_seeds.len()));
+    }
+    if report.runs >= ENOUGH_FOR_SOME {
+        let struck = |what: &str| report.faults.keys().any(|name| name.contains(what));
+        let missing: Vec<&str> = [
+            "killed at runtime.",
+            "killed at shim.",
+            "stopped at",
+            "killed by a signal",
+            "backends ended",
+            "routings moved",
+        ]
+        .into_iter()
+        .filter(|what| !struck(what))
+        .collect();
+        missing.iter().for_each(|what| report.require(false, format!("{what}: in none of the runs")));
+    }
+    if report.runs >= ENOUGH_FOR_ALL {
+        for point in RUNTIME_POINTS.iter().chain(&SHIM_POINTS) {
+            let struck = report.faults.keys().any(|name| name.ends_with(&format!("killed at {point}")));
+            report.require(struck, format!("nothing was killed at {point} in any run"));
+        }
+        for kind in ["backends ended during a commit", "backends ended before a commit"] {
+            report.require(report.faults.contains_key(kind), format!("no {kind} in any run"));
+        }
     }
     report.figure("longest run", format_args!("{} ms, seed {}", longest.0, longest.1));
     report.took(began.elapsed(), cpu);

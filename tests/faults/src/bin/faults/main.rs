@@ -124,10 +124,10 @@ async fn small(json: bool) -> Result<bool, Error> {
 }
 
 async fn hunt(only: Option<&str>, from: u64, runs: u64, lanes: usize, json: bool) -> Result<bool, Error> {
-    let wanted: Vec<&'static str> =
-        bugs::BUGS.iter().map(|(bug, _)| *bug).filter(|bug| only.is_none_or(|only| only == *bug)).collect();
+    let wanted: Vec<bugs::Bug> =
+        bugs::BUGS.into_iter().filter(|bug| only.is_none_or(|only| only == bug.name)).collect();
     if wanted.is_empty() {
-        let known: Vec<&str> = bugs::BUGS.iter().map(|(bug, _)| *bug).collect();
+        let known: Vec<&str> = bugs::BUGS.iter().map(|bug| bug.name).collect();
         return Err(Error::Other(format!("there is no such mistake: {}", known.join(", "))));
     }
     let (server, programs) = ready().await?;
@@ -137,11 +137,14 @@ async fn hunt(only: Option<&str>, from: u64, runs: u64, lanes: usize, json: bool
         if !json {
             let line = match found.after {
                 Some((runs, seed)) => {
-                    format!("{bug}: found after {runs} runs (seed {seed}) by {:?}: {}", found.by, found.example)
+                    format!("{}: found after {runs} runs (seed {seed}) by {:?}: {}", found.bug, found.by, found.example)
                 }
-                None => format!("{bug}: NOT FOUND in {runs} runs"),
+                None => format!("{}: NOT FOUND in {runs} runs", found.bug),
             };
             out(&line);
+            if !found.beside.is_empty() {
+                out(&format!("  seeds that found something else, or the same without it: {:?}", found.beside));
+            }
         }
         all.push(found);
     }

@@ -1,5 +1,9 @@
 use super::*;
-use crate::agents::{ECHOED, WRITTEN};
+use crate::{
+    agents::{ECHOED, WRITTEN},
+    broker::Sighting,
+    checker::Letter,
+};
 use switchyard_store::Ledger;
 
 /// An id whose fate at both agents is this one.
@@ -12,7 +16,7 @@ fn fated(wanted: Fate, nth: usize) -> Uuid {
 }
 
 fn event(id: Uuid, seq: i64, event_type: &str, cause: Option<Uuid>) -> Logged {
-    Logged { id, seq, event_type: event_type.into(), version: 1, cause, pending: false }
+    Logged { id, seq, event_type: event_type.into(), aggregate: "it".into(), version: 1, cause, pending: false }
 }
 
 fn delivery(state: char) -> Delivery {
@@ -23,6 +27,7 @@ fn delivery(state: char) -> Delivery {
 struct Story {
     facts: Facts,
     intents: Vec<(Uuid, Outcome)>,
+    witnessed: Witnessed,
     written: Uuid,
     echoed: Uuid,
 }
@@ -40,11 +45,11 @@ impl Story {
             facts.effects.insert((agent.into(), id), Effects { new: 1, old: 0 });
             facts.ledgers.insert(agent.into(), Ledger { subscribed: 1, done: 1, ..Ledger::default() });
         }
-        Self { facts, intents: vec![(written, Outcome::Ok)], written, echoed }
+        Self { facts, intents: vec![(written, Outcome::Ok)], witnessed: Witnessed::default(), written, echoed }
     }
 
     fn judged(&self) -> Verdict {
-        judge(&self.facts, &self.intents, &Sighting::default(), &HashSet::new())
+        judge(&self.facts, &self.intents, &self.witnessed)
     }
 
     fn found(&self) -> Vec<Check> {
@@ -53,6 +58,22 @@ impl Story {
 
     fn tally(&mut self) -> (String, Uuid) {
         ("tally".into(), self.echoed)
+    }
+
+    /// Another event that was committed: it stands in the table, and nobody hears of it.
+    fn other(&mut self) -> (Uuid, Outcome) {
+        let id = fated(Fate::Fine, 2);
+        self.facts.events.push(event(id, 3, "fault.other", None));
+        (id, Outcome::Ok)
+    }
+
+    /// Parks the echo at `tally`, with its letter.
+    fn park(&mut self, reason: &str) {
+        let tally = self.tally();
+        self.facts.effects.remove(&tally);
+        self.facts.ledgers.insert("tally".into(), Ledger { subscribed: 1, parked: 1, ..Ledger::default() });
+        self.facts.deliveries.insert(tally, Delivery { reason: Some(reason.into()), ..delivery('p') });
+        self.witnessed.letters = vec![Letter { agent: "tally".into(), event: Some(self.echoed), body: "body".into() }];
     }
 }
 
@@ -68,16 +89,19 @@ fn a_committed_event_that_is_not_there_is_lost_and_an_uncommitted_one_that_is_th
     let mut story = Story::happy();
     story.intents.push((Uuid::from_u128(7), Outcome::Ok));
     assert_eq!(story.found(), [Check::Lost]);
-    story.intents = vec![(story.written, Outcome::Fail)];
+    let mut story = Story::happy();
+    let other = story.other();
+    story.intents = vec![(story.written, Outcome::Fail), other];
     assert_eq!(story.found(), [Check::Phantom]);
-    story.intents = vec![];
+    story.intents = vec![other];
     assert_eq!(story.found(), [Check::Phantom], "nobody has written it");
 }
 
 #[test]
 fn the_table_decides_what_nobody_was_told() {
     let mut story = Story::happy();
-    story.intents = vec![(story.written, Outcome::Unknown), (Uuid::from_u128(7), Outcome::Unknown)];
+    let other = story.other();
+    story.intents = vec![(story.written, Outcome::Unknown), (Uuid::from_u128(7), Outcome::Unknown), other];
     assert_eq!((story.found(), story.judged().unknown_committed), (vec![], 1));
 }
 
@@ -116,6 +140,7 @@ fn what_is_superseded_or_parked_must_have_no_effect() {
     let tally = story.tally();
     story.facts.deliveries.insert(tally.clone(), delivery('s'));
     story.facts.ledgers.insert("tally".into(), Ledger { subscribed: 1, superseded: 1, ..Ledger::default() });
+    story.facts.newest.insert("it".into(), 3);
     assert_eq!(story.found(), [Check::Undone]);
     story.facts.effects.remove(&tally);
     assert_eq!(story.found(), []);
@@ -135,18 +160,91 @@ fn a_delivery_that_is_missing_or_not_final_is_unsettled() {
 }
 
 #[test]
-fn parked_is_what_was_drawn_to_be_and_nothing_else() {
+fn superseded_is_only_what_something_newer_was_written_over_and_nothing_expires() {
     let mut story = Story::happy();
     let tally = story.tally();
     story.facts.effects.remove(&tally);
-    story.facts.ledgers.insert("tally".into(), Ledger { subscribed: 1, parked: 1, ..Ledger::default() });
-    story.facts.deliveries.insert(tally.clone(), Delivery { reason: Some("drawn".into()), ..delivery('p') });
+    story.facts.ledgers.insert("tally".into(), Ledger { subscribed: 1, superseded: 1, ..Ledger::default() });
+    story.facts.deliveries.insert(tally.clone(), delivery('s'));
+    assert_eq!(story.found(), [Check::Lost], "nothing was written at all");
+    story.facts.newest.insert("it".into(), 2);
+    assert_eq!(story.found(), [Check::Lost], "only itself");
+    story.facts.newest.insert("it".into(), 3);
+    assert_eq!(story.found(), []);
+    story.facts.ledgers.insert("tally".into(), Ledger { subscribed: 1, expired: 1, ..Ledger::default() });
+    story.facts.deliveries.insert(tally, delivery('e'));
+    assert_eq!(story.found(), [Check::Lost]);
+}
+
+#[test]
+fn an_agent_that_overwrites_nothing_has_nothing_superseded() {
+    let mut story = Story::happy();
+    let echo = ("echo".to_owned(), story.written);
+    story.facts.effects.remove(&echo);
+    story.facts.events.pop();
+    let tally = story.tally();
+    story.facts.effects.remove(&tally);
+    story.facts.deliveries.remove(&tally);
+    story.facts.ledgers.insert("tally".into(), Ledger::default());
+    story.facts.ledgers.insert("echo".into(), Ledger { subscribed: 1, superseded: 1, ..Ledger::default() });
+    story.facts.deliveries.insert(echo, delivery('s'));
+    story.facts.newest.insert("it".into(), 3);
+    assert_eq!(story.found(), [Check::Lost]);
+}
+
+#[test]
+fn parked_is_what_was_drawn_to_be_and_nothing_else() {
+    let mut story = Story::happy();
+    story.park("drawn");
     assert_eq!(story.found(), [Check::Misparked]);
-    story.facts.deliveries.insert(tally.clone(), Delivery { reason: Some("unknown_version".into()), ..delivery('p') });
+    story.park("unknown_version");
     story.facts.events[1].version = VERSION_OF_TOMORROW;
     assert_eq!(story.found(), []);
-    story.facts.deliveries.insert(tally, Delivery { reason: Some("process_died".into()), ..delivery('p') });
+}
+
+#[test]
+fn an_event_may_be_parked_for_dead_processes_where_enough_of_them_died() {
+    let mut story = Story::happy();
+    story.park("process_died");
+    story.witnessed.deaths = 3;
     assert_eq!((story.found(), story.judged().died), (vec![], 1));
+    story.witnessed.deaths = 2;
+    assert_eq!(story.found(), [Check::Misparked]);
+}
+
+#[test]
+fn what_is_parked_has_a_letter_unless_there_was_never_an_answer() {
+    let mut story = Story::happy();
+    story.facts.events[1].version = VERSION_OF_TOMORROW;
+    story.park("unknown_version");
+    story.witnessed.letters[0].agent = "echo".into();
+    assert_eq!(story.found(), [Check::Unburied], "somebody else's letter");
+    story.park("unanswered");
+    story.witnessed.letters.clear();
+    assert_eq!(story.found(), [Check::Misparked]);
+}
+
+#[test]
+fn a_body_that_is_no_event_becomes_a_letter_and_a_note() {
+    let mut story = Story::happy();
+    story.witnessed.strangers = [("echo".into(), "no event".into())].into();
+    assert_eq!((story.found(), story.judged().violations[&Check::Unburied]), (vec![Check::Unburied], 2));
+    story.witnessed.letters = vec![Letter { agent: "echo".into(), event: None, body: "no event".into() }];
+    assert_eq!((story.found(), story.judged().violations[&Check::Unburied]), (vec![Check::Unburied], 1), "no note");
+    story.facts.loose.insert("echo".into(), 1);
+    assert_eq!(story.found(), []);
+}
+
+#[test]
+fn a_run_without_work_or_without_an_agent_has_tested_nothing() {
+    let nothing = judge(&Facts::default(), &[], &Witnessed::default());
+    assert_eq!(nothing.violations, [(Check::Untested, 3)].into());
+    let mut story = Story::happy();
+    story.intents[0].1 = Outcome::Unknown;
+    assert_eq!(story.found(), [Check::Untested]);
+    let mut story = Story::happy();
+    story.facts.ledgers.remove("tally");
+    assert_eq!(story.found(), [Check::Unbalanced]);
 }
 
 #[test]
@@ -167,21 +265,16 @@ fn a_ledger_that_counts_otherwise_than_its_rows_is_unbalanced() {
 #[test]
 fn what_left_the_outbox_and_was_never_seen_is_unpublished_and_what_waits_there_is_not() {
     let mut story = Story::happy();
-    let unseen = HashSet::from([1]);
-    let found = |story: &Story| {
-        let verdict = judge(&story.facts, &story.intents, &Sighting::default(), &unseen);
-        verdict.violations.into_keys().collect::<Vec<_>>()
-    };
-    assert_eq!(found(&story), [Check::Unpublished]);
+    story.witnessed.unseen = HashSet::from([1]);
+    assert_eq!(story.found(), [Check::Unpublished]);
     story.facts.events[0].pending = true;
-    assert_eq!(found(&story), []);
+    assert_eq!(story.found(), []);
 }
 
 #[test]
 fn what_the_topic_saw_is_found_too() {
-    let story = Story::happy();
-    let sighting = Sighting { out_of_order: 2, overlapping: 1, too_large: 1, ..Sighting::default() };
-    let verdict = judge(&story.facts, &story.intents, &sighting, &HashSet::new());
-    let counts: Vec<_> = verdict.violations.into_iter().collect();
+    let mut story = Story::happy();
+    story.witnessed.sighting = Sighting { out_of_order: 2, overlapping: 1, too_large: 1, ..Sighting::default() };
+    let counts: Vec<_> = story.judged().violations.into_iter().collect();
     assert_eq!(counts, [(Check::Disordered, 2), (Check::Overlapping, 1), (Check::TooLarge, 1)]);
 }
