@@ -13,7 +13,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "switchyard-runtime",
         &["switchyard-event", "switchyard-agent", "switchyard-store", "switchyard-bus", "switchyard-faults"],
     ),
-    ("ingest", &["switchyard-event", "switchyard-store", "switchyard-bus", "switchyard-runtime", "switchyard-faults"]),
+    (
+        "ingest",
+        &[
+            "switchyard-event",
+            "switchyard-agent", // the words by which a stopped chain is found in the logs
+            "switchyard-store",
+            "switchyard-bus",
+            "switchyard-runtime",
+            "switchyard-faults",
+        ],
+    ),
     ("steward", &["switchyard-event", "switchyard-store", "switchyard-bus", "switchyard-runtime", "switchyard-faults"]),
     ("shim", &["switchyard-event", "switchyard-store", "switchyard-bus", "switchyard-runtime", "switchyard-faults"]),
     ("switchyard-localstack", &["switchyard-event", "switchyard-store"]),

@@ -117,7 +117,7 @@ async fn looking_shows_what_is_parked_and_why_and_removes_nothing() {
         looked["groups"].as_array().unwrap().iter().map(|g| (g["reason"].clone(), g["count"].clone())).collect();
     assert_eq!(groups, [(json!("attempts_used_up"), json!(2)), (json!("no_text"), json!(1))]);
     assert!(looked["groups"][0]["error"].as_str().unwrap().contains("23514"));
-    assert_eq!(looked["queue"], json!({ "seen": 3, "complete": true, "only_there": [] }));
+    assert_eq!(looked["queue"], json!({ "seen": 3, "complete": true, "hidden": 0, "only_there": [] }));
 
     let page = switchyard(&world, &["dlq", "sentiment", "--reason", "no_text"]);
     assert!(
@@ -165,7 +165,12 @@ async fn everything_goes_back_by_a_move_task_and_is_done_once() {
     // What has no text is parked again, by a letter of its own.
     letters(&world, 1).await;
     let done = audit(&world).await;
-    assert_eq!(done, [("redrive".into(), "ada".into()), ("move_started".into(), "ada".into())]);
+    let did = ["redrive_ordered", "redrive", "move_started", "redrive_loose"];
+    assert!(
+        did.iter().take(3).eq(done.iter().map(|(action, _)| action).take(3)),
+        "the intention comes first: {done:?}"
+    );
+    assert!(done.iter().all(|(action, by)| did.contains(&action.as_str()) && by == "ada"), "{done:?}");
     let progress = switchyard(&world, &["redrive", "sentiment", "--progress", "--json"]).json();
     assert_eq!(keys(&progress), ["agent", "letters", "moving", "parked", "under_way"]);
     assert_eq!(keys(&progress["moving"]), ["failure", "moved", "started_at", "status", "to_move"]);
@@ -236,7 +241,8 @@ async fn a_selection_goes_back_to_this_agent_alone_and_its_copies_leave_the_queu
     assert_eq!((&rest["way"], &rest["deliveries"]), (&json!("table"), &json!(2)));
     left_parked(&world, 1).await;
     assert_eq!(analyses(&world).await, 3);
-    assert_eq!(audit(&world).await.len(), 2);
+    let expected = ["redrive_ordered", "redrive", "redrive_ordered", "redrive"];
+    assert!(audit(&world).await.iter().map(|(action, _)| action).eq(&expected));
 }
 
 #[tokio::test]
@@ -328,7 +334,8 @@ async fn what_sns_could_not_deliver_goes_to_the_agent_s_queue() {
     world.drained("Sentiment").await;
     assert_eq!(analyses(&world).await, 1, "a copy changes nothing");
     assert!(SqsQueue::new(&world.aws, url).depth().await.unwrap().is_empty());
-    assert_eq!(audit(&world).await, [("undelivered_sent".into(), "ada".into())]);
+    let done = audit(&world).await;
+    assert_eq!(done, [("redrive_ordered".into(), "ada".into()), ("undelivered_sent".into(), "ada".into())]);
 }
 
 #[tokio::test]
@@ -370,6 +377,47 @@ async fn at_once_and_again_and_killed_meanwhile_nothing_is_lost_or_doubled() {
 
     assert_eq!(analyses(&world).await, 6);
     assert_eq!(world.count("select count(distinct post_id) from sentiment_analysis").await, 6);
+}
+
+#[tokio::test]
+async fn what_nobody_will_send_back_is_dismissed_for_good_and_the_rest_stays() {
+    let world = parked(1).await;
+    let dismiss = ["dismiss", "sentiment", "--reason", "no_text"];
+    let with = |more: &[&'static str]| switchyard(&world, &[&dismiss[..], more].concat());
+
+    assert_eq!(with(&[]).code, 2, "a reason for the audit is not optional");
+    let unsure = with(&["--because", "nobody fills it in"]);
+    assert!(unsure.error().contains("--yes"), "{}", unsure.err);
+    assert_eq!(with(&["-n", "--json"]).json(), json!({ "agent": "sentiment", "dry_run": true, "deliveries": 1 }));
+    left_parked(&world, 2).await;
+    let done = with(&["--because", "nobody fills it in", "--yes", "--json"]).json();
+
+    assert_eq!(done, json!({ "agent": "sentiment", "dry_run": false, "deliveries": 1 }));
+    left_parked(&world, 1).await;
+    assert_eq!(world.count(&deliveries("d.state = 'e' and d.reason = 'dismissed'")).await, 1);
+    assert_eq!(audit(&world).await, [("dismiss".into(), "ada".into())]);
+    let again = with(&["--because", "nobody fills it in", "--yes", "--json"]).json();
+    assert_eq!(again["deliveries"], 0);
+}
+
+#[tokio::test]
+async fn what_the_topic_has_refused_is_shown_and_goes_again() {
+    let world = World::at_rest().await;
+    assert!(switchyard(&world, &["outbox"]).out.contains("nothing is set aside"));
+    // In one transaction, or the shim would be faster.
+    let aside = "insert into events (id, type, aggregate_type, aggregate_id, payload, metadata, version)
+         values (gen_random_uuid(), 'thing.made', 'thing', gen_random_uuid(), '{}', '{}', 1);
+         update switchyard.outbox set parked_at = now(), attempts = 5, reason = 'refused'";
+    world.database.batch_execute(aside).await.unwrap();
+
+    let shown = switchyard(&world, &["outbox", "--json"]).json();
+    assert_eq!(shown["set_aside"][0]["reason"], "refused");
+    assert!(switchyard(&world, &["status"]).out.contains("set aside in the outbox"));
+    let again = switchyard(&world, &["outbox", "--again", "--json"]).json();
+
+    assert_eq!((shown["set_aside"].as_array().unwrap().len(), &again["carried"]), (1, &json!(1)));
+    assert!(switchyard(&world, &["outbox"]).out.contains("nothing is set aside"));
+    assert!(audit(&world).await.iter().all(|(_, by)| by == "ada") && audit(&world).await.len() == 1);
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod versions;
 
 use bench::{Bench, PLENTY, orders};
 use std::time::Duration;
+use switchyard_event::Event;
 use switchyard_store::Mode;
 
 #[tokio::test]
@@ -34,8 +35,8 @@ async fn every_kind_of_failure_takes_only_its_own_record() {
     assert_eq!(again, [1, 2, 4, 5, 6, 7]);
     assert_eq!(bench.reasons(), ["told_to"]);
     assert_eq!(bench.count("done").await, 2, "what was refused has left nothing behind");
-    // In the order of the log: done, failing, failing, parked, failing, untouched (no row yet), failing, failing, done.
-    assert_eq!(bench.states().await, "dffpfffd");
+    // In the order of the log: done, failing, failing, parked, failing, returned, failing, failing, done.
+    assert_eq!(bench.states().await, "dffpfaffd");
     assert_eq!(bench.queues.held().len(), 6);
 }
 
@@ -94,6 +95,33 @@ async fn a_connection_that_is_lost_in_the_middle_costs_nobody_an_attempt() {
 }
 
 #[tokio::test]
+async fn a_copy_in_the_same_batch_waits_as_long_as_the_record_that_it_is_a_copy_of() {
+    let bench = Bench::new(Mode::Full).await;
+    let body = bench.give(&orders([("gather", "retry")])).await.remove(0);
+
+    assert_eq!(bench.handle(&[body.clone(), body], PLENTY).await, [0, 1]);
+
+    let held = bench.queues.held();
+    assert_eq!((held.len(), held[0].delay), (2, held[1].delay));
+}
+
+#[tokio::test]
+async fn a_ledger_that_stops_answering_leaves_the_time_to_say_what_must_come_again() {
+    let bench = Bench::new(Mode::Full).await;
+    let bodies = bench.give(&orders([("gather", "retry"), ("gather", "work")])).await;
+    let other = bench.database.connect().await;
+    // Failures can neither be counted nor told of while somebody holds their table.
+    other.batch_execute("begin; lock table switchyard.failure in access exclusive mode").await.unwrap();
+
+    let started = tokio::time::Instant::now();
+    let again = bench.handle(&bodies, Duration::from_secs(12)).await;
+
+    assert!(started.elapsed() < Duration::from_secs(12));
+    assert_eq!(again, [0], "what is not known to be settled");
+    assert_eq!(bench.count("done").await, 1);
+}
+
+#[tokio::test]
 async fn shadow_stores_what_would_have_been_a_refusal_too_and_touches_nothing() {
     let bench = Bench::new(Mode::Shadow).await;
     let list = [("apply", "work"), ("gather", "retry"), ("gather", "reject"), ("gather", "panic")];
@@ -105,6 +133,30 @@ async fn shadow_stores_what_would_have_been_a_refusal_too_and_touches_nothing() 
     assert_eq!(bench.count("switchyard.shadow where decision::jsonb ? 'refused'").await, 3);
     assert_eq!((bench.count("done").await, bench.count("switchyard.failure").await), (0, 0));
     assert!(bench.queues.buried().is_empty(), "the old system's events fill no dead-letter queue");
+}
+
+/// Makes the first commit of a shadow decision come too late.
+const CONFLICT: &str = "
+    create sequence stored;
+    create function conflict() returns trigger language plpgsql as $$
+    begin
+      if nextval('stored') = 1 then raise exception 'no' using errcode = '40001'; end if;
+      return new;
+    end $$;
+    create trigger conflict before insert on switchyard.shadow for each row execute function conflict();";
+
+#[tokio::test]
+async fn a_refusal_stays_what_is_compared_when_it_is_decided_anew() {
+    for refusal in ["reject", "retry"] {
+        let bench = Bench::new(Mode::Shadow).await;
+        bench.client.batch_execute(CONFLICT).await.unwrap();
+        let bodies = bench.give(&orders([("gather", refusal)])).await;
+
+        assert!(bench.handle(&bodies, PLENTY).await.is_empty());
+
+        assert_eq!(bench.count("switchyard.shadow where decision::jsonb ? 'refused'").await, 1, "{refusal}");
+        assert!(bench.queues.buried().is_empty() && bench.agent.gathered.get() == 2, "{refusal}");
+    }
 }
 
 #[tokio::test]
@@ -135,15 +187,20 @@ async fn a_version_that_the_agent_does_not_know_is_parked_with_that_reason() {
 }
 
 #[tokio::test]
-async fn what_no_agent_can_read_leaves_a_failure_behind_where_it_has_a_name() {
+async fn a_spoilt_copy_leaves_a_failure_behind_and_its_event_s_delivery_alone() {
     let bench = Bench::new(Mode::Full).await;
     let bodies = bench.give(&orders([("apply", "work")])).await;
     let nul = bodies[0].replace("\"k\"", "\"\\u0000\"");
 
     assert!(bench.handle(&[nul], PLENTY).await.is_empty());
 
-    assert_eq!((bench.reasons(), bench.states().await), (vec!["nul".to_owned()], "p".to_owned()));
-    assert_eq!(bench.count("switchyard.failure where reason = 'nul'").await, 1);
+    assert_eq!((bench.reasons(), bench.states().await), (vec!["nul".to_owned()], String::new()));
+    let error: String =
+        bench.client.query_one("select error from switchyard.failure where reason = 'nul'", &[]).await.unwrap().get(0);
+    let id = Event::id_of(&bodies[0]).unwrap().to_string();
+    assert!(error.contains(&id), "a person finds the event: {error}");
+    assert!(bench.handle(&bodies, PLENTY).await.is_empty());
+    assert_eq!((bench.states().await, bench.count("done").await), ("d".to_owned(), 1), "the healthy copy is handled");
 }
 
 #[tokio::test]

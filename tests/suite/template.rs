@@ -44,6 +44,41 @@ async fn every_agent_declares_limits_that_aws_takes() {
     }
 }
 
+/// The lines of one resource.
+fn resource(template: &str, name: &str) -> String {
+    let lines = template.lines().skip_while(|line| !line.starts_with(&format!("  {name}:"))).skip(1);
+    lines.take_while(|line| line.starts_with("    ")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_way_in_keeps_messages_as_long_as_sqs_can_and_stops_the_chains_that_agents_stop() {
+    let template = template();
+    assert!(resource(&template, "IngestQueue").contains("MessageRetentionPeriod: 1209600"));
+    assert!(resource(&template, "IngestFunction").contains("MAX_HOPS: !Ref MaxHops"));
+    let words = format!("FilterPattern: '\"{}\"'", switchyard_agent::STOPPED_CHAIN);
+    assert!(resource(&template, "IngestStoppedChainMetric").contains(&words));
+}
+
+#[test]
+fn every_figure_of_a_pass_has_a_filter_and_an_alarm_on_its_metric() {
+    let template = template();
+    for (figure, metric) in [
+        ("held_back_secs", "held-back-secs"),
+        ("old_waits_secs", "old-waits-secs"),
+        ("room", "room"),
+        ("logged_late", "logged-late"),
+        ("set_aside", "still-set-aside"),
+        ("parked_in_all", "parked"),
+        ("troubles", "steward-troubles"),
+        ("breakers_open", "breakers-open"),
+    ] {
+        assert!(template.contains(&format!("FilterPattern: '{{ $.{figure} = * }}'")), "{figure}");
+        assert!(template.contains(&format!("MetricValue: $.{figure}")), "{figure}");
+        let named = format!("MetricName: !Sub ${{AWS::StackName}}-{metric}\n");
+        assert_eq!(template.matches(&named).count(), 2, "{metric}: a filter and an alarm");
+    }
+}
+
 #[test]
 fn every_agent_s_folder_bears_its_name() {
     for folder in fs::read_dir(root().join("functions/agents")).unwrap() {

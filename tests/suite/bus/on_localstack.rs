@@ -187,7 +187,7 @@ async fn a_mapping_that_is_off_feeds_nobody_until_it_is_on_again() {
 async fn sentiment(world: &World) -> switchyard_bus::AgentPlaces {
     let directory = LambdaDirectory::new(&world.aws, "switchyard".into());
     let places = switchyard_bus::Directory::places(&directory).await.unwrap();
-    places.into_iter().find(|place| place.agent == "sentiment").unwrap()
+    places.agents.into_iter().find(|place| place.agent == "sentiment").unwrap()
 }
 
 #[tokio::test]

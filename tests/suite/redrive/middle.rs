@@ -5,11 +5,13 @@ use redrive::{Redrive, Request, Yard};
 use std::{
     future::Future,
     pin::pin,
+    sync::atomic::{AtomicBool, Ordering},
     task::Poll,
     time::{Duration, Instant},
 };
 use switchyard_bus::{
-    AgentPlaces, BusError, Depth, MemoryDirectory, MemoryMoves, MemoryQueue, Message, Move, Moves, Queue, Received,
+    AgentPlaces, BusError, Depth, MemoryDirectory, MemoryMoves, MemoryQueue, Message, Move, MoveStatus, Moves, Queue,
+    Received,
 };
 use switchyard_runtime::resend::send_due;
 use switchyard_store::{Overdue, Selection, Verdict};
@@ -67,6 +69,30 @@ impl Moves for Far<MemoryMoves> {
     }
 }
 
+/// A move that takes its time to end: the first look after its cancellation still finds it at it.
+struct Ending {
+    moves: MemoryMoves,
+    looked: AtomicBool,
+}
+
+impl Moves for Ending {
+    async fn start(&self, dead_letter_arn: &str, to_arn: &str, per_second: Option<u16>) -> Result<String, BusError> {
+        self.moves.start(dead_letter_arn, to_arn, per_second).await
+    }
+
+    async fn list(&self, dead_letter_arn: &str) -> Result<Vec<Move>, BusError> {
+        let mut tasks = self.moves.list(dead_letter_arn).await?;
+        if !self.looked.swap(true, Ordering::Relaxed) {
+            tasks[0].status = MoveStatus::Cancelling;
+        }
+        Ok(tasks)
+    }
+
+    async fn cancel(&self, handle: &str) -> Result<i64, BusError> {
+        self.moves.cancel(handle).await
+    }
+}
+
 /// An agent with its queue and its dead-letter queue.
 struct Bench {
     scene: Scene,
@@ -120,6 +146,17 @@ impl Bench {
             .text("reason", "boom")
             .number("run", 0);
         assert!(self.letters.send(&[letter]).await.iter().all(Result::is_ok));
+    }
+
+    /// A failure without an event, on the list of what is parked. Its letter is another matter.
+    async fn nameless(&self, message_id: &str) {
+        let nameless = switchyard_store::Nameless {
+            message_id: message_id.into(),
+            run: 0,
+            reason: "malformed".into(),
+            error: "no JSON".into(),
+        };
+        self.scene.store.park_nameless(AGENT, &[nameless]).await.unwrap();
     }
 
     async fn ask(&self, order: &Redrive) -> serde_json::Value {
@@ -273,37 +310,154 @@ async fn copies_of_what_goes_back_leave_the_queue_and_later_letters_stay() {
 #[tokio::test]
 async fn a_failed_event_without_a_delivery_leaves_the_list_once_its_letter_was_sent() {
     let bench = Bench::new().await;
-    let letter =
-        Message::new("{ no event".into()).text("reason", "malformed").text("failed_at", "2026-01-05T09:30:00Z");
+    bench.nameless("m").await;
+    bench.nameless("whose letter is lost").await;
+    let letter = Message::new("{ no event".into())
+        .text("reason", "malformed")
+        .text("failed_at", "2026-01-05T09:30:00Z")
+        .text("message_id", "m");
     assert!(bench.letters.send(&[letter]).await.iter().all(Result::is_ok));
-    let nameless = switchyard_store::Nameless {
-        message_id: "m".into(),
-        run: 0,
-        reason: "malformed".into(),
-        error: "no JSON".into(),
+    let listed = async || -> i64 {
+        bench.scene.store.parked(AGENT, &Selection::default()).await.unwrap().iter().map(|group| group.count).sum()
     };
-    bench.scene.store.park_nameless(AGENT, &[nameless]).await.unwrap();
-    let listed = async || bench.scene.store.parked(AGENT, &Selection::default()).await.unwrap().len();
-    assert_eq!(listed().await, 1);
+    assert_eq!(listed().await, 2);
 
     let order =
         Redrive { selection: Selection { reasons: vec!["malformed".into()], ..Selection::default() }, ..everything() };
     let answer = bench.ask(&order).await;
 
     assert_eq!(answer["sent"], 1);
-    assert_eq!((bench.letters.messages().len(), bench.queue.messages().len(), listed().await), (0, 1, 0));
+    let left = (bench.letters.messages().len(), bench.queue.messages().len(), listed().await);
+    assert_eq!(left, (0, 1, 1), "what was not found stays on the list");
+}
+
+#[tokio::test]
+async fn a_move_that_did_not_start_takes_nothing_off_the_list() {
+    let bench = Bench::new().await;
+    bench.nameless("m").await;
+    let letter = Message::new("{ no event".into()).text("reason", "malformed").text("message_id", "m");
+    assert!(bench.letters.send(&[letter]).await.iter().all(Result::is_ok));
+    let listed = async || bench.scene.store.parked(AGENT, &Selection::default()).await.unwrap().len();
+    let refusing = Yard {
+        moves: Far(MemoryMoves::default().queue(QUEUE, &bench.queue).queue(LETTERS, &bench.letters)),
+        ..bench.yard
+    };
+
+    let ends = tokio::time::Instant::now() + Duration::from_secs(60);
+    let answer = refusing.answer(Request::Redrive(everything()), ends).await.unwrap();
+
+    assert!(answer["trouble"].as_str().unwrap().contains("could not be started"), "{answer}");
+    assert_eq!(listed().await, 1);
+    let audit = bench.scene.store.audit(100).await.unwrap();
+    let by_ada: Vec<&str> = audit.iter().rev().filter(|row| row.by == "ada").map(|row| row.action.as_str()).collect();
+    assert_eq!(by_ada, ["redrive_ordered", "move_refused"], "the intention comes first");
+}
+
+#[tokio::test]
+async fn a_selection_of_more_than_a_page_goes_back_whole_and_no_further_than_its_number() {
+    let bench = Bench::new().await;
+    let many = "insert into events (id, type, aggregate_type, aggregate_id, payload, metadata, version)
+         select gen_random_uuid(), 'thing.made', 'thing', gen_random_uuid(), '{}', '{}', 1 from generate_series(1, 2100);
+         delete from switchyard.outbox;
+         insert into switchyard.delivery (seq, run, agent, owner, state, reason)
+         select l.seq, 0, a.id, 'n', 'p', 'boom' from switchyard.event_log l cross join switchyard.agent a";
+    bench.scene.run_sql(many).await;
+    let first = Redrive { selection: Selection { at_most: Some(1_050), ..Selection::default() }, ..everything() };
+
+    let dry = bench.ask(&Redrive { dry_run: true, ..first.clone() }).await;
+    let some = bench.ask(&first).await;
+    let rest = bench.ask(&everything()).await;
+
+    let told = |answer: &serde_json::Value| answer["deliveries"].as_i64();
+    assert_eq!((told(&dry), told(&some), told(&rest)), (Some(1_050), Some(1_050), Some(1_050)));
+    assert_eq!((some["sent"].as_i64(), bench.queue.messages().len()), (Some(1_050), 2_100));
+}
+
+#[tokio::test]
+async fn letters_that_somebody_else_is_looking_at_are_not_counted_as_seen() {
+    let bench = Bench::new().await;
+    bench.park().await;
+    bench.park().await;
+    let held = bench.letters.receive(1, Duration::from_secs(30)).await.unwrap();
+    let ends = tokio::time::Instant::now() + Duration::from_secs(60);
+    let look = Request::Look { agent: AGENT.into(), selection: Selection::default(), at_most: 100 };
+
+    let while_held = bench.yard.answer(look.clone(), ends).await.unwrap();
+    bench.letters.release(&[held[0].receipt_handle.clone()]).await;
+    let then = bench.yard.answer(look, ends).await.unwrap();
+
+    let told = |answer: &serde_json::Value| {
+        let queue = &answer["queue"];
+        (queue["seen"].as_u64(), queue["complete"].as_bool(), queue["hidden"].as_u64())
+    };
+    assert_eq!(told(&while_held), (Some(1), Some(false), Some(1)));
+    assert_eq!(told(&then), (Some(2), Some(true), Some(0)));
+}
+
+#[tokio::test]
+async fn a_move_that_is_being_cancelled_is_brought_to_its_end_by_whoever_asks_next() {
+    let bench = Bench::new().await;
+    let event = bench.park().await;
+    bench.ask(&Redrive { per_second: Some(1), ..everything() }).await;
+    bench.letter(event).await;
+    bench.letter(event).await;
+    let running = bench.moves.list(LETTERS).await.unwrap().remove(0);
+    // Whoever cancelled it was stopped before it had parked anything again.
+    bench.moves.cancel(&running.handle.unwrap()).await.unwrap();
+    let yard = Yard {
+        store: bench.scene.store.clone(),
+        directory: bench.yard.directory,
+        moves: Ending { moves: bench.moves, looked: AtomicBool::new(false) },
+        open: bench.yard.open,
+    };
+    let ends = tokio::time::Instant::now() + Duration::from_secs(60);
+    let cancel = Request::Cancel { agent: AGENT.into(), operator: "ada".into() };
+
+    let answer = yard.answer(cancel.clone(), ends).await.unwrap();
+
+    assert_eq!((&answer["moving"]["status"], &answer["parked"]), (&"CANCELLED".into(), &1.into()), "{answer}");
+    assert!(yard.answer(cancel, ends).await.unwrap_err().contains("nothing to cancel"));
+}
+
+#[tokio::test]
+async fn an_edit_stopped_anywhere_has_done_both_or_nothing() {
+    let bench = Bench::new().await;
+    let patience = Instant::now() + Duration::from_secs(120);
+    for waits in 0.. {
+        assert!(Instant::now() < patience, "it never came through");
+        let event = bench.park().await;
+        let edit = Request::Edit {
+            agent: AGENT.into(),
+            event_id: event,
+            payload: "{\"mended\": true}".into(),
+            operator: "ada".into(),
+            reason: "a test".into(),
+        };
+        let ends = tokio::time::Instant::now() + Duration::from_secs(60);
+
+        let through = stopped_after(waits, bench.yard.answer(edit, ends)).await;
+
+        let revised = format!("select count(*) from switchyard.revision where event_id = '{event}'");
+        let revised = bench.scene.number(&revised).await;
+        let parked = bench.scene.row(event).await.is("n", "p");
+        assert_eq!(revised, i64::from(!parked), "after a stop at wait {waits}");
+        if parked {
+            bench.ask(&by_reason()).await;
+        }
+        assert_eq!(bench.work(event).await, 1, "after a stop at wait {waits}");
+        let left = bench.letters.receive(10, Duration::ZERO).await.unwrap();
+        bench.letters.delete(&left.into_iter().map(|letter| letter.receipt_handle).collect::<Vec<_>>()).await;
+        if through {
+            assert!(waits > 5, "it waited {waits} times: this test stopped it nowhere");
+            return;
+        }
+    }
 }
 
 #[tokio::test]
 async fn what_neither_the_table_nor_the_queue_has_is_said_to_be_lost_and_stays_on_the_list() {
     let bench = Bench::new().await;
-    let nameless = switchyard_store::Nameless {
-        message_id: "m".into(),
-        run: 0,
-        reason: "malformed".into(),
-        error: "no JSON".into(),
-    };
-    bench.scene.store.park_nameless(AGENT, &[nameless]).await.unwrap();
+    bench.nameless("m").await;
 
     let answer = bench.ask(&everything()).await;
 

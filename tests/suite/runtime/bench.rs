@@ -55,6 +55,7 @@ impl Agent for Obedient {
                 pending().await
             }
             Some("supersede") => Err(Refusal::Superseded),
+            Some("be out of luck") => Err(Refusal::DatabaseDown("told to".into())),
             Some("be without the model") => Err(Refusal::Unavailable("the model is down".into())),
             _ => Ok(()),
         }

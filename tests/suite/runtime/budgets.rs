@@ -5,7 +5,7 @@ use switchyard_agent::{Agent, Decision, Refusal, Reject};
 use switchyard_bus::Message;
 use switchyard_event::{Event, EventType, NewEvent};
 use switchyard_runtime::{Tx, handle};
-use switchyard_store::{AgentSpec, Mode, RoutedBy, Selection, Since};
+use switchyard_store::{AgentSpec, Ask, Mode, ParkReport, RoutedBy, Selection, Since};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -137,12 +137,42 @@ async fn a_replay_is_not_stopped_either_and_says_nothing_anew() {
 #[tokio::test]
 async fn a_chain_that_goes_on_for_longer_than_a_day_is_parked() {
     let bench =
-        served(r#"{"hops": 3, "started_at": "2020-01-01T00:00:00Z", "timestamp": "2020-01-01T20:00:00Z"}"#).await;
+        served(r#"{"hops": 8, "started_at": "2020-01-01T00:00:00Z", "timestamp": "2020-01-01T20:00:00Z"}"#).await;
 
     // The one of that day is handled; what it causes is said years later.
     assert_eq!(play(&bench).await, 2);
 
     assert_eq!(bench.reasons(), ["chain_too_old"]);
+}
+
+#[tokio::test]
+async fn what_waited_for_a_late_subscriber_or_through_an_outage_has_not_run_away() {
+    let said = r#"{"hops": 1, "correlation_id": "c", "timestamp": "2020-01-01T00:00:00Z"}"#;
+    let bench = served(said).await;
+
+    // The first is handled years after it was said, and what it causes says that the chain is that old.
+    play(&bench).await;
+
+    let old = bench.count("events where metadata->>'started_at' = '2020-01-01T00:00:00Z'").await;
+    assert!(old > 5, "{old}");
+    let hops = "select (max(metadata->>'hops')::bigint) from events where (metadata->>'hops')::bigint < 10";
+    assert_eq!(bench.client.query_one(hops, &[]).await.unwrap().get::<_, i64>(0), 9, "more than a few hops, and it is");
+    assert_eq!(bench.reasons(), ["chain_too_old"]);
+}
+
+#[tokio::test]
+async fn an_event_within_its_budget_that_was_sent_again_does_not_lift_it() {
+    let bench = served(r#"{"hops": 3}"#).await;
+    let id: Uuid = bench.client.query_one("select id from events", &[]).await.unwrap().get(0);
+    published(&bench.store).await;
+    let report = ParkReport { ask: Ask::live(id), reason: "attempts_used_up".into(), error: "told to".into() };
+    bench.store.park("first-player", &[report]).await.unwrap();
+    bench.store.redrive("first-player", &Selection::default(), 0, "a person", "once more").await.unwrap();
+
+    heard(&bench, &due(&bench.store, "first-player").await).await;
+
+    let hops = "select (metadata->>'hops')::bigint from events where type = 'ball.returned'";
+    assert_eq!(bench.client.query_one(hops, &[]).await.unwrap().get::<_, i64>(0), 4);
 }
 
 #[tokio::test]

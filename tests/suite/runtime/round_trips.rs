@@ -95,9 +95,10 @@ async fn ten_records_take_as_many_statements_as_one() {
     // The agent's own statements are its own: this one has one for each event that it applies.
     let own = |order: (&str, &str), records| if order.0 == "apply" { records } else { 0 };
     for (order, expected) in [
-        (("apply", "work"), 4),    // look, begin, claim, commit
-        (("gather", "retry"), 2),  // look, fail
-        (("gather", "reject"), 2), // look, park
+        (("apply", "work"), 4),            // look, begin, claim, commit
+        (("gather", "retry"), 2),          // look, fail
+        (("gather", "reject"), 2),         // look, park
+        (("gather", "be out of luck"), 2), // look, returned
     ] {
         let one = statements(order, 1).await - own(order, 1);
         let ten = statements(order, 10).await - own(order, 10);

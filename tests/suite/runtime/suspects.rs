@@ -1,8 +1,9 @@
 //! A record that kills its process is found and parked, and takes nobody with it.
 
-use super::bench::{Bench, PLENTY, orders};
+use super::bench::{Bench, PLENTY, again, batch, orders};
 use std::time::Duration;
-use switchyard_store::{Mode, Selection};
+use switchyard_store::{BreakerState, Mode, Selection};
+use tokio::time::Instant;
 
 #[tokio::test]
 async fn a_record_that_kills_its_process_is_parked_after_three_deaths_alone_and_its_neighbours_are_done() {
@@ -55,6 +56,70 @@ async fn innocents_that_a_long_outage_has_returned_often_all_come_through() {
     assert_eq!(bench.handle_received(&bodies, 90, PLENTY).await, Some(vec![]));
 
     assert_eq!((bench.count("done").await, bench.queues.buried().len()), (10, 0));
+}
+
+#[tokio::test]
+async fn what_was_given_back_is_told_to_the_ledger_and_makes_no_suspect() {
+    let bench = Bench::new(Mode::Full).await;
+    let bodies = bench.give(&orders([("gather", "work"); 2])).await;
+    bench.store.force_breaker("obedient", Some(BreakerState::Open), "a person").await.unwrap();
+    for receives in 1..=9 {
+        assert_eq!(bench.handle_received(&bodies, receives, PLENTY).await, Some(vec![0, 1]));
+    }
+    assert_eq!(bench.count("switchyard.delivery where returns = 9 and sends = 0").await, 2);
+    bench.store.force_breaker("obedient", Some(BreakerState::Closed), "a person").await.unwrap();
+
+    assert_eq!(bench.handle_received(&bodies, 10, PLENTY).await, Some(vec![]));
+
+    assert_eq!(bench.count("switchyard.delivery where deaths > 0").await, 0, "nobody was tried alone");
+    assert_eq!(bench.count("done").await, 2);
+}
+
+#[tokio::test]
+async fn what_could_not_be_told_while_the_ledger_was_down_is_told_afterwards() {
+    let bench = Bench::new(Mode::Full).await;
+    let bodies = bench.give(&orders([("gather", "retry"), ("gather", "retry")])).await;
+    let worker = bench.worker();
+    let handle = async |at: usize| again(worker.handle(batch(&bodies[at..=at], 1), Instant::now() + PLENTY).await);
+    bench.client.batch_execute("alter function switchyard.look(text, uuid[], int[]) rename to gone").await.unwrap();
+    assert_eq!(handle(0).await, [0]);
+    bench.client.batch_execute("alter function switchyard.gone(text, uuid[], int[]) rename to look").await.unwrap();
+
+    assert_eq!(handle(1).await, [0]);
+
+    assert_eq!(bench.count("switchyard.delivery where returns = 1").await, 1);
+}
+
+#[tokio::test]
+async fn a_death_that_did_not_come_and_could_not_be_cleared_is_cleared_with_the_next_batch() {
+    let bench = Bench::new(Mode::Full).await;
+    let bodies = bench.give(&orders([("gather", "be out of luck"), ("gather", "work")])).await;
+    let worker = bench.worker();
+    let handle = async |at: usize, receives| {
+        again(worker.handle(batch(&bodies[at..=at], receives), Instant::now() + PLENTY).await)
+    };
+    bench.client.batch_execute("alter function switchyard.survived(text, uuid[], int[]) rename to gone").await.unwrap();
+    assert_eq!(handle(0, 20).await, [0]);
+    assert_eq!(bench.count("switchyard.delivery where deaths = 1").await, 1);
+    bench.client.batch_execute("alter function switchyard.gone(text, uuid[], int[]) rename to survived").await.unwrap();
+
+    assert!(handle(1, 1).await.is_empty());
+
+    assert_eq!(bench.count("switchyard.delivery where deaths > 0").await, 0);
+}
+
+#[tokio::test]
+async fn in_shadow_mode_that_it_kills_its_process_is_what_is_compared() {
+    let bench = Bench::new(Mode::Shadow).await;
+    let bodies = bench.give(&orders([("gather", "kill")])).await;
+    for receives in 4..=6 {
+        assert_eq!(bench.handle_received(&bodies, receives, PLENTY).await, None);
+    }
+
+    assert_eq!(bench.handle_received(&bodies, 7, PLENTY).await, Some(vec![]));
+
+    assert!(bench.queues.buried().is_empty(), "the old system's events fill no dead-letter queue");
+    assert_eq!(bench.count("switchyard.shadow where decision::text like '%process_died%'").await, 1);
 }
 
 #[tokio::test]

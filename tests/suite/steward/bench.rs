@@ -60,6 +60,17 @@ impl Bench {
         steward(&self.store, &self.places, &self.mappings, &self.queues, limits)
     }
 
+    /// Another steward, to whose directory one queue more belongs, of which this is told.
+    pub(crate) fn with_trouble(&self, trouble: &str) -> OnBench {
+        let queues = self.queues.clone();
+        let outside = Outside {
+            directory: MemoryDirectory::of(self.places.clone()).with_trouble(trouble),
+            mappings: self.mappings.clone(),
+            queue: Box::new(move |url| queues.open(url)),
+        };
+        Steward::new(self.store.clone(), outside, Limits::DEFAULT)
+    }
+
     pub(crate) async fn register(&self, agent: &str, since: Since) {
         let spec = AgentSpec {
             name: agent.into(),

@@ -114,3 +114,24 @@ async fn a_mapping_that_cannot_be_paused_is_remembered_as_ours_and_paused_by_the
     bench.later(Duration::from_secs(31)).await;
     assert_eq!(bench.tend().await.standing.flows, Some(true), "and it is the steward's to turn on again");
 }
+
+#[tokio::test]
+async fn a_steward_whose_turn_was_over_in_the_middle_touches_no_mapping() {
+    let bench = Bench::new().await;
+    bench.store.trip(AGENT, "down").await.unwrap();
+    // Between the note that it pauses and the pause, it stands still, and another one takes over.
+    bench
+        .run(
+            "create function public.another() returns trigger language plpgsql as $$ begin
+               update switchyard.lease set holder = gen_random_uuid(), until = clock_timestamp() + interval '1 minute' where name = 'steward';
+               return null;
+             end $$;
+             create trigger another after update of paused on switchyard.breaker for each row when (new.paused) execute function public.another()",
+        )
+        .await;
+
+    let done = bench.tend().await;
+
+    assert!(done.standing.troubles.iter().any(|line| line.contains("turn")), "{:?}", done.standing.troubles);
+    assert!(bench.flows().await, "that is the other one's to do");
+}

@@ -100,7 +100,7 @@ async fn what_the_queue_gave_up_is_parked_and_its_letter_says_why() {
     let (event, _) = world.event("feedback.created", &post).await;
     let queue = world.queue("SentimentQueue").await;
     let message = receive(&world, &queue).await;
-    // What SQS does after two hundred receives: the message moves as it is.
+    // What SQS does after a thousand receives: the message moves as it is.
     let letters = world.queue("SentimentDeadLetterQueue").await;
     let body = message.body().unwrap();
     let copy = world

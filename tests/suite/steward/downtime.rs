@@ -16,7 +16,7 @@ const STEP: Duration = Duration::from_secs(5);
 const MINUTE: u32 = 12;
 /// What the template sets for an agent's queue.
 const VISIBILITY: Duration = Duration::from_secs(180);
-const MAX_RECEIVES: u32 = 200;
+const MAX_RECEIVES: u32 = 1_000;
 
 /// An agent that needs something which is down, until it is not.
 struct Painter {
@@ -143,7 +143,7 @@ async fn an_hour_of_downtime_spends_no_attempt_fills_no_dead_letter_queue_and_dr
     assert!(own.letters.messages().is_empty());
     assert_eq!(bench.number("select count(*) from switchyard.failure").await, 0);
     assert_eq!(bench.number("select coalesce(sum(attempts), 0) from switchyard.delivery").await, 0);
-    assert!(world.seen.most_receives < MAX_RECEIVES / 4, "{:?}", world.seen);
+    assert!(world.seen.most_receives < MAX_RECEIVES / 20, "{:?}", world.seen);
     assert!(world.seen.steps_paused > 60 * MINUTE / 2, "it is paused for most of the hour: {:?}", world.seen);
     assert!((3..=12).contains(&world.seen.half_open), "and probed now and then: {:?}", world.seen);
     assert!(agent.asked.get() < 60, "what is down is asked seldom: {} times", agent.asked.get());
@@ -157,7 +157,7 @@ async fn an_hour_of_downtime_spends_no_attempt_fills_no_dead_letter_queue_and_dr
     }
     println!("drained after {minutes} minutes");
     assert!(own.letters.messages().is_empty());
-    assert!(world.seen.most_receives < MAX_RECEIVES / 4, "{:?}", world.seen);
+    assert!(world.seen.most_receives < MAX_RECEIVES / 20, "{:?}", world.seen);
     world.goes_on_for(40 * MINUTE).await;
     assert!(own.queue.messages().is_empty(), "and no copy is left");
     assert_eq!(bench.number("select count(*) from switchyard.delivery where state <> 'd'").await, 0);

@@ -43,6 +43,39 @@ async fn a_queue_that_holds_something_gets_nothing_but_what_is_late_by_an_hour()
 }
 
 #[tokio::test]
+async fn what_an_outage_has_kept_waiting_is_not_sent_again_while_the_queue_drains() {
+    let bench = Bench::new().await;
+    bench.lost(5).await;
+    bench.queue().send(&[Message::new("has waited".into())]).await;
+    bench.store.trip(AGENT, "down").await.unwrap();
+    bench.tend().await;
+    bench.later(Duration::from_secs(7_200)).await;
+    let done = bench.tend().await;
+    assert_eq!((done.standing.breaker.unwrap().state.as_str(), done.sent), ("half_open", 0));
+    assert!(bench.store.probe(AGENT).await.unwrap());
+    bench.store.recovered(AGENT).await.unwrap();
+
+    assert_eq!(bench.tend().await.sent, 0, "due by hours, and the queue holds what has waited");
+    empty(&bench.queue()).await;
+    assert_eq!(bench.tend().await.sent, 5, "what an empty queue lacks is lost");
+}
+
+#[tokio::test]
+async fn what_goes_to_a_queue_that_is_never_empty_is_not_parked_for_want_of_an_answer() {
+    let bench = Bench::new().await;
+    bench.lost(1).await;
+    overdue(&bench).await;
+    bench.queue().send(&[Message::new("always there".into())]).await;
+    let mut sent = 0;
+    for _ in 0..30 {
+        bench.later(Duration::from_secs(2 * 3_600 + 1_800)).await;
+        sent += bench.tend().await.sent;
+    }
+    assert!(sent >= 25, "{sent}");
+    assert_eq!(bench.in_state("p").await, 0);
+}
+
+#[tokio::test]
 async fn a_pass_sends_no_more_than_it_may_and_the_next_ones_the_rest() {
     let bench = Bench::new().await;
     bench.lost(25).await;

@@ -116,6 +116,71 @@ async fn a_copy_from_an_epoch_that_is_over_does_not_park_what_was_sent_again_sin
 }
 
 #[tokio::test]
+async fn a_copy_of_the_first_publication_names_no_epoch_and_does_not_park_what_was_sent_again_since() {
+    let bench = Bench::new().await;
+    let event = bench.lost(1).await[0];
+    bench.tend().await;
+    let published = Message::new(bench.queue().messages().remove(0).body);
+    bench.letters().send(&[published]).await;
+    let seqs: Vec<i64> = vec![bench.number("select max(seq) from switchyard.event_log").await];
+    bench.store.resend(AGENT, &seqs, 0, "a test").await.unwrap();
+
+    assert_eq!(bench.tend().await.died, 0);
+
+    assert_eq!(bench.store.settled(AGENT, &[(event, 0)]).await.unwrap(), [Some(State::Assigned)]);
+}
+
+#[tokio::test]
+async fn letters_that_stay_are_looked_at_again_only_when_their_number_changes() {
+    let bench = Bench::new().await;
+    bench.letters().send(&[nameless()]).await;
+    for _ in 0..5 {
+        bench.tend().await;
+        bench.later(Duration::from_secs(60)).await;
+    }
+    let receives = async || {
+        let seen = bench.letters().receive(10, Duration::ZERO).await.unwrap();
+        seen.into_iter().map(|letter| letter.receives).collect::<Vec<_>>()
+    };
+    assert_eq!(receives().await, [2], "by one look of the steward, and by this one");
+
+    bench.letters().send(&[Message::new("{ killed it".into())]).await;
+    assert_eq!(bench.tend().await.died, 1);
+    assert!(receives().await.contains(&4), "the look at the new one met the old one too");
+}
+
+#[tokio::test]
+async fn letters_behind_more_that_stay_than_a_pass_may_see_are_met_by_the_next_ones() {
+    let bench = Bench::new().await;
+    bench.letters().send(&vec![nameless(); 50]).await;
+    bench.letters().send(&[Message::new("{ killed it".into())]).await;
+    let steward = bench.another(steward::Limits { letters: 20, ..steward::Limits::DEFAULT });
+    let mut died = 0;
+    for _ in 0..3 {
+        let done = steward.pass(super::bench::soon()).await.unwrap().agents.remove(0);
+        assert_eq!(done.standing.dead_letters, Some(51), "those that are hidden meanwhile are counted");
+        died += done.died;
+        bench.later(Duration::from_secs(60)).await;
+    }
+    assert_eq!(died, 1);
+}
+
+#[tokio::test]
+async fn what_was_done_to_letters_is_audited_in_one_row_for_the_pass() {
+    let bench = Bench::new().await;
+    bench.letters().send(&[Message::new("{ killed it".into()), Message::new("{ too".into())]).await;
+    bench.queues.named("painter/undelivered").send(&[Message::new("{}".into())]).await;
+
+    bench.tend().await;
+    bench.tend().await;
+
+    let audit = bench.store.audit(100).await.unwrap();
+    let [row] = audit.iter().filter(|row| row.action == "letters").collect::<Vec<_>>().try_into().unwrap();
+    assert_eq!((row.by.as_str(), row.agent.as_deref()), ("steward", Some(AGENT)));
+    assert_eq!(row.detail, serde_json::json!({ "died": 2, "stale": 0, "delivered": 1 }));
+}
+
+#[tokio::test]
 async fn no_more_letters_are_looked_at_than_a_pass_may() {
     let bench = Bench::new().await;
     let bodies: Vec<Message> = (0..35).map(|n| Message::new(format!("{{ {n}"))).collect();

@@ -151,3 +151,60 @@ async fn events_that_were_inserted_past_the_trigger_are_carried_and_counted() {
     assert!(clock.room > 1_000_000, "and there is room: {}", clock.room);
     assert_eq!(bench.number("select count(*) from switchyard.outbox").await, 1, "for the shim to publish");
 }
+
+#[tokio::test]
+async fn what_is_set_aside_in_the_outbox_is_counted_shown_and_carried_again_by_somebody_with_a_name() {
+    let bench = Bench::new().await;
+    let events = bench.lost(2).await;
+    bench
+        .run(
+            "insert into switchyard.outbox (seq, shard, parked_at, attempts, reason)
+             select seq, 0, clock_timestamp(), 5, 'the topic would not have it' from switchyard.event_log order by seq",
+        )
+        .await;
+
+    assert_eq!((bench.steward.status(soon()).await.set_aside, bench.pass().await.set_aside), (Some(2), Some(2)));
+    let aside = bench.steward.outbox().await.unwrap().set_aside;
+    assert_eq!(aside.iter().map(|row| row.event_id).collect::<Vec<_>>(), events);
+    assert_eq!(aside[0].reason, "the topic would not have it");
+
+    assert_eq!(bench.steward.carry_again(&[aside[1].seq], "ada").await.unwrap().carried, 1);
+    assert_eq!(bench.steward.carry_again(&[], "ada").await.unwrap().carried, 1);
+    assert_eq!(bench.steward.status(soon()).await.set_aside, Some(0));
+    let audited = bench.store.audit(100).await.unwrap().iter().filter(|row| row.by == "ada").count();
+    assert_eq!(audited, 2);
+}
+
+#[tokio::test]
+async fn once_an_hour_a_pass_says_why_the_oldest_partition_is_kept_whichever_process_makes_it() {
+    let bench = Bench::new().await;
+    assert!(bench.pass().await.ledger.unwrap().kept_because.is_some_and(|because| !because.is_empty()));
+    let other = bench.another(Limits::DEFAULT);
+    assert_eq!(other.pass(soon()).await.unwrap().ledger.unwrap().kept_because, None, "another one has looked");
+}
+
+#[tokio::test]
+async fn what_is_parked_is_summed_over_all_agents_whether_or_not_there_is_a_letter() {
+    let bench = Bench::of(&["a-first", "b-second"]).await;
+    for agent in ["a-first", "b-second"] {
+        bench.register(agent, Since::Now).await;
+    }
+    bench.lost(3).await;
+    bench.pass().await;
+    bench
+        .run("update switchyard.delivery set state = 'p' where seq < (select max(seq) from switchyard.delivery)")
+        .await;
+    assert_eq!(bench.pass().await.parked(), 4);
+}
+
+#[tokio::test]
+async fn a_queue_that_is_set_up_wrongly_is_told_and_hides_no_agent() {
+    let bench = Bench::new().await;
+    bench.lost(2).await;
+    let steward = bench.with_trouble("the queue dev-x has no dead-letter queue");
+    let pass = steward.pass(soon()).await.unwrap();
+    assert_eq!(
+        (pass.troubles.as_slice(), pass.agents[0].sent),
+        (&["the queue dev-x has no dead-letter queue".to_owned()][..], 2)
+    );
+}
