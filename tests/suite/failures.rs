@@ -3,7 +3,7 @@
 use switchyard_tests::{World, eventually};
 
 /// Makes the database refuse what the agent wants to write about posts that say so.
-const REFUSE: &str = "
+pub(crate) const REFUSE: &str = "
     create function refuse() returns trigger language plpgsql as $$
     begin
       if exists (select 1 from posts where id = new.post_id and title like 'Refused%') then

@@ -3,23 +3,15 @@
 mod command_line;
 mod middle;
 
+use crate::failures::REFUSE;
 use command_line::{finish, start, switchyard, switchyard_reading};
 use serde_json::{Value, json};
 use switchyard_bus::{Queue, SqsQueue};
 use switchyard_tests::{World, eventually};
 use uuid::Uuid;
 
-/// Makes the database refuse what the agent wants to write about posts that say so, as a dependency that is broken.
-const REFUSE: &str = "
-    create function refuse() returns trigger language plpgsql as $$
-    begin
-      if exists (select 1 from posts where id = new.post_id and title like 'Refused%') then
-        raise exception 'no' using errcode = '23514';
-      end if;
-      return new;
-    end $$;
-    create trigger refuse before insert or update on sentiment_analysis for each row execute function refuse();
-    update switchyard.agent set max_attempts = 1;";
+/// With one attempt each, what the database refuses is parked at once.
+const ONE_ATTEMPT: &str = "update switchyard.agent set max_attempts = 1";
 
 const MENDED: &str = "drop trigger refuse on sentiment_analysis";
 
@@ -27,6 +19,7 @@ const MENDED: &str = "drop trigger refuse on sentiment_analysis";
 async fn parked(refused: usize) -> World {
     let world = World::new().await;
     world.database.batch_execute(REFUSE).await.unwrap();
+    world.database.batch_execute(ONE_ATTEMPT).await.unwrap();
     for number in 0..refused {
         world.post(&format!("Refused {number}"), "words").await;
     }

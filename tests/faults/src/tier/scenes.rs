@@ -235,11 +235,7 @@ pub async fn cold_starts(server: &Arc<Server>, programs: &Programs, processes: u
     let mut report = report("cold starts", stage, BTreeMap::new(), began, cpu).await?;
     report.require(most >= processes as u64, format!("{most} of {processes} processes were at work at the same time"));
     report.require(counts.timed_out == 0, format!("{} processes were killed at their deadline", counts.timed_out));
-    // One that the pooler has closed may be ending still while the next one begins.
-    report.require(
-        connections <= u64::from(CONNECTIONS) + 5,
-        format!("{connections} connections to the database at once"),
-    );
+    report.require(connections <= u64::from(CONNECTIONS), format!("{connections} connections to the database at once"));
     report.figure("processes at the same time", most);
     report.figure("processes started", counts.started);
     report.figure("connections of the pooler", CONNECTIONS);
