@@ -18,7 +18,7 @@ pub struct Letter<'a> {
     pub reason: &'a str,
     /// What happened, for people; cut at 1,024 bytes.
     pub error: &'a str,
-    /// How many attempts it had.
+    /// How many attempts it had, and how often it was moved back in vain.
     pub attempts: u16,
     /// 0 for live events, a replay's number otherwise.
     pub run: i32,
@@ -53,6 +53,7 @@ impl Letter<'_> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Buried {
     pub(crate) reason: String,
+    pub(crate) error: String,
     pub(crate) attempts: u16,
     pub(crate) failed_at: Timestamp,
 }
@@ -61,7 +62,8 @@ impl Buried {
     /// From a record's attributes; `None` for one that was never buried.
     pub(crate) fn of(text: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let attempts = text("attempts")?.parse().ok()?;
-        Some(Self { reason: text("reason")?, attempts, failed_at: text("failed_at")?.parse().ok()? })
+        let (reason, error) = (text("reason")?, text("error").unwrap_or_default());
+        Some(Self { reason, error, attempts, failed_at: text("failed_at")?.parse().ok()? })
     }
 }
 

@@ -15,8 +15,9 @@ use switchyard_event::{Event, Reason};
 use switchyard_store::{Ask, Failed, Nameless, ParkReport, Standing, Store, StoreError, Verdict};
 
 /// How long a letter that was moved back stays out of its dead-letter queue, where it was buried for the same reason shortly before and more
-/// than once: a move task goes on while its queue holds anything, and would chase it for ever.
-const CHASED: Duration = Duration::from_secs(5 * 60);
+/// than once, and how long at most: twice as long each time. A move task goes on while its queue holds anything, and would chase it for ever.
+const CHASED: Duration = Duration::from_secs(30);
+const CHASED_AT_MOST: Duration = Duration::from_secs(15 * 60);
 
 /// How many returns a process remembers that the ledger could not be told of.
 const REMEMBERED: usize = 1_000;
@@ -42,22 +43,33 @@ enum Step {
 /// What goes to the dead-letter queue, and why.
 #[derive(Debug)]
 struct Burial {
-    ask: Option<Ask>,
+    of: Of,
     reason: Cow<'static, str>,
     detail: String,
     attempts: u16,
+}
+
+/// What the ledger is to be told of.
+#[derive(Debug)]
+enum Of {
+    /// This delivery.
+    Delivery(Ask),
+    /// A body that is no event: there is no delivery.
+    Nobody,
+    /// A delivery that is parked already: nothing.
+    Parked,
 }
 
 impl Burial {
     /// The last attempt has failed.
     fn used_up(failed: Failed, attempts: u16) -> Self {
         let reason = Reason::AttemptsUsedUp.as_str().into();
-        Self { ask: Some(failed.ask), reason, detail: failed.error, attempts }
+        Self { of: Of::Delivery(failed.ask), reason, detail: failed.error, attempts }
     }
 
     /// What the ledger is told of a delivery.
-    fn report(self, ask: Ask) -> ParkReport {
-        ParkReport { ask, reason: self.reason.into_owned(), error: self.detail }
+    fn report(&self, ask: Ask) -> ParkReport {
+        ParkReport { ask, reason: self.reason.to_string(), error: self.detail.clone() }
     }
 
     /// What the ledger is told of a body that is no event: a failure without a delivery. It may bear the id of an event all the same, whose
@@ -194,12 +206,13 @@ impl<Q: Queues> Desk<'_, Q> {
         let agent = self.agent;
         let letters: Vec<BusMessage> =
             burials.iter().map(|(at, burial)| letter(agent, &messages[*at], burial)).collect();
-        let (mut named, mut nameless) = (Vec::new(), Vec::new());
+        let (mut named, mut nameless, mut settled) = (Vec::new(), Vec::new(), Vec::new());
         for ((at, burial), answer) in burials.into_iter().zip(self.queues.bury(&letters).await) {
             match answer {
-                Ok(()) => match burial.ask.clone() {
-                    Some(ask) => named.push((at, burial.report(ask))),
-                    None => nameless.push((at, burial.nameless(&messages[at]))),
+                Ok(()) => match &burial.of {
+                    Of::Delivery(ask) => named.push((at, burial.report(ask.clone()))),
+                    Of::Nobody => nameless.push((at, burial.nameless(&messages[at]))),
+                    Of::Parked => settled.push(at),
                 },
                 Err(error) => {
                     tracing::warn!(agent, %error, "could not be put into the dead-letter queue: it comes again");
@@ -207,7 +220,6 @@ impl<Q: Queues> Desk<'_, Q> {
             }
         }
         switchyard_faults::point("runtime.after_bury");
-        let mut settled = Vec::new();
         let (places, reports): (Vec<usize>, Vec<ParkReport>) = named.into_iter().unzip();
         if !reports.is_empty() {
             let parked = self.store.park(agent, &reports).await.map(|_| ());
@@ -268,7 +280,7 @@ fn letter(agent: &str, message: &Message, burial: &Burial) -> BusMessage {
         traceparent: message.traceparent.as_deref(),
     };
     let copy = letter.message();
-    if burial.ask.is_none() && copy.attribute("event_type").is_none() {
+    if matches!(burial.of, Of::Nobody) && copy.attribute("event_type").is_none() {
         // What its row among the failures is found by: a redrive marks exactly what it has sent back. In the place of a type: ten attributes.
         return copy.text("message_id", message.id.as_str());
     }
@@ -286,6 +298,17 @@ fn step(
 ) -> Option<Step> {
     let attempts = standing.map_or(0, |standing| standing.attempts);
     match (ending, standing) {
+        // Moved back by a task that nobody told the ledger of, or that is still running: its letter must not be lost while it is parked.
+        (Ending::Finished(_), Some(Standing { verdict: Verdict::Parked, .. })) => {
+            let before = message.buried.as_ref()?;
+            Some(chased(before, &before.reason, now).map_or_else(
+                || {
+                    let (reason, detail) = (before.reason.clone().into(), before.error.clone());
+                    Step::Bury(Burial { of: Of::Parked, reason, detail, attempts: before.attempts.saturating_add(1) })
+                },
+                |delay| Step::Return { delay },
+            ))
+        }
         (Ending::Finished(_) | Ending::SameAs(_), _) => None,
         (Ending::Retry { detail, after }, Some(standing)) => {
             let delay = after.unwrap_or_else(|| schedule.delay(attempts + 1, random));
@@ -294,14 +317,15 @@ fn step(
             Some(Step::Fail { failed, delay })
         }
         (Ending::Park { reason, detail }, _) => {
-            // What has a delivery is parked there, where only a redrive finds it: a move task can chase what has none.
+            // Parked anew, it is buried at once; a move task that brings it a second time finds it parked.
             let before = message.buried.as_ref().filter(|_| !standing.is_some_and(is_ours));
             if let Some(delay) = before.and_then(|before| chased(before, reason, now)) {
                 return Some(Step::Return { delay });
             }
             let (reason, detail) = (reason.clone(), detail.clone());
             let attempts = attempts.max(before.map_or(0, |before| before.attempts)).saturating_add(1);
-            Some(Step::Bury(Burial { ask: standing.map(told), reason, detail, attempts }))
+            let of = standing.map_or(Of::Nobody, |standing| Of::Delivery(told(standing)));
+            Some(Step::Bury(Burial { of, reason, detail, attempts }))
         }
         (Ending::Returned { cause: Cause::Turn(delay), .. }, _) => Some(Step::Return { delay: *delay }),
         (Ending::Retry { .. } | Ending::Returned { .. }, _) => {
@@ -319,8 +343,9 @@ fn is_ours(standing: &Standing) -> bool {
 /// somebody may be waiting to see it.
 fn chased(before: &Buried, reason: &str, now: Timestamp) -> Option<Duration> {
     let since = Duration::try_from(now.duration_since(before.failed_at)).unwrap_or_default();
-    let again = before.attempts > 1 && before.reason == reason;
-    again.then(|| CHASED.saturating_sub(since)).filter(|left| !left.is_zero())
+    let again = before.attempts.checked_sub(2).filter(|_| before.reason == reason)?;
+    let stays_out = CHASED.saturating_mul(2_u32.saturating_pow(again.into())).min(CHASED_AT_MOST);
+    Some(stays_out.saturating_sub(since)).filter(|left| !left.is_zero())
 }
 
 /// The delivery whose message is given back: as the ledger told of it or, where it did not answer, as the message says.
@@ -365,7 +390,7 @@ mod tests {
         let park = Ending::Park { reason: "malformed".into(), detail: "x".into() };
         let unknown = Standing { verdict: Verdict::Unknown, ..standing(0, 4) };
         let step_at = |secs: i64, attempts, standing: Option<&Standing>| {
-            let buried = Buried { reason: "malformed".into(), attempts, failed_at: Timestamp::UNIX_EPOCH };
+            let buried = buried("malformed", attempts);
             let message = Message { buried: Some(buried), ..Message::with_body("{") };
             let now = Timestamp::from_second(secs).unwrap();
             match step(&park, standing, &message, Schedule::DEFAULT, 1.0, now) {
@@ -375,21 +400,37 @@ mod tests {
             }
         };
         assert_eq!(step_at(1, 1, None), Ok(2), "moved back once, and a person sees that it did not help");
-        assert_eq!(step_at(1, 2, None), Err(299));
-        assert_eq!(step_at(1, 2, Some(&unknown)), Err(299));
-        assert_eq!(step_at(300, 2, None), Ok(3));
-        assert_eq!(step_at(-1, 2, None), Err(300), "of another machine's clock");
-        assert_eq!(
-            step_at(1, 2, Some(&standing(0, 4))),
-            Ok(1),
-            "its delivery is parked, and a copy of it is acknowledged"
-        );
+        assert_eq!(step_at(1, 2, None), Err(29));
+        assert_eq!(step_at(1, 2, Some(&unknown)), Err(29));
+        assert_eq!(step_at(30, 2, None), Ok(3));
+        assert_eq!(step_at(-1, 2, None), Err(30), "of another machine's clock");
+        assert_eq!([step_at(30, 3, None), step_at(30, 5, None), step_at(0, 9, None)], [Err(30), Err(210), Err(900)]);
+        assert_eq!(step_at(1, 2, Some(&standing(0, 4))), Ok(1), "parked anew, it is buried at once");
+    }
+
+    #[test]
+    fn a_letter_that_is_moved_back_while_its_delivery_is_parked_goes_back_as_it_came() {
+        let (finished, parked) =
+            (Ending::Finished("parked before"), Standing { verdict: Verdict::Parked, ..standing(1, 4) });
+        let step_at = |secs, attempts| {
+            let message = Message { buried: Some(buried("drawn", attempts)), ..Message::with_body("{}") };
+            let now = Timestamp::from_second(secs).unwrap();
+            step(&finished, Some(&parked), &message, Schedule::DEFAULT, 1.0, now)
+        };
+        let Some(Step::Bury(burial)) = step_at(0, 1) else { panic!("the first time it is buried at once") };
+        assert!(matches!(burial.of, Of::Parked), "the ledger knows it");
+        assert_eq!((burial.reason.as_ref(), burial.detail.as_str(), burial.attempts), ("drawn", "why", 2));
+        assert!(matches!(step_at(0, 2), Some(Step::Return { delay }) if delay == CHASED), "then a task chases it");
+        assert!(step_of(&finished, Some(&parked), 1).is_none(), "a copy that was never a letter has one already");
+    }
+
+    fn buried(reason: &str, attempts: u16) -> Buried {
+        Buried { reason: reason.into(), error: "why".into(), attempts, failed_at: Timestamp::UNIX_EPOCH }
     }
 
     #[test]
     fn one_that_comes_back_for_another_reason_is_buried_at_once() {
-        let before = Buried { reason: "nul".into(), attempts: 9, failed_at: Timestamp::UNIX_EPOCH };
-        assert_eq!(chased(&before, "malformed", Timestamp::UNIX_EPOCH), None);
+        assert_eq!(chased(&buried("nul", 9), "malformed", Timestamp::UNIX_EPOCH), None);
     }
 
     #[test]

@@ -245,6 +245,10 @@ impl Stage {
     /// [`Error`] where the database does not tell.
     pub async fn check(&self, deadline: Instant) -> Result<Verdict, Error> {
         let mut rested = self.comes_to_rest(deadline).await;
+        // Once: the steward's next pass would always begin when it is over.
+        if rested && self.everybody_ends(deadline).await && self.has_stalled("shim") {
+            tokio::time::sleep(AFTERMATH).await;
+        }
         while rested {
             rested = self.everybody_ends(deadline).await && self.comes_to_rest(deadline).await;
             if self.is_idle() && self.nobody_works() {
@@ -261,14 +265,26 @@ impl Stage {
                 .values()
                 .map(|names| format!("{} holds {:?}", names.queue, self.broker.depth(&names.queue)))
                 .collect();
-            verdict.find(Check::Unsettled, format!("no rest at the end: {}", held.join(", ")));
+            let at_work: Vec<&str> = self.at_work().collect();
+            let unsettled = unsettled(&self.url).await?;
+            let line = format!("no rest at the end: {unsettled} unsettled; at work: {at_work:?}; {}", held.join(", "));
+            verdict.find(Check::Unsettled, line);
         }
         Ok(verdict)
     }
 
-    /// Whether no agent, steward or redrive is in the middle of anything.
+    /// Which agents, whether steward and redrive are in the middle of anything.
+    fn at_work(&self) -> impl Iterator<Item = &'static str> {
+        AT_WORK.into_iter().filter(|name| self.functions.get(name).is_some_and(|function| !function.is_idle()))
+    }
+
     fn nobody_works(&self) -> bool {
-        AT_WORK.iter().filter_map(|name| self.functions.get(name)).all(Function::is_idle)
+        self.at_work().next().is_none()
+    }
+
+    /// Whether there is nothing left to do: no message, nothing to publish, every delivery settled or parked.
+    pub async fn is_done(&self) -> bool {
+        self.is_idle() && unsettled(&self.url).await.is_ok_and(|left| left == 0)
     }
 
     /// Continues what was stopped, until all that was under way has ended: a process that stood still while others did its work, and one whose
@@ -284,10 +300,11 @@ impl Stage {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        if self.functions.get("shim").is_some_and(|shim| shim.counts().stalled > 0) {
-            tokio::time::sleep(AFTERMATH).await;
-        }
         true
+    }
+
+    fn has_stalled(&self, name: &str) -> bool {
+        self.functions.get(name).is_some_and(|function| function.counts().stalled > 0)
     }
 
     /// What was seen outside of the database.

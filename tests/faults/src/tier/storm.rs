@@ -162,10 +162,10 @@ pub async fn run(server: &Arc<Server>, programs: &Programs, force: Force, tell: 
     for (n, blow) in all.iter().copied().enumerate() {
         let writer = written(share(n));
         let due = expected * (n as u64 + 1) / (of as u64 + 1);
-        while stage.delivered() < due && Instant::now() < deadline && !(writer.is_finished() && stage.is_idle()) {
+        while stage.delivered() < due && Instant::now() < deadline && !(writer.is_finished() && stage.is_done().await) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        fallen += usize::from(!(writer.is_finished() && stage.is_idle()));
+        fallen += usize::from(!(writer.is_finished() && stage.is_done().await));
         blows.entry(blow.name().to_owned()).or_default();
         let aimed = Instant::now();
         while aimed.elapsed() < AIMED {

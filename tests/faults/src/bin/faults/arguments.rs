@@ -56,10 +56,13 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
-    /// One scene: outage, wipe, stopped-shim, crashes, cold-starts.
+    /// One scene: storm, outage, wipe, stopped-shim, crashes, cold-starts.
     Scene {
         /// Which.
         name: String,
+        /// What the storm is drawn from.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
     },
     /// Every parser that meets the outside, with whatever can be made of what it knows.
     Fuzz {

@@ -74,9 +74,10 @@ async fn run(arguments: &Arguments) -> Result<bool, Error> {
             let report = localstack::run(*seed, *events, *kills, patience, &tell).await?;
             Ok(print(&[report], json))
         }
-        Command::Scene { name } => {
+        Command::Scene { name, seed } => {
             let (server, programs) = ready().await?;
             let report = match name.as_str() {
+                "storm" => storm::run(&server, &programs, small_storm(*seed), &tell).await?,
                 "outage" => scenes::outage(&server, &programs, 500, Duration::from_secs(20)).await?,
                 "wipe" => scenes::wipe(&server, &programs, 1_000).await?,
                 "stopped-shim" => scenes::stopped_shim(&server, &programs, 1_000).await?,
@@ -84,7 +85,7 @@ async fn run(arguments: &Arguments) -> Result<bool, Error> {
                 "cold-starts" => scenes::cold_starts(&server, &programs, 500).await?,
                 other => {
                     return Err(Error::Other(format!(
-                        "there is no scene {other}: outage, wipe, stopped-shim, crashes, cold-starts"
+                        "there is no scene {other}: storm, outage, wipe, stopped-shim, crashes, cold-starts"
                     )));
                 }
             };
@@ -103,15 +104,19 @@ async fn run(arguments: &Arguments) -> Result<bool, Error> {
     }
 }
 
+/// A storm of a minute. It crashes no Postgres, since other scenes use it at the same time.
+const fn small_storm(seed: u64) -> storm::Force {
+    let patience = Duration::from_secs(300);
+    storm::Force { seed, events: 2_000, kills: 12, crashes: 0, wipes: 1, pollers: 2, patience }
+}
+
 /// Everything that a machine of two cores does in a few minutes.
 async fn small(json: bool) -> Result<bool, Error> {
     let (server, programs) = ready().await?;
     let runs = short_runs::run(&server, &programs, 0..60, 3, &tell).await?;
-    let patience = Duration::from_secs(300);
-    let force = storm::Force { seed: 1, events: 2_000, kills: 12, crashes: 0, wipes: 1, pollers: 2, patience };
     // Mostly waits of their own, so all at the same time.
     let (storm, outage, wipe, stopped) = tokio::try_join!(
-        storm::run(&server, &programs, force, &tell),
+        storm::run(&server, &programs, small_storm(1), &tell),
         scenes::outage(&server, &programs, 200, Duration::from_secs(5)),
         scenes::wipe(&server, &programs, 400),
         scenes::stopped_shim(&server, &programs, 400),
