@@ -16,6 +16,8 @@ use crate::{DatabaseUrl, StoreError, Tx};
 #[derive(Clone)]
 pub struct Store {
     pool: Pool,
+    /// Where the database wants TLS: cancelling a statement opens a connection, too.
+    tls: Option<MakeRustlsConnect>,
     /// How long a statement outside of a transaction may take, its connection included.
     limit: Option<Duration>,
 }
@@ -26,10 +28,10 @@ impl Store {
     /// Fails with [`StoreError::Config`] where the URL asks for TLS with a root certificate that cannot be read.
     pub fn open(url: &DatabaseUrl, max_connections: usize) -> Result<Self, StoreError> {
         let recycle = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = if url.wants_tls() {
-            Manager::from_config(url.config(), tls(url)?, recycle)
-        } else {
-            Manager::from_config(url.config(), NoTls, recycle)
+        let tls = url.wants_tls().then(|| tls(url)).transpose()?;
+        let manager = match &tls {
+            Some(tls) => Manager::from_config(url.config(), tls.clone(), recycle),
+            None => Manager::from_config(url.config(), NoTls, recycle),
         };
         let pool = Pool::builder(manager)
             .max_size(max_connections.max(1))
@@ -38,14 +40,14 @@ impl Store {
             .wait_timeout(Some(Duration::from_secs(10)))
             .build()
             .map_err(|e| StoreError::config(format!("the connection pool: {e}")))?;
-        Ok(Self { pool, limit: None })
+        Ok(Self { pool, tls, limit: None })
     }
 
     /// The same pool for a caller that works against a deadline: a statement outside of a transaction that takes longer than `limit` is given up
     /// as [`StoreError::Unavailable`], whether it was carried out or not. Clones share the limit.
     #[must_use]
     pub fn within(&self, limit: Duration) -> Self {
-        Self { pool: self.pool.clone(), limit: Some(limit) }
+        Self { limit: Some(limit), ..self.clone() }
     }
 
     /// Begins a transaction. Takes a connection from the pool; BEGIN travels with the first statement.
@@ -106,10 +108,10 @@ impl Store {
         parameters: &[(&(dyn ToSql + Sync), Type)],
     ) -> Result<Result<Vec<Row>, tokio_postgres::Error>, StoreError> {
         let answered = async {
-            let mut borrowed = Borrowed(Some(self.connection().await?));
-            let Some(connection) = borrowed.0.as_ref() else { return Err(StoreError::bug("send", "no connection")) };
+            let mut borrowed = Borrowed { connection: Some(self.connection().await?), tls: self.tls.as_ref() };
+            let Some(connection) = &borrowed.connection else { return Err(StoreError::bug("send", "no connection")) };
             let answer = connection.query_typed(sql, parameters).await;
-            drop(borrowed.0.take());
+            drop(borrowed.connection.take());
             Ok(answer)
         };
         match self.limit {
@@ -122,13 +124,29 @@ impl Store {
 }
 
 /// A connection while a statement is on its way. Taken back by the pool when the statement has ended; one that was abandoned half way, at a
-/// deadline, leaves the pool, or the next statement would wait behind it.
-struct Borrowed(Option<Object>);
+/// deadline, leaves the pool, or the next statement would wait behind it, and the server is asked to end what it still does for nobody.
+struct Borrowed<'a> {
+    connection: Option<Object>,
+    tls: Option<&'a MakeRustlsConnect>,
+}
 
-impl Drop for Borrowed {
+impl Drop for Borrowed<'_> {
     fn drop(&mut self) {
-        if let Some(abandoned) = self.0.take() {
-            drop(Object::take(abandoned));
+        let Some(abandoned) = self.connection.take() else { return };
+        let abandoned = Object::take(abandoned);
+        let (token, tls) = (abandoned.cancel_token(), self.tls.cloned());
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                // The connection lives until the server has been asked. That it could not be asked costs its time, and nothing else.
+                let asked = match tls {
+                    Some(tls) => token.cancel_query(tls).await,
+                    None => token.cancel_query(NoTls).await,
+                };
+                if let Err(error) = asked {
+                    tracing::debug!(%error, "a statement that nobody waits for could not be cancelled");
+                }
+                drop(abandoned);
+            });
         }
     }
 }
