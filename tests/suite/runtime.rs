@@ -58,14 +58,24 @@ async fn the_last_attempt_goes_to_the_dead_letter_queue_and_is_acknowledged() {
 }
 
 #[tokio::test]
-async fn who_gathers_for_too_long_is_returned_and_the_others_are_done() {
+async fn who_gathers_for_ever_while_the_others_are_answered_has_had_an_attempt() {
     let bench = Bench::new(Mode::Full).await;
     let bodies = bench.give(&orders([("gather", "hang"), ("gather", "work")])).await;
 
     let again = bench.handle(&bodies, Duration::from_secs(12)).await;
 
     assert_eq!((again, bench.count("done").await), (vec![0], 1));
-    assert_eq!(bench.count("switchyard.failure").await, 0, "it costs no attempt");
+    assert_eq!(bench.count("switchyard.failure").await, 1, "a person sees it");
+}
+
+#[tokio::test]
+async fn where_nobody_is_answered_what_they_ask_is_down_and_it_costs_no_attempt() {
+    let bench = Bench::new(Mode::Full).await;
+    let bodies = bench.give(&orders([("gather", "hang"), ("gather", "hang")])).await;
+
+    let again = bench.handle(&bodies, Duration::from_secs(12)).await;
+
+    assert_eq!((again, bench.count("switchyard.failure").await), (vec![0, 1], 0));
 }
 
 #[tokio::test]

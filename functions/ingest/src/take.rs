@@ -16,6 +16,8 @@ struct Received {
     body: String,
     /// How often it was received, this time included.
     receives: u32,
+    /// Sent back by hand after its chain had become too long: it is not stopped again.
+    pardoned: bool,
 }
 
 /// How a message ended.
@@ -59,7 +61,7 @@ impl<Q: Queues> Ingest<Q> {
     /// Everything that is an event into the table; how each message ended, in their order.
     async fn append(&self, messages: &[Received]) -> Result<Vec<Ending>, StoreError> {
         let read: Vec<Result<AppendEvent, Refused>> =
-            messages.iter().map(|message| read::row(&message.body, self.max_hops)).collect();
+            messages.iter().map(|message| read::row(&message.body, message.hops(self.max_hops))).collect();
         let rows: Vec<AppendEvent> = read.iter().filter_map(|row| row.as_ref().ok()).cloned().collect();
         let answers = if rows.is_empty() { Vec::new() } else { self.appended(&rows).await? };
         switchyard_faults::point("ingest.after_append");
@@ -177,9 +179,18 @@ fn letter(message: &Received, refused: &Refused) -> Message {
     letter.message().text("message_id", message.id.as_str())
 }
 
+impl Received {
+    /// How many hops it may have.
+    const fn hops(&self, max: u32) -> u32 {
+        if self.pardoned { u32::MAX } else { max }
+    }
+}
+
 impl From<SqsMessage> for Received {
     fn from(message: SqsMessage) -> Self {
+        let reason = message.message_attributes.get("reason").and_then(|reason| reason.string_value.as_deref());
         Self {
+            pardoned: reason == Some(TOO_MANY_HOPS),
             receives: message.attributes.get("ApproximateReceiveCount").and_then(|n| n.parse().ok()).unwrap_or(1),
             id: message.message_id.unwrap_or_default(),
             receipt_handle: message.receipt_handle.unwrap_or_default(),
@@ -196,5 +207,17 @@ mod tests {
     fn a_chain_that_ends_at_the_door_is_told_in_the_words_that_the_alarm_counts() {
         assert_eq!(words(TOO_MANY_HOPS), STOPPED_CHAIN);
         assert_eq!(words("malformed"), "parked");
+    }
+
+    #[test]
+    fn a_chain_that_was_sent_back_by_hand_is_not_stopped_again() {
+        let of = |reason: &str| {
+            let mut message = SqsMessage::default();
+            let mut attribute = switchyard_runtime::SqsMessageAttribute::default();
+            attribute.string_value = Some(reason.to_owned());
+            message.message_attributes.insert("reason".to_owned(), attribute);
+            Received::from(message).hops(16)
+        };
+        assert_eq!((of(TOO_MANY_HOPS), of("malformed")), (u32::MAX, 16));
     }
 }

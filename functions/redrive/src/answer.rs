@@ -157,6 +157,9 @@ pub struct Dismissed {
     pub dry_run: bool,
     /// How many parked deliveries are settled for good, or would be.
     pub deliveries: i64,
+    /// What did not work, and what that means. The rest was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 /// To `progress` and `cancel`.

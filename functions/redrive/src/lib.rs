@@ -84,7 +84,7 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
                     edit::Edit { agent: &agent, event_id, payload: &payload, operator: &operator, reason: &reason };
                 json(&self.edit(&edit, ends).await?)
             }
-            Request::Dismiss(dismiss) => json(&self.dismiss(&dismiss).await?),
+            Request::Dismiss(dismiss) => json(&self.dismiss(&dismiss, ends).await?),
             Request::Auto { agent, times, first_after_secs, operator } => {
                 let auto = (times > 0).then_some(AutoRedrive { times, first_after_secs });
                 self.place(&agent).await?;

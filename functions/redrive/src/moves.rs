@@ -22,6 +22,12 @@ pub(crate) fn latest(moves: &[Move]) -> Option<&Move> {
     running(moves).or_else(|| moves.first())
 }
 
+/// What a cancellation is about: the task that runs, or the latest where that was cancelled, since whoever did so may have been stopped
+/// before what stayed was parked again.
+pub(crate) fn to_cancel(moves: &[Move]) -> Option<&Move> {
+    latest(moves).filter(|task| task.status.is_running() || task.status == MoveStatus::Cancelled)
+}
+
 /// How long the table waits for so many letters to be moved.
 pub(crate) fn hold_secs(letters: u64, per_second: Option<u16>) -> u32 {
     let speed = per_second.map_or(RECKONED_SPEED, u64::from).max(1);
@@ -54,6 +60,20 @@ fn word(status: MoveStatus) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_task_that_came_to_its_own_end_is_not_cancelled() {
+        let task = |status| Move { handle: None, status, moved: 0, to_move: None, started_at: None, failure: None };
+        let of = |statuses: &[MoveStatus]| {
+            let moves: Vec<Move> = statuses.iter().copied().map(task).collect();
+            to_cancel(&moves).map(|task| task.status)
+        };
+        use MoveStatus::{Cancelled, Cancelling, Completed, Failed, Running};
+        assert_eq!(of(&[Running, Cancelled]), Some(Running));
+        assert_eq!(of(&[Cancelling, Completed]), Some(Cancelling));
+        assert_eq!(of(&[Cancelled, Completed]), Some(Cancelled));
+        assert_eq!([of(&[Completed, Cancelled]), of(&[Failed, Cancelled]), of(&[])], [None; 3]);
+    }
 
     #[test]
     fn the_table_waits_as_long_as_the_move_may_take_and_an_hour_at_most() {

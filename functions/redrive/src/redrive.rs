@@ -83,9 +83,20 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
         }
         self.ordered(order, Way::Move, done.letters).await?;
         let (operator, reason) = (&order.operator, &order.reason);
-        let redriven = self.store.redrive(&place.agent, &order.selection, done.hold_secs, operator, reason).await;
-        done.deliveries = count(redriven.map_err(words)?.len());
+        let (agent, hold_secs) = (&place.agent, done.hold_secs);
+        let redriven = self.store.redrive_until(agent, &order.selection, hold_secs, operator, reason, ends).await;
+        let redriven = redriven.map_err(words)?;
+        done.deliveries = count(redriven.seqs.len());
         switchyard_faults::point("redrive.after_redrive");
+        if !redriven.complete {
+            // A move would bring letters whose deliveries are parked still, and their agent would bury them again.
+            done.troubled(format!(
+                "the time was up before everything was the agent's turn, and no move task was started: do it again, or the {} that are come \
+                 from the table after {hold_secs} seconds",
+                done.deliveries
+            ));
+            return Ok(done);
+        }
         let asked_at = Instant::now();
         let started = Box::pin(self.moves.start(&place.dead_letter_arn, &place.queue_arn, order.per_second)).await;
         switchyard_faults::point("redrive.after_send");
@@ -122,24 +133,33 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
     }
 
     /// Ends the running move task. Deliveries whose letters have stayed are parked again, or the table would send them when their hold is
-    /// over. One that is ending already, since whoever cancelled it was stopped or is still at it, is brought to its end in the same way.
+    /// over. One that is ending or cancelled already, since whoever cancelled it was stopped or is still at it, is brought to its end in the
+    /// same way: so it may be done again until nothing is left.
     pub(crate) async fn cancel(&self, agent: &str, operator: &str, ends: Instant) -> Result<Progress, String> {
         let place = self.place(agent).await?;
         let tasks = self.tasks(&place).await?;
-        let Some(task) = moves::running(&tasks) else {
+        let Some(task) = moves::to_cancel(&tasks) else {
             return Err(format!("no move task of {agent} is running: there is nothing to cancel"));
         };
+        // Before the deed: where it cannot be written, nothing is done.
+        self.store.note(operator, "move_cancel_ordered", Some(agent), "{}").await.map_err(words)?;
         if let (MoveStatus::Running, Some(handle)) = (task.status, &task.handle) {
             Box::pin(self.moves.cancel(handle)).await.map_err(|error| error.to_string())?;
-            self.store.note(operator, "move_cancelled", Some(agent), "{}").await.map_err(words)?;
+            if let Err(error) = self.store.note(operator, "move_cancelled", Some(agent), "{}").await {
+                tracing::error!(agent, operator, %error, "a move task was cancelled, and the audit has only the order");
+            }
         }
         let tasks = self.ended(&place, ends).await?;
         let complete = self.park_what_stayed(&place, ends).await?;
         let mut progress = self.standing(&place, moves::latest(&tasks).map(moves::told)).await?;
         let ending = moves::running(&tasks).map(|_| format!("the move task of {agent} has not ended yet: do it again"));
-        progress.trouble = ending.or_else(|| (!complete).then(|| {
-            "not every letter that has stayed could be looked at: what is not parked again comes from the table, an hour later at most".to_owned()
-        }));
+        progress.trouble = ending.or_else(|| {
+            (!complete).then(|| {
+                "not every letter that has stayed could be looked at: do it again, or what is not parked comes from the table, an hour later \
+                 at most"
+                    .to_owned()
+            })
+        });
         Ok(progress)
     }
 
@@ -159,22 +179,35 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
     /// Whether it has seen every letter.
     async fn park_what_stayed(&self, place: &AgentPlaces, ends: Instant) -> Result<bool, String> {
         let queue = (self.open)(&place.dead_letter_url);
-        let seen = scan::receive(&queue, scan::LOOKED_THROUGH, ends).await.map_err(|error| error.to_string())?;
-        scan::put_back(&queue, &seen.letters).await;
-        let letters: Vec<Letter> = seen.letters.iter().map(Letter::of).collect();
-        let states = self.states(&place.agent, &letters).await?;
-        let stayed: Vec<ParkReport> = letters
-            .into_iter()
-            .zip(states)
-            .filter(|(_, state)| *state == Some(State::Assigned))
-            .filter_map(|(letter, _)| {
-                let (event_id, run) = letter.delivery?;
-                let ask = Ask { event_id, run, epoch: None };
-                Some(ParkReport { ask, reason: letter.reason, error: "its redrive was cancelled".to_owned() })
-            })
-            .collect();
-        self.store.park(&place.agent, &stayed).await.map_err(words)?;
-        Ok(seen.complete())
+        // What is looked at has to be put back, in as many calls.
+        let now = Instant::now();
+        let looks_end = now + ends.saturating_duration_since(now) / 2;
+        let mut held = Vec::new();
+        let complete = self.park_while_held(place, &queue, &mut held, looks_end).await;
+        scan::release(&queue, &held).await;
+        complete
+    }
+
+    /// Look after look, until the queue shows nothing more. What was looked at stays hidden meanwhile, or the next look would find it again.
+    async fn park_while_held(
+        &self,
+        place: &AgentPlaces,
+        queue: &Q,
+        held: &mut Vec<String>,
+        ends: Instant,
+    ) -> Result<bool, String> {
+        loop {
+            let seen = scan::receive(queue, scan::LOOKED_THROUGH, ends).await.map_err(|error| error.to_string())?;
+            // Those of earlier looks are in flight, too.
+            let hidden = seen.hidden.saturating_sub(held.len() as u64);
+            held.extend(seen.letters.iter().map(|letter| letter.receipt_handle.clone()));
+            let letters: Vec<Letter> = seen.letters.iter().map(Letter::of).collect();
+            let states = self.states(&place.agent, &letters).await?;
+            self.store.park(&place.agent, &stayed(letters, &states)).await.map_err(words)?;
+            if seen.exhausted || Instant::now() >= ends {
+                return Ok(seen.exhausted && hidden == 0);
+            }
+        }
     }
 
     async fn standing(&self, place: &AgentPlaces, moving: Option<crate::Moving>) -> Result<Progress, String> {
@@ -207,6 +240,20 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
             tracing::error!(agent = order.agent, operator = order.operator, action, %error, "done, and not in the audit");
         }
     }
+}
+
+/// Of what has stayed in the dead-letter queue: the deliveries that are to be parked again.
+fn stayed(letters: Vec<Letter>, states: &[Option<State>]) -> Vec<ParkReport> {
+    letters
+        .into_iter()
+        .zip(states)
+        .filter(|(_, state)| **state == Some(State::Assigned))
+        .filter_map(|(letter, _)| {
+            let (event_id, run) = letter.delivery?;
+            let ask = Ask { event_id, run, epoch: None };
+            Some(ParkReport { ask, reason: letter.reason, error: "its redrive was cancelled".to_owned() })
+        })
+        .collect()
 }
 
 /// A selection as the audit tells it: of events, how many.

@@ -19,9 +19,10 @@ use uuid::Uuid;
 const HOLD_SECS: u32 = 60;
 /// How many deliveries are read and made the agent's turn at once: what a call holds in its memory, and what it sends well within the hold.
 pub(crate) const AT_ONCE: i64 = 1_000;
-/// Nothing can bring back a message that neither the table nor the queue has.
-const LOST: &str =
-    "what failed is in no table, and the dead-letter queue has lost it: its rows stay among the failures";
+/// Nothing can bring back a message that neither the table nor a queue has. The runtime holds back what is moved back again and again in the
+/// agent's own queue, for a quarter of an hour at most, and which messages are there nobody can look up.
+const LOST: &str = "what failed is in no table, and the dead-letter queue does not have it: what was moved back to the agent shortly before may \
+                    be held back in its queue, and lies there again within 15 minutes; the rest is lost, and its rows stay among the failures";
 /// How many events are read and sent at a time.
 const AT_A_TIME: usize = 100;
 
@@ -31,6 +32,8 @@ pub(crate) struct Back {
     /// Copies of what goes back.
     pub(crate) copies: Option<Copies>,
     unsent: usize,
+    /// Parked again, since nobody can read them.
+    unreadable: usize,
 }
 
 impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
@@ -61,10 +64,11 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
         }
         self.ordered(order, Way::Table, done.letters).await?;
         done.hold_secs = HOLD_SECS;
-        let mut back = Back { copies: Some(self.copies(place, ends).await?), unsent: 0 };
+        let mut back = Back { copies: Some(self.copies(place, ends).await?), ..Back::default() };
+        // First what no table has, while it is surely held: once somebody else sees it, it goes twice, and no row would absorb that.
+        self.forward_loose(place, order, &mut back, &mut done).await?;
         self.pages(place, order, &mut back, &mut done, ends).await?;
         switchyard_faults::point("redrive.after_send");
-        self.forward_loose(place, order, &mut back, &mut done).await?;
         self.finish(place, back, &mut done).await;
         Ok(done)
     }
@@ -143,6 +147,7 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
             let sent = Box::pin(send_these(&self.store, &queue, &place.agent, &due)).await.map_err(words)?;
             done.sent += sent.sent;
             back.unsent += sent.failed;
+            back.unreadable += sent.parked;
         }
         Ok(())
     }
@@ -179,6 +184,12 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
         if back.unsent > 0 {
             let unsent = back.unsent;
             done.troubled(format!("{unsent} could not be sent now: the steward sends them within some minutes"));
+        }
+        if back.unreadable > 0 {
+            let unreadable = back.unreadable;
+            done.troubled(format!(
+                "{unreadable} cannot be read by anybody and are parked again: see what is parked, and mend them"
+            ));
         }
         if let Some(copies) = &back.copies
             && !copies.complete
@@ -219,13 +230,15 @@ pub(crate) async fn forward<'a, Q: Queue>(queue: &Q, from: &Q, letters: &[&'a Re
     arrived
 }
 
-/// The body as it is, with the attributes that tell an agent's runtime which delivery it is for.
+/// The body as it is, with the attributes that tell an agent's runtime which delivery it is for, and the ingest what it was parked for: a
+/// chain that was too long is not stopped again.
 fn forwarded_message(letter: &Received) -> Message {
     let number = |name: &str| letter.attributes.get(name).and_then(|value| value.parse().ok());
     let text = |name: &str| letter.attributes.get(name).map(String::as_str).unwrap_or_default();
     let message = Message::new(letter.body.clone())
         .number("run", number("run").unwrap_or(0))
         .text("event_type", text("event_type"))
+        .text("reason", text("reason"))
         .text("traceparent", text("traceparent"));
     match number("epoch") {
         Some(epoch) => message.number("epoch", epoch),
@@ -235,4 +248,25 @@ fn forwarded_message(letter: &Received) -> Message {
 
 pub(crate) fn count(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_forwarded_says_which_delivery_it_is_for_and_why_it_was_parked_and_not_how_often() {
+        let attributes = [("run", "2"), ("epoch", "5"), ("reason", "too_many_hops"), ("attempts", "3")];
+        let letter = Received {
+            attributes: attributes.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            body: "{}".into(),
+            message_id: "1".into(),
+            receipt_handle: "1".into(),
+            sent_at: None,
+            receives: 1,
+        };
+        let message = forwarded_message(&letter);
+        let kept = ["run", "epoch", "reason", "attempts"].map(|name| message.attribute(name));
+        assert_eq!(kept, [Some("2"), Some("5"), Some("too_many_hops"), None]);
+    }
 }

@@ -110,8 +110,8 @@ impl From<&Ledger> for Deliveries {
         Self {
             settled: ledger.done + ledger.superseded + ledger.expired,
             pending: ledger.pending + ledger.assigned + ledger.failing,
-            parked: ledger.parked,
-            old: ledger.assigned_old,
+            parked: ledger.parked - ledger.parked_old,
+            old: ledger.assigned_old + ledger.parked_old,
         }
     }
 }

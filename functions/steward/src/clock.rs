@@ -28,22 +28,22 @@ impl From<&Tick> for Clock {
     }
 }
 
-/// Once an hour: a look for what was never logged, retention, and what nobody will ask about any more. What one step does stays done where the next
-/// fails or has no time left.
+/// Once an hour: retention, what nobody will ask about any more, and a look for what was never logged, which takes the longest and comes last. What one
+/// step does stays done where the next fails or has no time left.
 pub(crate) async fn look_deeper(store: &Store, clock: &mut Clock, troubles: &mut Vec<String>) {
     match store.deeper(DEEPER_EVERY).await {
         Ok(true) => {}
         Ok(false) => return,
         Err(error) => return troubles.push(format!("whether it is time to look deeper: {error}")),
     }
-    match store.log_what_is_unlogged(DEEPER_HOURS).await {
-        Ok(logged) => clock.logged_late += logged,
-        Err(error) => troubles.push(format!("looking for events that were never logged: {error}")),
-    }
     retention(store, clock, troubles).await;
     match store.prune().await {
         Ok(pruned) => clock.pruned = pruned,
         Err(error) => troubles.push(format!("forgetting old failures and audit rows: {error}")),
+    }
+    match store.log_what_is_unlogged(DEEPER_HOURS).await {
+        Ok(logged) => clock.logged_late += logged,
+        Err(error) => troubles.push(format!("looking for events that were never logged: {error}")),
     }
 }
 

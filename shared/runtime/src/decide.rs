@@ -31,8 +31,13 @@ pub(crate) async fn layer<A: Agent>(
     let decisions = join_all(admitted.iter().map(|record| one(agent, record, patience))).await;
     switchyard_faults::point("runtime.after_gather");
     let mut decided = Vec::new();
+    // What others are answered is there: then it is this record that never ends, and it has had its attempt.
+    let others_are_answered = decisions.iter().any(Result::is_ok);
     for (admitted, decision) in admitted.into_iter().zip(decisions) {
         match decision {
+            Err(Refusal::Unavailable(why)) if others_are_answered && why == OUT_OF_TIME => {
+                endings.end(admitted.parsed.at, ending_of(Refusal::retry(why)), Some(admitted.standing));
+            }
             Ok(decision) => decided.push(Decided { admitted, decision }),
             Err(refusal) => {
                 let (at, standing) = (admitted.parsed.at, admitted.standing);
@@ -102,8 +107,10 @@ pub(crate) fn ending_of(refusal: Refusal) -> Ending {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{batch::Parsed, parse::Message};
     use switchyard_agent::Reject;
     use switchyard_event::{EventType, NewEvent};
+    use switchyard_store::{Ask, Standing};
 
     /// Waits for something that does not answer.
     struct Waits;
@@ -127,6 +134,62 @@ mod tests {
         async fn apply((): &(), (): &mut ()) -> Result<Vec<NewEvent>, Refusal> {
             Ok(Vec::new())
         }
+    }
+
+    /// Waits for ever where the event says so.
+    struct Picky;
+
+    impl Agent for Picky {
+        const NAME: &'static str = "picky";
+        const SUBSCRIBES: &'static [EventType] = &[];
+
+        type Facts = ();
+        type Effect = ();
+        type Tx = ();
+
+        async fn gather(&self, event: &Event) -> Result<(), Refusal> {
+            if event.aggregate_type == "endless" { std::future::pending().await } else { Ok(()) }
+        }
+
+        fn decide(_: &Event, (): &()) -> Result<Decision<()>, Reject> {
+            Ok(Decision::nothing())
+        }
+
+        async fn apply((): &(), (): &mut ()) -> Result<Vec<NewEvent>, Refusal> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[tokio::test]
+    async fn who_alone_is_not_answered_in_a_batch_has_had_an_attempt_and_who_is_alone_has_not() {
+        let ends = async |kinds: &[&str]| {
+            let messages: Vec<Message> = kinds.iter().map(|_| Message::with_body("")).collect();
+            let mut endings = Endings::of(&messages);
+            let admitted = kinds.iter().enumerate().map(|(at, kind)| {
+                let mut event = Event::parse(include_str!("../../event/fixtures/feedback.created.v1.json")).unwrap();
+                event.aggregate_type = (*kind).to_owned();
+                let ask = Ask::live(event.id);
+                let standing = Standing {
+                    event_id: event.id,
+                    run: 0,
+                    verdict: Verdict::Take,
+                    seq: Some(1),
+                    epoch: 0,
+                    attempts: 0,
+                    max_attempts: 4,
+                    returns: 0,
+                    revision: 0,
+                };
+                Admitted::of(Parsed { at, event, ask }, standing)
+            });
+            let until = Instant::now() + Duration::from_millis(20);
+            let patience = Patience { until, fair: Duration::from_millis(1) };
+            layer(&Picky, admitted.collect(), patience, &mut endings).await;
+            matches!(endings.ending(0), Some(Ending::Retry { .. }))
+        };
+        assert!(ends(&["endless", "post"]).await, "the others are answered, so nothing is down");
+        assert!(!ends(&["endless", "endless"]).await, "nobody is answered");
+        assert!(!ends(&["endless"]).await);
     }
 
     #[tokio::test]

@@ -56,6 +56,8 @@ pub(crate) struct Buried {
     pub(crate) error: String,
     pub(crate) attempts: u16,
     pub(crate) failed_at: Timestamp,
+    /// The id that the message had when it was parked, where only that names it: a move gives a new one.
+    pub(crate) message_id: Option<String>,
 }
 
 impl Buried {
@@ -63,7 +65,8 @@ impl Buried {
     pub(crate) fn of(text: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let attempts = text("attempts")?.parse().ok()?;
         let (reason, error) = (text("reason")?, text("error").unwrap_or_default());
-        Some(Self { reason, error, attempts, failed_at: text("failed_at")?.parse().ok()? })
+        let failed_at = text("failed_at")?.parse().ok()?;
+        Some(Self { reason, error, attempts, failed_at, message_id: text("message_id") })
     }
 }
 

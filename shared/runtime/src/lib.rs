@@ -35,7 +35,7 @@ pub use serve::{Invocation, serve};
 pub use switchyard_store::{Row, ToSql, Type};
 
 /// A batch of messages and the answer to it, as AWS spells them.
-pub use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+pub use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage, SqsMessageAttribute};
 
 /// The event of an invocation that is not a batch of messages.
 pub use serde_json::Value as Json;

@@ -75,7 +75,7 @@ impl Burial {
     /// What the ledger is told of a body that is no event: a failure without a delivery. It may bear the id of an event all the same, whose
     /// delivery is another matter: a spoilt copy says nothing about it.
     fn nameless(self, message: &Message) -> Nameless {
-        let (message_id, run) = (message.id.clone(), message.run);
+        let (message_id, run) = (first_id(message).to_owned(), message.run);
         let error = match Event::id_of(&message.body) {
             Some(id) => format!("{}; it bears the id {id}", self.detail),
             None => self.detail,
@@ -250,6 +250,13 @@ impl<Q: Queues> Desk<'_, Q> {
         let event = standing.map(|standing| standing.event_id.to_string()).unwrap_or_default();
         let attempt = standing.map_or(0, |standing| standing.attempts + 1);
         match ending {
+            Ending::Finished(_) if message.buried.is_some() && is_parked(standing) => {
+                tracing::warn!(
+                    agent = self.agent,
+                    event.id = event,
+                    "moved back while it is parked: its letter goes back"
+                );
+            }
             Ending::Finished(what) => {
                 tracing::info!(agent = self.agent, event.id = event, attempt, "{what}");
             }
@@ -282,9 +289,15 @@ fn letter(agent: &str, message: &Message, burial: &Burial) -> BusMessage {
     let copy = letter.message();
     if matches!(burial.of, Of::Nobody) && copy.attribute("event_type").is_none() {
         // What its row among the failures is found by: a redrive marks exactly what it has sent back. In the place of a type: ten attributes.
-        return copy.text("message_id", message.id.as_str());
+        return copy.text("message_id", first_id(message));
     }
     copy
+}
+
+/// The name of a body that is no event: the id of the message that was parked first, so that however often it is moved it stays one row.
+fn first_id(message: &Message) -> &str {
+    let before = message.buried.as_ref().and_then(|buried| buried.message_id.as_deref());
+    before.unwrap_or(&message.id)
 }
 
 /// What an ending asks for. Pure: the draw for the jitter and the time come from the caller.
@@ -301,7 +314,7 @@ fn step(
         // Moved back by a task that nobody told the ledger of, or that is still running: its letter must not be lost while it is parked.
         (Ending::Finished(_), Some(Standing { verdict: Verdict::Parked, .. })) => {
             let before = message.buried.as_ref()?;
-            Some(chased(before, &before.reason, now).map_or_else(
+            Some(chased(before, attempts, &before.reason, now).map_or_else(
                 || {
                     let (reason, detail) = (before.reason.clone().into(), before.error.clone());
                     Step::Bury(Burial { of: Of::Parked, reason, detail, attempts: before.attempts.saturating_add(1) })
@@ -319,7 +332,7 @@ fn step(
         (Ending::Park { reason, detail }, _) => {
             // Parked anew, it is buried at once; a move task that brings it a second time finds it parked.
             let before = message.buried.as_ref().filter(|_| !standing.is_some_and(is_ours));
-            if let Some(delay) = before.and_then(|before| chased(before, reason, now)) {
+            if let Some(delay) = before.and_then(|before| chased(before, 0, reason, now)) {
                 return Some(Step::Return { delay });
             }
             let (reason, detail) = (reason.clone(), detail.clone());
@@ -334,16 +347,20 @@ fn step(
     }
 }
 
+fn is_parked(standing: Option<&Standing>) -> bool {
+    standing.is_some_and(|standing| standing.verdict == Verdict::Parked)
+}
+
 /// Whether there is a delivery that this agent may have tried.
 fn is_ours(standing: &Standing) -> bool {
     matches!(standing.verdict, Verdict::Take | Verdict::Shadow)
 }
 
-/// How much longer a letter is to stay out of the dead-letter queue. The first time that it is moved back in vain it is buried again at once:
-/// somebody may be waiting to see it.
-fn chased(before: &Buried, reason: &str, now: Timestamp) -> Option<Duration> {
+/// How much longer a letter is to stay out of the dead-letter queue, after so many attempts that were counted. The first time that it is moved
+/// back in vain it is buried again at once: somebody may be waiting to see it.
+fn chased(before: &Buried, attempts: u16, reason: &str, now: Timestamp) -> Option<Duration> {
     let since = Duration::try_from(now.duration_since(before.failed_at)).unwrap_or_default();
-    let again = before.attempts.checked_sub(2).filter(|_| before.reason == reason)?;
+    let again = before.attempts.checked_sub(attempts.saturating_add(2)).filter(|_| before.reason == reason)?;
     let stays_out = CHASED.saturating_mul(2_u32.saturating_pow(again.into())).min(CHASED_AT_MOST);
     Some(stays_out.saturating_sub(since)).filter(|left| !left.is_zero())
 }
@@ -411,26 +428,27 @@ mod tests {
     #[test]
     fn a_letter_that_is_moved_back_while_its_delivery_is_parked_goes_back_as_it_came() {
         let (finished, parked) =
-            (Ending::Finished("parked before"), Standing { verdict: Verdict::Parked, ..standing(1, 4) });
+            (Ending::Finished("parked before"), Standing { verdict: Verdict::Parked, ..standing(4, 4) });
         let step_at = |secs, attempts| {
             let message = Message { buried: Some(buried("drawn", attempts)), ..Message::with_body("{}") };
             let now = Timestamp::from_second(secs).unwrap();
             step(&finished, Some(&parked), &message, Schedule::DEFAULT, 1.0, now)
         };
-        let Some(Step::Bury(burial)) = step_at(0, 1) else { panic!("the first time it is buried at once") };
+        let Some(Step::Bury(burial)) = step_at(0, 4) else { panic!("the first time it is buried at once") };
         assert!(matches!(burial.of, Of::Parked), "the ledger knows it");
-        assert_eq!((burial.reason.as_ref(), burial.detail.as_str(), burial.attempts), ("drawn", "why", 2));
-        assert!(matches!(step_at(0, 2), Some(Step::Return { delay }) if delay == CHASED), "then a task chases it");
+        assert_eq!((burial.reason.as_ref(), burial.detail.as_str(), burial.attempts), ("drawn", "why", 5));
+        assert!(matches!(step_at(0, 6), Some(Step::Return { delay }) if delay == CHASED), "then a task chases it");
         assert!(step_of(&finished, Some(&parked), 1).is_none(), "a copy that was never a letter has one already");
     }
 
     fn buried(reason: &str, attempts: u16) -> Buried {
-        Buried { reason: reason.into(), error: "why".into(), attempts, failed_at: Timestamp::UNIX_EPOCH }
+        let failed_at = Timestamp::UNIX_EPOCH;
+        Buried { reason: reason.into(), error: "why".into(), attempts, failed_at, message_id: None }
     }
 
     #[test]
     fn one_that_comes_back_for_another_reason_is_buried_at_once() {
-        assert_eq!(chased(&buried("nul", 9), "malformed", Timestamp::UNIX_EPOCH), None);
+        assert_eq!(chased(&buried("nul", 9), 0, "malformed", Timestamp::UNIX_EPOCH), None);
     }
 
     #[test]

@@ -49,7 +49,10 @@ impl From<SqsMessage> for Message {
 pub(crate) fn layer(endings: &mut Endings<'_>) -> Vec<Parsed> {
     let mut first: HashMap<Ask, usize> = HashMap::new();
     let mut parsed = Vec::new();
-    for (at, message) in endings.messages.iter().enumerate() {
+    // Of twins the one that was a letter goes first: the other may be acknowledged with it, and not it with the other.
+    let (letters, others): (Vec<_>, Vec<_>) =
+        endings.messages.iter().enumerate().partition(|(_, message)| message.buried.is_some());
+    for (at, message) in letters.into_iter().chain(others) {
         match Event::parse(&message.body) {
             Err(error) => {
                 let ending = Ending::Park { reason: error.reason().into(), detail: error.to_string() };
@@ -68,6 +71,7 @@ pub(crate) fn layer(endings: &mut Endings<'_>) -> Vec<Parsed> {
             }
         }
     }
+    parsed.sort_by_key(|record: &Parsed| record.at);
     switchyard_faults::point("runtime.after_parse");
     parsed
 }
@@ -107,6 +111,20 @@ mod tests {
         };
         assert_eq!((parked(0), parked(2)), ("malformed".into(), "nul".into()));
         assert_eq!(endings.ending(3), Some(&Ending::SameAs(1)));
+    }
+
+    #[test]
+    fn of_twins_the_one_that_was_a_letter_is_handled() {
+        let good = include_str!("../../event/fixtures/feedback.created.v1.json");
+        let mut messages = ["{", good, good].map(Message::with_body);
+        messages[2].buried = Buried::of(|name| match name {
+            "attempts" => Some("1".into()),
+            "failed_at" => Some("2026-01-05T09:30:00Z".into()),
+            _ => Some(name.into()),
+        });
+        let mut endings = Endings::of(&messages);
+        assert_eq!(layer(&mut endings).iter().map(|record| record.at).collect::<Vec<_>>(), [2]);
+        assert_eq!(endings.ending(1), Some(&Ending::SameAs(2)));
     }
 
     #[test]

@@ -16,8 +16,11 @@ pub(crate) const MAX_DEATHS: u16 = 3;
 /// Parts a batch into those that are tried together and those that are tried alone, each in their order.
 pub(crate) fn apart(admitted: Vec<Admitted>, messages: &[Message]) -> (Vec<Admitted>, Vec<Admitted>) {
     admitted.into_iter().partition(|record| {
-        let receives = messages.get(record.parsed.at).map_or(1, |message| message.receives);
-        !is_suspect(receives, record.standing.attempts, record.standing.returns)
+        let message = messages.get(record.parsed.at);
+        let receives = message.map_or(1, |message| message.receives);
+        // A message that is moved back keeps its count of receives, and its delivery begins anew.
+        let before = message.and_then(|message| message.buried.as_ref()).map_or(0, |buried| buried.attempts);
+        !is_suspect(receives, record.standing.attempts.saturating_add(before), record.standing.returns)
     })
 }
 

@@ -23,9 +23,9 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- The parked deliveries of a selection above (`p_after_seq`, `p_after_run`), the lowest sequences first. A plan for each selection: an
--- event that is named is looked up, and not searched for among a million.
+-- event that is named is looked up, and not searched for among a million. What the old system has parked is its own, unless it is asked for.
 create function switchyard.parked_deliveries(
-  p_agent text, p_selection switchyard.selection, p_after_seq bigint default 0, p_after_run int default 0)
+  p_agent text, p_selection switchyard.selection, p_after_seq bigint default 0, p_after_run int default 0, p_owners "char"[] default '{n}')
 returns table (seq bigint, run int, event_id uuid, type text, aggregate_id text, project_id text, reason text, attempts smallint,
                redrives smallint, at timestamptz)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan as $$
@@ -44,7 +44,7 @@ begin
   select d.seq, d.run, l.event_id, l.type, coalesce(l.aggregate_id, ''), l.project_id, coalesce(d.reason, ''), d.attempts, d.redrives, d.at
     from switchyard.delivery d
     join switchyard.event_log l on l.seq = d.seq
-   where d.agent = a and d.owner = 'n' and d.state = 'p' and (d.seq, d.run) > (p_after_seq, p_after_run)
+   where d.agent = a and d.owner = any (p_owners) and d.state = 'p' and (d.seq, d.run) > (p_after_seq, p_after_run)
      and (cardinality(events) = 0 or l.event_id = any (events))
      and (cardinality(types) = 0 or l.type = any (types)) and (cardinality(reasons) = 0 or coalesce(d.reason, '') = any (reasons))
      and (cardinality(projects) = 0 or l.project_id = any (projects)) and d.at >= since and d.at < until
@@ -195,7 +195,7 @@ begin
   return n;
 end $$;
 
--- Ends parked deliveries that nobody will send back, so many (`p_selection.at_most`) above (`p_after_seq`, `p_after_run`): final, and no longer in
+-- Ends parked deliveries that nobody will send back, what the old system has parked only where the event is named, so many (`p_selection.at_most`) above (`p_after_seq`, `p_after_run`): final, and no longer in
 -- the way of retention. Answers those that were looked at.
 create function switchyard.dismiss(
   p_agent text, p_selection switchyard.selection, p_after_seq bigint, p_after_run int, p_operator text, p_reason text)
@@ -210,17 +210,18 @@ declare
   ended_runs int[];
 begin
   select coalesce(array_agg(p.seq), '{}'), coalesce(array_agg(p.run), '{}') into seqs, runs
-    from switchyard.parked_deliveries(p_agent, p_selection, p_after_seq, p_after_run) p;
+    from switchyard.parked_deliveries(p_agent, p_selection, p_after_seq, p_after_run,
+           case when cardinality(p_selection.events) > 0 then '{n,o}'::"char"[] else '{n}' end) p;
   with parked as materialized (
     select d.seq, d.run from switchyard.delivery d
-     where d.agent = a and d.seq = any (seqs) and d.owner = 'n' and d.state = 'p'
+     where d.agent = a and d.seq = any (seqs) and d.state = 'p'
        and exists (select 1 from unnest(seqs, runs) u (s, r) where u.s = d.seq and u.r = d.run)
      order by d.seq, d.run
        for update of d),
   gone as (
     update switchyard.delivery d set state = 'e', reason = 'dismissed', at = now(), next_attempt_at = null
       from parked p
-     where d.agent = a and d.seq = p.seq and d.run = p.run and d.owner = 'n' and d.state = 'p'
+     where d.agent = a and d.seq = p.seq and d.run = p.run and d.state = 'p'
     returning d.seq, d.run)
   select coalesce(array_agg(g.seq), '{}'), coalesce(array_agg(g.run), '{}') into ended, ended_runs from gone g;
   if cardinality(ended) > 0 then

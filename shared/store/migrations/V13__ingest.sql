@@ -65,8 +65,8 @@ begin
         reason := 'malformed';
         error := left(sqlerrm, 500);
       when others then
-        -- Nobody's fault in the batch: the connection or a standby, a lock, resources, an operator, files, a missing right. The same again is right.
-        if left(sqlstate, 2) in ('08', '25', '40', '53', '55', '57', '58', 'XX') or sqlstate = '42501' then
+        -- Nobody's fault in the batch: the connection or a standby, a lock, resources, an operator, files, a missing right, a trigger that names what is gone. The same again is right.
+        if left(sqlstate, 2) in ('08', '25', '40', '42', '53', '55', '57', '58', 'XX') then
           raise;
         end if;
         answer := 'refused';

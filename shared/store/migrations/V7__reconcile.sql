@@ -239,7 +239,7 @@ end $$;
 -- Run 0 of an agent in numbers: from the watermark's counter and the rows that are not done, so that its cost does not grow with
 -- what was done, only with what is unfinished, superseded or expired (3 s at a million).
 create function switchyard.ledger(p_agent text, out subscribed bigint, out done bigint, out pending bigint, out assigned bigint,
-  out assigned_old bigint, out failing bigint, out parked bigint, out superseded bigint, out expired bigint)
+  out assigned_old bigint, out failing bigint, out parked bigint, out parked_old bigint, out superseded bigint, out expired bigint)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan as $$
 declare
   a switchyard.agent := switchyard.agent_named(p_agent);
@@ -258,7 +258,7 @@ begin
     select r.state, r.owner, r.n, true from switchyard.retired r where r.agent = a.id and r.run = 0 and r.state <> 'd'),
   open as (
     select coalesce(sum(n) filter (where state = 'a' and owner = 'n'), 0) as a, coalesce(sum(n) filter (where state = 'a' and owner = 'o'), 0) as o,
-           coalesce(sum(n) filter (where state = 'f'), 0) as f, coalesce(sum(n) filter (where state = 'p'), 0) as p,
+           coalesce(sum(n) filter (where state = 'f'), 0) as f, coalesce(sum(n) filter (where state = 'p'), 0) as p, coalesce(sum(n) filter (where state = 'p' and owner = 'o'), 0) as po,
            coalesce(sum(n) filter (where state = 's'), 0) as s, coalesce(sum(n) filter (where state = 'e'), 0) as e,
            coalesce(sum(n) filter (where swept), 0) as swept
       from row_or_retired),
@@ -269,8 +269,8 @@ begin
                                     and (s.until_seq is null or e.seq <= s.until_seq)
       left join switchyard.delivery d on d.agent = a.id and d.run = 0 and d.seq = e.seq and d.seq > lo
      where e.seq > lo)
-  select counted + t.n, counted - x.swept + t.done, t.missing, x.a, x.o, x.f, x.p, x.s, x.e
-    into subscribed, done, pending, assigned, assigned_old, failing, parked, superseded, expired
+  select counted + t.n, counted - x.swept + t.done, t.missing, x.a, x.o, x.f, x.p, x.po, x.s, x.e
+    into subscribed, done, pending, assigned, assigned_old, failing, parked, parked_old, superseded, expired
     from open x cross join tail t;
 end $$;
 

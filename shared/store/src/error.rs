@@ -124,6 +124,7 @@ impl StoreError {
     }
 }
 
+#[derive(Debug, PartialEq, Eq)]
 enum Sort {
     Unavailable,
     Conflict,
@@ -145,11 +146,18 @@ impl Sort {
         let message = db.message().to_owned();
         let partition_gone =
             *db.code() == SqlState::CHECK_VIOLATION && db.constraint().is_none() && db.table() == Some("delivery");
-        match db.code().code() {
+        Self::of_code(db.code().code(), db.routine(), partition_gone, message)
+    }
+
+    /// By the code, and by the routine in Postgres's source that raised it.
+    fn of_code(code: &str, routine: Option<&str>, partition_gone: bool, message: String) -> Self {
+        match code {
             "40001" | "40P01" | "55P03" => Self::Conflict,
             // An internal error can be anything, corruption too; but from there it says that a partition was dropped while the statement
             // waited for its lock.
-            "XX000" if db.routine() == Some("relation_open") => Self::Conflict,
+            "XX000" if routine == Some("relation_open") => Self::Conflict,
+            // Postgres names the routine that raises an error. One without is a pooler's: no connection of its own to give, or one that was lost.
+            "XX000" if routine.is_none() => Self::Unavailable,
             _ if partition_gone => Self::Conflict,
             // An unknown database, a missing privilege, and our own refusals.
             "3D000" | "42501" | "SY001" | "SY002" | "SY004" => Self::Config(message),
@@ -174,4 +182,17 @@ fn has_io_source(error: &tokio_postgres::Error) -> bool {
         source = e.source();
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Sort;
+
+    #[test]
+    fn an_internal_error_that_postgres_did_not_raise_is_a_pooler_without_a_connection() {
+        let of = |routine| Sort::of_code("XX000", routine, false, "no process".into());
+        assert_eq!(of(None), Sort::Unavailable);
+        assert_eq!(of(Some("relation_open")), Sort::Conflict);
+        assert_eq!(of(Some("exec_stmt_raise")), Sort::Bug("no process".into()));
+    }
 }

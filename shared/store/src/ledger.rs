@@ -24,6 +24,8 @@ pub struct Ledger {
     pub failing: i64,
     /// Parked, for a person to look at.
     pub parked: i64,
+    /// Of these, how many are the old system's to look at.
+    pub parked_old: i64,
     /// Not needed any more.
     pub superseded: i64,
     /// Came too late.
@@ -49,7 +51,7 @@ impl Store {
         let rows = self
             .read(
                 OP,
-                "select subscribed, done, pending, assigned, assigned_old, failing, parked, superseded, expired
+                "select subscribed, done, pending, assigned, assigned_old, failing, parked, parked_old, superseded, expired
                    from switchyard.ledger($1)",
                 &[(&agent, Type::TEXT)],
             )
@@ -63,8 +65,9 @@ impl Store {
             assigned_old: get(OP, &row, 4)?,
             failing: get(OP, &row, 5)?,
             parked: get(OP, &row, 6)?,
-            superseded: get(OP, &row, 7)?,
-            expired: get(OP, &row, 8)?,
+            parked_old: get(OP, &row, 7)?,
+            superseded: get(OP, &row, 8)?,
+            expired: get(OP, &row, 9)?,
         })
     }
 

@@ -45,7 +45,7 @@ pub use parked::{ParkedDelivery, ParkedGroup};
 pub use payload::StoredPayload;
 pub use publish::Publication;
 pub use reconcile::{Due, Overdue, Reassigned, Resent, Retention, Swept, Tick};
-pub use redrive::AutoRedrive;
+pub use redrive::{AutoRedrive, Stepped};
 pub use report::{Failed, Nameless, ParkReport, Reported, State};
 pub use revise::Revised;
 pub use selection::Selection;

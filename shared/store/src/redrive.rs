@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
@@ -17,6 +18,15 @@ pub struct AutoRedrive {
     pub times: u16,
     /// How long after it was parked the first time, in seconds; each further wait is twice as long.
     pub first_after_secs: u32,
+}
+
+/// What was done of a selection in the time there was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stepped {
+    /// The sequences of the deliveries that this call has changed.
+    pub seqs: Vec<i64>,
+    /// Whether that was all of the selection. Where it is not, what is left is still parked: repeat it.
+    pub complete: bool,
 }
 
 /// How many deliveries go back in one transaction: claims of the same batch wait for it, so it should not be a long one.
@@ -40,14 +50,41 @@ impl Store {
         operator: &str,
         reason: &str,
     ) -> Result<Vec<i64>, StoreError> {
+        let redriven = self.redrive_steps(agent, selection, hold_secs, operator, reason, None).await?;
+        Ok(redriven.seqs)
+    }
+
+    /// The same where time is short: begins no transaction after `ends`, and says whether anything is left.
+    pub async fn redrive_until(
+        &self,
+        agent: &str,
+        selection: &Selection,
+        hold_secs: u32,
+        operator: &str,
+        reason: &str,
+        ends: Instant,
+    ) -> Result<Stepped, StoreError> {
+        self.redrive_steps(agent, selection, hold_secs, operator, reason, Some(ends)).await
+    }
+
+    async fn redrive_steps(
+        &self,
+        agent: &str,
+        selection: &Selection,
+        hold_secs: u32,
+        operator: &str,
+        reason: &str,
+        ends: Option<Instant>,
+    ) -> Result<Stepped, StoreError> {
         let sql = format!(
             "select seq, run, redriven
                from switchyard.redrive($1, {}, $9, $10, $13 * interval '1 second', $11, $12) order by seq, run",
             selection::SQL
         );
-        let mut redriven = self.by_steps("redrive", &sql, agent, selection, operator, reason, Some(hold_secs)).await?;
+        let hold = Some(hold_secs);
+        let mut redriven = self.by_steps("redrive", &sql, agent, selection, operator, reason, hold, ends).await?;
         // A delivery and a replay of it have one sequence.
-        redriven.dedup();
+        redriven.seqs.dedup();
         Ok(redriven)
     }
 
@@ -143,16 +180,40 @@ impl Store {
         operator: &str,
         because: &str,
     ) -> Result<u64, StoreError> {
+        let dismissed = self.dismiss_steps(agent, selection, operator, because, None).await?;
+        Ok(dismissed.seqs.len() as u64)
+    }
+
+    /// The same where time is short: begins no transaction after `ends`, and says whether anything is left.
+    pub async fn dismiss_until(
+        &self,
+        agent: &str,
+        selection: &Selection,
+        operator: &str,
+        because: &str,
+        ends: Instant,
+    ) -> Result<Stepped, StoreError> {
+        self.dismiss_steps(agent, selection, operator, because, Some(ends)).await
+    }
+
+    async fn dismiss_steps(
+        &self,
+        agent: &str,
+        selection: &Selection,
+        operator: &str,
+        because: &str,
+        ends: Option<Instant>,
+    ) -> Result<Stepped, StoreError> {
         let sql = format!(
             "select seq, run, dismissed from switchyard.dismiss($1, {}, $9, $10, $11, $12) order by seq, run",
             selection::SQL
         );
-        let dismissed = self.by_steps("dismiss", &sql, agent, selection, operator, because, None).await?;
-        Ok(dismissed.len() as u64)
+        self.by_steps("dismiss", &sql, agent, selection, operator, because, None, ends).await
     }
 
     /// Works off a selection, [`STEP`] deliveries in a transaction. The statement takes the position at $9 and $10, the operator and the
-    /// reason at $11 and $12, a hold at $13 where there is one, and answers (sequence, run, whether it was done). The sequences of what was.
+    /// reason at $11 and $12, a hold at $13 where there is one, and answers (sequence, run, whether it was done). The sequences of what was, and
+    /// whether it came to the selection's end before the time was up.
     #[allow(clippy::too_many_arguments)] // The two that share it differ in the statement and the hold.
     async fn by_steps(
         &self,
@@ -163,14 +224,18 @@ impl Store {
         operator: &str,
         reason: &str,
         hold_secs: Option<u32>,
-    ) -> Result<Vec<i64>, StoreError> {
+        ends: Option<Instant>,
+    ) -> Result<Stepped, StoreError> {
         let (operator, reason) = (clean(operator), clean(reason));
         let hold = hold_secs.map(i64::from);
         let mut columns = selection.columns();
         let mut left = selection.at_most.unwrap_or(i64::MAX);
-        let mut done: Vec<i64> = Vec::new();
+        let mut seqs: Vec<i64> = Vec::new();
         let (mut after_seq, mut after_run) = (0_i64, 0_i32);
         while left > 0 {
+            if ends.is_some_and(|ends| Instant::now() >= ends) {
+                return Ok(Stepped { seqs, complete: false });
+            }
             let step = left.min(STEP);
             columns.at_most = Some(step);
             let mut parameters = columns.parameters(&agent);
@@ -187,7 +252,7 @@ impl Store {
             for row in &rows {
                 (after_seq, after_run) = (get(op, row, 0)?, get(op, row, 1)?);
                 if get(op, row, 2)? {
-                    done.push(after_seq);
+                    seqs.push(after_seq);
                 }
             }
             let seen = i64::try_from(rows.len()).unwrap_or(step);
@@ -196,7 +261,7 @@ impl Store {
             }
             left -= seen;
         }
-        Ok(done)
+        Ok(Stepped { seqs, complete: true })
     }
 
     /// Sets when an agent's parked deliveries go back by themselves; `None`: never, as at first. Audited.

@@ -21,6 +21,10 @@ pub(crate) struct Obedient {
     pub(crate) gathered: Cell<u32>,
     /// Told when an event is about to kill the process.
     pub(crate) dying: Notify,
+    /// Told when an event waits for the first time, and what lets it go.
+    pub(crate) waiting: Notify,
+    pub(crate) go_on: Notify,
+    has_waited: Cell<bool>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,6 +57,13 @@ impl Agent for Obedient {
             Some("kill") => {
                 self.dying.notify_one();
                 pending().await
+            }
+            Some("wait once") => {
+                if !self.has_waited.replace(true) {
+                    self.waiting.notify_one();
+                    self.go_on.notified().await;
+                }
+                Ok(())
             }
             Some("supersede") => Err(Refusal::Superseded),
             Some("be out of luck") => Err(Refusal::DatabaseDown("told to".into())),

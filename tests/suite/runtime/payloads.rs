@@ -157,6 +157,26 @@ async fn a_copy_from_before_an_edit_is_handled_with_the_edited_payload() {
 }
 
 #[tokio::test]
+async fn what_is_edited_while_it_is_gathered_is_not_done_with_the_old_payload() {
+    let bench = Bench::new(Mode::Full).await;
+    let order = |key: &str| serde_json::json!({ "gather": "wait once", "key": key });
+    let bodies = bench.give(&[order("old")]).await;
+    let id = Event::id_of(&bodies[0]).unwrap();
+
+    let edited = async {
+        bench.agent.waiting.notified().await;
+        bench.store.revise(id, &order("new").to_string(), "a person", "it was wrong").await.unwrap();
+        bench.agent.go_on.notify_one();
+    };
+    let (again, ()) = tokio::join!(bench.handle(&bodies, PLENTY), edited);
+    assert_eq!((again, bench.count("done").await), (vec![0], 0));
+
+    assert!(bench.handle(&bodies, PLENTY).await.is_empty());
+    assert_eq!(bench.count("done where key = 'new'").await, 1);
+    assert_eq!((bench.count("done").await, bench.count("switchyard.failure").await), (1, 0));
+}
+
+#[tokio::test]
 async fn in_shadow_mode_what_could_not_be_read_is_what_is_compared() {
     let bench = read_in(Mode::Shadow).await;
     write(&bench, 9 * 1024 * 1024).await;

@@ -264,6 +264,12 @@ directly_and_pooled! {
         assert!(scene.groups().await.is_empty());
         assert!(scene.redrive(&everything(), 0).await.is_empty());
         assert!(scene.row(event).await.is("o", "p"));
+        let ledger = scene.store.ledger(AGENT).await.unwrap();
+        assert_eq!((ledger.parked, ledger.parked_old), (1, 1));
+        assert_eq!(scene.store.dismiss(AGENT, &everything(), "alice", "of no use").await.unwrap(), 0);
+        let named = Selection { events: vec![event], ..everything() };
+        assert_eq!(scene.store.dismiss(AGENT, &named, "alice", "of no use").await.unwrap(), 1, "by its name");
+        assert!(scene.row(event).await.is("o", "e"));
     }
 
     async fn a_body_that_is_no_event_is_a_row_and_a_group_without_a_type(scene: Scene) {

@@ -28,7 +28,7 @@ pub(crate) async fn run(stack: &Stack, options: Options, global: &Global) -> Res
     if !global.json {
         say(told(&done));
     }
-    Ok(())
+    done.trouble.map_or(Ok(()), |trouble| Err(Failure::new(trouble)))
 }
 
 async fn agreed(stack: &Stack, order: &Dismiss) -> Result<bool, Failure> {
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn it_says_what_was_given_up_or_would_be() {
-        let done = |dry_run| Dismissed { agent: "sentiment".into(), dry_run, deliveries: 2 };
+        let done = |dry_run| Dismissed { agent: "sentiment".into(), dry_run, deliveries: 2, trouble: None };
         assert!(told(&done(true)).contains("would dismiss 2 deliveries of sentiment"));
         assert!(told(&done(false)).contains("2 deliveries of sentiment dismissed"));
     }
