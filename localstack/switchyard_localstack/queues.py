@@ -1,4 +1,4 @@
-"""Three corrections to LocalStack's queues."""
+"""Corrections to LocalStack's queues."""
 
 import threading
 from typing import Any
@@ -16,6 +16,7 @@ _REQUEUE_SECONDS = 0.2
 def install() -> None:
     """Applies all. To be called before the SQS service starts."""
     _redrive_fifo_messages()
+    _hold_back_whole_groups_and_no_others()
     _cancel_what_runs()
     _requeue_on_time()
 
@@ -44,6 +45,36 @@ def _redrive_fifo_messages() -> None:
 
     MessageMoveTaskManager._run = _run
     FifoQueue.put = _put
+
+
+def _hold_back_whole_groups_and_no_others() -> None:
+    """Of a FIFO queue's group nothing is received while one of its messages is in flight, and other groups go on.
+
+    "When you receive a message with a message group ID, no more messages for the same message group ID are returned
+    unless you delete the message, or it becomes visible" (Amazon SQS Developer Guide, "FIFO queue delivery logic").
+    LocalStack lets a group go as soon as any of its messages is visible again, so that a later one overtakes one that
+    is held back; and while any message at all is held back, it returns none of those whose timeout has ended.
+    """
+
+    def _put_message(self: FifoQueue, message: SqsMessage) -> None:
+        group = self.get_message_group(message.message_group_id)
+        with self.mutex:
+            was_empty = group.empty()
+            group.push(message)
+            if group not in self.inflight_groups:
+                if was_empty:
+                    self.message_group_queue.put_nowait(group)
+            elif message.receive_count > 0:
+                self.update_message_group_visibility(group)
+
+    def requeue_inflight_messages(self: FifoQueue) -> None:
+        with self.mutex:
+            for message in [message for message in self.inflight if message.is_visible]:
+                del self.inflight[message]
+                self._put_message(message)
+
+    FifoQueue._put_message = _put_message
+    FifoQueue.requeue_inflight_messages = requeue_inflight_messages
 
 
 def _cancel_what_runs() -> None:

@@ -47,6 +47,45 @@ class Redrive(unittest.TestCase):
         self.assertEqual(work.attribute("ApproximateNumberOfMessages"), "1")
 
 
+class Groups(unittest.TestCase):
+    def setUp(self) -> None:
+        self.account = server().account()
+        self.sqs = self.account.client("sqs")
+        self.queue = Queue(self.account, "work.fifo", FifoQueue="true", VisibilityTimeout="30")
+
+    def send(self, group: str, *bodies: str) -> None:
+        for body in bodies:
+            self.queue.send(body, MessageGroupId=group, MessageDeduplicationId=body)
+
+    def hold(self, message: dict[str, str], seconds: int) -> None:
+        self.sqs.change_message_visibility(
+            QueueUrl=self.queue.url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=seconds
+        )
+
+    def received(self) -> dict[str, dict[str, str]]:
+        return {message["Body"]: message for message in self.queue.receive()}
+
+    def test_a_message_that_is_held_back_holds_back_its_group(self) -> None:
+        self.send("a", "a1", "a2", "a3")
+        held = self.received()
+        self.assertEqual(list(held), ["a1", "a2", "a3"])
+        self.hold(held["a2"], 0)
+        self.hold(held["a3"], 0)
+        self.assertEqual(self.received(), {}, "a1 is in flight")
+        self.hold(held["a1"], 0)
+        self.assertEqual(list(self.received()), ["a1", "a2", "a3"])
+
+    def test_a_message_that_is_held_back_holds_back_no_other_group(self) -> None:
+        self.send("a", "a1")
+        (held,) = self.received().values()
+        self.send("b", "b1")
+        (other,) = self.received().values()
+        self.hold(other, 1)
+        self.assertEqual(list(eventually("b1 is back", self.received)), ["b1"])
+        self.hold(held, 0)
+        self.assertEqual(list(self.received()), ["a1"])
+
+
 class Timing(unittest.TestCase):
     def test_a_hidden_message_is_back_on_time_and_not_before(self) -> None:
         account = server().account()

@@ -6,6 +6,7 @@
 //! Every check panics where a promise is broken: that is how it fails.
 
 mod directory;
+mod fifo;
 mod functions;
 mod mappings;
 mod moves;
@@ -14,10 +15,11 @@ mod queues;
 mod topic;
 
 pub use directory::keeps_what_a_directory_promises;
+pub use fifo::{keeps_what_a_fifo_queue_promises, keeps_what_a_fifo_topic_promises};
 pub use functions::{FunctionsRig, keeps_what_functions_promise};
 pub use mappings::keeps_what_mappings_promise;
 pub use moves::{MovesRig, keeps_what_moves_promise};
-pub use queue::keeps_what_a_queue_promises;
+pub use queue::{keeps_what_a_queue_promises, tells_whose_a_message_is};
 pub use queues::keeps_what_queues_promise;
 pub use topic::{TopicRig, keeps_what_a_topic_promises};
 

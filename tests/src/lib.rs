@@ -11,6 +11,7 @@ pub mod database;
 mod eventually;
 pub mod lab;
 pub mod pooler;
+pub mod program;
 mod world;
 
 pub use database::{Database, admin_url};

@@ -4,7 +4,7 @@ use crate::{Lab, eventually};
 use aws_sdk_sqs::types::{Message, QueueAttributeName};
 use std::collections::BTreeMap;
 use switchyard_localstack::localstack::{Outputs, REGION};
-use switchyard_store::{DatabaseUrl, Mode, Since, Store};
+use switchyard_store::{DatabaseUrl, EventsTable, Mode, Patience, Since, Store, migrate_with};
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
@@ -42,13 +42,45 @@ impl World {
     pub async fn at_rest() -> Self {
         let lab = Lab::get().await;
         let number = lab.next_world();
-        let account = format!("{:012}", 100_000_000 + number);
+        Self::of(lab, number, lab.database(&format!("world_{number}")).await, &[]).await
+    }
+
+    /// A fresh world whose topic and queues are of FIFO, with nothing running yet.
+    pub async fn of_fifo() -> Self {
+        let lab = Lab::get().await;
+        let number = lab.next_world();
         let database_url = lab.database(&format!("world_{number}")).await;
+        Self::of(lab, number, database_url, &[("Topology", "fifo")]).await
+    }
+
+    /// The world of another application, whose tables these are and which keeps its events in that one, with nothing running yet.
+    pub async fn of_another_application(tables: &str, events: &EventsTable) -> Self {
+        let lab = Lab::get().await;
+        let number = lab.next_world();
+        let url = lab.postgres.create_database(&format!("world_{number}")).await.expect("a database");
+        connect(&url).await.batch_execute(tables).await.expect("the application's tables");
+        migrate_with(&parse(&url), Some(events), &Patience::default()).await.expect("the installation");
+        Self::of(lab, number, url, &[]).await
+    }
+
+    /// The template deployed onto a database that somebody has made ready, agents registered.
+    pub async fn onto(database_url: &str) -> Self {
+        let lab = Lab::get().await;
+        Self::deployed(lab, lab.next_world(), database_url.to_owned(), &[]).await
+    }
+
+    async fn of(lab: &'static Lab, number: u32, database_url: String, parameters: &[(&str, &str)]) -> Self {
         let store = Store::open(&parse(&database_url), 4).expect("a store");
         for agent in &lab.agents {
             store.register(agent, Mode::Full, Since::Now).await.expect("the agent is registered");
         }
-        let outputs = lab.deploy(&account, &database_url, &[]);
+        Self::deployed(lab, number, database_url, parameters).await
+    }
+
+    async fn deployed(lab: &'static Lab, number: u32, database_url: String, parameters: &[(&str, &str)]) -> Self {
+        let account = format!("{:012}", 100_000_000 + number);
+        let store = Store::open(&parse(&database_url), 4).expect("a store");
+        let outputs = lab.deploy(&account, &database_url, parameters);
         let settings = aws_settings(lab, &account);
         Self {
             database: connect(&database_url).await,
@@ -65,7 +97,12 @@ impl World {
 
     /// Starts the shim now instead of at the next minute.
     pub fn wake_shim(&self) {
-        self.lab.invoke(&self.account, &self.outputs["ShimFunctionName"]);
+        self.wake("ShimFunctionName");
+    }
+
+    /// Starts the function that an output of the stack names, and does not wait for it.
+    pub fn wake(&self, output: &str) {
+        self.lab.invoke(&self.account, &self.outputs[output]);
     }
 
     /// Somebody gives feedback: a row in the application's own table.
@@ -89,7 +126,7 @@ impl World {
             let rows = self
                 .database
                 .query(
-                    "select id, payload::text from events where type = $1 and aggregate_id::text = $2",
+                    "select id, payload::text from switchyard.event where type = $1 and aggregate_id = $2",
                     &[&event_type, &aggregate],
                 )
                 .await
@@ -108,7 +145,7 @@ impl World {
                 .query_one(
                     "select (select count(*) from switchyard.outbox)
                           + (select count(*) from switchyard.event_log e
-                               join switchyard.subscription s on s.type = e.type
+                               join switchyard.subscription s on s.type = e.type and e.seq >= s.from_seq
                                left join switchyard.delivery d on d.agent = s.agent and d.run = 0 and d.seq = e.seq
                               where d.state is null or d.state::text in ('a', 'f'))",
                     &[],
@@ -122,9 +159,12 @@ impl World {
 
     /// The URL of a queue of this stack by its logical id.
     pub async fn queue(&self, logical_id: &str) -> String {
-        let prefix = format!("switchyard-{logical_id}-");
-        let queues = self.sqs.list_queues().queue_name_prefix(&prefix).send().await.expect("the queues");
-        let [url] = queues.queue_urls() else { panic!("{} queues are called {prefix}*", queues.queue_urls().len()) };
+        let name = format!("switchyard-{logical_id}");
+        let queues = self.sqs.list_queues().queue_name_prefix(&name).send().await.expect("the queues");
+        // CloudFormation's own names go on with a hyphen, those of FIFO end.
+        let is_it = |url: &&String| url.rsplit_once(&name).is_some_and(|(_, rest)| rest.starts_with(['-', '.']));
+        let urls: Vec<&String> = queues.queue_urls().iter().filter(is_it).collect();
+        let [url] = urls[..] else { panic!("{} queues are called {name}", urls.len()) };
         url.clone()
     }
 
@@ -290,6 +330,12 @@ pub struct Tap {
 }
 
 impl Tap {
+    /// One on a queue that is subscribed already.
+    #[must_use]
+    pub fn on(world: &World, url: String) -> Self {
+        Self { sqs: world.sqs.clone(), url }
+    }
+
     /// Every body heard that `wanted` says yes to, as soon as there are so many.
     pub async fn hear(&self, expected: usize, wanted: impl Fn(&str) -> bool) -> Vec<String> {
         let mut heard: Vec<String> = Vec::new();

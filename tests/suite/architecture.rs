@@ -6,8 +6,10 @@ use std::{collections::BTreeMap, process::Command};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("switchyard-event", &[]),
     ("switchyard-insight", &[]),
+    ("switchyard-advice", &[]),
     ("switchyard-agent", &["switchyard-event"]),
-    ("switchyard-store", &["switchyard-event"]),
+    ("switchyard-compare", &[]),
+    ("switchyard-store", &["switchyard-event", "switchyard-compare"]),
     ("switchyard-bus", &["switchyard-faults"]),
     (
         "switchyard-runtime",
@@ -24,11 +26,25 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "switchyard-faults",
         ],
     ),
-    ("steward", &["switchyard-event", "switchyard-store", "switchyard-bus", "switchyard-runtime", "switchyard-faults"]),
+    (
+        "steward",
+        &[
+            "switchyard-advice",
+            "switchyard-event",
+            "switchyard-compare",
+            "switchyard-store",
+            "switchyard-bus",
+            "switchyard-runtime",
+            "switchyard-faults",
+        ],
+    ),
     ("shim", &["switchyard-event", "switchyard-store", "switchyard-bus", "switchyard-runtime", "switchyard-faults"]),
     ("switchyard-localstack", &["switchyard-event", "switchyard-store"]),
     ("redrive", &["switchyard-event", "switchyard-store", "switchyard-bus", "switchyard-runtime", "switchyard-faults"]),
-    ("console", &["redrive", "steward", "switchyard-store", "switchyard-bus"]),
+    (
+        "console",
+        &["redrive", "steward", "switchyard-advice", "switchyard-compare", "switchyard-store", "switchyard-bus"],
+    ),
 ];
 
 /// What an agent may use: never the store or the bus themselves.
@@ -47,10 +63,11 @@ const ONLY: &[(&str, &[&str])] = &[
 ];
 
 /// The tests look from the outside and may know all.
-const FROM_OUTSIDE: &[&str] = &["switchyard-tests", "faults"];
+const FROM_OUTSIDE: &[&str] = &["switchyard-tests", "faults", "differences", "flips"];
 
 /// The crates that stay free of I/O, so that they compile for anything.
-const PURE: &[&str] = &["switchyard-event", "switchyard-agent", "switchyard-insight"];
+const PURE: &[&str] =
+    &["switchyard-event", "switchyard-agent", "switchyard-insight", "switchyard-compare", "switchyard-advice"];
 
 struct Package {
     name: String,
@@ -141,7 +158,7 @@ fn is_accepted(licence: &str, accepted: &[&str]) -> bool {
 fn the_pure_crates_do_no_io() {
     for package in packages().iter().filter(|package| PURE.contains(&package.name.as_str())) {
         for used in &package.uses {
-            let pure = ["jiff", "serde", "serde_json", "thiserror", "uuid"].contains(&used.as_str());
+            let pure = ["jiff", "serde", "serde_json", "thiserror", "toml", "uuid"].contains(&used.as_str());
             assert!(pure || used.starts_with("switchyard-"), "{} is pure and must not use {used}", package.name);
         }
     }

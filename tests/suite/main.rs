@@ -1,12 +1,23 @@
 //! One test binary; each module is a chapter.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by a panic, in its helpers too")]
 
+mod advise;
 mod architecture;
+mod backfill;
 mod bus;
+mod compare;
+mod delays;
 mod failures;
+mod fifo;
 mod ingest;
+mod install;
+mod lanes;
+mod metrics;
+mod migrating;
+mod models;
 mod once;
 mod redrive;
+mod routing;
 mod runtime;
 mod shim;
 mod sizes;

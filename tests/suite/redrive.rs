@@ -1,6 +1,6 @@
 //! Back from the dead-letter queue: what is parked is seen without being touched, goes back once, to one agent, and says who sent it.
 
-mod command_line;
+pub(crate) mod command_line;
 mod middle;
 
 use crate::failures::REFUSE;

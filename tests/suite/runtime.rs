@@ -1,6 +1,6 @@
 //! The runtime's layers with an agent that does what its events say, a real Postgres, and queues in memory.
 
-mod bench;
+pub(crate) mod bench;
 mod breaker;
 mod budgets;
 mod payloads;

@@ -1,8 +1,9 @@
 //! The steward: what it does against a real ledger with queues and mappings in memory, an hour of downtime in simulated time, and the
 //! deployed one.
 
-mod bench;
+pub(crate) mod bench;
 mod breakers;
+mod cutovers;
 mod deployed;
 mod downtime;
 mod lost;

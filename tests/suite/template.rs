@@ -39,7 +39,7 @@ async fn no_block_belongs_to_an_agent_that_is_not_there() {
 #[tokio::test]
 async fn every_agent_declares_limits_that_aws_takes() {
     for agent in Lab::get().await.declarations() {
-        assert!(agent.limits.are_sound(), "{}: {:?}", agent.name, agent.limits);
+        assert!(agent.limits.are_sound() && agent.lanes.are_sound(), "{}: {:?}", agent.name, agent.limits);
         assert!((1..=100).contains(&agent.max_attempts) && !agent.subscribes.is_empty(), "{}", agent.name);
     }
 }
@@ -48,6 +48,24 @@ async fn every_agent_declares_limits_that_aws_takes() {
 fn resource(template: &str, name: &str) -> String {
     let lines = template.lines().skip_while(|line| !line.starts_with(&format!("  {name}:"))).skip(1);
     lines.take_while(|line| line.starts_with("    ")).collect::<Vec<_>>().join("\n")
+}
+
+/// The longest name of a stack that the directory of agents is sure to find in the names of its queues.
+const LONGEST_STACK: usize = 28;
+
+#[test]
+fn the_names_of_fifo_are_none_that_sqs_refuses() {
+    let template = template();
+    let names: Vec<&str> = template
+        .lines()
+        .filter_map(|line| {
+            line.trim().strip_prefix("QueueName: !If [IsFifo, !Sub '${AWS::StackName}")?.split('\'').next()
+        })
+        .collect();
+    assert_eq!(names.len(), template.matches("FifoQueue: !If [IsFifo, true,").count(), "each has a name");
+    for name in names {
+        assert!(name.ends_with(".fifo") && LONGEST_STACK + name.len() <= 80, "{name}: at most 80 characters");
+    }
 }
 
 #[test]

@@ -127,6 +127,7 @@ impl<Q: Queues> Ingest<Q> {
 
     async fn come_again(&self, messages: &[Received], again: &[usize]) -> SqsBatchResponse {
         let hold = |at: &usize| Hold {
+            queue_arn: None,
             receipt_handle: messages[*at].receipt_handle.clone(),
             delay: wait::after_return(messages[*at].receives, fastrand::f64()),
         };

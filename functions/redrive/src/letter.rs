@@ -84,6 +84,7 @@ pub(crate) fn takes_loose(letter: &Letter, selection: &Selection) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use switchyard_bus::Keys;
 
     const BODY: &str = include_str!("../../../shared/event/fixtures/feedback.created.v1.json");
 
@@ -95,6 +96,7 @@ mod tests {
             message_id: "of the dead-letter queue".to_owned(),
             receipt_handle: String::new(),
             sent_at: None,
+            keys: Keys::default(),
             receives: 1,
         })
     }

@@ -11,7 +11,7 @@ use crate::{
     words,
 };
 use std::time::Duration;
-use switchyard_bus::{AgentPlaces, Directory, Move, MoveStatus, Moves, Queue};
+use switchyard_bus::{AgentPlaces, Directory, Kind, Move, MoveStatus, Moves, Queue};
 use switchyard_store::{Ask, ParkReport, Selection, State};
 use tokio::time::Instant;
 
@@ -60,7 +60,8 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
         }
     }
 
-    /// By a move task where there are letters to move, from the table where the queue has none.
+    /// By a move task where there are letters to move, from the table where the queue has none. On FIFO always from the table: a move task keeps each
+    /// letter's own group, and what goes back is to be in order with the other events of its aggregate.
     async fn everything(&self, place: &AgentPlaces, order: &Redrive, ends: Instant) -> Result<Redriven, String> {
         let mut done = Redriven::nothing(order);
         let dead_letters = (self.open)(&place.dead_letter_url);
@@ -71,7 +72,7 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
             done.moving = Some(moves::told(task));
             return Ok(done);
         }
-        if depth.is_empty() {
+        if depth.is_empty() || Kind::of(&place.queue_url).is_fifo() {
             return self.by_table(place, order, ends).await;
         }
         done.way = Way::Move;

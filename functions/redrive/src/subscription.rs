@@ -7,7 +7,7 @@ use crate::{
     scan,
     table::forward,
 };
-use switchyard_bus::{AgentPlaces, Directory, Moves, Queue, Received};
+use switchyard_bus::{AgentPlaces, Directory, Kind, Lanes, Moves, Queue, Received};
 use tokio::time::Instant;
 
 /// How many letters are held at a time.
@@ -24,7 +24,8 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
         let Some(url) = &place.subscription_dead_letter_url else {
             return Err(format!("{} has no dead-letter queue for its subscription", place.agent));
         };
-        let (from, queue) = ((self.open)(url), (self.open)(&place.queue_url));
+        let (from, queue) = ((self.open)(url), Lanes::of(place, &self.open));
+        let shows_ten_of_a_group = Kind::of(url).is_fifo();
         let mut done = Redriven::nothing(order);
         done.letters = Box::pin(from.depth()).await.map_err(|error| error.to_string())?.visible;
         if order.dry_run {
@@ -45,7 +46,8 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
                 let kept = letters.len() - sent.len();
                 break Some(format!("{kept} could not be sent and stay where they are: do it again"));
             }
-            if scan.exhausted {
+            // Of a group there may be more behind what was held and is gone by now.
+            if scan.exhausted && (letters.is_empty() || !shows_ten_of_a_group) {
                 let hidden = scan.hidden;
                 break (hidden > 0).then(|| format!("{hidden} are being looked at by somebody else: do it again"));
             }

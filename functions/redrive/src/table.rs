@@ -9,7 +9,7 @@ use crate::{
     scan, words,
 };
 use std::collections::BTreeSet;
-use switchyard_bus::{AgentPlaces, Directory, Message, Moves, Queue, Received};
+use switchyard_bus::{AgentPlaces, Destination, Directory, Lanes, Message, Moves, Queue, Received};
 use switchyard_runtime::resend::send_these;
 use switchyard_store::{Ask, Due, Standing, Verdict};
 use tokio::time::Instant;
@@ -134,7 +134,7 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
             let redriven: BTreeSet<(Uuid, i32)> = redriven.iter().copied().collect();
             done.removed += copies.remove(&(self.open)(&place.dead_letter_url), &order.selection, &redriven).await;
         }
-        let queue = (self.open)(&place.queue_url);
+        let queue = Lanes::of(place, &self.open);
         for some in redriven.chunks(AT_A_TIME) {
             if Instant::now() >= ends {
                 back.unsent += some.len();
@@ -218,11 +218,15 @@ fn due(standing: &Standing) -> Option<Due> {
 }
 
 /// To the agent's queue: those that arrived, for the caller to delete; what dies before that comes twice. The rest is visible again.
-pub(crate) async fn forward<'a, Q: Queue>(queue: &Q, from: &Q, letters: &[&'a Received]) -> Vec<&'a Received> {
+pub(crate) async fn forward<'a, Q: Queue>(
+    queue: &impl Destination,
+    from: &Q,
+    letters: &[&'a Received],
+) -> Vec<&'a Received> {
     let mut arrived = Vec::new();
     for some in letters.chunks(AT_A_TIME) {
         let messages: Vec<Message> = some.iter().map(|letter| forwarded_message(letter)).collect();
-        let answers = Box::pin(queue.send(&messages)).await;
+        let answers = Box::pin(queue.put(&messages)).await;
         let (sent, kept): (Vec<_>, Vec<_>) = some.iter().zip(&answers).partition(|(_, answer)| answer.is_ok());
         scan::put_back(from, kept.into_iter().map(|(letter, _)| *letter)).await;
         arrived.extend(sent.into_iter().map(|(letter, _)| *letter));
@@ -231,19 +235,21 @@ pub(crate) async fn forward<'a, Q: Queue>(queue: &Q, from: &Q, letters: &[&'a Re
 }
 
 /// The body as it is, with the attributes that tell an agent's runtime which delivery it is for, and the ingest what it was parked for: a
-/// chain that was too long is not stopped again.
+/// chain that was too long is not stopped again. Its keys are the letter's: on FIFO those of no message that the agent's queue has had.
 fn forwarded_message(letter: &Received) -> Message {
     let number = |name: &str| letter.attributes.get(name).and_then(|value| value.parse().ok());
     let text = |name: &str| letter.attributes.get(name).map(String::as_str).unwrap_or_default();
     let message = Message::new(letter.body.clone())
+        .keyed(letter.keys.clone())
         .number("run", number("run").unwrap_or(0))
         .text("event_type", text("event_type"))
         .text("reason", text("reason"))
         .text("traceparent", text("traceparent"));
-    match number("epoch") {
-        Some(epoch) => message.number("epoch", epoch),
+    // Its lane is told by the priority; a letter of an agent has none, and goes the usual way.
+    ["epoch", "priority"].into_iter().fold(message, |message, name| match number(name) {
+        Some(value) => message.number(name, value),
         None => message,
-    }
+    })
 }
 
 pub(crate) fn count(n: usize) -> i64 {
@@ -253,6 +259,7 @@ pub(crate) fn count(n: usize) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use switchyard_bus::Keys;
 
     #[test]
     fn what_is_forwarded_says_which_delivery_it_is_for_and_why_it_was_parked_and_not_how_often() {
@@ -263,6 +270,7 @@ mod tests {
             message_id: "1".into(),
             receipt_handle: "1".into(),
             sent_at: None,
+            keys: Keys::default(),
             receives: 1,
         };
         let message = forwarded_message(&letter);

@@ -1,5 +1,6 @@
 //! What the steward answers, as JSON. Keys are promises to scripts; a new one may come, none goes. No answer holds a payload.
 
+use crate::{backfill::Backfilled, compare::Advanced, cutover::Judged};
 use serde::{Deserialize, Serialize};
 use switchyard_bus::Depth;
 use switchyard_store::{BreakerState, Ledger, SetAside};
@@ -161,6 +162,15 @@ pub struct Pass {
     /// How many events are set aside in the outbox; none where it could not be asked.
     #[serde(default)]
     pub set_aside: Option<i64>,
+    /// What became of each cutover plan that is under way.
+    #[serde(default)]
+    pub cutovers: Vec<Judged>,
+    /// What was compared of each agent that is compared with an old system, by name.
+    #[serde(default)]
+    pub compared: Vec<Advanced>,
+    /// What was done about each backfill that is running, by its agent's name.
+    #[serde(default)]
+    pub backfills: Vec<Backfilled>,
     /// What was done for each agent, by name.
     pub agents: Vec<Tended>,
     /// What went wrong beyond a single agent.

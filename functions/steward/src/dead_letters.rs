@@ -2,7 +2,7 @@
 
 use crate::letters::{Fate, Found};
 use std::time::Duration;
-use switchyard_bus::{Message, Queue, Received};
+use switchyard_bus::{Destination, Message, Queue, Received};
 use switchyard_event::Event;
 use switchyard_runtime::letter::Letter;
 use switchyard_store::{Ask, Nameless, ParkReport, State, Store, StoreError};
@@ -82,7 +82,7 @@ pub(crate) async fn sweep<Q: Queue>(
 /// As [`sweep`].
 pub(crate) async fn deliver<Q: Queue>(
     undelivered: &Q,
-    queue: &Q,
+    queue: &impl Destination,
     at_most: usize,
     delivered: &mut usize,
 ) -> Result<(), String> {
@@ -93,7 +93,7 @@ pub(crate) async fn deliver<Q: Queue>(
     let messages: Vec<Message> = received.iter().map(Received::again).collect();
     let (mut gone, mut kept) = (Vec::new(), Vec::new());
     let mut trouble = None;
-    for (message, answer) in received.into_iter().zip(queue.send(&messages).await) {
+    for (message, answer) in received.into_iter().zip(queue.put(&messages).await) {
         match answer {
             Ok(()) => gone.push(message.receipt_handle),
             Err(error) => {

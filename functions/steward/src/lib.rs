@@ -1,14 +1,21 @@
 #![doc = include_str!("../README.md")]
 
+pub mod advise;
 pub mod answer;
+pub mod backfill;
 mod clock;
+pub mod compare;
+pub mod cutover;
 mod dead_letters;
 pub mod decide;
+pub mod delays;
 mod letters;
 mod looks;
+pub mod metrics;
 mod outside;
 mod pass;
 mod requests;
+pub mod routing;
 mod settings;
 mod tend;
 mod turn;
@@ -18,10 +25,12 @@ pub use pass::Steward;
 pub use requests::Request;
 pub use settings::{Limits, StartError};
 
+use delays::DelaysRequest;
 use settings::Settings;
+use switchyard_advice::Wishes;
 use switchyard_bus::{LambdaDirectory, LambdaMappings, SqsQueue};
 use switchyard_runtime::{Environment, Invocation, Json};
-use switchyard_store::Store;
+use switchyard_store::{Store, StoreError};
 
 /// The steward on AWS.
 pub type OnAws = Steward<LambdaDirectory, LambdaMappings, SqsQueue>;
@@ -49,9 +58,12 @@ pub async fn start() -> Result<OnAws, StartError> {
 /// One line: what is wrong with the request, or what the database said.
 pub async fn handle(steward: &OnAws, event: Json, invocation: Invocation) -> Result<Json, String> {
     let deadline = invocation.deadline;
+    let (store, ends) = (steward.store(), pass::leaving_a_reserve(deadline));
     match Request::of(&event)? {
         Request::Pass => json(steward.pass(deadline).await.map_err(|error| error.to_string())?),
         Request::Status => json(steward.status(deadline).await),
+        Request::Advise(wishes) => json(advise::advise(store, &wishes, ends).await?),
+        Request::Metrics => json(advise::advise(store, &Wishes::default(), ends).await?.metrics),
         Request::Outbox => json(steward.outbox().await.map_err(|error| error.to_string())?),
         Request::CarryAgain { seqs, operator } => {
             json(steward.carry_again(&seqs, &operator).await.map_err(|error| error.to_string())?)
@@ -60,7 +72,22 @@ pub async fn handle(steward: &OnAws, event: Json, invocation: Invocation) -> Res
             let set = steward.set_breaker(&agent, set, &operator, deadline).await;
             json(set.map_err(|error| error.to_string())?)
         }
+        Request::Route(request) => json(told(routing::route(store, request, ends).await)?),
+        Request::Pin(request) => json(told(routing::pin(store, request, ends).await)?),
+        Request::Delays(DelaysRequest::Show { which, at_most }) => {
+            json(told(delays::show(store, &which, at_most).await)?)
+        }
+        Request::Delays(DelaysRequest::Cancel { events, because, operator }) => {
+            json(told(delays::cancel(store, &events, &operator, &because).await)?)
+        }
+        Request::Compare(request) => json(compare::answer(store, *request, ends).await?),
+        Request::Cutover(request) => json(told(cutover::answer(store, *request, ends).await)?),
+        Request::Backfill(request) => json(told(backfill::answer(store, *request).await)?),
     }
+}
+
+fn told<T>(answer: Result<T, StoreError>) -> Result<T, String> {
+    answer.map_err(|error| error.to_string())
 }
 
 fn json(answer: impl serde::Serialize) -> Result<Json, String> {

@@ -3,14 +3,17 @@
 use crate::{
     Limits,
     answer::{Carried, Outbox, Pass, Standing, Status, Tended},
+    backfill::{self, Backfilled, Reach},
     clock,
+    compare::{self, Advanced},
+    cutover::{self, Judged},
     outside::Outside,
     tend::{Looks, Tending, Ward},
     turn::Turn,
 };
 use futures_util::{StreamExt, stream};
 use std::{collections::BTreeMap, time::Duration};
-use switchyard_bus::{Directory, Mappings, Queue};
+use switchyard_bus::{Directory, Lanes, Mappings, Queue};
 use switchyard_runtime::FIGURES;
 use switchyard_store::{BreakerState, Store, StoreError};
 use tokio::time::{Instant, timeout_at};
@@ -23,6 +26,10 @@ const AT_ONCE: usize = 4;
 const LONGEST_TEND: Duration = Duration::from_secs(20);
 /// How long each of the steps may take that are for all agents: what hangs there leaves time for the agents.
 const LONGEST_STEP: Duration = Duration::from_secs(12);
+/// How long comparisons may go on with the next window, so that the last one ends within the step's own time.
+const LONGEST_COMPARISON: Duration = Duration::from_secs(6);
+/// How long a roll-back may give deliveries to the old system, so that it is told within the step's own time; the sweeps go on with it.
+const LONGEST_MOVE: Duration = Duration::from_secs(8);
 /// How many events that were set aside are shown.
 const MOST_SHOWN: i64 = 1_000;
 /// How long a pass waits for another one to end.
@@ -49,7 +56,7 @@ impl<D: Directory, M: Mappings, Q: Queue> Steward<D, M, Q> {
     /// # Errors
     /// [`StoreError`] where the database cannot be asked whose turn it is. All that goes wrong later stands in the answer.
     pub async fn pass(&self, deadline: Instant) -> Result<Pass, StoreError> {
-        let ends = deadline.checked_sub(RESERVE).unwrap_or_else(Instant::now);
+        let ends = leaving_a_reserve(deadline);
         let give_up = ends.min(Instant::now() + WAIT_FOR_TURN);
         let Some(turn) = Turn::take(&self.store, give_up, ends).await? else {
             return Ok(Pass { busy: true, ..Pass::default() });
@@ -57,18 +64,21 @@ impl<D: Directory, M: Mappings, Q: Queue> Steward<D, M, Q> {
         let mut pass = Pass::default();
         let tick = within(ends, "the ledger's tick", clock::tick(&self.store), &mut pass.troubles);
         pass.ledger = tick.await;
+        pass.cutovers = self.cutovers(ends, &mut pass.troubles).await;
         let wards = self.wards(ends, &mut pass.troubles).await;
         pass.agents = self.each(&wards, ends, Some(&turn), async |tending| tending.tend().await, without_time).await;
+        pass.compared = self.compare(ends, &mut pass.troubles).await;
         pass.set_aside = self.set_aside(ends, &mut pass.troubles).await;
         self.look_deeper(ends, &mut pass).await;
+        let ended = turn.end().await;
+        pass.backfills = self.backfill(&wards, &pass.agents, ends, &mut pass.troubles).await;
         report(&pass);
-        turn.end().await?;
-        Ok(pass)
+        ended.map(|()| pass)
     }
 
     /// How everything stands. Changes nothing.
     pub async fn status(&self, deadline: Instant) -> Status {
-        let ends = deadline.checked_sub(RESERVE).unwrap_or_else(Instant::now);
+        let ends = leaving_a_reserve(deadline);
         let mut troubles = Vec::new();
         let wards = self.wards(ends, &mut troubles).await;
         let too_late = |name: &str| without_time(name).standing;
@@ -93,6 +103,59 @@ impl<D: Directory, M: Mappings, Q: Queue> Steward<D, M, Q> {
         let carried = self.store.carry_again(seqs, operator).await?;
         tracing::info!(operator, carried, "what was set aside is carried again");
         Ok(Carried { carried })
+    }
+
+    /// The ledger.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Before the agents are looked after: what goes back to the old system is not sent to an agent first.
+    async fn cutovers(&self, ends: Instant, troubles: &mut Vec<String>) -> Vec<Judged> {
+        let under_way = within(ends, "which cutovers are under way", self.store.cutovers_under_way(), troubles).await;
+        let mut judged = Vec::new();
+        for plan in under_way.unwrap_or_default() {
+            let what = format!("the cutover of {}", plan.agent);
+            let until = ends.min(Instant::now() + LONGEST_MOVE);
+            judged.extend(within(ends, &what, cutover::judge(&self.store, &plan, until), troubles).await);
+        }
+        troubles.extend(judged.iter().filter_map(Judged::trouble));
+        judged
+    }
+
+    /// After the agents have been looked after: nobody waits for it, and what there is no time for the next pass compares.
+    async fn compare(&self, ends: Instant, troubles: &mut Vec<String>) -> Vec<Advanced> {
+        let until = ends.min(Instant::now() + LONGEST_COMPARISON);
+        let compared =
+            within(ends, "what is compared with an old system", compare::advance(&self.store, until), troubles);
+        let compared = compared.await.unwrap_or_default();
+        troubles.extend(compared.iter().filter_map(|done| {
+            done.trouble.as_ref().map(|trouble| format!("the comparison of {}: {trouble}", done.agent))
+        }));
+        compared
+    }
+
+    /// Last, and without the turn, which nothing of it needs: it goes on for most of a minute.
+    async fn backfill(
+        &self,
+        wards: &[Ward],
+        tended: &[Tended],
+        ends: Instant,
+        troubles: &mut Vec<String>,
+    ) -> Vec<Backfilled> {
+        let running = within(ends, "which backfills are running", self.store.backfills_running(), troubles).await;
+        let reach = |agent: &str| {
+            let places = wards.iter().find(|ward| ward.name == agent)?.places.as_ref()?;
+            let flows = tended.iter().find(|done| done.standing.agent == agent)?.standing.flows;
+            let open = |url: &str| (self.outside.queue)(url);
+            Some(Reach { queue: open(&places.queue_url), lanes: Lanes::of(places, open), flows })
+        };
+        let until = ends.min(Instant::now() + backfill::LONGEST);
+        let done = backfill::advance(&self.store, running.unwrap_or_default(), reach, until).await;
+        troubles.extend(done.iter().filter_map(|done| {
+            done.trouble.as_ref().map(|trouble| format!("the backfill of {}: {trouble}", done.agent))
+        }));
+        done
     }
 
     async fn set_aside(&self, ends: Instant, troubles: &mut Vec<String>) -> Option<i64> {
@@ -177,6 +240,11 @@ impl<D: Directory, M: Mappings, Q: Queue> Steward<D, M, Q> {
         all.sort_by_key(|(at, _)| *at);
         all.into_iter().map(|(_, done)| done).collect()
     }
+}
+
+/// Until when to work in an invocation that ends at `deadline`.
+pub(crate) fn leaving_a_reserve(deadline: Instant) -> Instant {
+    deadline.checked_sub(RESERVE).unwrap_or_else(Instant::now)
 }
 
 /// What an agent lacks that is only half there. An agent of the ledger that is not deployed yet is no trouble, and no more than a line of the log.

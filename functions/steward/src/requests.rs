@@ -1,15 +1,28 @@
 //! What the steward can be asked: the JSON of an invocation as a request.
 
+use crate::{
+    advise,
+    backfill::BackfillRequest,
+    compare::CompareRequest,
+    cutover::CutoverRequest,
+    delays::DelaysRequest,
+    routing::{Pin, RouteRequest},
+};
 use serde_json::{Map, Value};
+use switchyard_advice::Wishes;
 use switchyard_store::BreakerState;
 
 /// A request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Request {
     /// A pass now: what the schedule asks for, and an invocation with nothing to say.
     Pass,
     /// How everything stands. Changes nothing.
     Status,
+    /// When to move at all, for what is wanted. Changes nothing.
+    Advise(Wishes),
+    /// The figures of a team's own page. Changes nothing.
+    Metrics,
     /// What is set aside in the outbox. Changes nothing.
     Outbox,
     /// Lets the shim try again what was set aside.
@@ -28,10 +41,22 @@ pub enum Request {
         /// Who asks, for the audit.
         operator: String,
     },
+    /// Shows or moves the lever of an agent's migration.
+    Route(RouteRequest),
+    /// Pins a project to one side of it.
+    Pin(Pin),
+    /// Shows what waits for its time, or cancels some of it.
+    Delays(DelaysRequest),
+    /// How agents in shadow mode compare with the old system, or with what one is compared.
+    Compare(Box<CompareRequest>),
+    /// Looks at a cutover plan, starts or moves it.
+    Cutover(Box<CutoverRequest>),
+    /// Looks at a backfill, starts or moves it.
+    Backfill(Box<BackfillRequest>),
 }
 
 /// What there is to ask, for whoever asked for something else.
-const THERE_IS: &str = r#"there is {"action":"pass"}, {"action":"status"}, {"action":"outbox"}, {"action":"carry_again","seqs":[SEQ,...],"operator":WHO} (all without seqs) and {"action":"breaker","agent":NAME,"set":"open"|"closed"|"auto","operator":WHO}"#;
+const THERE_IS: &str = r#"there is {"action":"pass"}, {"action":"status"}, {"action":"metrics"}, {"action":"advise"}, {"action":"outbox"}, {"action":"carry_again","seqs":[SEQ,...],"operator":WHO} (all without seqs) and {"action":"breaker","agent":NAME,"set":"open"|"closed"|"auto","operator":WHO}; and "routing", "pin", "delays", "compare", "cutover" and "backfill" (each says more)"#;
 
 impl Request {
     /// Reads the event of an invocation. The schedule's (it has a `source` of AWS's) and an empty one ask for a pass.
@@ -53,9 +78,17 @@ impl Request {
         match action {
             "pass" => only(fields, &[]).map(|()| Self::Pass),
             "status" => only(fields, &[]).map(|()| Self::Status),
+            "advise" => advise::wishes(fields).map(Self::Advise),
+            "metrics" => only(fields, &[]).map(|()| Self::Metrics),
             "outbox" => only(fields, &[]).map(|()| Self::Outbox),
             "carry_again" => Self::carry_again(fields),
             "breaker" => Self::breaker(fields),
+            "routing" => RouteRequest::of(fields).map(Self::Route),
+            "pin" => Pin::of(fields).map(Self::Pin),
+            "delays" => DelaysRequest::of(fields).map(Self::Delays),
+            "compare" => CompareRequest::of(fields).map(|request| Self::Compare(Box::new(request))),
+            "cutover" => CutoverRequest::of(fields).map(|request| Self::Cutover(Box::new(request))),
+            "backfill" => BackfillRequest::of(fields).map(|request| Self::Backfill(Box::new(request))),
             other => Err(format!("there is no action {:?}: {THERE_IS}", cut(other))),
         }
     }
@@ -87,12 +120,21 @@ impl Request {
     }
 }
 
-/// A name: the audit's readers see it, so there is nothing in it that breaks their lines.
 fn named<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<&'a str, String> {
-    let fits =
-        |value: &&str| !value.trim().is_empty() && value.chars().count() <= 200 && !value.chars().any(char::is_control);
-    let value = fields.get(name).and_then(Value::as_str).filter(fits);
-    value.ok_or_else(|| format!("{name:?} is missing, or no text of at most 200 characters in one line: {THERE_IS}"))
+    let value = fields.get(name).and_then(Value::as_str).unwrap_or_default();
+    is_name(name, value).map(|()| value).map_err(|wrong| format!("{wrong}: {THERE_IS}"))
+}
+
+/// Whether a field holds a name: the audit's readers see it, so there is nothing in it that breaks their lines.
+///
+/// # Errors
+/// One line that says what a name is.
+pub(crate) fn is_name(field: &str, value: &str) -> Result<(), String> {
+    if !value.trim().is_empty() && value.chars().count() <= 200 && !value.chars().any(char::is_control) {
+        Ok(())
+    } else {
+        Err(format!("{field:?} is missing, or no text of at most 200 characters in one line"))
+    }
 }
 
 /// As much of it as an answer repeats: whoever asked knows the rest.

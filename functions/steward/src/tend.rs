@@ -15,9 +15,9 @@ use std::{
     sync::{Mutex, PoisonError},
     time::Duration,
 };
-use switchyard_bus::{AgentPlaces, Mappings, Queue};
+use switchyard_bus::{AgentPlaces, BusError, Lanes, Mappings, Queue};
 use switchyard_runtime::resend;
-use switchyard_store::{Breaker, Overdue, Store};
+use switchyard_store::{Breaker, BreakerState, Overdue, Store};
 use tokio::time::{Instant, timeout};
 
 /// How long one agent's sweep goes on with the next window: the rest of its time is for what else there is to do.
@@ -80,8 +80,7 @@ impl<D, M: Mappings, Q: Queue> Tending<'_, D, M, Q> {
         standing.breaker = breaker.as_ref().map(answer::Breaker::from);
         let Some(places) = places else { return standing };
         let troubles = &mut standing.troubles;
-        standing.queue =
-            told("its queue", self.queue(&places.queue_url).depth().await, troubles).map(answer::Queue::from);
+        standing.queue = told("its queue", self.lanes(places).depth().await, troubles).map(answer::Queue::from);
         let depth = self.queue(&places.dead_letter_url).depth().await;
         standing.dead_letters = told("its dead-letter queue", depth, troubles).map(|depth| depth.total());
         if let Some(url) = &places.subscription_dead_letter_url {
@@ -89,8 +88,7 @@ impl<D, M: Mappings, Q: Queue> Tending<'_, D, M, Q> {
             standing.undelivered =
                 told("its subscription's dead-letter queue", depth, troubles).map(|depth| depth.visible);
         }
-        let mapping = self.outside.mappings.enabled(&places.mapping).await;
-        standing.flows = told("its mapping", mapping, troubles).map(|mapping| mapping.wanted);
+        standing.flows = told("its mapping", self.flows(places).await, troubles);
         standing.paused_by = paused_by(standing.flows, breaker.as_ref());
         standing
     }
@@ -144,7 +142,7 @@ impl<D, M: Mappings, Q: Queue> Tending<'_, D, M, Q> {
         if let Some(url) = &places.subscription_dead_letter_url
             && done.standing.undelivered != Some(0)
         {
-            let (undelivered, queue) = (self.queue(url), self.queue(&places.queue_url));
+            let (undelivered, queue) = (self.queue(url), self.lanes(places));
             let at_most = bound(at_most.min(AT_MOST_DELIVERED), done.standing.undelivered);
             let delivered = dead_letters::deliver(&undelivered, &queue, at_most, &mut done.delivered).await;
             told("what SNS could not deliver", delivered, &mut done.standing.troubles);
@@ -206,7 +204,7 @@ impl<D, M: Mappings, Q: Queue> Tending<'_, D, M, Q> {
 
     async fn carry_out(&self, order: Order, places: &AgentPlaces, done: &mut Tended) -> Result<(), String> {
         let (store, name) = (self.store, &self.ward.name);
-        let mapping = |error: switchyard_bus::BusError| format!("its mapping: {error}");
+        let mapping = |error: BusError| format!("its mapping: {error}");
         let memory = |error: switchyard_store::StoreError| format!("its breaker: {error}");
         match order {
             // Decided anew by `follow` as soon as it is done.
@@ -215,13 +213,13 @@ impl<D, M: Mappings, Q: Queue> Tending<'_, D, M, Q> {
                 // Written down first: a mapping that is off with nobody's name to it stays off for ever.
                 store.set_paused(name, true).await.map_err(memory)?;
                 self.still_my_turn().await?;
-                self.outside.mappings.set_enabled(&places.mapping, false).await.map_err(mapping)?;
+                self.set_flow(places, false).await.map_err(mapping)?;
                 (done.standing.flows, done.standing.paused_by) = (Some(false), Some(PausedBy::Steward));
                 tracing::warn!(agent = name, "its mapping is paused: its breaker is open");
             }
             Order::Resume => {
                 self.still_my_turn().await?;
-                self.outside.mappings.set_enabled(&places.mapping, true).await.map_err(mapping)?;
+                self.set_flow(places, true).await.map_err(mapping)?;
                 self.still_my_turn().await?;
                 store.set_paused(name, false).await.map_err(memory)?;
                 (done.standing.flows, done.standing.paused_by) = (Some(true), None);
@@ -263,7 +261,7 @@ impl<D, M: Mappings, Q: Queue> Tending<'_, D, M, Q> {
             self.store.auto_redrive(name).await.map_err(|error| format!("its automatic redrive: {error}"))?;
         done.redriven = redriven.len();
         let limit = i32::try_from(at_most).unwrap_or(i32::MAX);
-        let queue = self.queue(&places.queue_url);
+        let queue = self.lanes(places);
         let sent = resend::send_due(self.store, &queue, name, limit, overdue).await;
         let sent = sent.map_err(|error| format!("sending what is due: {error}"))?;
         done.sent = sent.sent;
@@ -276,6 +274,31 @@ impl<D, M: Mappings, Q: Queue> Tending<'_, D, M, Q> {
 
     fn queue(&self, url: &str) -> Q {
         (self.outside.queue)(url)
+    }
+
+    /// Its queue, and its express queue where it has one.
+    fn lanes(&self, places: &AgentPlaces) -> Lanes<Q> {
+        Lanes::of(places, |url| self.queue(url))
+    }
+
+    /// Whether messages flow: from all of its queues. Where a person has turned off one of them, it counts as turned off, and stays as it is; where
+    /// a pause has turned off one and died, messages flow still, so that the next pass ends it.
+    async fn flows(&self, places: &AgentPlaces) -> Result<bool, BusError> {
+        let (mut all, mut any) = (true, false);
+        for mapping in places.mappings() {
+            let wanted = self.outside.mappings.enabled(mapping).await?.wanted;
+            (all, any) = (all && wanted, any || wanted);
+        }
+        let pausing = self.ward.breaker.as_ref().is_some_and(|it| it.state == BreakerState::Open && it.paused);
+        Ok(all || (any && pausing))
+    }
+
+    /// Turns all of its mappings on or off. Where one fails, those before it are turned already, and the next pass turns the others.
+    async fn set_flow(&self, places: &AgentPlaces, enabled: bool) -> Result<(), BusError> {
+        for mapping in places.mappings() {
+            self.outside.mappings.set_enabled(mapping, enabled).await?;
+        }
+        Ok(())
     }
 }
 

@@ -40,6 +40,35 @@ impl Limits {
     }
 }
 
+/// Whether what is urgent overtakes the rest, by its metadata's `priority` of 1 to 10.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lanes {
+    /// One queue for everything.
+    #[default]
+    One,
+    /// A second queue for events of this priority and above, with a mapping of its own: what waits in the first does not delay it. Only on the
+    /// standard topology: two queues keep no order between them, and FIFO is chosen for its order.
+    Express {
+        /// The least priority of what is urgent, 2 to 10.
+        from: u8,
+    },
+}
+
+impl Lanes {
+    /// What is of priority 8 and above overtakes.
+    pub const EXPRESS: Self = Self::Express { from: 8 };
+
+    /// Whether both lanes can have something to carry.
+    #[must_use]
+    pub fn are_sound(self) -> bool {
+        match self {
+            Self::One => true,
+            Self::Express { from } => (2..=10).contains(&from),
+        }
+    }
+}
+
 /// Everything an agent declares, as data. `bootstrap declare` prints it as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Declaration {
@@ -55,6 +84,8 @@ pub struct Declaration {
     pub schedule: Schedule,
     /// [`Agent::LIMITS`].
     pub limits: Limits,
+    /// [`Agent::LANES`].
+    pub lanes: Lanes,
 }
 
 impl Declaration {
@@ -68,6 +99,7 @@ impl Declaration {
             max_attempts: A::MAX_ATTEMPTS,
             schedule: A::SCHEDULE,
             limits: A::LIMITS,
+            lanes: A::LANES,
         }
     }
 }

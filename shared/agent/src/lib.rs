@@ -8,7 +8,7 @@ mod template;
 pub mod testing;
 
 pub use decision::Decision;
-pub use declaration::{Declaration, Limits, RoutedBy};
+pub use declaration::{Declaration, Lanes, Limits, RoutedBy};
 pub use refusal::{Refusal, Reject};
 pub use schedule::Schedule;
 pub use template::STOPPED_CHAIN;
@@ -37,6 +37,8 @@ pub trait Agent {
     const SCHEDULE: Schedule = Schedule::DEFAULT;
     /// What its function may use.
     const LIMITS: Limits = Limits::DEFAULT;
+    /// Whether what is urgent overtakes the rest.
+    const LANES: Lanes = Lanes::One;
 
     /// What it knows when it decides.
     type Facts;

@@ -1,12 +1,15 @@
 //! The agent's block of `template.yaml`, rendered from what it declares. Pure text, so that a test can compare it to the file.
 
-use crate::Declaration;
+use crate::{Declaration, Lanes};
 use std::fmt::Write;
 
 /// How often a message may be received before the queue itself moves it to the dead-letter queue: the most that SQS takes. Only the net for what
 /// kills every process that so much as reads it: the runtime counts attempts, tries alone what may have killed a process, and returns what costs
 /// nothing. So it must outlast every outage: a record that comes again every 7 to 15 minutes is received 500 times in the queue's 4 days.
 const MAX_RECEIVES: u32 = 1_000;
+
+/// What stands in a block only where the agent has asked for an express lane: a line between these two and they themselves go, or stay.
+const EXPRESS_ONLY: (&str, &str) = ("{express}", "{/express}");
 
 /// What the runtime logs when it parks an event because its chain is too long or too old. The agents' metric filters look for these words, so
 /// they are said in one place.
@@ -21,7 +24,12 @@ impl Declaration {
             list
         });
         let visibility = self.limits.timeout_secs * 6;
-        BLOCK
+        let (express, from) = match self.lanes {
+            Lanes::One => (false, String::new()),
+            Lanes::Express { from } => (true, from.to_string()),
+        };
+        lanes(express)
+            .replace("{from}", &from)
             .replace("{Id}", &self.logical_id())
             .replace("{name}", &self.name)
             .replace("{stopped}", STOPPED_CHAIN)
@@ -47,11 +55,30 @@ impl Declaration {
     }
 }
 
+/// The block with or without what is for an express lane.
+fn lanes(express: bool) -> String {
+    let (begin, end) = EXPRESS_ONLY;
+    let mut block = String::with_capacity(BLOCK.len());
+    let mut rest = BLOCK;
+    while let Some((before, after)) = rest.split_once(begin) {
+        let (inside, after) = after.split_once(end).unwrap_or((after, ""));
+        block.push_str(before);
+        block.push_str(if express { inside } else { "" });
+        rest = after;
+    }
+    block + rest
+}
+
 const BLOCK: &str =
     "  # agent {name}: rendered by `cargo run -p {name} -- template`; edit the agent's declarations, not this block
   {Id}Queue:
     Type: AWS::SQS::Queue
     Properties:
+      # Named on FIFO alone: a name that CloudFormation makes up can become longer than the 80 characters that SQS takes, with `.fifo` behind it
+      QueueName: !If [IsFifo, !Sub '${AWS::StackName}-{Id}Queue.fifo', !Ref AWS::NoValue]
+      FifoQueue: !If [IsFifo, true, !Ref AWS::NoValue]
+      DeduplicationScope: !If [IsFifo, messageGroup, !Ref AWS::NoValue]
+      FifoThroughputLimit: !If [IsFifo, perMessageGroupId, !Ref AWS::NoValue]
       # Six times the function's timeout (AWS Lambda Developer Guide, \"Using Lambda with Amazon SQS\")
       VisibilityTimeout: {visibility}
       MessageRetentionPeriod: 345600 # 4 days
@@ -67,6 +94,10 @@ const BLOCK: &str =
   {Id}DeadLetterQueue:
     Type: AWS::SQS::Queue
     Properties:
+      QueueName: !If [IsFifo, !Sub '${AWS::StackName}-{Id}DeadLetterQueue.fifo', !Ref AWS::NoValue]
+      FifoQueue: !If [IsFifo, true, !Ref AWS::NoValue]
+      DeduplicationScope: !If [IsFifo, messageGroup, !Ref AWS::NoValue]
+      FifoThroughputLimit: !If [IsFifo, perMessageGroupId, !Ref AWS::NoValue]
       MessageRetentionPeriod: 1209600 # 14 days; a message keeps the timestamp of its first queue
       SqsManagedSseEnabled: true
   {Id}QueuePolicy:
@@ -98,11 +129,72 @@ const BLOCK: &str =
       FilterPolicyScope: MessageAttributes
       FilterPolicy:
         event_type:{types}
+{express}        priority: !If [HasLanes, [{ numeric: ['<', {from}] }], !Ref AWS::NoValue]
+{/express}      RedrivePolicy:
+        deadLetterTargetArn: !GetAtt {Id}SubscriptionDeadLetterQueue.Arn
+{express}  # What is urgent: priority {from} and above. With the function and the dead-letter queue of the rest, and a mapping of its own
+  {Id}ExpressQueue:
+    Type: AWS::SQS::Queue
+    Condition: HasLanes
+    Properties:
+      VisibilityTimeout: {visibility}
+      MessageRetentionPeriod: 345600 # 4 days
+      SqsManagedSseEnabled: true
+      RedrivePolicy:
+        deadLetterTargetArn: !GetAtt {Id}DeadLetterQueue.Arn
+        maxReceiveCount: {receives}
+      Tags:
+        - Key: switchyard:agent
+          Value: {name}
+        - Key: switchyard:express-from
+          Value: '{from}'
+  {Id}ExpressQueuePolicy:
+    Type: AWS::SQS::QueuePolicy
+    Condition: HasLanes
+    Properties:
+      Queues: [!Ref {Id}ExpressQueue]
+      PolicyDocument:
+        Version: '2012-10-17'
+        Statement:
+          - Effect: Allow
+            Principal:
+              Service: sns.amazonaws.com
+            Action: sqs:SendMessage
+            Resource: !GetAtt {Id}ExpressQueue.Arn
+            Condition:
+              ArnEquals:
+                aws:SourceArn: !Ref Topic
+  {Id}ExpressSubscription:
+    Type: AWS::SNS::Subscription
+    Condition: HasLanes
+    Properties:
+      TopicArn: !Ref Topic
+      Protocol: sqs
+      Endpoint: !GetAtt {Id}ExpressQueue.Arn
+      RawMessageDelivery: true
+      FilterPolicyScope: MessageAttributes
+      FilterPolicy:
+        event_type:{types}
+        priority: [{ numeric: ['>=', {from}] }]
       RedrivePolicy:
         deadLetterTargetArn: !GetAtt {Id}SubscriptionDeadLetterQueue.Arn
-  {Id}SubscriptionDeadLetterQueue: # what SNS could not deliver to the queue
+  {Id}ExpressMapping:
+    Type: AWS::Lambda::EventSourceMapping
+    Condition: HasLanes
+    Properties:
+      EventSourceArn: !GetAtt {Id}ExpressQueue.Arn
+      FunctionName: !Ref {Id}Function
+      BatchSize: {batch}
+      FunctionResponseTypes: [ReportBatchItemFailures]
+      ScalingConfig:
+        MaximumConcurrency: {concurrency}
+{/express}  {Id}SubscriptionDeadLetterQueue: # what SNS could not deliver to the queue
     Type: AWS::SQS::Queue
     Properties:
+      QueueName: !If [IsFifo, !Sub '${AWS::StackName}-{Id}Undelivered.fifo', !Ref AWS::NoValue]
+      FifoQueue: !If [IsFifo, true, !Ref AWS::NoValue]
+      DeduplicationScope: !If [IsFifo, messageGroup, !Ref AWS::NoValue]
+      FifoThroughputLimit: !If [IsFifo, perMessageGroupId, !Ref AWS::NoValue]
       MessageRetentionPeriod: 1209600
       SqsManagedSseEnabled: true
   {Id}LogGroup:
@@ -128,8 +220,10 @@ const BLOCK: &str =
             Statement:
               - Effect: Allow
                 Action: [sqs:ReceiveMessage, sqs:DeleteMessage, sqs:GetQueueAttributes, sqs:ChangeMessageVisibility]
-                Resource: !GetAtt {Id}Queue.Arn
-              - Effect: Allow
+                Resource:
+                  - !GetAtt {Id}Queue.Arn
+{express}                  - !If [HasLanes, !GetAtt {Id}ExpressQueue.Arn, !Ref AWS::NoValue]
+{/express}              - Effect: Allow
                 Action: sqs:SendMessage
                 Resource: !GetAtt {Id}DeadLetterQueue.Arn
               - Effect: Allow
@@ -151,7 +245,8 @@ const BLOCK: &str =
       Environment:
         Variables:
           QUEUE_URL: !Ref {Id}Queue
-          DEAD_LETTER_URL: !Ref {Id}DeadLetterQueue
+{express}          EXPRESS_QUEUE_URL: !If [HasLanes, !Ref {Id}ExpressQueue, '']
+{/express}          DEAD_LETTER_URL: !Ref {Id}DeadLetterQueue
           MAX_HOPS: !Ref MaxHops
           CHAIN_HOURS: !Ref ChainHours
       Events:
@@ -211,7 +306,24 @@ const BLOCK: &str =
       ComparisonOperator: GreaterThanThreshold
       TreatMissingData: notBreaching
       AlarmActions: !If [HasAlarmTopic, [!Ref AlarmTopicArn], []]
-  {Id}StoppedChainMetric: # every agent feeds the one metric that StoppedChainsAlarm watches
+{express}  {Id}ExpressLagAlarm:
+    Type: AWS::CloudWatch::Alarm
+    Condition: HasLanes
+    Properties:
+      AlarmDescription: What is urgent has waited for the agent {name} for more than a minute
+      Namespace: AWS/SQS
+      MetricName: ApproximateAgeOfOldestMessage
+      Dimensions:
+        - Name: QueueName
+          Value: !GetAtt {Id}ExpressQueue.QueueName
+      Statistic: Maximum
+      Period: 60
+      EvaluationPeriods: 5
+      Threshold: 60
+      ComparisonOperator: GreaterThanThreshold
+      TreatMissingData: notBreaching
+      AlarmActions: !If [HasAlarmTopic, [!Ref AlarmTopicArn], []]
+{/express}  {Id}StoppedChainMetric: # every agent feeds the one metric that StoppedChainsAlarm watches
     Type: AWS::Logs::MetricFilter
     Properties:
       LogGroupName: !Ref {Id}LogGroup
@@ -235,6 +347,7 @@ mod tests {
             max_attempts: 4,
             schedule: Schedule::DEFAULT,
             limits: Limits { timeout_secs: 20, ..Limits::DEFAULT },
+            lanes: Lanes::One,
         }
     }
 
@@ -249,8 +362,42 @@ mod tests {
         ] {
             assert!(block.contains(part), "{part}");
         }
-        let block = block.replace("${AWS::StackName}", "");
-        assert!(!block.contains('{') && !block.contains('}'), "a placeholder was not filled in");
+        filled_in(&block);
+    }
+
+    fn filled_in(block: &str) {
+        let known = ["${AWS::StackName}", "{ numeric: ['<', 8] }", "{ numeric: ['>=', 8] }"];
+        let rest = known.iter().fold(block.to_owned(), |block, known| block.replace(known, ""));
+        assert!(!rest.contains(['{', '}']), "a placeholder was not filled in");
+    }
+
+    #[test]
+    fn an_agent_that_asks_for_an_express_lane_hears_each_priority_on_one_queue_and_one_that_does_not_has_one_queue() {
+        let express = Declaration { lanes: Lanes::EXPRESS, ..declaration() }.template_block();
+        for part in [
+            "  BaselineValidationExpressQueue:",
+            "        priority: !If [HasLanes, [{ numeric: ['<', 8] }], !Ref AWS::NoValue]",
+            "        priority: [{ numeric: ['>=', 8] }]",
+            "EXPRESS_QUEUE_URL: !If [HasLanes, !Ref BaselineValidationExpressQueue, '']",
+            "Key: switchyard:express-from\n          Value: '8'\n",
+        ] {
+            assert!(express.contains(part), "{part}");
+        }
+        assert_eq!(
+            express.matches("- model.evaluated\n          - clock.ticked").count(),
+            2,
+            "both hear the same types"
+        );
+        filled_in(&express);
+        let one = declaration().template_block();
+        assert!(!one.contains("Express") && !one.contains("HasLanes"), "{one}");
+    }
+
+    #[test]
+    fn every_queue_of_an_agent_is_of_fifo_where_the_topology_is() {
+        let block = declaration().template_block();
+        let (queues, fifo) = ("Type: AWS::SQS::Queue\n", "FifoQueue: !If [IsFifo, true, !Ref AWS::NoValue]");
+        assert_eq!(block.matches(queues).count(), block.matches(fifo).count());
     }
 
     #[test]

@@ -4,12 +4,16 @@ use crate::BusError;
 use aws_sdk_lambda::types::EventSourceMappingConfiguration;
 use aws_sdk_sqs::types::QueueAttributeName;
 use futures_util::future::join_all;
+use std::collections::HashMap;
 
 /// The tag of an agent's queue that holds the agent's name.
 const AGENT_TAG: &str = "switchyard:agent";
 
 /// The tag of an agent's queue that holds the URL of the queue for what SNS could not deliver to it.
 const SUBSCRIPTION_TAG: &str = "switchyard:subscription-dead-letters";
+
+/// The tag of an agent's express queue that holds the least priority which goes there.
+const EXPRESS_TAG: &str = "switchyard:express-from";
 
 /// CloudFormation's own tag on what it makes. It tells the stack `dev` from the stack `dev-two`, whose queues begin with `dev-` as well.
 const STACK_TAG: &str = "aws:cloudformation:stack-name";
@@ -33,6 +37,28 @@ pub struct AgentPlaces {
     pub function: String,
     /// The UUID of the event source mapping that feeds its function.
     pub mapping: String,
+    /// Its second queue, for what is urgent; None for an agent that has asked for none.
+    pub express: Option<Express>,
+}
+
+/// The queue of an agent for what is urgent. It shares the agent's function and dead-letter queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Express {
+    /// The least priority that goes here.
+    pub from: u8,
+    /// The queue.
+    pub queue_url: String,
+    /// The queue, as moves name it.
+    pub queue_arn: String,
+    /// The UUID of the event source mapping that feeds the agent's function from it.
+    pub mapping: String,
+}
+
+impl AgentPlaces {
+    /// The UUIDs of all event source mappings that feed its function from its queues.
+    pub fn mappings(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.mapping.as_str()).chain(self.express.iter().map(|express| express.mapping.as_str()))
+    }
 }
 
 /// What a look at a stack has found.
@@ -91,8 +117,8 @@ impl LambdaDirectory {
         }
     }
 
-    /// The places of the agent whose queue this is, if it is one's.
-    async fn agent(&self, candidate: Candidate) -> Result<Option<AgentPlaces>, BusError> {
+    /// Whose queue this is, if it is an agent's.
+    async fn owned(&self, candidate: Candidate) -> Result<Option<Owned>, BusError> {
         let queue_url = self.url(&candidate.queue_arn).await?;
         let call = self.sqs.list_queue_tags().queue_url(&queue_url);
         let answer = Box::pin(call.send()).await.map_err(|error| BusError::of("ListQueueTags", &error))?;
@@ -101,8 +127,13 @@ impl LambdaDirectory {
         let Some(agent) = tag(AGENT_TAG).filter(|_| !elsewhere) else {
             return Ok(None);
         };
+        if let Some(from) = tag(EXPRESS_TAG) {
+            let from = least_priority(&from, &candidate.queue_arn)?;
+            let (queue_arn, mapping) = (candidate.queue_arn, candidate.mapping);
+            return Ok(Some(Owned::Express(agent, Express { from, queue_url, queue_arn, mapping })));
+        }
         let dead_letter_arn = self.dead_letter_arn(&queue_url, &candidate.queue_arn).await?;
-        Ok(Some(AgentPlaces {
+        Ok(Some(Owned::Agent(AgentPlaces {
             agent,
             queue_url,
             queue_arn: candidate.queue_arn,
@@ -111,7 +142,8 @@ impl LambdaDirectory {
             subscription_dead_letter_url: tag(SUBSCRIPTION_TAG),
             function: candidate.function,
             mapping: candidate.mapping,
-        }))
+            express: None,
+        })))
     }
 
     async fn url(&self, arn: &str) -> Result<String, BusError> {
@@ -140,23 +172,55 @@ impl Directory for LambdaDirectory {
     async fn places(&self) -> Result<Places, BusError> {
         let one = async |candidate: Candidate| {
             let queue = queue_name(&candidate.queue_arn).to_owned();
-            self.agent(candidate).await.map_err(|error| format!("the queue {queue}: {error}"))
+            self.owned(candidate).await.map_err(|error| format!("the queue {queue}: {error}"))
         };
         Ok(gathered(join_all(self.candidates().await?.into_iter().map(one)).await))
     }
 }
 
 /// What the candidates came to: those that are an agent's, and what is wrong with those of which that cannot be told.
-fn gathered(candidates: Vec<Result<Option<AgentPlaces>, String>>) -> Places {
-    let (mut agents, mut troubles) = (Vec::new(), Vec::new());
+fn gathered(candidates: Vec<Result<Option<Owned>, String>>) -> Places {
+    let (mut agents, mut lanes, mut troubles) = (Vec::new(), HashMap::new(), Vec::new());
     for candidate in candidates {
         match candidate {
-            Ok(agent) => agents.extend(agent),
+            Ok(Some(Owned::Agent(agent))) => agents.push(agent),
+            Ok(Some(Owned::Express(agent, express))) => drop(lanes.insert(agent, express)),
+            Ok(None) => {}
             Err(trouble) => troubles.push(trouble),
         }
     }
+    let mut agents = in_order(agents);
+    for agent in &mut agents {
+        agent.express = lanes.remove(&agent.agent);
+    }
+    troubles.extend(lanes.into_iter().map(|(agent, express)| {
+        let queue = queue_name(&express.queue_arn);
+        format!("the queue {queue}: it is the express queue of {agent}, which has no other: deploy the template again")
+    }));
     troubles.sort();
-    Places { agents: in_order(agents), troubles }
+    Places { agents, troubles }
+}
+
+/// Whose a queue is.
+#[derive(Debug)]
+enum Owned {
+    /// This agent's, with all that is its own but for an express queue.
+    Agent(AgentPlaces),
+    /// The express queue of the agent with this name.
+    Express(String, Express),
+}
+
+/// What the tag of an express queue says.
+fn least_priority(tag: &str, queue_arn: &str) -> Result<u8, BusError> {
+    let queue = queue_name(queue_arn);
+    tag.parse().ok().filter(|from| (1..=10).contains(from)).ok_or_else(|| BusError {
+        operation: "ListQueueTags",
+        detail: format!(
+            "the tag {EXPRESS_TAG} of {queue} is {tag:?} and no priority from 1 to 10: deploy the template again"
+        ),
+        transient: false,
+        setup: true,
+    })
 }
 
 /// A mapping that may be an agent's.
@@ -258,13 +322,47 @@ mod tests {
             subscription_dead_letter_url: None,
             function: String::new(),
             mapping: String::new(),
+            express: None,
         };
-        let found =
-            gathered(vec![Ok(Some(agent("b"))), Err("the queue dev-x: broken".into()), Ok(None), Ok(Some(agent("a")))]);
+        let own = |name| Ok(Some(Owned::Agent(agent(name))));
+        let found = gathered(vec![own("b"), Err("the queue dev-x: broken".into()), Ok(None), own("a")]);
         assert_eq!(
             found,
             Places { agents: vec![agent("a"), agent("b")], troubles: vec!["the queue dev-x: broken".into()] }
         );
+    }
+
+    #[test]
+    fn an_express_queue_belongs_to_its_agent_and_one_without_an_agent_is_told() {
+        let express = |name: &str| Express {
+            from: 8,
+            queue_url: String::new(),
+            queue_arn: format!("arn:aws:sqs:eu-west-1:000000000000:{name}"),
+            mapping: format!("{name}-mapping"),
+        };
+        let place = AgentPlaces {
+            agent: "a".into(),
+            queue_url: String::new(),
+            queue_arn: String::new(),
+            dead_letter_url: String::new(),
+            dead_letter_arn: String::new(),
+            subscription_dead_letter_url: None,
+            function: String::new(),
+            mapping: "usual".into(),
+            express: None,
+        };
+        let lane = |agent: &str, name: &str| Ok(Some(Owned::Express(agent.into(), express(name))));
+        let found = gathered(vec![lane("b", "dev-b"), lane("a", "dev-a"), Ok(Some(Owned::Agent(place)))]);
+        assert_eq!(found.agents[0].mappings().collect::<Vec<_>>(), ["usual", "dev-a-mapping"]);
+        assert!(found.troubles.len() == 1 && found.troubles[0].contains("dev-b"), "{:?}", found.troubles);
+    }
+
+    #[test]
+    fn a_tag_that_is_no_priority_is_a_fault_of_the_set_up() {
+        assert_eq!(least_priority("8", "arn:q"), Ok(8));
+        for tag in ["0", "11", "high", ""] {
+            assert!(least_priority(tag, "arn:q").is_err_and(|error| error.setup), "{tag}");
+        }
     }
 
     #[test]

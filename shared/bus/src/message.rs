@@ -1,5 +1,6 @@
 //! A message, measured as SNS measures it, and how messages are packed into calls.
 
+use crate::Keys;
 use std::{borrow::Cow, collections::BTreeMap};
 
 /// How many entries one batch call takes (Amazon SNS API Reference, PublishBatch; Amazon SQS API Reference, SendMessageBatch).
@@ -23,6 +24,7 @@ pub struct Message {
     /// What the receiver gets, as it is.
     pub body: String,
     attributes: BTreeMap<Cow<'static, str>, Attribute>,
+    keys: Keys,
 }
 
 /// The value of an attribute and its data type as SNS spells it.
@@ -36,7 +38,7 @@ impl Message {
     /// A message without attributes.
     #[must_use]
     pub const fn new(body: String) -> Self {
-        Self { body, attributes: BTreeMap::new() }
+        Self { body, attributes: BTreeMap::new(), keys: Keys { group: None, once: None, tenant: None } }
     }
 
     /// Adds an attribute of type String. An empty one is left out: SNS and SQS refuse empty values.
@@ -49,6 +51,33 @@ impl Message {
     #[must_use]
     pub fn number(self, name: impl Into<Cow<'static, str>>, value: i64) -> Self {
         self.with(name.into(), "Number", value.to_string())
+    }
+
+    /// For FIFO: in this group, in its order, and known as `once` to whoever drops copies. Any text: see [`Keys::id`].
+    #[must_use]
+    pub fn in_group(mut self, group: &str, once: &str) -> Self {
+        (self.keys.group, self.keys.once) = (Some(Keys::id(group)), Some(Keys::id(once)));
+        self
+    }
+
+    /// For fair queues: whose message it is. Nobody's where the text is empty.
+    #[must_use]
+    pub fn of_tenant(mut self, tenant: &str) -> Self {
+        self.keys.tenant = (!tenant.is_empty()).then(|| Keys::id(tenant));
+        self
+    }
+
+    /// With the keys that another message was received with.
+    #[must_use]
+    pub fn keyed(mut self, keys: Keys) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// What it is ordered, recognised and shared out by.
+    #[must_use]
+    pub const fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     fn with(mut self, name: Cow<'static, str>, kind: &'static str, value: String) -> Self {

@@ -6,7 +6,7 @@ mod sqs;
 pub use memory::MemoryQueue;
 pub use sqs::SqsQueue;
 
-use crate::{BusError, MAX_ATTRIBUTES, Message, QUEUE_BYTES, message::refused};
+use crate::{BusError, Keys, Kind, MAX_ATTRIBUTES, Message, QUEUE_BYTES, message::refused};
 use std::{
     collections::BTreeMap,
     time::{Duration, SystemTime},
@@ -52,23 +52,29 @@ pub struct Received {
     pub receipt_handle: String,
     /// When it was sent to its first queue: a dead-letter queue keeps the time of the queue before it. None where the queue does not say.
     pub sent_at: Option<SystemTime>,
+    /// What it was sent with for its order and its copies. A move by the service may replace them.
+    pub keys: Keys,
     /// How often it was received, this time included. Goes on counting after a redrive on some implementations: no index for a table.
     pub receives: u32,
 }
 
 impl Received {
-    /// The same body and attributes, to be sent somewhere else. The attributes are texts: see [`Received::attributes`].
+    /// The same body, attributes and keys, to be sent to another queue. The attributes are texts: see [`Received::attributes`].
     #[must_use]
     pub fn again(&self) -> Message {
         let attributes = self.attributes.iter().take(MAX_ATTRIBUTES);
-        attributes
-            .fold(Message::new(self.body.clone()), |message, (name, value)| message.text(name.clone(), value.clone()))
+        attributes.fold(Message::new(self.body.clone()).keyed(self.keys.clone()), |message, (name, value)| {
+            message.text(name.clone(), value.clone())
+        })
     }
 }
 
-/// One standard queue.
+/// One queue.
 ///
-/// Delivery is at least once and the order is nobody's promise. Nothing is tried again in here: the callers own that.
+/// On a standard queue delivery is at least once and the order is nobody's promise. On one of FIFO ([`crate::Kind`]) the messages of a group come
+/// in the order in which they were sent; while one of them is received and neither deleted nor visible again, no other one of its group is
+/// received; and what has the deduplication id of a message of the last five minutes is taken and dropped. Nothing is tried again in here: the
+/// callers own that.
 #[allow(async_fn_in_trait)]
 pub trait Queue {
     /// How full it is, approximately.
@@ -81,14 +87,15 @@ pub trait Queue {
     ///
     /// Atomicity: none. The answers stand in the order of the messages. `Ok` is in the queue; `Err` may be there too where the call was not
     /// answered (`transient`), so a caller that tries again sends at least once. A message that no queue takes (no body, over 1 MiB with its
-    /// attributes, a character that SQS refuses) is refused by itself, not transient, and never sent: its neighbours are none the worse.
+    /// attributes, a character that SQS refuses, on FIFO one without its keys) is refused by itself, not transient, and never sent: its neighbours are none the worse.
     async fn send(&self, messages: &[Message]) -> Vec<Result<(), BusError>>;
 
     /// Takes up to `max` messages (at most ten, the service's limit for a call) and hides them for `visibility` (whole seconds, rounded up, at
     /// most twelve hours; 0 leaves them visible). Who receives a message again before deleting it has two handles, of which the newer counts.
     ///
     /// An answer may hold fewer than are there. An empty one means that the queue was found empty: all of its servers were asked, which takes
-    /// up to a second.
+    /// up to a second. On FIFO it means that nothing may be received now: of a group that somebody holds a message of, there may be more, and of one
+    /// group no more than ten are ever held at once.
     ///
     /// # Errors
     /// [`BusError`]: nothing is known to be received; what was comes back when its visibility is over.
@@ -104,7 +111,7 @@ pub trait Queue {
 }
 
 /// Why no queue takes this message, if none does.
-fn fault(message: &Message) -> Option<String> {
+fn fault(kind: Kind, message: &Message) -> Option<String> {
     let bytes = message.size();
     if message.body.is_empty() {
         return Some("the message has no body".to_owned());
@@ -112,8 +119,10 @@ fn fault(message: &Message) -> Option<String> {
     if bytes > QUEUE_BYTES {
         return Some(format!("the message has {bytes} bytes with its attributes, a queue takes {QUEUE_BYTES}"));
     }
-    let bad = message.body.chars().find(|c| refused(*c))?;
-    Some(format!("the message holds U+{:04X}, which no queue takes", u32::from(bad)))
+    if let Some(bad) = message.body.chars().find(|c| refused(*c)) {
+        return Some(format!("the message holds U+{:04X}, which no queue takes", u32::from(bad)));
+    }
+    message.keys().fault().filter(|_| kind.is_fifo()).map(str::to_owned)
 }
 
 /// The twelve hours after which a received message comes again at the latest (Amazon SQS API Reference, ChangeMessageVisibility).
@@ -145,12 +154,14 @@ mod tests {
             message.body = "x".repeat(length);
             message
         };
-        assert_eq!(fault(&of(fits)), None);
-        assert!(fault(&of(fits + 1)).unwrap().contains("1048577 bytes"));
+        assert_eq!(fault(Kind::Standard, &of(fits)), None);
+        assert!(fault(Kind::Standard, &of(fits + 1)).unwrap().contains("1048577 bytes"));
     }
 
     fn received(body: String, attributes: BTreeMap<String, String>) -> Received {
-        Received { body, attributes, message_id: "1".into(), receipt_handle: "1".into(), sent_at: None, receives: 1 }
+        let (message_id, receipt_handle) = ("1".into(), "1".into());
+        let keys = Keys { group: Some("g".into()), once: Some("o".into()), tenant: None };
+        Received { body, attributes, message_id, receipt_handle, sent_at: None, keys, receives: 1 }
     }
 
     proptest! {
@@ -161,6 +172,7 @@ mod tests {
         ) {
             let again = received(body.clone(), attributes.clone()).again();
             prop_assert_eq!(&again.body, &body);
+            prop_assert_eq!(again.keys().group.as_deref(), Some("g"));
             let carried: BTreeMap<String, String> =
                 again.attributes().map(|(name, attribute)| (name.to_owned(), attribute.value.clone())).collect();
             prop_assert_eq!(carried, attributes);
@@ -169,7 +181,7 @@ mod tests {
         #[test]
         fn a_body_is_at_fault_exactly_for_a_character_that_no_queue_takes(body in "[\\x00-\\x{10FFFF}]{1,20}") {
             let xml = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..);
-            prop_assert_eq!(fault(&Message::new(body.clone())).is_none(), body.chars().all(xml));
+            prop_assert_eq!(fault(Kind::Standard, &Message::new(body.clone())).is_none(), body.chars().all(xml));
         }
     }
 }

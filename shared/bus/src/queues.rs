@@ -11,6 +11,8 @@ use std::{
 pub struct Hold {
     /// The receipt handle of this receive.
     pub receipt_handle: String,
+    /// The ARN of the queue that it was received from; none where the agent has only one.
+    pub queue_arn: Option<String>,
     /// How long; rounded up to whole seconds, at most twelve hours.
     pub delay: Duration,
 }
@@ -18,7 +20,7 @@ pub struct Hold {
 /// A message for the dead-letter queue.
 pub type DeadLetter = Message;
 
-/// The queue of an agent and its dead-letter queue.
+/// The queue of an agent, or its two lanes, and its dead-letter queue.
 #[allow(async_fn_in_trait)]
 pub trait Queues {
     /// Sets when received messages come again. Best effort: one that could not be held back comes again when its visibility timeout ends,
@@ -34,6 +36,7 @@ pub trait Queues {
 #[derive(Debug, Clone)]
 pub struct SqsQueues {
     queue: SqsQueue,
+    express: Option<SqsQueue>,
     dead_letters: SqsQueue,
 }
 
@@ -42,14 +45,30 @@ impl SqsQueues {
     #[must_use]
     pub fn new(settings: &aws_config::SdkConfig, queue_url: String, dead_letter_url: String) -> Self {
         let (queue, dead_letters) = (SqsQueue::new(settings, queue_url), SqsQueue::new(settings, dead_letter_url));
-        Self { queue, dead_letters }
+        Self { queue, express: None, dead_letters }
+    }
+
+    /// The same with an express queue, which shares the dead-letter queue.
+    #[must_use]
+    pub fn with_express(mut self, settings: &aws_config::SdkConfig, express_url: String) -> Self {
+        self.express = Some(SqsQueue::new(settings, express_url));
+        self
     }
 }
 
 impl Queues for SqsQueues {
     async fn hold(&self, holds: &[Hold]) -> usize {
-        let holds: Vec<_> = holds.iter().map(|hold| (hold.receipt_handle.as_str(), hold.delay)).collect();
-        self.queue.hide(&holds).await
+        let is_express = |hold: &&Hold| {
+            let (arn, express) = (hold.queue_arn.as_deref(), self.express.as_ref());
+            arn.zip(express).is_some_and(|(arn, express)| express.has_arn(arn))
+        };
+        let (express, usual): (Vec<&Hold>, Vec<&Hold>) = holds.iter().partition(is_express);
+        let mut missed = 0;
+        for (queue, holds) in self.express.iter().zip([express]).chain([(&self.queue, usual)]) {
+            let holds: Vec<_> = holds.into_iter().map(|hold| (hold.receipt_handle.as_str(), hold.delay)).collect();
+            missed += queue.hide(&holds).await;
+        }
+        missed
     }
 
     async fn bury(&self, letters: &[DeadLetter]) -> Vec<Result<(), BusError>> {
@@ -65,6 +84,12 @@ pub struct MemoryQueues {
 }
 
 impl MemoryQueues {
+    /// Queues of FIFO.
+    #[must_use]
+    pub fn fifo() -> Self {
+        Self { buried: MemoryQueue::fifo(), ..Self::default() }
+    }
+
     /// Everything held back so far.
     #[must_use]
     pub fn held(&self) -> Vec<Hold> {

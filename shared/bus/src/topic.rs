@@ -1,8 +1,11 @@
 //! Publishing to a topic.
 
-use crate::{BATCH_ENTRIES, BusError, Message, TOPIC_BYTES};
+use crate::{BATCH_ENTRIES, BusError, Kind, Message, TOPIC_BYTES};
 use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// What became of one entry of a call.
 pub type Published = Result<(), Refused>;
@@ -23,23 +26,27 @@ pub trait Topic {
     ///
     /// Atomicity: none. The answers stand in the order of the messages; each message is published or refused by itself, and any may have
     /// been published before the call failed as a whole, so a caller that tries again publishes at least once.
-    /// Ordering: none between the messages of a call.
+    /// Ordering: on a standard topic none between the messages of a call; on one of FIFO that of the call within each group.
+    /// Copies: on FIFO what has the deduplication id of a message of the last five minutes is accepted and goes nowhere.
     ///
     /// # Errors
     /// [`BusError`]: transient if the call as a whole was not answered, not transient for a call that no topic takes (no message, more than
-    /// ten, too many bytes) or that the topic refuses as a whole, be it for one entry's sake or for the set-up's.
+    /// ten, too many bytes, on FIFO one without its keys) or that the topic refuses as a whole, be it for one entry's sake or for the set-up's.
     async fn publish(&self, messages: &[Message]) -> Result<Vec<Published>, BusError>;
 }
 
 /// Refuses what no topic takes, before it costs a call.
-fn acceptable(messages: &[Message]) -> Result<(), BusError> {
+fn acceptable(kind: Kind, messages: &[Message]) -> Result<(), BusError> {
     let bytes: usize = messages.iter().map(Message::size).sum();
     let too_large = bytes > TOPIC_BYTES && !switchyard_faults::bug("batch_sum_ignored");
     if messages.is_empty() || messages.len() > BATCH_ENTRIES || too_large {
         let detail = format!("{} messages of {bytes} bytes in one call", messages.len());
         return Err(BusError::refused("PublishBatch", detail, false));
     }
-    Ok(())
+    match messages.iter().find_map(|message| message.keys().fault()) {
+        Some(fault) if kind.is_fifo() => Err(BusError::refused("PublishBatch", fault, false)),
+        _ => Ok(()),
+    }
 }
 
 /// A topic of SNS.
@@ -47,22 +54,26 @@ fn acceptable(messages: &[Message]) -> Result<(), BusError> {
 pub struct SnsTopic {
     client: aws_sdk_sns::Client,
     arn: String,
+    kind: Kind,
 }
 
 impl SnsTopic {
-    /// The topic with this ARN.
+    /// The topic with this ARN, which tells its kind.
     #[must_use]
     pub fn new(settings: &aws_config::SdkConfig, arn: String) -> Self {
-        Self { client: aws_sdk_sns::Client::new(settings), arn }
+        Self { client: aws_sdk_sns::Client::new(settings), kind: Kind::of(&arn), arn }
     }
 }
 
 impl Topic for SnsTopic {
     async fn publish(&self, messages: &[Message]) -> Result<Vec<Published>, BusError> {
-        acceptable(messages)?;
+        acceptable(self.kind, messages)?;
         let mut entries = Vec::with_capacity(messages.len());
         for (index, message) in messages.iter().enumerate() {
             let mut entry = PublishBatchRequestEntry::builder().id(index.to_string()).message(&message.body);
+            // A standard topic hands the group on to standard queues (Amazon SNS API Reference, PublishBatchRequestEntry).
+            let (group, once) = message.keys().told(self.kind);
+            entry = entry.set_message_group_id(group).set_message_deduplication_id(once);
             for (name, attribute) in message.attributes() {
                 let value = MessageAttributeValue::builder()
                     .data_type(attribute.kind)
@@ -104,22 +115,40 @@ impl Topic for SnsTopic {
 /// A topic in memory: what was published, in order. For tests and for comparing against the real one.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryTopic {
-    published: Arc<Mutex<Vec<Message>>>,
+    kind: Kind,
+    heard: Arc<Mutex<Heard>>,
+}
+
+#[derive(Debug, Default)]
+struct Heard {
+    published: Vec<Message>,
+    /// The deduplication ids of all of them: no time passes here.
+    once: BTreeSet<String>,
 }
 
 impl MemoryTopic {
+    /// One of FIFO.
+    #[must_use]
+    pub fn fifo() -> Self {
+        Self { kind: Kind::Fifo, ..Self::default() }
+    }
+
     /// Everything published so far.
     #[must_use]
     pub fn published(&self) -> Vec<Message> {
-        self.published.lock().map(|list| list.clone()).unwrap_or_default()
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).published.clone()
     }
 }
 
 impl Topic for MemoryTopic {
     async fn publish(&self, messages: &[Message]) -> Result<Vec<Published>, BusError> {
-        acceptable(messages)?;
-        if let Ok(mut list) = self.published.lock() {
-            list.extend_from_slice(messages);
+        acceptable(self.kind, messages)?;
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        for message in messages {
+            let copy = self.kind.is_fifo() && message.keys().once.clone().is_some_and(|once| !heard.once.insert(once));
+            if !copy {
+                heard.published.push(message.clone());
+            }
         }
         Ok(vec![Ok(()); messages.len()])
     }

@@ -181,7 +181,7 @@ async fn apply<A: Agent<Tx = Tx>>(
         events.extend(applied.unwrap_or_else(|panic| Err(Refusal::retry(decide::said(&*panic))))?);
     }
     let (cause, run) = (&record.admitted.parsed.event, record.admitted.parsed.ask.run);
-    if run != 0 {
+    if !standing.says {
         return Ok(Vec::new()); // a replay repeats effects; what follows from the event was said when it was live
     }
     let caused = events.into_iter().enumerate().map(|(ordinal, event)| event.caused_by(cause, A::NAME, run, ordinal));

@@ -179,6 +179,7 @@ mod tests {
                     max_attempts: 4,
                     returns: 0,
                     revision: 0,
+                    says: true,
                 };
                 Admitted::of(Parsed { at, event, ask }, standing)
             });

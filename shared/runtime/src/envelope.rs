@@ -4,6 +4,7 @@
 //! key `claim_check`, and the agent's runtime fetches the payload before the agent sees the event.
 
 use jiff::Timestamp;
+use std::fmt::Display;
 use switchyard_bus::{Message, TOPIC_BYTES};
 use switchyard_event::{Event, EventType, Metadata, ParseError, Reason};
 use switchyard_store::Pending;
@@ -39,15 +40,23 @@ impl Unreadable {
 /// # Errors
 /// [`Unreadable`] where no queue could carry it or no agent could read it: it is set aside, never dropped.
 pub fn message(row: &Pending) -> Result<Message, Unreadable> {
-    Ok(sized(row)?.number("run", 0))
+    // Published twice, since a shim died before it could say so, it is a copy.
+    Ok(sized(row)?.number("run", 0).in_group(&row.aggregate_id, &once(row, 0, 0, "topic")))
 }
 
-/// The same message for the queue of one agent, which is told the delivery that it is sent for: a report on an older epoch is void.
+/// The same message for the queue of one agent, which is told the delivery that it is sent for: a report on an older epoch is void. `at` is when it is
+/// sent: whatever is sent again is no copy to FIFO, or what was lost within five minutes would be dropped.
 ///
 /// # Errors
 /// As [`message`]. What the topic would not take is not sent past it either, so that an event is readable for all agents or for none.
-pub fn delivery(row: &Pending, run: i32, epoch: i32) -> Result<Message, Unreadable> {
-    Ok(sized(row)?.number("run", i64::from(run)).number("epoch", i64::from(epoch)))
+pub fn delivery(row: &Pending, run: i32, epoch: i32, at: Timestamp) -> Result<Message, Unreadable> {
+    let message = sized(row)?.number("run", i64::from(run)).number("epoch", i64::from(epoch));
+    Ok(message.in_group(&row.aggregate_id, &once(row, run, epoch, at.as_second())))
+}
+
+/// What a copy is known by on FIFO: the event, the run, the epoch, and the sending.
+fn once(row: &Pending, run: i32, epoch: i32, sending: impl Display) -> String {
+    format!("{}.{run}.{epoch}.{sending}", row.id)
 }
 
 /// What is kept free for the attributes `run` and `epoch`: their names, their type and the longest numbers (`-2147483648`).
@@ -87,6 +96,7 @@ fn built(row: &Pending, payload: String, metadata: Metadata) -> Result<Message, 
     let event = Event::parse(&body)?;
     let from = &event.metadata;
     Ok(Message::new(body)
+        .of_tenant(from.project_id.as_deref().unwrap_or_default())
         .text("event_type", event.event_type.as_str())
         .text("aggregate_type", event.aggregate_type.as_str())
         .text("project_id", from.project_id.as_deref().unwrap_or_default())
@@ -183,14 +193,42 @@ mod tests {
         assert!(whole(TOPIC_BYTES - around));
         assert!(!whole(TOPIC_BYTES - around + 1));
         let largest = with_payload_of(TOPIC_BYTES - around);
-        assert_eq!(delivery(&largest, i32::MIN, i32::MIN).unwrap().size(), TOPIC_BYTES);
+        assert_eq!(delivery(&largest, i32::MIN, i32::MIN, Timestamp::UNIX_EPOCH).unwrap().size(), TOPIC_BYTES);
     }
 
     #[test]
     fn a_queue_is_told_the_run_and_the_epoch_that_the_message_is_for() {
-        let told = delivery(&row(), 3, 7).unwrap();
+        let told = delivery(&row(), 3, 7, Timestamp::UNIX_EPOCH).unwrap();
         assert_eq!((told.attribute("run"), told.attribute("epoch")), (Some("3"), Some("7")));
         assert_eq!(told.body, message(&row()).unwrap().body);
+    }
+
+    #[test]
+    fn on_fifo_an_aggregate_is_a_group_and_only_the_same_sending_of_the_same_delivery_is_a_copy() {
+        let once = |message: Message| message.keys().once.clone();
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let sent = |run, epoch, second| once(delivery(&row(), run, epoch, at(second)).unwrap());
+        let other = Pending { id: uuid::Uuid::from_u128(1), ..row() };
+        assert_eq!(message(&row()).unwrap().keys().group.as_deref(), Some("p"));
+        assert_eq!(once(message(&row()).unwrap()), once(message(&row()).unwrap()));
+        assert_eq!(sent(0, 1, 60), sent(0, 1, 60));
+        let different = [
+            once(message(&row()).unwrap()),
+            once(message(&other).unwrap()),
+            sent(0, 0, 60),
+            sent(0, 0, 61),
+            sent(0, 1, 60),
+            sent(1, 0, 60),
+        ];
+        assert_eq!(std::collections::BTreeSet::from(different.clone()).len(), different.len());
+    }
+
+    #[test]
+    fn on_a_standard_queue_the_project_is_the_tenant() {
+        let metadata = Some(r#"{"project_id": "project 7"}"#.to_owned());
+        let tenant = |row: &Pending| message(row).unwrap().keys().tenant.clone();
+        assert_eq!(tenant(&Pending { metadata, ..row() }), Some(switchyard_bus::Keys::id("project 7")));
+        assert_eq!(tenant(&row()), None);
     }
 
     /// JSON texts, odd ones among them, and now and then a text that is none.

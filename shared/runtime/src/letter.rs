@@ -1,6 +1,7 @@
 //! A letter for a dead-letter queue: the body as it came, and why it lies there.
 
 use jiff::Timestamp;
+use std::fmt::Display;
 use switchyard_bus::Message;
 use switchyard_event::Event;
 
@@ -31,11 +32,16 @@ pub struct Letter<'a> {
 impl Letter<'_> {
     /// The message to send. Ten attributes, as many as SQS takes: the run and the epoch are among them, so that a letter which is moved back
     /// still belongs to its delivery.
+    ///
+    /// On FIFO each letter has a group of its own: nobody hears a dead-letter queue in order, and while somebody looks at ten letters of a group,
+    /// the others of it would be out of sight.
     #[must_use]
     pub fn message(&self) -> Message {
         let event = Event::parse(self.body).ok();
         let id = Event::id_of(self.body).map(|id| id.to_string());
+        let once = once(id.as_deref().unwrap_or(self.body), self.run, self.epoch.unwrap_or(0), self.attempts);
         Message::new(self.body.to_owned())
+            .in_group(&once, &once)
             .text("agent", self.agent)
             .text("reason", self.reason)
             .text("error", truncate(self.error, LONGEST_ERROR))
@@ -47,6 +53,12 @@ impl Letter<'_> {
             .text("epoch", self.epoch.map(|epoch| epoch.to_string()).unwrap_or_default())
             .text("traceparent", self.traceparent.unwrap_or_default())
     }
+}
+
+/// What a letter is known by where copies are dropped: the same burial has the same, and the next one, after a redrive or a move, another one.
+/// Never that of a message from the topic or the table, so that a letter which is moved back is not taken for a copy of what was parked.
+pub(crate) fn once(of: impl Display, run: i32, epoch: i32, attempts: u16) -> String {
+    format!("{of}.{run}.{epoch}.parked.{attempts}")
 }
 
 /// What a record says of the dead-letter queue that it was moved back from: a move task keeps a letter's attributes.

@@ -12,6 +12,7 @@ pub mod letter;
 mod log;
 mod look;
 mod mistakes;
+mod order;
 mod outcome;
 mod parse;
 mod payload;

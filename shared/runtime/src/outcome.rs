@@ -2,7 +2,7 @@
 
 use crate::{
     batch::{Cause, Ended, Ending, Endings},
-    letter::{Buried, Letter},
+    letter::{self, Buried, Letter},
     parse::Message,
     wait,
 };
@@ -86,29 +86,55 @@ impl Burial {
 
 /// Which records of a batch must come again, by place: all but those that are known to be settled.
 #[derive(Debug)]
-pub(crate) struct Again(Vec<bool>);
+pub(crate) struct Again(Vec<Fate>);
+
+/// What becomes of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It is known to be settled.
+    Settled,
+    /// It comes again: after so long, or when its visibility timeout ends.
+    Again(Option<Duration>),
+}
 
 impl Again {
     pub(crate) fn all_of(messages: &[Message]) -> Self {
-        Self(vec![true; messages.len()])
+        Self(vec![Fate::Again(None); messages.len()])
     }
 
-    fn settle(&mut self, at: usize) {
-        self.0[at] = false;
+    pub(crate) fn settle(&mut self, at: usize) {
+        self.0[at] = Fate::Settled;
+    }
+
+    /// It comes again after so long.
+    pub(crate) fn hold(&mut self, at: usize, delay: Duration) {
+        self.0[at] = Fate::Again(Some(delay));
+    }
+
+    /// For how long a record that must come again is held back, where that was said.
+    pub(crate) fn held(&self, at: usize) -> Option<Duration> {
+        match self.0.get(at)? {
+            Fate::Again(delay) => *delay,
+            Fate::Settled => None,
+        }
+    }
+
+    /// Whether the record at this place must come again. A copy has the end of the one that it is a copy of.
+    pub(crate) fn must_come(&self, at: usize, endings: &Endings<'_>) -> bool {
+        let at = match endings.ending(at) {
+            Some(Ending::SameAs(twin)) => *twin,
+            _ => at,
+        };
+        self.0.get(at) != Some(&Fate::Settled)
     }
 
     /// The answer to Lambda: exactly the records that must come again. Never an empty one by accident: what is not settled is named.
-    pub(crate) fn answer(mut self, endings: &Endings<'_>) -> SqsBatchResponse {
-        for at in 0..self.0.len() {
-            if let Some(Ending::SameAs(twin)) = endings.ending(at) {
-                self.0[at] = self.0.get(*twin).copied().unwrap_or(true);
-            }
-        }
+    pub(crate) fn answer(&self, endings: &Endings<'_>) -> SqsBatchResponse {
         let mut answer = SqsBatchResponse::default();
         if switchyard_faults::bug("ignored_batch_failures") {
             return answer;
         }
-        for (message, _) in endings.messages.iter().zip(&self.0).filter(|(_, again)| **again) {
+        for (_, message) in endings.messages.iter().enumerate().filter(|(at, _)| self.must_come(*at, endings)) {
             answer.add_failure(message.id.clone());
         }
         answer
@@ -144,6 +170,7 @@ impl<Q: Queues> Desk<'_, Q> {
         for at in self.bury(messages, burials).await {
             again.settle(at);
         }
+        back.iter().for_each(|(at, delay)| again.hold(*at, *delay));
         self.hold(endings, &back).await;
         // Who knows where a record stands has had an answer from the ledger: the next one is worth asking for.
         let answered = ended.iter().any(|ended| ended.standing.is_some());
@@ -156,7 +183,9 @@ impl<Q: Queues> Desk<'_, Q> {
         let mut holds = Vec::with_capacity(back.len());
         for (at, delay) in back {
             for at in std::iter::once(*at).chain(endings.copies(*at)) {
-                holds.push(Hold { receipt_handle: endings.messages[at].receipt_handle.clone(), delay: *delay });
+                let Message { receipt_handle, queue, .. } = &endings.messages[at];
+                let (receipt_handle, queue_arn) = (receipt_handle.clone(), queue.clone());
+                holds.push(Hold { receipt_handle, queue_arn, delay: *delay });
             }
         }
         if !holds.is_empty() {
@@ -286,7 +315,18 @@ fn letter(agent: &str, message: &Message, burial: &Burial) -> BusMessage {
         epoch: message.epoch,
         traceparent: message.traceparent.as_deref(),
     };
-    let copy = letter.message();
+    // What a copy in the dead-letter queue is known by. The ledger's epoch counts the redrives, and where it says nothing the attempts do.
+    let copy = match &burial.of {
+        Of::Delivery(ask) => {
+            let once = letter::once(ask.event_id, ask.run, ask.epoch.unwrap_or(0), burial.attempts);
+            letter.message().in_group(&once, &once)
+        }
+        Of::Nobody => {
+            let once = letter::once(first_id(message), message.run, 0, burial.attempts);
+            letter.message().in_group(&once, &once)
+        }
+        Of::Parked => letter.message(),
+    };
     if matches!(burial.of, Of::Nobody) && copy.attribute("event_type").is_none() {
         // What its row among the failures is found by: a redrive marks exactly what it has sent back. In the place of a type: ten attributes.
         return copy.text("message_id", first_id(message));
@@ -394,6 +434,7 @@ mod tests {
             max_attempts,
             returns: 0,
             revision: 0,
+            says: true,
         }
     }
 

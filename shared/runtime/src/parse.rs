@@ -7,6 +7,7 @@ use crate::{
 };
 use aws_lambda_events::event::sqs::SqsMessage;
 use std::collections::HashMap;
+use switchyard_bus::Kind;
 use switchyard_event::Event;
 use switchyard_store::Ask;
 
@@ -22,6 +23,10 @@ pub(crate) struct Message {
     pub(crate) run: i32,
     /// The delivery's epoch that a re-send was made for.
     pub(crate) epoch: Option<i32>,
+    /// The ARN of the queue that it was received from.
+    pub(crate) queue: Option<String>,
+    /// On a queue of FIFO: what it is ordered with. A standard queue has message groups, too, and they order nothing.
+    pub(crate) group: Option<String>,
     /// W3C Trace Context.
     pub(crate) traceparent: Option<String>,
     /// That it lay in the dead-letter queue before: it was moved back.
@@ -32,10 +37,13 @@ impl From<SqsMessage> for Message {
     fn from(message: SqsMessage) -> Self {
         let text = |name: &str| message.message_attributes.get(name).and_then(|value| value.string_value.clone());
         let number = |name: &str| -> Option<i32> { text(name)?.parse().ok() };
+        let is_ordered = message.event_source_arn.as_deref().is_some_and(|queue| Kind::of(queue).is_fifo());
         Self {
+            queue: message.event_source_arn,
             run: number("run").unwrap_or(0),
             epoch: number("epoch"),
             traceparent: text("traceparent"),
+            group: message.attributes.get("MessageGroupId").filter(|_| is_ordered).cloned(),
             buried: Buried::of(text),
             receives: message.attributes.get("ApproximateReceiveCount").and_then(|n| n.parse().ok()).unwrap_or(1),
             id: message.message_id.unwrap_or_default(),
@@ -87,6 +95,8 @@ impl Message {
             receives: 1,
             run: 0,
             epoch: None,
+            queue: None,
+            group: None,
             traceparent: None,
             buried: None,
         }
@@ -134,5 +144,15 @@ mod tests {
             "messageAttributes": { "run": { "stringValue": "12", "dataType": "Number" }, "epoch": { "stringValue": "x", "dataType": "String" } } });
         let message = Message::from(serde_json::from_value::<SqsMessage>(json).unwrap());
         assert_eq!((message.run, message.epoch, message.receives), (12, None, 7));
+    }
+
+    #[test]
+    fn a_message_group_orders_on_a_queue_of_fifo_and_nowhere_else() {
+        let group_on = |queue: &str| {
+            let json = serde_json::json!({ "messageId": "m", "body": "b", "eventSourceARN": format!("arn:aws:sqs:eu-west-1:000000000000:{queue}"),
+                "attributes": { "MessageGroupId": "g" }, "messageAttributes": {} });
+            Message::from(serde_json::from_value::<SqsMessage>(json).unwrap()).group
+        };
+        assert_eq!((group_on("a-Queue.fifo"), group_on("a-Queue")), (Some("g".to_owned()), None));
     }
 }

@@ -1,8 +1,9 @@
 //! Sending to one agent what is due: the one way in which reconciling, a redrive from the table and a replay put an event back into a queue.
 
 use crate::envelope::{self, Unreadable};
+use jiff::Timestamp;
 use std::collections::HashMap;
-use switchyard_bus::{Message, Queue};
+use switchyard_bus::{Destination, Message};
 use switchyard_store::{Ask, Due, Overdue, ParkReport, Pending, Store, StoreError};
 
 /// How many events are read and sent at a time: payloads of up to 1 MiB come along, and a message carries 256 KiB of them at most.
@@ -19,7 +20,7 @@ pub struct Sent {
     pub parked: usize,
 }
 
-/// Sends up to `limit` deliveries of an agent that are due to its queue, the longest overdue first.
+/// Sends up to `limit` deliveries of an agent that are due to its queue, or to its lanes, the longest overdue first.
 ///
 /// At least once: each was leased by the ledger before it is sent, so that one which is lost on the way, or whose process dies here, is due again
 /// when the lease runs out; one that arrives twice is absorbed by the claim. An event that nobody could read is parked, and fails nothing else.
@@ -28,7 +29,7 @@ pub struct Sent {
 /// [`StoreError`] where the ledger did not answer; what was sent before is sent, and the rest is due again.
 pub async fn send_due(
     store: &Store,
-    queue: &impl Queue,
+    queue: &impl Destination,
     agent: &str,
     limit: i32,
     overdue: Overdue,
@@ -42,12 +43,12 @@ pub async fn send_due(
 ///
 /// # Errors
 /// As [`send_due`].
-pub async fn send_these(store: &Store, queue: &impl Queue, agent: &str, due: &[Due]) -> Result<Sent, StoreError> {
+pub async fn send_these(store: &Store, queue: &impl Destination, agent: &str, due: &[Due]) -> Result<Sent, StoreError> {
     let mut sent = Sent::default();
     for some in due.chunks(AT_A_TIME) {
         let seqs: Vec<i64> = some.iter().map(|due| due.seq).collect();
         let events = store.events(&seqs).await?;
-        let Prepared { messages, unreadable, gone } = prepare(some, &events);
+        let Prepared { messages, unreadable, gone } = prepare(some, &events, Timestamp::now());
         let taken = Box::pin(send(queue, agent, &messages)).await;
         switchyard_faults::point("steward.after_send");
         if !unreadable.is_empty() {
@@ -68,8 +69,8 @@ struct Prepared {
     gone: usize,
 }
 
-/// Makes the messages. Pure.
-fn prepare(due: &[Due], events: &[Pending]) -> Prepared {
+/// Makes the messages, for sending at this time. Pure.
+fn prepare(due: &[Due], events: &[Pending], at: Timestamp) -> Prepared {
     let events: HashMap<i64, &Pending> = events.iter().map(|event| (event.seq, event)).collect();
     let mut prepared = Prepared { messages: Vec::with_capacity(due.len()), unreadable: Vec::new(), gone: 0 };
     for due in due {
@@ -77,7 +78,7 @@ fn prepare(due: &[Due], events: &[Pending]) -> Prepared {
             prepared.gone += 1;
             continue;
         };
-        match envelope::delivery(event, due.run, due.epoch) {
+        match envelope::delivery(event, due.run, due.epoch, at) {
             Ok(message) => prepared.messages.push(message),
             Err(error) => prepared.unreadable.push(parked(due, event, &error)),
         }
@@ -91,11 +92,11 @@ fn parked(due: &Due, event: &Pending, error: &Unreadable) -> ParkReport {
 }
 
 /// How many of the messages the queue has taken.
-async fn send(queue: &impl Queue, agent: &str, messages: &[Message]) -> usize {
+async fn send(queue: &impl Destination, agent: &str, messages: &[Message]) -> usize {
     if messages.is_empty() {
         return 0;
     }
-    let answers = queue.send(messages).await;
+    let answers = queue.put(messages).await;
     let mut errors = answers.iter().filter_map(|answer| answer.as_ref().err());
     if let Some(error) = errors.next() {
         let failed = errors.count() + 1;
@@ -128,7 +129,7 @@ mod tests {
     #[test]
     fn each_delivery_gets_a_message_of_its_own_with_its_run_and_epoch() {
         let due = [(1, 0, 2), (1, 7, 0), (2, 0, 0)].map(|(seq, run, epoch)| Due { seq, run, epoch, sends: 1 });
-        let prepared = prepare(&due, &[event(1, "{}"), event(2, "{}")]);
+        let prepared = prepare(&due, &[event(1, "{}"), event(2, "{}")], Timestamp::UNIX_EPOCH);
         let told = |message: &Message| {
             let of = |name| message.attribute(name).map(str::to_owned);
             (of("run").unwrap_or_default(), of("epoch").unwrap_or_default())
@@ -140,7 +141,7 @@ mod tests {
     #[test]
     fn what_nobody_could_read_is_parked_and_what_is_gone_is_counted_and_the_others_go() {
         let due = [1, 2, 3].map(|seq| Due { seq, run: 0, epoch: 4, sends: 1 });
-        let prepared = prepare(&due, &[event(1, "[]"), event(3, "{}")]);
+        let prepared = prepare(&due, &[event(1, "[]"), event(3, "{}")], Timestamp::UNIX_EPOCH);
         assert_eq!((prepared.messages.len(), prepared.gone), (1, 1));
         let [report] = prepared.unreadable.as_slice() else { panic!("one is unreadable") };
         assert_eq!((report.reason.as_str(), report.ask.epoch), ("unreadable", Some(4)));

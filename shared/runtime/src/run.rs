@@ -8,7 +8,7 @@ use crate::{
     commit::{self, Terms},
     database::Tx,
     decide::{self, Patience},
-    log, look,
+    log, look, order,
     outcome::{Again, Desk},
     parse::{self, Message},
     payload,
@@ -144,11 +144,20 @@ impl<'a, A: Agent<Tx = Tx>, Q: Queues> Worker<'a, A, Q> {
         let admitted = budget::layer(store, A::NAME, self.budget, admitted, endings).await;
         let (together, suspects) = suspect::apart(admitted, endings.messages);
 
-        let mut tried = self.attempt(together, times, endings).await;
-        Box::pin(desk.carry_out(endings, again)).await;
+        if order::counts(endings.messages) {
+            // What has ended by now shows whom it holds back.
+            Box::pin(desk.carry_out(endings, again)).await;
+        }
+        let mut tried = Vec::new();
+        for turn in order::turns(together, endings.messages) {
+            let turn = order::free(turn, again, endings);
+            tried.extend(self.attempt(turn, times, endings).await);
+            Box::pin(desk.carry_out(endings, again)).await;
+        }
         // What has not ended yet may kill this process: everything else is safe by now.
         let mut suspects = suspects.into_iter();
         for suspect in suspects.by_ref() {
+            let Some(suspect) = order::free(vec![suspect], again, endings).pop() else { continue };
             let went_on = self.alone(suspect, times, endings, &mut tried).await;
             Box::pin(desk.carry_out(endings, again)).await;
             if !went_on {
@@ -244,7 +253,13 @@ async fn clients() -> Result<(Store, SqsQueues, Budget), crate::serve::StartErro
         chain_hours: environment.or("CHAIN_HOURS", Budget::DEFAULT.chain_hours, "a whole number of hours")?,
     };
     let settings = switchyard_bus::aws::settings().await;
-    Ok((Store::open(&url, connections)?, SqsQueues::new(&settings, queue, dead_letters), budget))
+    let queues = SqsQueues::new(&settings, queue, dead_letters);
+    let queues = match environment.required("EXPRESS_QUEUE_URL", "the URL of this agent's express queue") {
+        Ok(express) => queues.with_express(&settings, express),
+        // An agent that has asked for none, or a stack whose lanes are closed.
+        Err(_) => queues,
+    };
+    Ok((Store::open(&url, connections)?, queues, budget))
 }
 
 #[allow(clippy::print_stdout, reason = "this is a command's answer")]

@@ -13,7 +13,7 @@ begin
   caused as materialized (
     select k.seq, k.event_id, k.type, c.cause
       from switchyard.event_log k
-      cross join lateral (select e.metadata ->> 'causation_id' as cause from public.events e where e.id = k.event_id offset 0) c
+      cross join lateral (select e.metadata ->> 'causation_id' as cause from switchyard.event e where e.id = k.event_id offset 0) c
      where k.seq > p_after and k.seq <= (select max(p.seq) + 2000 from page p) and c.cause is not null)
   select l.seq, l.event_id, l.type, coalesce(e.aggregate_type, ''), coalesce(l.aggregate_id, ''), l.project_id,
          switchyard.rfc3339(e.created_at), e.metadata ->> 'causation_id', e.metadata ->> 'correlation_id',
@@ -24,11 +24,11 @@ begin
             from switchyard.subscription s
             join switchyard.agent a on a.id = s.agent
             left join lateral (select * from switchyard.delivery x where x.agent = a.id and x.seq = l.seq offset 0) d on true
-            cross join lateral (select switchyard.owner_of(a.mode, a.percent, a.routed_by, l.aggregate_id, l.project_id) as owner) w
+            cross join lateral (select switchyard.owner_of(a, l.aggregate_id, l.project_id) as owner) w
            where s.type = l.type and l.seq >= s.from_seq and (s.until_seq is null or l.seq <= s.until_seq)),
          (select coalesce(json_agg(json_build_object('seq', k.seq, 'id', k.event_id, 'type', k.type) order by k.seq), '[]')
             from caused k where k.cause = l.event_id::text and k.seq > l.seq and k.seq <= l.seq + 2000)
     from page l
-    left join lateral (select * from public.events v where v.id = l.event_id offset 0) e on true
+    left join lateral (select * from switchyard.event v where v.id = l.event_id offset 0) e on true
    order by l.seq;
 end $$;

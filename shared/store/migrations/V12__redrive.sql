@@ -25,7 +25,8 @@ $$;
 -- The parked deliveries of a selection above (`p_after_seq`, `p_after_run`), the lowest sequences first. A plan for each selection: an
 -- event that is named is looked up, and not searched for among a million. What the old system has parked is its own, unless it is asked for.
 create function switchyard.parked_deliveries(
-  p_agent text, p_selection switchyard.selection, p_after_seq bigint default 0, p_after_run int default 0, p_owners "char"[] default '{n}')
+  p_agent text, p_selection switchyard.selection, p_after_seq bigint default -9223372036854775808, p_after_run int default 0,
+  p_owners "char"[] default '{n}')
 returns table (seq bigint, run int, event_id uuid, type text, aggregate_id text, project_id text, reason text, attempts smallint,
                redrives smallint, at timestamptz)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan as $$
@@ -308,7 +309,7 @@ begin
   end;
   perform switchyard._see_every_event();
   -- Two who edit at once come one after the other. The log's row, since the event's own is the application's to lock.
-  perform 1 from switchyard.event_log l join public.events e on e.id = l.event_id where l.event_id = p_event for no key update of l;
+  perform 1 from switchyard.event_log l join switchyard.event e on e.id = l.event_id where l.event_id = p_event for no key update of l;
   if not found then
     raise exception 'no logged event has the id %', p_event using errcode = 'SY004';
   end if;
@@ -350,9 +351,9 @@ begin
   return query
   select u.ord, case when octet_length(p.text) <= p_max_bytes then p.text end, octet_length(p.text)::bigint, coalesce(v.revision, 0)
     from unnest(p_events) with ordinality u (event_id, ord)
-    left join public.events e on e.id = u.event_id
+    left join switchyard.event e on e.id = u.event_id
     left join lateral (select r.revision, r.payload from switchyard.revision r where r.event_id = e.id order by r.revision desc limit 1) v on true
-    cross join lateral (select case when e.id is not null then coalesce(coalesce(v.payload, e.payload)::text, 'null') end as text offset 0) p
+    cross join lateral (select case when e.id is not null then coalesce(v.payload::text, e.payload::text, 'null') end as text offset 0) p
    order by u.ord;
 end $$;
 
@@ -369,7 +370,7 @@ declare
 begin
   perform switchyard._see_every_event();
   while next is not null and not next = any (seen) and cardinality(seen) < p_at_most loop
-    select e.metadata ->> 'causation_id' into cause from public.events e where e.id = next;
+    select e.metadata ->> 'causation_id' into cause from switchyard.event e where e.id = next;
     exit when not found;
     seen := seen || next;
     next := case when cause ~* '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' then cause::uuid end;
@@ -378,5 +379,5 @@ begin
   select cardinality(seen) - u.ord, e.id, coalesce(e.type::text, ''), coalesce(e.aggregate_id::text, ''),
          case when e.metadata ->> 'hops' ~ '^[0-9]{1,9}$' then (e.metadata ->> 'hops')::int else 0 end,
          coalesce(switchyard.rfc3339(e.created_at), e.metadata ->> 'timestamp', '')
-    from unnest(seen) with ordinality u (id, ord) join public.events e on e.id = u.id;
+    from unnest(seen) with ordinality u (id, ord) join switchyard.event e on e.id = u.id;
 end $$;

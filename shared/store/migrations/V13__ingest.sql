@@ -9,7 +9,7 @@ returns table (ord bigint, answer text, reason text, error text)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
   given record;
-  aggregate uuid;
+  aggregate text;
   body jsonb;
   about jsonb;
 begin
@@ -24,26 +24,23 @@ begin
     reason := null;
     error := null;
     begin
-      aggregate := given.aggregate_id::uuid;
+      aggregate := switchyard._aggregate_id(given.aggregate_id);
       body := given.payload::jsonb;
       about := given.metadata::jsonb;
       if jsonb_typeof(about) is distinct from 'object' then
         raise exception 'metadata is no object' using errcode = 'invalid_parameter_value';
       end if;
       about := about - 'sequence';
-      insert into public.events (id, type, aggregate_type, aggregate_id, payload, version, metadata)
-      values (given.id, given.type, given.aggregate_type, aggregate, body, given.version,
-              jsonb_build_object('timestamp', switchyard.rfc3339(now())) || about)
-      on conflict (id) do nothing;
-      if found then
+      if switchyard._insert_events(array[given.id], array[given.type], array[given.aggregate_type], array[aggregate], array[body],
+           array[given.version], array[about]) = 1 then
         answer := 'appended';
       else
         -- Whoever was first has committed by now: the insert has waited for that.
-        select case when (e.type::text, e.aggregate_type::text, e.aggregate_id::text, e.payload, e.version::int,
+        select case when (e.type, e.aggregate_type, e.aggregate_id, e.payload::jsonb, e.version,
                           e.metadata - 'sequence' - case when about ? 'timestamp' then '' else 'timestamp' end)
-                         is not distinct from (given.type, given.aggregate_type, aggregate::text, body, given.version, about)
+                         is not distinct from (given.type, given.aggregate_type, aggregate, body, given.version, about)
                     then 'duplicate' else 'conflict' end into answer
-          from public.events e where e.id = given.id;
+          from switchyard.event e where e.id = given.id;
         -- Deleted in between: what was there cannot be compared any more.
         answer := coalesce(answer, 'conflict');
       end if;

@@ -1,12 +1,34 @@
--- The application's own table. Where it exists it is left exactly as it is, columns and indexes alike; only a database
--- that has none gets this one. Everything of ours lives in the schema `switchyard` beside it.
+-- Where the application keeps its events. The table is left exactly as it is, columns and indexes alike; only a database that has none, and
+-- names none, gets one. Everything of ours lives in the schema `switchyard` beside it.
 create schema if not exists switchyard;
+
+-- The application's table and its columns, by our names for them: what `switchyard-setup --events` was given, or `public.events`. A column
+-- that is null does not exist there. Never changed once it stands: the log's trigger and all of ours were made for it.
+create table switchyard.mapping (
+  one boolean primary key default true check (one),
+  schema_name text not null,
+  table_name text not null,
+  id text not null,
+  type text not null,
+  aggregate_type text,
+  aggregate_id text not null,
+  payload text not null,
+  metadata text,
+  version text,
+  created_at text,
+  -- Whether the triggers on posts, votes, comments and so on append domain events: another team's `posts` may be something else.
+  domain_events boolean not null
+);
 
 do $$
 declare
-  missing text;
+  -- The migrating session says which, having looked whether it fits.
+  given jsonb := nullif(current_setting('switchyard.mapping', true), '');
 begin
-  if to_regclass('public.events') is null then
+  given := coalesce(given, jsonb_build_object('schema', 'public', 'table', 'events', 'id', 'id', 'type', 'type', 'aggregate_type', 'aggregate_type',
+    'aggregate_id', 'aggregate_id', 'payload', 'payload', 'metadata', 'metadata', 'version', 'version', 'created_at', 'created_at',
+    'domain_events', true));
+  if given ->> 'schema' = 'public' and given ->> 'table' = 'events' and to_regclass('public.events') is null then
     create table public.events (
       id uuid primary key,
       type text,
@@ -21,23 +43,7 @@ begin
     create index on public.events (aggregate_type, aggregate_id);
     create index on public.events (created_at);
   end if;
-
-  -- A table of another shape would make our trigger fail the application's insert, or stop the shim at one row: refuse now, in words.
-  select string_agg(w.name || coalesce(' (' || array_to_string(w.wanted, ' or ') || ')', ''), ', ') into missing
-    from (values ('id', array['uuid']), ('type', array['text', 'varchar']), ('aggregate_type', array['text', 'varchar']), ('aggregate_id', null),
-                 ('payload', array['jsonb']), ('metadata', array['jsonb']), ('version', array['int4', 'int2']),
-                 ('created_at', array['timestamptz', 'timestamp'])) w (name, wanted)
-   where not exists (select 1 from information_schema.columns c
-                      where c.table_schema = 'public' and c.table_name = 'events' and c.column_name = w.name
-                        and (w.wanted is null or c.udt_name::text = any (w.wanted)));
-  if missing is not null then
-    raise exception 'public.events has no usable column: %', missing using errcode = 'SY001';
-  end if;
-  -- An event without an id could not be logged, and without a key on the id alone nobody could append one twice without harm.
-  if not exists (select 1 from pg_attribute a where a.attrelid = 'public.events'::regclass and a.attname = 'id' and a.attnotnull) or not exists (
-       select 1 from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attname = 'id'
-        where i.indrelid = 'public.events'::regclass and i.indisunique and i.indisvalid and i.indimmediate and i.indpred is null
-          and i.indnkeyatts = 1 and i.indkey[0] = a.attnum) then
-    raise exception 'public.events needs a key on id alone: not null, and unique by itself' using errcode = 'SY001';
-  end if;
+  insert into switchyard.mapping (schema_name, table_name, id, type, aggregate_type, aggregate_id, payload, metadata, version, created_at, domain_events)
+  values (given ->> 'schema', given ->> 'table', given ->> 'id', given ->> 'type', given ->> 'aggregate_type', given ->> 'aggregate_id',
+          given ->> 'payload', given ->> 'metadata', given ->> 'version', given ->> 'created_at', (given ->> 'domain_events')::boolean);
 end $$;

@@ -36,6 +36,8 @@ create table switchyard.fence (
   at timestamptz not null default clock_timestamp()
 );
 create index fence_at_idx on switchyard.fence (at);
+-- It has no key, and where a publication is for all tables nothing without one could be deleted from it.
+alter table switchyard.fence replica identity full;
 
 -- A timestamp out of an event's metadata, or null. Only asked for when the key is there, so the exception block costs
 -- the ordinary insert nothing. The pattern keeps out 'infinity', 'tomorrow' and times without an offset; [0-9], since \d is any
@@ -55,6 +57,23 @@ end $$;
 create function switchyard._project_of(metadata jsonb, payload jsonb) returns text
 language sql immutable parallel safe
 return coalesce(metadata ->> 'project_id', payload ->> 'project_id');
+
+-- The same where the payload is JSON and not JSONB. Guarded, since looking into JSON parses it anew each time, which fails on an escaped NUL
+-- anywhere in it (then it is looked for without), and where there is too little stack for what is nested as deep as the insert allowed.
+create function switchyard._project_of(metadata jsonb, payload json) returns text
+language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
+begin
+  return coalesce(metadata ->> 'project_id', payload ->> 'project_id');
+exception
+  when untranslatable_character then
+    begin
+      return coalesce(metadata ->> 'project_id', regexp_replace(payload::text, '(?<!\\)((\\\\)*)\\u0000', '\1', 'g')::json ->> 'project_id');
+    exception when others then
+      return null;
+    end;
+  when others then
+    return null;
+end $$;
 
 create function switchyard._due_at_of(metadata jsonb) returns timestamptz
 language sql stable
@@ -79,24 +98,144 @@ begin
   end if;
 end $$;
 
--- The one trigger on the application's table. It must never fail the insert and never wait: no cast that can fail, no
+-- Writes everything that names the application's table and columns, from the mapping: the one place for it. Again after the application has
+-- changed the type of a column, for which it has to drop the view `switchyard.event` first:
+-- `begin; drop view switchyard.event; alter table ...; select switchyard.bind(); commit`.
+--
+-- `event`: the application's events under our names; everything of ours reads them there. Each id is text but the event's own, and the payload
+-- what the application has, JSON or JSONB. With the reader's own rights, so that row-level security is what it is on the table. A column that
+-- does not exist is its default: no aggregate type, version 1, no metadata, and the time at which it was logged (history has none). What we write
+-- ourselves loses nothing by that: `switchyard.unmapped` holds what the table has no column for.
+--
+-- `_insert_events`: the only way in which we write events. An id that is there already stays as it is. Returns how many were new.
+--
+-- `log_event`: the one trigger on the application's table. It must never fail the insert and never wait: no cast that can fail, no
 -- lock that another writer of another event holds. By row, not by statement: replication and direct inserts into a
 -- partition fire row triggers only, and for the usual single row it costs the same (16 µs).
 -- No conflict of any kind may fail it either: where rows were restored or replicated without the sequence's value, the
 -- next sequences are taken. What stays unlogged then is found by `unlogged`, with every tick.
-create function switchyard.log_event() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+create function switchyard.bind() returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $bind$
+declare
+  m switchyard.mapping;
+  tab text;
+  aggregate_id_type text;
+  payload_type text;
+  fills_created_at boolean;
+  lacks boolean;
+  about text;
+  body text;
+  path text;
 begin
-  with logged as (
-    insert into switchyard.event_log (event_id, type, aggregate_id, project_id, due_at, max_attempts)
-    values (new.id, coalesce(new.type::text, ''), new.aggregate_id::text, switchyard._project_of(new.metadata, new.payload),
-            switchyard._due_at_of(new.metadata), switchyard._max_attempts_of(new.metadata))
-    on conflict do nothing
-    returning seq, due_at, aggregate_id)
-  insert into switchyard.outbox (seq, due_at, shard) select l.seq, l.due_at, switchyard.shard_of(l.aggregate_id) from logged l
-  on conflict do nothing;
-  return null;
-end $$;
+  select x.* into m from switchyard.mapping x;
+  tab := format('%I.%I', m.schema_name, m.table_name);
+  select format_type(a.atttypid, null) into aggregate_id_type from pg_attribute a where a.attrelid = tab::regclass and a.attname = m.aggregate_id;
+  select format_type(a.atttypid, null) into payload_type from pg_attribute a where a.attrelid = tab::regclass and a.attname = m.payload;
+  -- What has a default is left to it.
+  fills_created_at := exists (select 1 from pg_attribute a where a.attrelid = tab::regclass and a.attname = m.created_at and not a.atthasdef);
+  lacks := m.aggregate_type is null or m.version is null or m.metadata is null;
+  about := coalesce('new.' || quote_ident(m.metadata), 'about');
+  if lacks then
+    create table if not exists switchyard.unmapped (event_id uuid primary key, aggregate_type text, version int, metadata jsonb);
+  end if;
+
+  execute format($sql$
+    create or replace view switchyard.event with (security_invoker = true) as
+    select e.%1$I as id, e.%2$I::text as type, %3$s as aggregate_type, e.%4$I::text as aggregate_id, e.%5$I as payload, %6$s as metadata,
+           %7$s as version, %8$s as created_at
+      from %9$s e %10$s
+  $sql$, m.id, m.type, coalesce('e.' || quote_ident(m.aggregate_type) || '::text', $$coalesce(x.aggregate_type, '')$$), m.aggregate_id, m.payload,
+    coalesce('e.' || quote_ident(m.metadata), 'x.metadata'), coalesce('e.' || quote_ident(m.version) || '::int', 'coalesce(x.version, 1)'),
+    coalesce('e.' || quote_ident(m.created_at), format('(select l.logged_at from switchyard.event_log l where l.event_id = e.%I)', m.id)), tab,
+    case when lacks then format('left join switchyard.unmapped x on x.event_id = e.%I', m.id) else '' end);
+
+  execute format('create or replace function switchyard._events() returns regclass language sql immutable parallel safe return %L::regclass', tab);
+
+  -- An aggregate's id as the application's column prints it, so that two spellings of one are one.
+  execute format($sql$
+    create or replace function switchyard._aggregate_id(given text) returns text
+    language sql stable parallel safe set search_path = pg_catalog, pg_temp return given::%s::text
+  $sql$, aggregate_id_type);
+
+  body := format($sql$
+    #variable_conflict use_column
+    declare
+      n bigint;
+    begin
+      %1$s
+      insert into %2$s (%3$s)
+      select %4$s
+        from unnest(p_ids, p_types, p_aggregate_types, p_aggregate_ids, p_payloads, p_versions, p_metadata)
+               with ordinality u (id, type, aggregate_type, aggregate_id, payload, version, metadata, ord)
+       order by u.ord
+      on conflict (%5$I) do nothing;
+      get diagnostics n = row_count;
+      return n;
+    end
+  $sql$,
+    -- First, since the trigger reads it.
+    case when lacks then format($sql$
+      insert into switchyard.unmapped (event_id, aggregate_type, version, metadata)
+      select u.id, u.aggregate_type, u.version, jsonb_build_object('timestamp', switchyard.rfc3339(now())) || u.metadata
+        from unnest(p_ids, p_aggregate_types, p_versions, p_metadata) u (id, aggregate_type, version, metadata)
+       where not exists (select 1 from %s e where e.%I = u.id)
+      on conflict do nothing;
+      $sql$, tab, m.id) else '' end,
+    tab,
+    concat_ws(', ', quote_ident(m.id), quote_ident(m.type), quote_ident(m.aggregate_type), quote_ident(m.aggregate_id), quote_ident(m.payload),
+      quote_ident(m.version), quote_ident(m.metadata), case when fills_created_at then quote_ident(m.created_at) end),
+    concat_ws(', ', 'u.id', 'u.type', case when m.aggregate_type is not null then 'u.aggregate_type' end,
+      format('u.aggregate_id::%s', aggregate_id_type), format('u.payload::%s', payload_type), case when m.version is not null then 'u.version' end,
+      case when m.metadata is not null then $$jsonb_build_object('timestamp', switchyard.rfc3339(now())) || u.metadata$$ end,
+      case when fills_created_at then 'now()' end),
+    m.id);
+  -- The application's own triggers on its table run within this, and names without a schema are to mean there what they mean to the application:
+  -- the path that the installing role has by default (its own, the database's), never the caller's, who may have our rights and not our trust.
+  path := concat_ws(', ', 'pg_catalog',
+    (select nullif(nullif(btrim(s.reset_val), ''), '""') from pg_settings s where s.name = 'search_path'), quote_ident(m.schema_name), 'pg_temp');
+  -- The body as a literal: no name that a team may give a column ends it.
+  execute format($sql$
+    create or replace function switchyard._insert_events(
+      p_ids uuid[], p_types text[], p_aggregate_types text[], p_aggregate_ids text[], p_payloads jsonb[], p_versions int[], p_metadata jsonb[])
+    returns bigint
+    language plpgsql volatile set search_path = %s as %L
+  $sql$, path, body);
+
+  body := format($sql$
+    %6$s
+    begin
+      with logged as (
+        insert into switchyard.event_log (event_id, type, aggregate_id, project_id, due_at, max_attempts)
+        values (new.%1$I, coalesce(new.%2$I::text, ''), new.%3$I::text, switchyard._project_of(%4$s, new.%5$I),
+                switchyard._due_at_of(%4$s), switchyard._max_attempts_of(%4$s))
+        on conflict do nothing
+        returning seq, due_at, aggregate_id)
+      insert into switchyard.outbox (seq, due_at, shard) select l.seq, l.due_at, switchyard.shard_of(l.aggregate_id) from logged l
+      on conflict do nothing;
+      return null;
+    end
+  $sql$, m.id, m.type, m.aggregate_id, about, m.payload,
+    case when m.metadata is null
+         then format('declare about jsonb := (select x.metadata from switchyard.unmapped x where x.event_id = new.%I);', m.id) else '' end);
+  execute format($sql$
+    create or replace function switchyard.log_event() returns trigger
+    language plpgsql security definer set search_path = pg_catalog, pg_temp as %L
+  $sql$, body);
+
+  -- Made anew they would be everybody's.
+  revoke execute on function switchyard._events(), switchyard._aggregate_id(text), switchyard.log_event(),
+    switchyard._insert_events(uuid[], text[], text[], text[], jsonb[], int[], jsonb[]) from public;
+end $bind$;
+select switchyard.bind();
+
+-- Whether the application's events can be found by their time: only with an index on it.
+create function switchyard.found_by_time() returns boolean
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select exists (
+    select 1 from switchyard.mapping m
+      join pg_attribute a on a.attrelid = switchyard._events() and a.attname = m.created_at
+      join pg_index i on i.indrelid = a.attrelid and i.indkey[0] = a.attnum and i.indisvalid and i.indpred is null)
+$$;
 
 -- Since when events are logged: what is older is history.
 create table switchyard.logging (
@@ -138,15 +277,17 @@ end $$;
 create function switchyard._see_every_event() returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
-  if row_security_active('public.events') then
-    raise exception 'row-level security filters what this role sees of public.events: use its owner, or a role with BYPASSRLS'
+  if row_security_active(switchyard._events()) then
+    raise exception 'row-level security filters what this role sees of %: use its owner, or a role with BYPASSRLS', switchyard._events()
       using errcode = 'SY001';
   end if;
 end $$;
 
--- Last, since from here to the commit the application's writers wait.
-create trigger switchyard_log after insert on public.events
-  for each row execute function switchyard.log_event();
--- Also where rows arrive by replication, which ordinary triggers sleep through.
-alter table public.events enable always trigger switchyard_log;
+-- Last, since from here to the commit the application's writers wait. Also where rows arrive by replication, which ordinary triggers sleep
+-- through.
+do $$
+begin
+  execute format('create trigger switchyard_log after insert on %s for each row execute function switchyard.log_event()', switchyard._events());
+  execute format('alter table %s enable always trigger switchyard_log', switchyard._events());
+end $$;
 insert into switchyard.logging (since) values (clock_timestamp());

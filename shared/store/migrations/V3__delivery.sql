@@ -5,6 +5,11 @@ create table switchyard.agent (
   name text not null unique,
   mode text not null default 'full' check (mode in ('off', 'shadow', 'percent', 'full')),
   percent int not null default 0 check (percent between 0 and 100),
+  -- Projects that go to one side whatever their hash says. They beat the percentage, and nothing else: `full`, `off` and `shadow` are for all.
+  pinned_new text[] not null default '{}',
+  pinned_old text[] not null default '{}',
+  -- While there is a percentage: of what the old system owns, the agent decides in shadow.
+  beside boolean not null default false,
   routed_by text not null default 'aggregate' check (routed_by in ('aggregate', 'project')),
   -- A standing order: after each sweep unfinished rows follow the routing of now.
   drain boolean not null default false,
@@ -37,6 +42,9 @@ create table switchyard.run (
   run int generated always as identity primary key,
   agent smallint not null references switchyard.agent,
   open boolean not null default true,
+  -- What follows from the events of a replay was said when they were live, and is not said again; what follows from those of a backfill was never
+  -- said.
+  kind text not null default 'replay' check (kind in ('replay', 'backfill')),
   reason text,
   by text not null,
   at timestamptz not null default now()
@@ -112,12 +120,17 @@ begin
   execute format('alter table switchyard.delivery attach partition switchyard.%I for values from (%s) to (%s)', name, first, past);
 end $$;
 
+-- History: what a backfill has done of events from before the log, whose sequences are below 1. Apart from the others, since it is kept for good: a
+-- second backfill goes by it.
+create table switchyard.delivery_history (like switchyard.delivery including all);
+alter table switchyard.delivery attach partition switchyard.delivery_history for values from (minvalue) to (1);
+
 create view switchyard.delivery_partition as
   select c.relname::text as name,
          (regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''?(\d+)''?\) TO \(''?(\d+)''?\)'))[1]::bigint as first,
          (regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''?(\d+)''?\) TO \(''?(\d+)''?\)'))[2]::bigint as past
     from pg_inherits i join pg_class c on c.oid = i.inhrelid
-   where i.inhparent = 'switchyard.delivery'::regclass;
+   where i.inhparent = 'switchyard.delivery'::regclass and c.relname <> 'delivery_history';
 
 -- Keeps `ahead` sequences of room above the last one drawn. Returns how many partitions it added.
 create function switchyard.ensure_partitions(ahead bigint default 5000000, size bigint default 1000000) returns int

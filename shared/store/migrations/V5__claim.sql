@@ -4,15 +4,22 @@
 -- planner believes of a table that was never analysed is enough to set it off.
 
 -- The routing. Not salted by agent, so that the same aggregates move first for all of them, and growing: whoever was in
--- at 10 percent is in at 50.
-create function switchyard.owner_of(mode text, percent int, routed_by text, aggregate_id text, project_id text) returns "char"
+-- at 10 percent is in at 50. A pinned project is beyond the percentage.
+create function switchyard.owner_of(p_agent switchyard.agent, aggregate_id text, project_id text) returns "char"
 language sql immutable parallel safe
-return (case mode
+return (case (p_agent).mode
   when 'full' then 'n'
   when 'percent' then case
-    when ('x' || substr(md5(coalesce(case when routed_by = 'project' then project_id end, aggregate_id, '')), 1, 7))::bit(28)::int % 100
-         < percent then 'n' else 'o' end
+    when project_id = any ((p_agent).pinned_new) then 'n'
+    when project_id = any ((p_agent).pinned_old) then 'o'
+    when ('x' || substr(md5(coalesce(case when (p_agent).routed_by = 'project' then project_id end, aggregate_id, '')), 1, 7))::bit(28)::int % 100
+         < (p_agent).percent then 'n' else 'o' end
   else 'o' end)::"char";
+
+-- Whether the agent decides in shadow what the old system owns.
+create function switchyard.shadows(p_agent switchyard.agent) returns boolean
+language sql immutable parallel safe
+return (p_agent).mode = 'shadow' or ((p_agent).mode = 'percent' and (p_agent).beside);
 
 create function switchyard.agent_named(p_name text) returns switchyard.agent
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
@@ -27,7 +34,7 @@ begin
 end $$;
 
 create type switchyard.standing as (
-  ord bigint, verdict text, seq bigint, epoch int, attempts smallint, max_attempts smallint, returns smallint, revision int);
+  ord bigint, verdict text, seq bigint, epoch int, attempts smallint, max_attempts smallint, returns smallint, revision int, says boolean);
 
 -- A row that must be there is not (its partition was dropped between our statements; asking again finds it too old), or
 -- one is there that was not (a resend, a sweep or another's report wrote it between them; asking again takes it).
@@ -50,12 +57,13 @@ begin
   select u.ord,
     case
       when e.seq is null then 'unknown'
-      when e.seq < bottom then 'too_old'
+      -- A row that is there is remembered, wherever it is: a backfill's.
+      when e.seq < bottom and d.seq is null then 'too_old'
       when t.s is not null and row_number() over (partition by e.seq, u.run order by u.ord) = 1 then 'take'
       when d.seq is null and u.run <> 0 then 'unknown_run'
       when d.seq is null and not x.subscribed then 'not_subscribed'
       when d.seq is null and p_took_seqs is not null then switchyard._vanished()
-      when p_who = 'n' and coalesce(d.owner, o.owner) = 'o' and p_agent.mode = 'shadow' then 'shadow'
+      when p_who = 'n' and coalesce(d.owner, o.owner) = 'o' and switchyard.shadows(p_agent) then 'shadow'
       when d.state = 'p' then 'parked'
       when d.state in ('d', 's', 'e') then 'already_done'
       -- A row that appeared while the claim was under way was not settled by it: asked again, it is.
@@ -63,12 +71,13 @@ begin
       else 'not_yours'
     end,
     e.seq, coalesce(d.epoch, 0), coalesce(d.attempts, 0::smallint), coalesce(e.max_attempts, p_agent.max_attempts),
-    coalesce(d.returns, 0::smallint), coalesce((select max(v.revision) from switchyard.revision v where v.event_id = u.event_id), 0)
+    coalesce(d.returns, 0::smallint), coalesce((select max(v.revision) from switchyard.revision v where v.event_id = u.event_id), 0),
+    u.run = 0 or exists (select 1 from switchyard.run r where r.run = u.run and r.kind = 'backfill')
     from unnest(p_events, p_runs) with ordinality u (event_id, run, ord)
     left join switchyard.event_log e on e.event_id = u.event_id
     left join switchyard.delivery d on d.agent = p_agent.id and d.run = u.run and d.seq = e.seq
     left join unnest(p_took_seqs, p_took_runs) t (s, r) on t.s = e.seq and t.r = u.run
-    cross join lateral (select switchyard.owner_of(p_agent.mode, p_agent.percent, p_agent.routed_by, e.aggregate_id, e.project_id) as owner) o
+    cross join lateral (select switchyard.owner_of(p_agent, e.aggregate_id, e.project_id) as owner) o
     cross join lateral (select exists (
       select 1 from switchyard.subscription s where s.agent = p_agent.id and s.type = e.type and e.seq >= s.from_seq
                 and (s.until_seq is null or e.seq <= s.until_seq)) as subscribed) x
@@ -98,7 +107,7 @@ begin
            case when p_settle and o.owner = p_who then null else greatest(now(), e.due_at) + a.grace end
       from switchyard.agent a
       cross join switchyard.event_log e
-      cross join lateral (select switchyard.owner_of(a.mode, a.percent, a.routed_by, e.aggregate_id, e.project_id) as owner) o
+      cross join lateral (select switchyard.owner_of(a, e.aggregate_id, e.project_id) as owner) o
      where a.id = p_agent and e.seq = any (p_seqs) and e.seq >= (select f.seq from switchyard.floor f)
        and exists (select 1 from switchyard.subscription s where s.agent = a.id and s.type = e.type and e.seq >= s.from_seq
                       and (s.until_seq is null or e.seq <= s.until_seq))
@@ -159,7 +168,9 @@ begin
   if late then
     insert into switchyard.late as l (agent, event_id, run)
     select distinct a.id, u.event_id, u.run from unnest(p_events, p_runs) u (event_id, run)
-      join switchyard.event_log e on e.event_id = u.event_id where e.seq < (select f.seq from switchyard.floor f)
+      join switchyard.event_log e on e.event_id = u.event_id
+     where e.seq < (select f.seq from switchyard.floor f)
+       and not exists (select 1 from switchyard.delivery d where d.agent = a.id and d.run = u.run and d.seq = e.seq)
     on conflict (agent, event_id, run) do update set n = l.n + 1;
   end if;
 
@@ -281,7 +292,9 @@ begin
      where not exists (select 1 from switchyard.delivery d where d.agent = a.id and d.run = u.run and d.seq = e.seq);
     insert into switchyard.late as l (agent, event_id, run)
     select distinct a.id, u.event_id, u.run from unnest(p_events, p_runs) u (event_id, run)
-      join switchyard.event_log e on e.event_id = u.event_id where e.seq < (select f.seq from switchyard.floor f)
+      join switchyard.event_log e on e.event_id = u.event_id
+     where e.seq < (select f.seq from switchyard.floor f)
+       and not exists (select 1 from switchyard.delivery d where d.agent = a.id and d.run = u.run and d.seq = e.seq)
     on conflict (agent, event_id, run) do update set n = l.n + 1;
   end if;
 
@@ -325,7 +338,7 @@ begin
   end if;
   update switchyard.delivery d set deaths = least(d.deaths + 1, 32767), sends = 0
    where d.agent = a.id and d.run = p_run and d.seq = s and d.epoch = coalesce(p_epoch, d.epoch)
-     and case d.owner when 'n' then d.state in ('a', 'f') else a.mode = 'shadow' end
+     and case d.owner when 'n' then d.state in ('a', 'f') else switchyard.shadows(a) end
   returning d.deaths into counted;
   return coalesce(counted, 0);
 end $$;
@@ -354,7 +367,7 @@ begin
     select d.seq, d.run, d.owner, d.epoch from switchyard.delivery d
      where d.agent = a.id and d.seq = any (array(select g.seq from given g)) and d.run = any (p_runs)
        and exists (select 1 from given g where g.seq = d.seq and g.run = d.run)
-       and case d.owner when 'n' then d.state in ('a', 'f') else a.mode = 'shadow' end
+       and case d.owner when 'n' then d.state in ('a', 'f') else switchyard.shadows(a) end
      order by d.seq, d.run
        for update of d skip locked),
   counted as (

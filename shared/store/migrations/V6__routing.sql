@@ -71,15 +71,63 @@ begin
   return next;
 end $$;
 
-create function switchyard.set_routing(p_agent text, p_mode text, p_percent int, p_drain boolean) returns void
+-- Moves the lever. Acts on the next ask; rows that are there keep their owner until `reassign`, which `p_drain` makes a standing order.
+create function switchyard.set_routing(
+  p_agent text, p_mode text, p_percent int, p_drain boolean, p_beside boolean default false, p_operator text default null) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  a switchyard.agent;
+begin
+  perform switchyard.agent_named(p_agent);
+  select * into a from switchyard.agent where name = p_agent for no key update;
+  -- Before the change: what hangs on it is noted on the same person's behalf.
+  perform set_config('switchyard.operator', coalesce(p_operator, ''), true);
+  update switchyard.agent x set mode = p_mode, percent = p_percent, drain = p_drain, beside = p_beside,
+         barrier = null, routing_version = x.routing_version + 1 where x.id = a.id;
+  perform switchyard.note_as(p_operator, 'set_routing', p_agent, jsonb_build_object(
+    'mode', p_mode, 'percent', p_percent, 'drain', p_drain, 'beside', p_beside, 'was_mode', a.mode, 'was_percent', a.percent, 'was_drain', a.drain));
+end $$;
+
+-- Puts a project to one side ('n' or 'o') whatever the percentage says, or, with null, leaves it to the percentage again.
+create function switchyard.pin(p_agent text, p_project text, p_owner "char", p_operator text) returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  -- Every ask reads them.
+  most constant int := 1000;
+  a switchyard.agent;
+begin
+  perform switchyard.agent_named(p_agent);
+  select * into a from switchyard.agent where name = p_agent for no key update;
+  if p_owner is not null and cardinality(a.pinned_new) + cardinality(a.pinned_old) >= most
+     and not p_project = any (a.pinned_new || a.pinned_old) then
+    raise exception '% has % pinned projects, and more there cannot be: move them by the percentage', p_agent, most using errcode = 'SY004';
+  end if;
+  update switchyard.agent x set
+         pinned_new = array_remove(x.pinned_new, p_project) || case when p_owner = 'n' then array[p_project] else '{}' end,
+         pinned_old = array_remove(x.pinned_old, p_project) || case when p_owner = 'o' then array[p_project] else '{}' end,
+         barrier = null, routing_version = x.routing_version + 1
+   where x.id = a.id;
+  perform switchyard.note_as(p_operator, 'pin', p_agent, jsonb_build_object(
+    'project', p_project, 'to', case p_owner when 'n' then 'new' when 'o' then 'old' else 'none' end,
+    'was', case when p_project = any (a.pinned_new) then 'new' when p_project = any (a.pinned_old) then 'old' else 'none' end));
+end $$;
+
+-- Of the live deliveries that are unfinished or parked: how many the routing of now would give to the other side, which `reassign` does, and how
+-- many are with whom they should be. Of those that would go to the agent, `touched` were failed by the old system, and are parked on the way. Costs
+-- as much as there is unfinished: a few seconds for each million.
+create function switchyard.routing_moves(
+  p_agent text, out to_new bigint, out to_old bigint, out touched bigint, out stay_new bigint, out stay_old bigint)
+language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan as $$
 declare
   a switchyard.agent := switchyard.agent_named(p_agent);
 begin
-  update switchyard.agent x set mode = p_mode, percent = p_percent, drain = p_drain,
-         barrier = null, routing_version = x.routing_version + 1 where x.id = a.id;
-  perform switchyard.note('set_routing', p_agent, jsonb_build_object(
-    'mode', p_mode, 'percent', p_percent, 'drain', p_drain, 'was_mode', a.mode, 'was_percent', a.percent));
+  select count(*) filter (where x.has = 'o' and x.should = 'n'), count(*) filter (where x.has = 'n' and x.should = 'o'),
+         count(*) filter (where x.has = 'o' and x.should = 'n' and x.state = 'f'),
+         count(*) filter (where x.has = 'n' and x.should = 'n'), count(*) filter (where x.has = 'o' and x.should = 'o')
+    into to_new, to_old, touched, stay_new, stay_old
+    from (select d.owner as has, d.state, switchyard.owner_of(a, e.aggregate_id, e.project_id) as should
+            from switchyard.delivery d join switchyard.event_log e on e.seq = d.seq
+           where d.agent = a.id and d.run = 0 and d.state in ('a', 'f', 'p')) x;
 end $$;
 
 -- Draws the barrier of the last change of routing, unless it stands. Whoever reads a routing has a transaction id before
@@ -100,8 +148,9 @@ end $$;
 
 -- One pass: unfinished and parked rows of run 0 follow the routing of now, row by row under lock, at most five thousand, since
 -- claims wait for the pass to end; a row that is being processed is skipped and met in a later pass. What the old system has
--- failed is parked first: it may have done half of it, so a person decides whether the agent repeats it. Complete when nothing is left over and every transaction that may have
--- read an older routing has ended.
+-- failed is parked first: it may have done half of it, so a person decides whether the agent repeats it. What the agent has failed or parked begins
+-- anew with the old system: of the agent's attempts nothing was committed, and a row that stayed parked would stand in nobody's list. Complete when
+-- nothing is left over and every transaction that may have read an older routing has ended.
 create function switchyard.reassign(p_agent text, out moved bigint, out complete boolean)
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -123,7 +172,7 @@ begin
       from switchyard.delivery d
       join switchyard.event_log e on e.seq = d.seq
      where d.agent = a.id and d.run = 0 and d.state = 'f' and d.owner = 'o'
-       and switchyard.owner_of(a.mode, a.percent, a.routed_by, e.aggregate_id, e.project_id) = 'n'
+       and switchyard.owner_of(a, e.aggregate_id, e.project_id) = 'n'
      limit 5000
        for update of d skip locked)
   select array_agg(w.event_id) into touched from wrong w;
@@ -133,16 +182,17 @@ begin
   end if;
 
   with wrong as materialized (
-    select d.seq, o.owner
+    select d.seq, o.owner, e.due_at
       from switchyard.delivery d
       join switchyard.event_log e on e.seq = d.seq
-      cross join lateral (select switchyard.owner_of(a.mode, a.percent, a.routed_by, e.aggregate_id, e.project_id) as owner) o
+      cross join lateral (select switchyard.owner_of(a, e.aggregate_id, e.project_id) as owner) o
      where d.agent = a.id and d.run = 0 and d.state in ('a', 'f', 'p') and d.owner = any (losing) and d.owner <> o.owner
        and not (d.owner = 'o' and d.state = 'f')
      limit 5000
        for update of d skip locked)
   update switchyard.delivery d set owner = w.owner, epoch = d.epoch + 1, sends = 0, deaths = 0, at = now(),
-         next_attempt_at = case when d.state = 'p' then null else now() end
+         state = case when w.owner = 'o' then 'a' else d.state end, attempts = case when w.owner = 'o' then 0 else d.attempts end,
+         next_attempt_at = case when w.owner = 'n' and d.state = 'p' then null else greatest(now(), w.due_at) end
     from wrong w
    where d.agent = a.id and d.run = 0 and d.seq = w.seq and d.state in ('a', 'f', 'p');
   get diagnostics moved = row_count;
@@ -151,7 +201,7 @@ begin
     select 1 from switchyard.delivery d
       join switchyard.event_log e on e.seq = d.seq
      where d.agent = a.id and d.run = 0 and d.state in ('a', 'f', 'p') and d.owner = any (losing)
-       and d.owner <> switchyard.owner_of(a.mode, a.percent, a.routed_by, e.aggregate_id, e.project_id)) into left_over;
+       and d.owner <> switchyard.owner_of(a, e.aggregate_id, e.project_id)) into left_over;
   complete := complete and not left_over;
   if moved > 0 then
     perform switchyard.note('reassign', p_agent, jsonb_build_object('moved', moved, 'complete', complete));
@@ -171,4 +221,35 @@ begin
            order by d.next_attempt_at, d.seq limit at_most) x
     join switchyard.event_log e on e.seq = x.seq
    order by x.next_attempt_at, x.seq;
+end $$;
+
+-- What the old system has parked, or failed until its attempts were used up: for a person to look at, the longest first.
+create function switchyard.parked_old(agent text, at_most int default 100) returns table (event_id uuid, reason text, attempts int, at timestamptz)
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set jit = off as $$
+declare
+  a switchyard.agent := switchyard.agent_named(agent);
+begin
+  return query
+  select e.event_id, x.reason, x.attempts::int, x.at
+    from (select d.seq, d.reason, d.attempts, d.at from switchyard.delivery d
+           where d.agent = a.id and d.owner = 'o' and d.state = 'p' and d.run = 0 order by d.seq limit at_most) x
+    join switchyard.event_log e on e.seq = x.seq
+   order by x.seq;
+end $$;
+
+-- Puts one of these back into the old system's list, with its attempts counted anew. False where it is not parked for the old system: nothing
+-- was done then.
+create function switchyard.retry(agent text, event_id uuid) returns boolean
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set jit = off as $$
+declare
+  a switchyard.agent := switchyard.agent_named(agent);
+begin
+  update switchyard.delivery d set state = 'a', attempts = 0, epoch = d.epoch + 1, redrives = least(d.redrives + 1, 32767),
+         next_attempt_at = now(), at = now()
+    from switchyard.event_log e
+   where e.event_id = retry.event_id and d.agent = a.id and d.seq = e.seq and d.run = 0 and d.owner = 'o' and d.state = 'p';
+  if found then
+    perform switchyard.note('retry', agent, jsonb_build_object('event_id', event_id));
+  end if;
+  return found;
 end $$;

@@ -32,7 +32,7 @@ begin
         join switchyard.subscription s on s.agent = a.id and s.type = e.type and e.seq > s.checked and e.seq >= s.from_seq
                                       and (s.until_seq is null or e.seq <= s.until_seq)
         join switchyard.agent r on r.id = a.id
-        cross join lateral (select switchyard.owner_of(r.mode, r.percent, r.routed_by, e.aggregate_id, e.project_id) as owner) o
+        cross join lateral (select switchyard.owner_of(r, e.aggregate_id, e.project_id) as owner) o
        where e.seq > lo and e.seq <= lo + p_window and (e.seq <= hi or e.logged_at < clock_timestamp() - r.grace)
          and e.seq >= (select f.seq from switchyard.floor f)
          and not exists (select 1 from switchyard.delivery d where d.agent = a.id and d.run = 0 and d.seq = e.seq)
@@ -68,7 +68,7 @@ begin
 end $$;
 
 -- Ends the deliveries of an event that the application has deleted: there is nothing left to send, and whoever held a
--- copy would find nothing to work on.
+-- copy would find nothing to work on. So, too, of one that was cancelled, for an agent that has only listened to it since.
 create function switchyard._expire_deleted(p_agent smallint, p_seqs bigint[]) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
@@ -77,7 +77,8 @@ begin
     select d.seq, d.run from switchyard.delivery d
      where d.agent = p_agent and d.seq = any (p_seqs) and d.state in ('a', 'f')
      order by d.seq, d.run for update)
-  update switchyard.delivery d set state = 'e', at = now(), next_attempt_at = null, reason = 'event deleted'
+  update switchyard.delivery d set state = 'e', at = now(), next_attempt_at = null,
+         reason = case when exists (select 1 from switchyard.cancelled c where c.seq = d.seq) then 'cancelled' else 'event deleted' end
     from gone g where d.agent = p_agent and d.seq = g.seq and d.run = g.run;
 end $$;
 
@@ -112,7 +113,7 @@ begin
              and (d.run <> 0 or not exists (select 1 from switchyard.outbox o where o.seq = d.seq))
            order by d.next_attempt_at, d.seq limit p_at_most) x
     join switchyard.event_log l on l.seq = x.seq
-   where not exists (select 1 from public.events e where e.id = l.event_id);
+   where not exists (select 1 from switchyard.event e where e.id = l.event_id) or exists (select 1 from switchyard.cancelled c where c.seq = x.seq);
   if deleted is not null then
     perform switchyard._expire_deleted(a.id, deleted);
   end if;
@@ -204,7 +205,7 @@ begin
       from switchyard.event_log e
       join switchyard.subscription s on s.agent = a.id and s.type = e.type and e.seq >= s.from_seq and (s.until_seq is null or e.seq <= s.until_seq)
       join switchyard.agent r on r.id = a.id
-      cross join lateral (select switchyard.owner_of(r.mode, r.percent, r.routed_by, e.aggregate_id, e.project_id) as owner) o
+      cross join lateral (select switchyard.owner_of(r, e.aggregate_id, e.project_id) as owner) o
      where e.seq = any (p_seqs) and e.seq >= (select f.seq from switchyard.floor f)
      order by e.seq
     on conflict do nothing;
@@ -276,15 +277,18 @@ end $$;
 
 -- Logs and queues for publication what has no log row although it was inserted since `p_since` and since there is a log:
 -- rows that came while the trigger was disabled, or while the sequence was behind. Returns how many. Uses the application's index on
--- `created_at`; a row without that time is not found.
+-- `created_at`; a row without that time is not found, and none where there is no such index.
 create function switchyard.unlogged(p_since timestamptz, p_at_most int default 1000) returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
   n bigint;
 begin
   perform switchyard._see_every_event();
+  if not switchyard.found_by_time() then
+    return 0;
+  end if;
   with found as materialized (
-    select e.id, e.type::text as type, e.aggregate_id::text as aggregate_id, e.payload, e.metadata, e.created_at from public.events e
+    select e.id, e.type, e.aggregate_id, e.payload, e.metadata, e.created_at from switchyard.event e
      where e.created_at >= greatest(p_since, (select l.since from switchyard.logging l))
        and not exists (select 1 from switchyard.event_log l where l.event_id = e.id)
      order by e.created_at, e.id limit p_at_most),
@@ -336,7 +340,7 @@ begin
   delete from switchyard.outbox o using (
     select x.seq from (select y.seq from switchyard.outbox y order by y.seq limit 10000) x
       join switchyard.event_log e on e.seq = x.seq
-     where not exists (select 1 from public.events v where v.id = e.event_id)) gone
+     where not exists (select 1 from switchyard.event v where v.id = e.event_id)) gone
    where o.seq = gone.seq;
 end $$;
 
@@ -351,13 +355,20 @@ declare
 begin
   -- All claims wait behind us while we wait.
   perform set_config('lock_timeout', '200ms', true);
-  select * into p from switchyard.delivery_partition order by first limit 1;
+  -- What is below the floor and there was made by a backfill, and stays.
+  select x.* into p from switchyard.delivery_partition x where x.past > (select f.seq from switchyard.floor f) order by x.first limit 1;
   if not found or p.past > switchyard.last_seq() then
     kept_because := 'in use';
     return;
   end if;
   if exists (select 1 from switchyard.event_log e where e.seq >= p.first and e.seq < p.past and e.logged_at > clock_timestamp() - p_older_than) then
     kept_because := 'too young';
+    return;
+  end if;
+  -- Its deliveries are as young as it is, however old their events are.
+  if exists (select 1 from switchyard.backfill b where b.first_seq < p.past and b.last_seq >= p.first
+                and (b.ended_at is null or b.ended_at > clock_timestamp() - p_older_than)) then
+    kept_because := 'a backfill';
     return;
   end if;
   -- Decided once without a lock, so that the common refusals hold up nobody, and once more under it.
@@ -385,7 +396,7 @@ begin
   dropped := p.name;
 end $$;
 
--- Forgets what nobody will ask about any more: failures and audit rows after a year, what came from below the floor after as long as deliveries
+-- Forgets what nobody will ask about any more: publishers' keys when their window is over, failures and audit rows after a year, what came from below the floor after as long as deliveries
 -- are remembered. At most so many of each, by their numbers, which grow with time. Returns how many went.
 create function switchyard.prune(p_at_most int default 10000) returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
@@ -404,7 +415,7 @@ begin
     select x.agent, x.event_id, x.run from switchyard.late x where x.first_at < now() - interval '45 days' limit p_at_most) old
    where l.agent = old.agent and l.event_id = old.event_id and l.run = old.run;
   get diagnostics n = row_count;
-  return went + n;
+  return went + n + switchyard.forget_keys(p_at_most);
 end $$;
 
 -- When somebody last looked deeper than each tick does.

@@ -20,45 +20,87 @@ create function switchyard.append(
   p_ids uuid[], p_types text[], p_aggregate_types text[], p_aggregate_ids text[], p_payloads text[], p_versions int[], p_metadata text[])
 returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
+begin
+  return switchyard._insert_events(p_ids, p_types, p_aggregate_types, p_aggregate_ids, p_payloads::jsonb[], p_versions, p_metadata::jsonb[]);
+end $$;
+
+-- Keys that count for a time only, each with the event that it stands for. A key without a window needs no row: its event's id follows from it.
+create table switchyard.publish_key (
+  digest bytea primary key,
+  event_id uuid not null,
+  until timestamptz not null
+);
+create index publish_key_until on switchyard.publish_key (until);
+
+-- The event that a key stands for until its window ends: the one given, where the key is new or its window is over, or another. Of those who ask at
+-- once, all but one wait for the first to commit.
+create function switchyard._keyed(p_digest bytea, p_event uuid, p_window interval) returns uuid
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  standing uuid;
+begin
+  loop
+    insert into switchyard.publish_key as k (digest, event_id, until) values (p_digest, p_event, clock_timestamp() + p_window)
+    on conflict (digest) do update set event_id = excluded.event_id, until = excluded.until where k.until <= clock_timestamp()
+    returning k.event_id into standing;
+    exit when found;
+    select k.event_id into standing from switchyard.publish_key k where k.digest = p_digest;
+    -- Or its window has ended just now, and it was forgotten.
+    exit when found;
+  end loop;
+  return standing;
+end $$;
+
+-- Forgets keys whose window is over. Returns how many.
+create function switchyard.forget_keys(p_at_most int) returns bigint
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   n bigint;
 begin
-  insert into public.events (id, type, aggregate_type, aggregate_id, payload, version, metadata)
-  select u.id, u.type, u.aggregate_type, u.aggregate_id::uuid, u.payload::jsonb, u.version,
-         jsonb_build_object('timestamp', switchyard.rfc3339(now())) || u.metadata::jsonb
-    from unnest(p_ids, p_types, p_aggregate_types, p_aggregate_ids, p_payloads, p_versions, p_metadata)
-           with ordinality u (id, type, aggregate_type, aggregate_id, payload, version, metadata, ord)
-   order by u.ord
-  on conflict (id) do nothing;
+  with over as (
+    select k.digest from switchyard.publish_key k where k.until <= clock_timestamp() order by k.until limit p_at_most for update skip locked)
+  delete from switchyard.publish_key k using over o where k.digest = o.digest;
   get diagnostics n = row_count;
   return n;
 end $$;
 
--- For the application: appends one event and returns its id. With an idempotency key, which counts within a project and
--- a type, a repetition appends nothing and returns the id of the first.
+-- For the application: appends one event and returns its id. With an idempotency key, which counts within a project and a type, a repetition
+-- appends nothing and returns the id of the first: for ever, or, with a window, for so long after the first. The two know nothing of each
+-- other, so a key is given a window every time or never.
 create function switchyard.publish(
   type text, aggregate_type text, aggregate_id text, payload jsonb, project_id text default null, version int default 1,
-  metadata jsonb default '{}', idempotency_key text default null)
+  metadata jsonb default '{}', idempotency_key text default null, idempotency_window interval default null)
 returns uuid
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 declare
   event_id uuid := gen_random_uuid();
-  digest text;
+  digest bytea;
+  hex text;
+  standing uuid;
 begin
   if coalesce(publish.type, '') = '' then
     raise exception 'publish: an event needs a type' using errcode = '22023';
   end if;
-  if idempotency_key is not null then
-    -- The id follows from the key, so the table's own primary key does the rest. Version 8: an id of our own making.
-    digest := encode(sha256(convert_to(jsonb_build_array('switchyard', publish.project_id, publish.type, idempotency_key)::text, 'UTF8')), 'hex');
-    event_id := (substr(digest, 1, 12) || '8' || substr(digest, 14, 3) || 'a' || substr(digest, 18, 15))::uuid;
+  if idempotency_window is not null and (idempotency_key is null or idempotency_window <= interval '0') then
+    raise exception 'publish: a window is longer than nothing, and the window of an idempotency key' using errcode = '22023';
   end if;
-  insert into public.events (id, type, aggregate_type, aggregate_id, payload, version, metadata)
-  values (event_id, publish.type, publish.aggregate_type, publish.aggregate_id::uuid, publish.payload, publish.version,
-          jsonb_build_object('timestamp', switchyard.rfc3339(now())) || switchyard.chain() || coalesce(publish.metadata, '{}')
-            || jsonb_strip_nulls(jsonb_build_object('project_id', publish.project_id, 'idempotency_key', idempotency_key)))
-  on conflict (id) do nothing;
+  if idempotency_key is not null then
+    digest := sha256(convert_to(jsonb_build_array('switchyard', publish.project_id, publish.type, idempotency_key)::text, 'UTF8'));
+    if idempotency_window is null then
+      -- The id follows from the key, so the table's own primary key does the rest. Version 8: an id of our own making.
+      hex := encode(digest, 'hex');
+      event_id := (substr(hex, 1, 12) || '8' || substr(hex, 14, 3) || 'a' || substr(hex, 18, 15))::uuid;
+    else
+      standing := switchyard._keyed(digest, event_id, idempotency_window);
+      if standing <> event_id then
+        return standing;
+      end if;
+    end if;
+  end if;
+  perform switchyard._insert_events(array[event_id], array[publish.type], array[publish.aggregate_type], array[publish.aggregate_id],
+    array[publish.payload], array[publish.version], array[switchyard.chain() || coalesce(publish.metadata, '{}')
+      || jsonb_strip_nulls(jsonb_build_object('project_id', publish.project_id, 'idempotency_key', idempotency_key))]);
   return event_id;
 end $$;
 
@@ -73,14 +115,14 @@ language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off as $
 begin
   perform switchyard._see_every_event();
   return query
-  select l.seq, e.id, coalesce(e.type::text, ''), coalesce(e.aggregate_type::text, ''), coalesce(e.aggregate_id::text, ''),
-         case when octet_length(p.text) <= p_payload_bytes then p.text end, octet_length(p.text), e.metadata::text, e.version::int,
+  select l.seq, e.id, coalesce(e.type, ''), coalesce(e.aggregate_type, ''), coalesce(e.aggregate_id, ''),
+         case when octet_length(p.text) <= p_payload_bytes then p.text end, octet_length(p.text), e.metadata::text, e.version,
          switchyard.rfc3339(e.created_at), l.project_id, v.revision
     from unnest(p_seqs) with ordinality u (seq, ord)
     join switchyard.event_log l on l.seq = u.seq
-    join public.events e on e.id = l.event_id
+    join switchyard.event e on e.id = l.event_id
     left join lateral (select r.revision, r.payload from switchyard.revision r where r.event_id = e.id order by r.revision desc limit 1) v on true
-    cross join lateral (select coalesce(coalesce(v.payload, e.payload)::text, 'null') as text offset 0) p
+    cross join lateral (select coalesce(v.payload::text, e.payload::text, 'null') as text offset 0) p
    order by u.ord;
 end $$;
 
@@ -137,7 +179,7 @@ begin
   perform switchyard._see_every_event();
   delete from switchyard.outbox o
    where o.seq = any (p_seqs)
-     and not exists (select 1 from switchyard.event_log l join public.events e on e.id = l.event_id where l.seq = o.seq);
+     and not exists (select 1 from switchyard.event_log l join switchyard.event e on e.id = l.event_id where l.seq = o.seq);
   get diagnostics n = row_count;
   return n;
 end $$;
@@ -238,6 +280,7 @@ begin
   select l.seq, l.due_at, switchyard.shard_of(l.aggregate_id)
     from switchyard.event_log l
    where l.seq >= (select f.seq from switchyard.floor f)
+     and not exists (select from switchyard.cancelled c where c.seq = l.seq)
      and exists (
        select from switchyard.subscription s
          left join switchyard.delivery d on d.agent = s.agent and d.seq = l.seq and d.run = 0

@@ -4,8 +4,12 @@
 -- Arguments of the trigger: event type ('' where the row's status decides), aggregate type, key of the row, key of the aggregate.
 -- The transition tables are `fresh` and, for updates, `stale`.
 create function switchyard.log_change() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_hashagg = off as $$
 declare
+  -- A statement on millions of rows makes arrays of so many, one after the other: the grouping is sorted for that, not hashed.
+  part_rows constant int := 1000;
+  parts refcursor;
+  part record;
   event_type text := tg_argv[0];
   aggregate text := tg_argv[1];
   row_key text := tg_argv[2];
@@ -17,19 +21,32 @@ begin
     return null;
   end if;
   if tg_op = 'INSERT' then
-    insert into public.events (id, type, aggregate_type, aggregate_id, payload, version, metadata)
-    select gen_random_uuid(), t.type, aggregate, (r.new ->> aggregate_key)::uuid, r.new, 1, switchyard.change_metadata(r.new)
-      from (select to_jsonb(f) as new from fresh f) r
-      cross join lateral (select switchyard.change_type(event_type, null, r.new) as type) t
-     where t.type is not null;
+    open parts for
+      select array_agg(gen_random_uuid()) as ids, array_agg(x.type) as types, array_agg(x.aggregate_id) as aggregate_ids,
+             array_agg(x.row_now) as payloads, array_agg(switchyard.change_metadata(x.row_now)) as metadata
+        from (select t.type, r.new ->> aggregate_key as aggregate_id, r.new as row_now, (row_number() over () - 1) / part_rows as nth
+                from (select to_jsonb(f) as new from fresh f) r
+                cross join lateral (select switchyard.change_type(event_type, null, r.new) as type) t
+               where t.type is not null) x
+       group by x.nth;
   else
-    insert into public.events (id, type, aggregate_type, aggregate_id, payload, version, metadata)
-    select gen_random_uuid(), t.type, aggregate, (r.new ->> aggregate_key)::uuid, r.new, 1, switchyard.change_metadata(r.new)
-      from (select to_jsonb(f) as new from fresh f) r
-      join (select to_jsonb(s) as old from stale s) q on q.old ->> row_key = r.new ->> row_key
-      cross join lateral (select switchyard.change_type(event_type, q.old, r.new) as type) t
-     where t.type is not null;
+    open parts for
+      select array_agg(gen_random_uuid()) as ids, array_agg(x.type) as types, array_agg(x.aggregate_id) as aggregate_ids,
+             array_agg(x.row_now) as payloads, array_agg(switchyard.change_metadata(x.row_now)) as metadata
+        from (select t.type, r.new ->> aggregate_key as aggregate_id, r.new as row_now, (row_number() over () - 1) / part_rows as nth
+                from (select to_jsonb(f) as new from fresh f) r
+                join (select to_jsonb(s) as old from stale s) q on q.old ->> row_key = r.new ->> row_key
+                cross join lateral (select switchyard.change_type(event_type, q.old, r.new) as type) t
+               where t.type is not null) x
+       group by x.nth;
   end if;
+  loop
+    fetch parts into part;
+    exit when not found;
+    perform switchyard._insert_events(part.ids, part.types, array_fill(aggregate, array[cardinality(part.ids)]), part.aggregate_ids,
+      part.payloads, array_fill(1, array[cardinality(part.ids)]), part.metadata);
+  end loop;
+  close parts;
   return null;
 exception when others then
   get stacked diagnostics problem = message_text;
@@ -89,7 +106,8 @@ begin
       ('specs', 'update', '', 'spec', 'id', 'id'),
       ('spec_links', 'insert', 'spec.linked', 'spec', 'id', 'spec_id')
     ) x (tab, op, event_type, aggregate, row_key, aggregate_key)
-    where exists (select 1 from information_schema.columns c where c.table_schema = 'public' and c.table_name = x.tab
+    where (select m.domain_events from switchyard.mapping m)
+      and exists (select 1 from information_schema.columns c where c.table_schema = 'public' and c.table_name = x.tab
                      and c.column_name = x.aggregate_key and c.udt_name = 'uuid')
       and (x.op = 'insert' or exists (select 1 from information_schema.columns c where c.table_schema = 'public' and c.table_name = x.tab
                      and c.column_name = x.row_key))

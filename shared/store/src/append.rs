@@ -15,7 +15,7 @@ pub struct AppendEvent {
     pub event_type: String,
     /// Such as `post`.
     pub aggregate_type: String,
-    /// As the application's table wants it: a UUID.
+    /// As the application's column wants it: a UUID, unless a mapping names another.
     pub aggregate_id: String,
     /// JSON.
     pub payload: String,

@@ -14,7 +14,7 @@ use crate::{Store, StoreError};
 pub struct Ask {
     /// The event.
     pub event_id: Uuid,
-    /// 0 is live; above 0 a replay.
+    /// 0 is live; above 0 a replay or a backfill.
     pub run: i32,
     /// The epoch that the message or an earlier [`Standing`] told. A report from an older epoch is void; `None` reports on whatever
     /// the row's epoch is.
@@ -72,6 +72,8 @@ pub struct Standing {
     pub returns: u16,
     /// The newest revision of its payload; 0 where nobody has edited it.
     pub revision: i32,
+    /// Whether what follows from it is said: what follows from a replay's events was, when they were live.
+    pub says: bool,
 }
 
 /// The answer to [`Store::look`].
@@ -117,13 +119,13 @@ impl Store {
         let rows = self
             .read(
                 "look",
-                "select verdict, seq, epoch, attempts, max_attempts, returns, revision, (select switchyard.breaker_state($1))
+                "select verdict, seq, epoch, attempts, max_attempts, returns, revision, says, (select switchyard.breaker_state($1))
                    from switchyard.look($1, $2, $3) order by ord",
                 &[(&agent, Type::TEXT), (&events, Type::UUID_ARRAY), (&runs, Type::INT4_ARRAY)],
             )
             .await?;
         let standings = standings("look", asks, &rows)?;
-        let breaker = rows.first().map_or(Ok(BreakerState::Closed), |row| breaker::state("look", row, 7))?;
+        let breaker = rows.first().map_or(Ok(BreakerState::Closed), |row| breaker::state("look", row, 8))?;
         Ok(Looked { standings, breaker })
     }
 }
@@ -149,6 +151,7 @@ pub(crate) fn standings(operation: &'static str, asks: &[Ask], rows: &[Row]) -> 
                 max_attempts: count(get(operation, row, 4)?),
                 returns: count(get(operation, row, 5)?),
                 revision: get(operation, row, 6)?,
+                says: get(operation, row, 7)?,
             })
         })
         .collect()

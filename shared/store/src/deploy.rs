@@ -1,11 +1,11 @@
-//! What an agent tells the ledger at its deployment, and the lever of a migration.
+//! What an agent tells the ledger at its deployment.
 
 use serde::{Deserialize, Serialize};
 use tokio_postgres::types::Type;
 
 use crate::claim::get;
 use crate::store::only;
-use crate::{Store, StoreError};
+use crate::{Mode, Store, StoreError};
 
 /// By what an agent's events are routed while percentages move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -39,30 +39,6 @@ pub struct AgentSpec {
     pub max_attempts: u16,
 }
 
-/// Whose turn it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Mode {
-    /// The old system does everything.
-    Off,
-    /// The old system does everything; the new agent decides beside it and applies nothing.
-    Shadow,
-    /// The new agent has this many percent (0 to 100), by a hash of what it is routed by.
-    Percent(u8),
-    /// The new agent does everything.
-    Full,
-}
-
-impl Mode {
-    fn parts(self) -> (&'static str, i32) {
-        match self {
-            Self::Off => ("off", 0),
-            Self::Shadow => ("shadow", 0),
-            Self::Percent(n) => ("percent", i32::from(n.min(100))),
-            Self::Full => ("full", 100),
-        }
-    }
-}
-
 /// From when on an agent gets the events of a type that it did not listen to before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Since {
@@ -93,7 +69,7 @@ impl Store {
     ///
     /// Fails with [`StoreError::Refused`] for `max_attempts` outside 1 to 100.
     pub async fn register(&self, spec: &AgentSpec, first_mode: Mode, since: Since) -> Result<Registered, StoreError> {
-        let (mode, percent) = first_mode.parts();
+        let (mode, percent) = (first_mode.name(), i32::from(first_mode.percent()));
         let rows = self
             .write(
                 "register",
@@ -116,21 +92,6 @@ impl Store {
             removed: get("register", &row, 2)?,
             extended: get("register", &row, 3)?,
         })
-    }
-
-    /// Moves the lever of a migration. Rows that exist keep their owner until [`Store::reassign`]; `drain` makes that a standing order of
-    /// every [`Store::sweep`].
-    ///
-    /// Fails with [`StoreError::Config`] where the agent is not registered.
-    pub async fn set_routing(&self, agent: &str, mode: Mode, drain: bool) -> Result<(), StoreError> {
-        let (mode, percent) = mode.parts();
-        self.write(
-            "set_routing",
-            "select switchyard.set_routing($1, $2, $3, $4)",
-            &[(&agent, Type::TEXT), (&mode, Type::TEXT), (&percent, Type::INT4), (&drain, Type::BOOL)],
-        )
-        .await?;
-        Ok(())
     }
 
     /// Sets after how many milliseconds an agent's delivery counts as lost and is sent again (two minutes at first).

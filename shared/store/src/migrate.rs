@@ -1,15 +1,21 @@
-//! Migrations: the only part that needs a direct connection.
+//! Migrations: what makes a database ready, on a live table too.
 
-use std::time::{Duration, Instant};
+use refinery::Target;
+use tokio_postgres::Client;
+use tokio_postgres::types::Type;
 
-use tokio_postgres::{Client, NoTls};
-
-use crate::{DatabaseUrl, StoreError, store};
+use crate::claim::get;
+use crate::direct::Session;
+use crate::mapping::{EventsTable, Mapping};
+use crate::patience::{Patience, Progress};
+use crate::{DatabaseUrl, StoreError, catalogue, store};
 
 mod embedded {
     #![allow(missing_docs, clippy::unwrap_used, reason = "written by the macro")]
     refinery::embed_migrations!("migrations");
 }
+
+const OP: &str = "migrate";
 
 /// What [`migrate`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,148 +24,126 @@ pub struct Migrated {
     pub applied: Vec<String>,
     /// The triggers installed by this call, such as `posts insert`.
     pub triggers: Vec<String>,
+    /// The events table, and its columns by our names.
+    pub events: Mapping,
+    /// Whether that table can be searched by time: with an index on `created_at`, events that came while the log's trigger was disabled are found.
+    pub found_by_time: bool,
 }
 
-/// Two migrators at a time would trip over each other; this is the number they agree on.
-const ADVISORY_LOCK: i64 = 0x5357_4954_4348;
-
-/// How long a DDL statement may wait for the application's transactions, since those that come after it queue behind it. Then it steps
-/// back for ten times as long and more: the application is held up for a tenth of a second now and then, and never longer because of us.
-const LOCK_TIMEOUT: &str = "100ms";
-const PAUSE: Duration = Duration::from_secs(1);
-/// A minute of trying, for the migrations and for each trigger.
-const TRIES: u32 = 40;
-
-/// Brings a database up to date: applies what is missing and installs the triggers on application tables that have appeared since.
-/// Needs a direct connection (not a transaction-mode pooler) and the right to create a schema. Safe on a live database, to repeat,
-/// and to run twice at once.
-///
-/// Fails with [`StoreError::Config`] where `public.events` is of another shape, [`StoreError::Conflict`] when the application's
-/// transactions left no gap for a minute (what was applied so far stays; run it again), [`StoreError::Unavailable`] when the database is.
+/// Brings a database up to date: applies what is missing and installs the triggers on application tables that have appeared since. The events
+/// are those of the first time, `public.events` where none was named. See [`migrate_with`].
 pub async fn migrate(url: &DatabaseUrl) -> Result<Migrated, StoreError> {
-    if url.wants_tls() {
-        let (client, connection) = url.config().connect(store::tls(url)?).await.map_err(StoreError::from_connecting)?;
-        alongside(connection, run(client)).await
-    } else {
-        let (client, connection) = url.config().connect(NoTls).await.map_err(StoreError::from_connecting)?;
-        alongside(connection, run(client)).await
-    }
+    migrate_with(url, None, &Patience::default()).await
 }
 
-/// Drives the connection while the work goes on; the work ends with the client, and the connection with it.
-async fn alongside<T>(
-    connection: impl Future<Output = Result<(), tokio_postgres::Error>>,
-    work: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
-    let (_, answer) = tokio::join!(connection, work);
-    answer
-}
-
-async fn run(mut client: Client) -> Result<Migrated, StoreError> {
-    // Migrations speak of `public` by name; the notices of `if not exists` are of no use to anybody.
-    let settings =
-        format!("set client_min_messages = warning; set search_path = public; set lock_timeout = '{LOCK_TIMEOUT}'");
-    client.batch_execute(&settings).await.map_err(fail)?;
-    let migrated = match lock(&client).await {
-        Ok(()) => apply(&mut client).await,
-        Err(e) => Err(e),
+/// The same for an events table that the caller names, and with the caller's patience.
+///
+/// Needs a direct connection (not a transaction-mode pooler), the right to create a schema, and to own the tables that get a trigger. Safe on a
+/// live database, to repeat, and to run twice at once. Each migration and each trigger is a transaction of its own, so what is done stays done.
+///
+/// The only lock that an application's writers wait for is the one under which a trigger is created: for the milliseconds that takes, and while it
+/// waits for the transactions that have written to the same table (see [`Patience`]). Readers wait for nothing.
+///
+/// Fails with [`StoreError::Config`] where the events table is of another shape or another one than at the first time,
+/// [`StoreError::Conflict`] when the application's transactions left no gap (what was applied so far stays; run it again),
+/// [`StoreError::Unavailable`] when the database is.
+pub async fn migrate_with(
+    url: &DatabaseUrl,
+    events: Option<&EventsTable>,
+    patience: &Patience<'_>,
+) -> Result<Migrated, StoreError> {
+    let mut session = Session::open(url, OP).await?;
+    let migrated = match decided(&session.client, events).await {
+        Ok(events) => apply(&mut session.client, events, patience).await,
+        // Before anything was created: a table that will not do is left without a trace of ours.
+        Err(refused) => Err(refused),
     };
-    // Gone with the session; but where this is a pooler's, in spite of the documentation, the application gets it next.
-    let tidy = format!("select pg_advisory_unlock({ADVISORY_LOCK}); reset all");
-    let tidied = client.batch_execute(&tidy).await.map_err(fail);
-    migrated.and_then(|migrated| tidied.map(|()| migrated))
-}
-
-async fn apply(client: &mut Client) -> Result<Migrated, StoreError> {
-    client.batch_execute("create schema if not exists switchyard").await.map_err(fail)?;
-    let applied = migrations(client).await?;
-    // New functions are everybody's until this: some of them act with the owner's rights.
-    let revoke = "revoke execute on all functions in schema switchyard from public";
-    client.batch_execute(revoke).await.map_err(fail)?;
-    let triggers = triggers(client).await?;
-    Ok(Migrated { applied, triggers })
+    session.close(migrated).await
 }
 
 fn fail(error: tokio_postgres::Error) -> StoreError {
-    StoreError::from_postgres("migrate", error)
+    StoreError::from_postgres(OP, error)
 }
 
-/// Waits a little longer each time, so as not to fall into step with something that repeats.
-async fn pause(tries: u32) {
-    tracing::info!(tries, "the application is busy, the migration waits for a gap");
-    tokio::time::sleep(PAUSE + PAUSE * tries / TRIES).await;
-}
-
-/// Waits for another migrator to end, for as long as one may take.
-async fn lock(client: &Client) -> Result<(), StoreError> {
-    let sql = format!("select pg_try_advisory_lock({ADVISORY_LOCK})");
-    let deadline = Instant::now() + Duration::from_secs(180);
-    loop {
-        let rows = client.query_typed(&sql, &[]).await.map_err(fail)?;
-        if crate::claim::get("migrate", &store::only("migrate", rows)?, 0)? {
-            return Ok(());
+/// Which table it is: the one that the database remembers, or what was asked for where it fits.
+async fn decided(client: &Client, asked: Option<&EventsTable>) -> Result<Mapping, StoreError> {
+    let remembered = catalogue::mapping(client).await?;
+    let table = match (&remembered, asked) {
+        (Some(remembered), None) => return Ok(remembered.clone()),
+        (_, Some(table)) => table.clone(),
+        (None, None) => EventsTable::customary(),
+    };
+    let mapping = match catalogue::shape(client, &table.schema, &table.table).await? {
+        Some(shape) => table.on(&shape).map_err(|problems| StoreError::config(problems.join("\n")))?,
+        None if asked.is_none() => Mapping::of_our_own(),
+        None => {
+            return Err(StoreError::config(format!(
+                "there is no table {}: \"schema\" and \"table\" are spelled as in the catalogue, without quotes",
+                table.name()
+            )));
         }
-        if Instant::now() > deadline {
-            return Err(StoreError::config("another migration of this database does not come to an end"));
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    match remembered {
+        Some(remembered) if remembered != mapping => Err(StoreError::config(format!(
+            "Switchyard is installed on {remembered}, and this is {mapping}: it stays where it is. To move it, remove it first \
+             (`switchyard-setup --remove`), which ends the ledger"
+        ))),
+        _ => Ok(mapping),
     }
 }
 
-async fn migrations(client: &mut Client) -> Result<Vec<String>, StoreError> {
+async fn apply(client: &mut Client, events: Mapping, patience: &Patience<'_>) -> Result<Migrated, StoreError> {
+    client.batch_execute("create schema if not exists switchyard").await.map_err(fail)?;
+    let applied = migrations(client, &events, patience).await?;
+    // New functions are everybody's until this: some of them act with the owner's rights.
+    let revoke = "revoke execute on all functions in schema switchyard from public";
+    client.batch_execute(revoke).await.map_err(fail)?;
+    // Each locks out its table's writers until the end of its transaction.
+    let missing = "select name, ddl from switchyard.missing_triggers()";
+    let triggers = patience.each(client, OP, "the triggers on the application's tables", missing).await?;
+    let rows = client.query_typed("select switchyard.found_by_time()", &[]).await.map_err(fail)?;
+    let found_by_time = get(OP, &store::only(OP, rows)?, 0)?;
+    Ok(Migrated { applied, triggers, events, found_by_time })
+}
+
+/// Each in a transaction of its own.
+async fn migrations(client: &mut Client, events: &Mapping, patience: &Patience<'_>) -> Result<Vec<String>, StoreError> {
+    // The first of them reads it.
+    let json = serde_json::to_string(events).map_err(|e| StoreError::bug(OP, e.to_string()))?;
+    let set = "select set_config('switchyard.mapping', $1, false)";
+    client.query_typed(set, &[(&json, Type::TEXT)]).await.map_err(fail)?;
+    let mut versions: Vec<_> = runner().get_migrations().iter().map(|m| (m.version(), m.to_string())).collect();
+    versions.sort_unstable();
     let mut applied = Vec::new();
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let mut runner = embedded::migrations::runner();
-        runner.set_migration_table_name("switchyard.migration");
-        match runner.run_async(client).await {
-            Ok(report) => {
-                applied.extend(report.applied_migrations().iter().map(ToString::to_string));
-                return Ok(applied);
+    for (version, name) in versions {
+        let target = runner().set_target(Target::Version(version));
+        let mut tries = patience.with(&name);
+        let report = loop {
+            tries.ready(client).await?;
+            match target.run_async(client).await.map_err(explain) {
+                Ok(report) => break report,
+                Err(failure) => tries.step_back(failure).await?,
             }
-            Err(error) => {
-                applied.extend(error.report().iter().flat_map(|r| r.applied_migrations()).map(ToString::to_string));
-                let error = explain(error);
-                if !error.is_conflict() || tries >= TRIES {
-                    return Err(error);
-                }
-                pause(tries).await;
-            }
+        };
+        for done in report.applied_migrations() {
+            let done = done.to_string();
+            (patience.tell)(Progress::Done(&done));
+            applied.push(done);
         }
     }
+    Ok(applied)
 }
 
-/// Each in a transaction of its own, since it locks out its table's writers until the end; what is installed stays installed.
-async fn triggers(client: &Client) -> Result<Vec<String>, StoreError> {
-    const OP: &str = "migrate";
-    let mut installed = Vec::new();
-    let mut tries = 0;
-    loop {
-        let missing =
-            client.query_typed("select name, ddl from switchyard.missing_triggers()", &[]).await.map_err(fail)?;
-        let mut busy = None;
-        for row in &missing {
-            let (name, ddl): (String, String) = (crate::claim::get(OP, row, 0)?, crate::claim::get(OP, row, 1)?);
-            match client.batch_execute(&ddl).await.map_err(fail) {
-                Ok(()) => installed.push(name),
-                Err(error) if error.is_conflict() => busy = Some(error),
-                Err(error) => return Err(error),
-            }
-        }
-        let Some(error) = busy else { return Ok(installed) };
-        tries += 1;
-        if tries >= TRIES {
-            return Err(error);
-        }
-        pause(tries).await;
-    }
+fn runner() -> refinery::Runner {
+    let mut runner = embedded::migrations::runner();
+    runner.set_migration_table_name("switchyard.migration");
+    runner
 }
 
 /// The database's own error out of the library's, so that it is sorted like any other.
 fn explain(error: refinery::Error) -> StoreError {
     match error.kind() {
-        refinery::error::Kind::Connection(_, _) => StoreError::from_wrapped("migrate", error),
+        refinery::error::Kind::Connection(_, _) => StoreError::from_wrapped(OP, error),
         _ => StoreError::config(format!("the migrations do not fit this database: {error}")),
     }
 }

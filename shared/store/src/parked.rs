@@ -108,7 +108,7 @@ impl Store {
         );
         let mut columns = selection.columns();
         columns.at_most = Some(selection.at_most.map_or(limit, |n| n.min(limit)).max(0));
-        let (after_seq, after_run) = after.unwrap_or((0, 0));
+        let (after_seq, after_run) = after.unwrap_or((i64::MIN, 0));
         let mut parameters = columns.parameters(&agent);
         parameters.extend([(&after_seq as _, Type::INT8), (&after_run as _, Type::INT4)]);
         let rows = self.read(OP, &sql, &parameters).await?;

@@ -231,7 +231,7 @@ impl Store {
         let mut columns = selection.columns();
         let mut left = selection.at_most.unwrap_or(i64::MAX);
         let mut seqs: Vec<i64> = Vec::new();
-        let (mut after_seq, mut after_run) = (0_i64, 0_i32);
+        let (mut after_seq, mut after_run) = (i64::MIN, 0_i32);
         while left > 0 {
             if ends.is_some_and(|ends| Instant::now() >= ends) {
                 return Ok(Stepped { seqs, complete: false });

@@ -44,7 +44,7 @@ impl Tx {
         let rows = self
             .send(
                 "claim",
-                "select verdict, seq, epoch, attempts, max_attempts, returns, revision from switchyard.claim_batch($1, $2, $3, 'n') order by ord",
+                "select verdict, seq, epoch, attempts, max_attempts, returns, revision, says from switchyard.claim_batch($1, $2, $3, 'n') order by ord",
                 &[(&agent, Type::TEXT), (&events, Type::UUID_ARRAY), (&runs, Type::INT4_ARRAY)],
             )
             .await?;
@@ -124,7 +124,8 @@ impl Tx {
         append::count(rows)
     }
 
-    /// Stores what an agent in shadow mode decided, all in one round trip. At least once: a repetition overwrites and counts.
+    /// Stores what an agent in shadow mode decided, all in one round trip. At least once: a repetition counts, and overwrites what was not
+    /// compared with the old system yet; what was compared stays what it was.
     ///
     /// Fails with [`StoreError::Refused`] where a decision is not JSON.
     pub async fn shadow(&mut self, agent: &str, decisions: &[(Ask, String)]) -> Result<(), StoreError> {
@@ -139,7 +140,8 @@ impl Tx {
             "insert into switchyard.shadow as s (agent, event_id, run, decision)
              select $1, u.event_id, u.run, u.decision::json from unnest($2, $3, $4) u (event_id, run, decision)
              on conflict (agent, event_id, run) do update
-                set decision = excluded.decision, at = excluded.at, times = s.times + 1",
+                set times = s.times + 1, at = case when s.outcome is null then excluded.at else s.at end,
+                    decision = case when s.outcome is null then excluded.decision else s.decision end",
             &[(&agent, Type::TEXT), (&events, Type::UUID_ARRAY), (&runs, Type::INT4_ARRAY), (&texts, Type::TEXT_ARRAY)],
         )
         .await?;

@@ -189,7 +189,7 @@ pub async fn run(server: Arc<Server>, programs: &Programs, plan: &Plan, bug: Opt
         }
     }
     if plan.theme == Theme::Cutover {
-        stage.store().set_routing("echo", Mode::Percent(50), false).await?;
+        stage.store().set_routing("echo", Mode::Percent(50), "the faults").await?;
         stage.beside(tokio::spawn(old_system::work(stage.url().to_owned(), "echo")));
     }
     stage.open();
@@ -244,7 +244,7 @@ async fn kill_at_random(stage: &Stage, plan: &Plan) {
 async fn cut_over(stage: &Stage, plan: &Plan) -> Result<u64, Error> {
     for (after, percent) in &plan.routing {
         tokio::time::sleep(*after).await;
-        stage.store().set_routing("echo", Mode::Percent(*percent), false).await?;
+        stage.store().set_routing("echo", Mode::Percent(*percent), "the faults").await?;
     }
     Ok(plan.routing.len() as u64)
 }

@@ -72,8 +72,8 @@ const INVARIANTS: &[Invariant] = &[
                                    and (h.state = 'f' and h.attempts = h.was_attempts + 1 or h.state = 'p' and h.attempts = greatest(h.was_attempts, 1))
                    when 'due' then h.was_state in ('a', 'f') and h.state = h.was_state and h.owner = 'n' and (h.owner, h.epoch, h.attempts) = (h.was_owner, h.was_epoch, h.was_attempts)
                                 and h.sends = h.was_sends + 1
-                   when 'reassign' then h.run = 0 and h.was_state in ('a', 'f', 'p') and h.state = h.was_state and h.owner <> h.was_owner
-                                    and h.epoch = h.was_epoch + 1 and h.attempts = h.was_attempts
+                   when 'reassign' then h.run = 0 and h.was_state in ('a', 'f', 'p') and h.owner <> h.was_owner and h.epoch = h.was_epoch + 1
+                                    and case h.owner when 'o' then h.state = 'a' and h.attempts = 0 else h.state = h.was_state and h.attempts = h.was_attempts end
                    when 'resend' then h.was_state is null and h.state = 'a' and (h.run = 0 or h.owner = 'n')
                                    or h.was_state in ('a', 'f', 'p') and h.state = 'a' and h.owner = h.was_owner and h.epoch = h.was_epoch + 1 and h.attempts = 0
                    when '_send_back' then h.was_state = 'p' and h.state = 'a' and h.owner = 'n' and h.was_owner = 'n' and h.epoch = h.was_epoch + 1
@@ -116,7 +116,7 @@ const INVARIANTS: &[Invariant] = &[
                     select 1 from (select r.*, lead(committed_by) over (partition by r.agent order by r.version) as over_by,
                                           lead(r.version) over (partition by r.agent order by r.version) as next_version from lab.routing r) r
                      where r.agent = h.agent and r.at <= h.at and (r.next_version is null or coalesce(r.over_by, 'infinity') >= h.asked_at)
-                       and h.owner = switchyard.owner_of(r.mode, r.percent, r.routed_by, e.aggregate_id, e.project_id))",
+                       and h.owner = switchyard.owner_of(r.as_it_was, e.aggregate_id, e.project_id))",
     },
     Invariant {
         name: "once reassign is complete nobody writes by an older routing",
@@ -125,7 +125,7 @@ const INVARIANTS: &[Invariant] = &[
                    join lab.history h on h.agent = c.agent and h.was_state is null and h.run = 0 and not pg_visible_in_snapshot(h.xid, c.snapshot)
                         and h.at < coalesce(n.at, 'infinity')
                    join switchyard.event_log e using (seq)
-                  where h.owner <> switchyard.owner_of(r.mode, r.percent, r.routed_by, e.aggregate_id, e.project_id)",
+                  where h.owner <> switchyard.owner_of(r.as_it_was, e.aggregate_id, e.project_id)",
     },
     Invariant {
         name: "gated effects are in the order of the sequence",
@@ -174,7 +174,7 @@ pub(super) async fn what_is_open(judge: &Client, old_lives: bool) -> Vec<String>
         ("unfinished", format!("select count(*) from switchyard.delivery where state in ('a', 'f') {owned_by_the_dead}")),
         ("unswept", "select count(*) from switchyard.subscription s where s.checked < least(switchyard.last_seq(), coalesce(s.until_seq, switchyard.last_seq()))".to_owned()),
         ("undrained", "select count(*) from switchyard.delivery d join switchyard.agent a on a.id = d.agent and a.drain join switchyard.event_log e using (seq)
-            where d.run = 0 and d.state in ('a', 'f', 'p') and d.owner <> switchyard.owner_of(a.mode, a.percent, a.routed_by, e.aggregate_id, e.project_id)".to_owned()),
+            where d.run = 0 and d.state in ('a', 'f', 'p') and d.owner <> switchyard.owner_of(a, e.aggregate_id, e.project_id)".to_owned()),
     ];
     let mut open = Vec::new();
     for (what, sql) in questions {

@@ -6,7 +6,7 @@ create table lab.effect (id bigserial primary key, agent text, event_id uuid, ru
 create table lab.seen (id bigint primary key);
 create table lab.dead_letter (agent text, event_id uuid, run int);
 create table lab.cancelled (run int, at timestamptz);
-create table lab.routing (agent smallint, version int, mode text, percent int, routed_by text, at timestamptz, committed_by timestamptz);
+create table lab.routing (agent smallint, version int, as_it_was switchyard.agent, at timestamptz, committed_by timestamptz);
 -- When reassign said that it was complete, and who was still running then.
 create table lab.completed (agent smallint, version int, snapshot pg_snapshot);
 create table lab.history (
@@ -35,11 +35,10 @@ create trigger lab_memory after insert or update on switchyard.delivery for each
 
 create function lab.remember_routing() returns trigger language plpgsql as $$
 begin
-  insert into lab.routing (agent, version, mode, percent, routed_by, at)
-  values (new.id, new.routing_version, new.mode, new.percent, new.routed_by, clock_timestamp());
+  insert into lab.routing (agent, version, as_it_was, at) values (new.id, new.routing_version, new, clock_timestamp());
   return null;
 end $$;
-create trigger lab_memory after update of mode, percent, routed_by on switchyard.agent for each row execute function lab.remember_routing();
+create trigger lab_memory after update of routing_version on switchyard.agent for each row execute function lab.remember_routing();
 
 -- A fresh world for the next seed: small partitions at the front, so that retention has something to drop.
 create function lab.reset() returns void language plpgsql as $$
@@ -50,8 +49,8 @@ begin
     execute format('drop table switchyard.%I', p.name);
   end loop;
   if to_regclass('lab.cached_routing') is not null then truncate lab.cached_routing; end if;
-  truncate events, switchyard.event_log, switchyard.outbox, switchyard.fence, switchyard.run, switchyard.subscription, switchyard.late,
-    switchyard.retired, switchyard.failure, switchyard.shadow, switchyard.audit, switchyard.gate, switchyard.lease, switchyard.breaker, switchyard.revision, switchyard.agent,
+  truncate events, switchyard.event_log, switchyard.outbox, switchyard.fence, switchyard.run, switchyard.backfill, switchyard.subscription, switchyard.late,
+    switchyard.retired, switchyard.failure, switchyard.shadow, switchyard.audit, switchyard.gate, switchyard.lease, switchyard.breaker, switchyard.revision, switchyard.cutover, switchyard.agent,
     lab.queue, lab.effect, lab.seen, lab.dead_letter, lab.cancelled, lab.completed, lab.routing, lab.history restart identity;
   update switchyard.floor set seq = 1;
   perform switchyard.add_partition(1 + g * 8, 9 + g * 8) from generate_series(0, 5) g;
@@ -59,5 +58,5 @@ begin
   perform switchyard.register('A', array['t1', 't2'], 'aggregate', 3, 'off', 0, false),
     switchyard.register('B', array['t2'], 'aggregate', 3, 'off', 0, false);
   update switchyard.agent set grace = '120 ms';
-  insert into lab.routing select id, routing_version, mode, percent, routed_by, '-infinity', '-infinity' from switchyard.agent;
+  insert into lab.routing select a.id, a.routing_version, a, '-infinity', '-infinity' from switchyard.agent a;
 end $$;

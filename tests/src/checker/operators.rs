@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use switchyard_store::{AgentSpec, Mode, Overdue, RoutedBy, Selection, Since, StoreError, Type};
+use switchyard_store::{AgentSpec, Lever, Mode, Overdue, Owner, RoutedBy, Selection, Since, StoreError, Type};
 
 use super::actors::{Actor, send};
 use super::seed::Ending;
@@ -33,7 +33,10 @@ pub(super) async fn router(mut actor: Actor, endings: [(&'static str, Ending); 2
             let all = spec(agent, &types(agent), RoutedBy::Aggregate);
             let since = if actor.random.chance(0.5) { Since::Beginning } else { Since::Now };
             let step = match register(&mut actor, &all, since).await {
-                Ok(()) => set_routing(&mut actor, agent, ending.mode, ending.drain).await,
+                Ok(()) => {
+                    set_routing(&mut actor, agent, Lever { mode: ending.mode, drain: ending.drain, beside: false })
+                        .await
+                }
                 Err(e) => Err(e),
             };
             let done = step.is_ok();
@@ -74,7 +77,15 @@ async fn change(actor: &mut Actor) -> Result<(), StoreError> {
         register(actor, &spec(agent, &listens, routed_by), since).await?;
         confirm(actor).await?;
     }
-    set_routing(actor, agent, mode, drain).await?;
+    let beside = actor.random.chance(0.5);
+    set_routing(actor, agent, Lever { mode, drain, beside }).await?;
+    if actor.random.chance(0.4) {
+        let project = format!("p{}", actor.random.below(3));
+        let to = actor.random.pick(&[Some(Owner::New), Some(Owner::Old), None]);
+        actor.store().pin(agent, &project, to, "a router").await?;
+        actor.count("project pinned");
+        confirm(actor).await?;
+    }
     if actor.random.chance(0.6) {
         let passes = actor.random.below(60);
         reassign(actor, agent, passes).await?;
@@ -93,25 +104,26 @@ async fn register(actor: &mut Actor, spec: &AgentSpec, since: Since) -> Result<(
     Ok(())
 }
 
-async fn set_routing(actor: &mut Actor, agent: &str, mode: Mode, drain: bool) -> Result<(), StoreError> {
+async fn set_routing(actor: &mut Actor, agent: &str, lever: Lever) -> Result<(), StoreError> {
     if actor.random.chance(0.5) {
         // A change that takes its time to be committed: others read the old routing meanwhile.
         let mut tx = actor.store().begin().await?;
-        let (name, percent) = match mode {
-            Mode::Off => ("off", 0),
-            Mode::Shadow => ("shadow", 0),
-            Mode::Percent(n) => ("percent", i32::from(n)),
-            Mode::Full => ("full", 100),
-        };
+        let (name, percent) = (lever.mode.name(), i32::from(lever.mode.percent()));
         tx.query(
-            "select switchyard.set_routing($1, $2, $3, $4)",
-            &[(&agent, Type::TEXT), (&name, Type::TEXT), (&percent, Type::INT4), (&drain, Type::BOOL)],
+            "select switchyard.set_routing($1, $2, $3, $4, $5)",
+            &[
+                (&agent, Type::TEXT),
+                (&name, Type::TEXT),
+                (&percent, Type::INT4),
+                (&lever.drain, Type::BOOL),
+                (&lever.beside, Type::BOOL),
+            ],
         )
         .await?;
         actor.nap(Duration::from_millis(80)).await;
         tx.commit().await?;
     } else {
-        actor.store().set_routing(agent, mode, drain).await?;
+        actor.store().set_routing(agent, lever, "a router").await?;
     }
     actor.count("routing changed");
     confirm(actor).await
@@ -139,7 +151,7 @@ async fn reassign(actor: &mut Actor, agent: &str, passes: usize) -> Result<bool,
                         "select count(*) from switchyard.delivery d join switchyard.agent a on a.id = d.agent
                            join switchyard.event_log e using (seq)
                           where a.name = $1 and d.run = 0 and d.state in ('a', 'f', 'p')
-                            and d.owner <> switchyard.owner_of(a.mode, a.percent, a.routed_by, e.aggregate_id, e.project_id)",
+                            and d.owner <> switchyard.owner_of(a, e.aggregate_id, e.project_id)",
                         &[(&agent, Type::TEXT)],
                     )
                     .await?[0]

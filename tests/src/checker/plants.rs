@@ -183,7 +183,10 @@ impl Plant {
     pub async fn apply(&self, judge: &Judge) {
         if self.name == "routing_cached" {
             judge
-                .batch_execute("create table lab.cached_routing as select * from switchyard.agent")
+                .batch_execute(
+                    "create table lab.cached_routing as select * from switchyard.agent;
+                     create cast (lab.cached_routing as switchyard.agent) with inout as implicit",
+                )
                 .await
                 .expect("a stale copy");
             // Copied when a world begins, and never again.

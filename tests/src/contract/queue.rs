@@ -3,7 +3,7 @@
 use super::{HIDDEN, ODD, heard, message, message_of, receive_all, sorted, whole};
 use crate::eventually;
 use std::collections::BTreeSet;
-use switchyard_bus::{Depth, Message, QUEUE_BYTES, Queue, Received};
+use switchyard_bus::{Depth, Keys, Message, QUEUE_BYTES, Queue, Received};
 
 /// Every promise of a queue, given an empty one that nobody else uses. It is empty again afterwards.
 pub async fn keeps_what_a_queue_promises(queue: impl Queue) {
@@ -14,6 +14,18 @@ pub async fn keeps_what_a_queue_promises(queue: impl Queue) {
     hides_what_was_received_until_it_is_released(&queue).await;
     deletes_each_by_itself(&queue).await;
     is_empty_and_says_so(&queue).await;
+}
+
+/// What a standard queue that is fair promises, given an empty one that nobody else uses: it tells whose each message is, as it was told.
+pub async fn tells_whose_a_message_is(queue: impl Queue) {
+    let messages = [message("a").of_tenant("project 7"), message("b").of_tenant("p").in_group("g", "o"), message("c")];
+    assert_eq!(queue.send(&messages).await, vec![Ok(()); 3]);
+    let received = receive_all(&queue, 3).await;
+    for message in &messages {
+        let one = received.iter().find(|one| one.body == message.body).expect("each is there");
+        assert_eq!(one.keys, Keys { tenant: message.keys().tenant.clone(), ..Keys::default() }, "{}", one.body);
+    }
+    empty(&queue, &received).await;
 }
 
 async fn is_empty_and_says_so(queue: &impl Queue) {

@@ -16,7 +16,7 @@ pub async fn keeps_what_queues_promise(queues: &impl Queues, handles: Vec<String
     letters.remove(11);
     assert!(queues.bury(&[]).await.is_empty());
 
-    let hold = |receipt_handle| Hold { receipt_handle, delay: Duration::from_secs(600) };
+    let hold = |receipt_handle| Hold { receipt_handle, queue_arn: None, delay: Duration::from_secs(600) };
     let holds: Vec<Hold> = handles.into_iter().map(hold).collect();
     assert_eq!(queues.hold(&holds).await, 0, "all are held");
     assert_eq!(queues.hold(&[]).await, 0);

@@ -3,12 +3,13 @@
 use std::{collections::BTreeMap, time::Duration};
 use switchyard_bus::{
     AgentPlaces, MemoryDirectory, MemoryFunctions, MemoryMappings, MemoryMoves, MemoryQueue, MemoryQueues, MemoryTopic,
-    Message, Queue, Topic,
+    Message, Queue, Queues, Topic,
 };
 use switchyard_tests::contract::{
-    FunctionsRig, Heard, MovesRig, TopicRig, keeps_what_a_directory_promises, keeps_what_a_queue_promises,
-    keeps_what_a_topic_promises, keeps_what_functions_promise, keeps_what_mappings_promise, keeps_what_moves_promise,
-    keeps_what_queues_promise,
+    FunctionsRig, Heard, MovesRig, TopicRig, keeps_what_a_directory_promises, keeps_what_a_fifo_queue_promises,
+    keeps_what_a_fifo_topic_promises, keeps_what_a_queue_promises, keeps_what_a_topic_promises,
+    keeps_what_functions_promise, keeps_what_mappings_promise, keeps_what_moves_promise, keeps_what_queues_promise,
+    tells_whose_a_message_is,
 };
 
 #[derive(Default)]
@@ -44,6 +45,28 @@ async fn the_queue_in_memory_keeps_what_a_queue_promises() {
 }
 
 #[tokio::test]
+async fn a_fair_queue_in_memory_tells_whose_a_message_is() {
+    tells_whose_a_message_is(MemoryQueue::default()).await;
+}
+
+#[tokio::test]
+async fn what_is_of_fifo_in_memory_keeps_what_fifo_promises() {
+    keeps_what_a_fifo_queue_promises(MemoryQueue::fifo()).await;
+    keeps_what_a_fifo_topic_promises(InMemory { topic: MemoryTopic::fifo(), ..InMemory::default() }).await;
+}
+
+#[tokio::test]
+async fn a_queue_of_fifo_in_memory_forgets_an_id_after_five_minutes() {
+    let queue = MemoryQueue::fifo();
+    let message = [Message::new("x".into()).in_group("g", "o")];
+    for (pass, there) in [(0, 1), (299, 1), (1, 2)] {
+        queue.pass(Duration::from_secs(pass));
+        assert_eq!(queue.send(&message).await, [Ok(())]);
+        assert_eq!(queue.messages().len(), there, "{pass} seconds later");
+    }
+}
+
+#[tokio::test]
 async fn the_time_of_a_queue_in_memory_passes_when_it_is_told_to() {
     let queue = MemoryQueue::default();
     queue.send(&[Message::new("x".into())]).await[0].as_ref().unwrap();
@@ -61,6 +84,13 @@ async fn the_queues_in_memory_keep_what_queues_promise() {
     let queues = MemoryQueues::default();
     let buried = keeps_what_queues_promise(&queues, vec!["one".into(), "two".into()]).await;
     assert_eq!((queues.buried(), queues.held().len()), (buried, 2));
+}
+
+#[tokio::test]
+async fn the_queues_of_fifo_in_memory_bury_a_letter_with_keys_and_no_other() {
+    let letter = Message::new("x".into());
+    assert!(MemoryQueues::fifo().bury(std::slice::from_ref(&letter)).await[0].is_err(), "without keys");
+    assert_eq!(MemoryQueues::fifo().bury(&[letter.in_group("g", "o")]).await, [Ok(())]);
 }
 
 #[tokio::test]
@@ -94,6 +124,7 @@ async fn the_directory_in_memory_keeps_what_a_directory_promises() {
         subscription_dead_letter_url: (agent == "sentiment").then(|| "http://sqs/sentiment-undelivered".into()),
         function: format!("arn:aws:lambda:eu-west-1:000000000000:function:{agent}"),
         mapping: format!("{agent}-mapping"),
+        express: None,
     };
     let directory = MemoryDirectory::of(["themes", "sentiment"].map(place).to_vec());
     keeps_what_a_directory_promises(&directory, &["sentiment", "themes"]).await;

@@ -3,15 +3,16 @@
 use aws_sdk_sqs::types::QueueAttributeName;
 use std::time::Duration;
 use switchyard_bus::{
-    Hold, LambdaDirectory, LambdaFunctions, LambdaMappings, Mappings, Message, Queue, Queues, SnsTopic, SqsMoves,
+    Hold, Kind, LambdaDirectory, LambdaFunctions, LambdaMappings, Mappings, Message, Queue, Queues, SnsTopic, SqsMoves,
     SqsQueue, SqsQueues, TOPIC_BYTES, Topic,
 };
 use switchyard_tests::{
     Tap, World,
     contract::{
-        FunctionsRig, Heard, MovesRig, TopicRig, keeps_what_a_directory_promises, keeps_what_a_queue_promises,
-        keeps_what_a_topic_promises, keeps_what_functions_promise, keeps_what_mappings_promise,
-        keeps_what_moves_promise, keeps_what_queues_promise,
+        FunctionsRig, Heard, MovesRig, TopicRig, keeps_what_a_directory_promises, keeps_what_a_fifo_queue_promises,
+        keeps_what_a_fifo_topic_promises, keeps_what_a_queue_promises, keeps_what_a_topic_promises,
+        keeps_what_functions_promise, keeps_what_mappings_promise, keeps_what_moves_promise, keeps_what_queues_promise,
+        tells_whose_a_message_is,
     },
     eventually,
 };
@@ -56,6 +57,9 @@ async fn sns_itself_refuses_the_byte_that_we_refuse() {
 /// A queue of the test's own, which may be the dead-letter queue of another: its URL and ARN.
 async fn own_queue(world: &World, name: &str, dead_letter_arn: Option<&str>) -> (String, String) {
     let mut call = world.sqs.create_queue().queue_name(name);
+    if Kind::of(name).is_fifo() {
+        call = call.attributes(QueueAttributeName::FifoQueue, "true");
+    }
     if let Some(arn) = dead_letter_arn {
         let policy = serde_json::json!({ "deadLetterTargetArn": arn, "maxReceiveCount": 200 });
         call = call.attributes(QueueAttributeName::RedrivePolicy, policy.to_string());
@@ -92,8 +96,38 @@ async fn the_queues_on_sqs_keep_what_queues_promise() {
     let buried = keeps_what_queues_promise(&queues, handles).await;
 
     assert_eq!(world.dead_letters("Sentiment", buried.len()).await.len(), buried.len());
-    let gone = Hold { receipt_handle: "no such handle".into(), delay: Duration::ZERO };
+    let gone = Hold { receipt_handle: "no such handle".into(), queue_arn: None, delay: Duration::ZERO };
     assert_eq!(queues.hold(&[gone]).await, 1, "one that cannot be held is counted, not an error");
+}
+
+#[tokio::test]
+async fn a_fair_queue_on_sqs_tells_whose_a_message_is_and_a_topic_hands_it_on() {
+    let world = World::at_rest().await;
+    let (url, _) = own_queue(&world, "own", None).await;
+    tells_whose_a_message_is(SqsQueue::new(&world.aws, url)).await;
+
+    let tap = world.tap().await;
+    let topic = SnsTopic::new(&world.aws, world.outputs["TopicArn"].clone());
+    let message = Message::new("x".into()).of_tenant("project-7").in_group("g", "o");
+    assert_eq!(topic.publish(&[message]).await, Ok(vec![Ok(())]));
+    let heard = SqsQueue::new(&world.aws, tap.url.clone());
+    let received = eventually("a message", async || heard.receive(1, HIDDEN).await.unwrap().pop()).await;
+    assert_eq!(received.keys.tenant.as_deref(), Some("project-7"));
+}
+
+#[tokio::test]
+async fn what_is_of_fifo_on_sns_and_sqs_keeps_what_fifo_promises() {
+    let world = World::at_rest().await;
+    let (url, _) = own_queue(&world, "own.fifo", None).await;
+    keeps_what_a_fifo_queue_promises(SqsQueue::new(&world.aws, url)).await;
+
+    let made = world.sns.create_topic().name("own.fifo").attributes("FifoTopic", "true").send().await.unwrap();
+    let arn = made.topic_arn.unwrap();
+    let (heard, heard_arn) = own_queue(&world, "heard.fifo", None).await;
+    let call = world.sns.subscribe().topic_arn(&arn).protocol("sqs").endpoint(heard_arn);
+    call.attributes("RawMessageDelivery", "true").send().await.unwrap();
+    let tap = Tap::on(&world, heard);
+    keeps_what_a_fifo_topic_promises(OnSns { topic: SnsTopic::new(&world.aws, arn), tap }).await;
 }
 
 #[tokio::test]
@@ -127,6 +161,14 @@ async fn the_directory_of_a_deployed_stack_keeps_what_a_directory_promises() {
     let sentiment = places.iter().find(|place| place.agent == "sentiment").unwrap();
     assert_eq!(sentiment.queue_url, world.queue("SentimentQueue").await);
     assert_eq!(sentiment.dead_letter_url, world.queue("SentimentDeadLetterQueue").await);
+    let express = sentiment.express.as_ref().unwrap();
+    assert_eq!((express.from, &express.queue_url), (8, &world.queue("SentimentExpressQueue").await));
+    assert!(
+        express.mapping != sentiment.mapping
+            && express.queue_arn.ends_with(express.queue_url.rsplit('/').next().unwrap())
+    );
+    let duplicate = places.iter().find(|place| place.agent == "duplicate").unwrap();
+    assert_eq!(duplicate.express, None, "it has asked for none");
     let undelivered = sentiment.subscription_dead_letter_url.clone().unwrap();
     assert!(undelivered.contains("/switchyard-SentimentSubscription"), "{undelivered}");
     assert!(SqsQueue::new(&world.aws, undelivered).depth().await.unwrap().is_empty(), "and it exists");

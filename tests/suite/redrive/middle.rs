@@ -117,6 +117,7 @@ impl Bench {
             subscription_dead_letter_url: Some(UNDELIVERED.into()),
             function: "function".into(),
             mapping: "mapping".into(),
+            express: None,
         };
         let queues = [(QUEUE, queue.clone()), (LETTERS, letters.clone()), (UNDELIVERED, undelivered.clone())];
         let yard = Yard {

@@ -213,7 +213,10 @@ pub(crate) fn delivered(messages: &[Message]) -> SqsEvent {
 pub(crate) async fn due(store: &Store, agent: &str) -> Vec<Message> {
     let due = store.due(agent, 100, Overdue::Now).await.unwrap();
     let events = store.events(&due.iter().map(|due| due.seq).collect::<Vec<_>>()).await.unwrap();
-    due.iter().zip(&events).map(|(due, event)| envelope::delivery(event, due.run, due.epoch).unwrap()).collect()
+    due.iter()
+        .zip(&events)
+        .map(|(due, event)| envelope::delivery(event, due.run, due.epoch, jiff::Timestamp::now()).unwrap())
+        .collect()
 }
 
 /// What the shim would publish: every event of the outbox, which is empty afterwards.

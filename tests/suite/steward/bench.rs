@@ -11,7 +11,8 @@ use steward::{
     answer::{Pass, Tended},
 };
 use switchyard_bus::{
-    AgentPlaces, BusError, Depth, Mappings, MemoryDirectory, MemoryMappings, MemoryQueue, Message, Queue, Received,
+    AgentPlaces, BusError, Depth, Express, Mappings, MemoryDirectory, MemoryMappings, MemoryQueue, Message, Queue,
+    Received,
 };
 use switchyard_store::{AgentSpec, Mode, RoutedBy, Since, Store};
 use switchyard_tests::database::Database;
@@ -44,12 +45,25 @@ impl Bench {
         bench
     }
 
+    /// The same for an agent with an express lane.
+    pub(crate) async fn with_lanes() -> Self {
+        let place = |what: &str| format!("{AGENT}/{what}");
+        let (queue_url, queue_arn, mapping) = (place("express"), place("express-arn"), place("express-mapping"));
+        let express = Some(Express { from: 8, queue_url, queue_arn, mapping });
+        let bench = Self::at(vec![AgentPlaces { express, ..places(AGENT) }]).await;
+        bench.register(AGENT, Since::Now).await;
+        bench
+    }
+
     /// These are deployed; who is registered is the test's to say.
     pub(crate) async fn of(deployed: &[&str]) -> Self {
+        Self::at(deployed.iter().map(|agent| places(agent)).collect()).await
+    }
+
+    async fn at(places: Vec<AgentPlaces>) -> Self {
         let database = Database::migrated().await;
         let (store, side) = (database.store(), database.connect().await);
-        let places: Vec<AgentPlaces> = deployed.iter().map(|agent| places(agent)).collect();
-        let mappings = MemoryMappings::of(places.iter().map(|places| places.mapping.as_str()));
+        let mappings = MemoryMappings::of(places.iter().flat_map(AgentPlaces::mappings));
         let queues = Queues::default();
         let steward = steward(&store, &places, &mappings, &queues, Limits::DEFAULT);
         Self { store, side, mappings, queues, steward, places, _database: database }
@@ -178,6 +192,7 @@ fn places(agent: &str) -> AgentPlaces {
         subscription_dead_letter_url: Some(place("undelivered")),
         function: place("function"),
         mapping: place("mapping"),
+        express: None,
     }
 }
 

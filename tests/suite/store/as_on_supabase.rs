@@ -161,7 +161,7 @@ async fn an_application_publishes_with_the_documented_grants_and_can_do_nothing_
 #[tokio::test]
 async fn an_old_system_works_with_the_documented_grants() {
     let hosted = Hosted::new().await;
-    hosted.store.set_routing(AGENT, Mode::Off, false).await.unwrap();
+    hosted.store.set_routing(AGENT, Mode::Off, "ada").await.unwrap();
     let grants = format!(
         "grant usage on schema switchyard to {APPLICATION};
          grant execute on function switchyard.claim, switchyard.fail, switchyard.park, switchyard.todo_old to {APPLICATION}"

@@ -8,6 +8,8 @@ mod breakers;
 mod chains;
 mod checker;
 mod claiming;
+mod cutover;
+mod delays;
 mod domain_events;
 mod event_log;
 mod ingesting;
@@ -51,4 +53,4 @@ macro_rules! directly_and_pooled {
         }
     };
 }
-use directly_and_pooled;
+pub(crate) use directly_and_pooled;

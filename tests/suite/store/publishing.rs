@@ -55,6 +55,74 @@ directly_and_pooled! {
         assert_eq!(scene.number("select count(*) from events").await, 1);
     }
 
+    async fn within_its_window_a_key_is_one_event_and_after_it_the_next(scene: Scene) {
+        let daily = ", project_id => 'p1', idempotency_key => 'digest', idempotency_window => '1 day'";
+        let first = publish(&scene, daily).await;
+        assert_eq!(publish(&scene, daily).await, first);
+        assert_ne!(publish(&scene, &daily.replace("'p1'", "'p2'")).await, first, "within a project");
+        scene.run_sql("update switchyard.publish_key set until = now()").await;
+        let second = publish(&scene, daily).await;
+        assert_ne!(second, first);
+        assert_eq!(publish(&scene, daily).await, second, "for as long again");
+        assert_eq!(scene.number("select count(*) from events").await, 3);
+        assert_eq!(scene.number("select count(*) from events where metadata ->> 'idempotency_key' = 'digest'").await, 3);
+    }
+
+    async fn a_key_without_a_window_is_for_ever_and_knows_nothing_of_one_with(scene: Scene) {
+        let forever = publish(&scene, ", idempotency_key => 'k'").await;
+        let window = publish(&scene, ", idempotency_key => 'k', idempotency_window => '1 h'").await;
+        assert_ne!(forever, window);
+        scene.run_sql("update switchyard.publish_key set until = now() - interval '1 year'").await;
+        assert_eq!(publish(&scene, ", idempotency_key => 'k'").await, forever);
+    }
+
+    async fn many_publishers_of_one_key_and_window_at_once_append_one_event(scene: Scene) {
+        let aggregate = Uuid::from_u128(7).to_string();
+        let mut event = Publication::new("thing.made", "thing", &aggregate, "{}");
+        event.idempotency_key = Some("k");
+        event.idempotency_window = Some(std::time::Duration::from_secs(3_600));
+        for round in 1..=3 {
+            let (store, event) = (&scene.store, &event);
+            let [a, b, c, d, e, f] = std::array::from_fn(|_| async move { store.publish(event).await.unwrap() });
+            let (a, b, c, d, e, f) = tokio::join!(a, b, c, d, e, f);
+            assert!([b, c, d, e, f].iter().all(|id| *id == a));
+            assert_eq!(scene.number("select count(*) from events").await, round);
+            scene.run_sql("update switchyard.publish_key set until = now()").await;
+        }
+    }
+
+    async fn a_publisher_that_rolls_back_has_not_used_the_key(scene: Scene) {
+        let sql = "select switchyard.publish('thing.made', 'thing', null, '{}', idempotency_key => 'k', idempotency_window => '1 h')";
+        let mut tx = scene.store.begin().await.unwrap();
+        let lost: Uuid = tx.query(sql, &[]).await.unwrap()[0].get(0);
+        let waiting = scene.store.query(sql, &[]);
+        let (kept, ()) = tokio::join!(waiting, async {
+            scene.somebody_waits().await;
+            tx.rollback().await.unwrap();
+        });
+        let kept: Uuid = kept.unwrap()[0].get(0);
+        assert_ne!(kept, lost);
+        assert_eq!(scene.pending(10).await.iter().map(|event| event.id).collect::<Vec<_>>(), [kept]);
+    }
+
+    async fn keys_are_forgotten_when_their_window_is_over(scene: Scene) {
+        publish(&scene, ", idempotency_key => 'short', idempotency_window => '1 h'").await;
+        scene.run_sql("update switchyard.publish_key set until = now()").await;
+        publish(&scene, ", idempotency_key => 'long', idempotency_window => '1 h'").await;
+        scene.store.prune().await.unwrap();
+        assert_eq!(scene.number("select count(*) from switchyard.publish_key").await, 1);
+    }
+
+    async fn a_window_of_nothing_or_without_a_key_is_refused(scene: Scene) {
+        for wrong in [", idempotency_window => '1 h'", ", idempotency_key => 'k', idempotency_window => '0'", ", idempotency_key => 'k', idempotency_window => '-1 h'"] {
+            let sql = format!("select switchyard.publish('thing.made', 'thing', null, '{{}}'{wrong})");
+            assert!(matches!(scene.store.query(&sql, &[]).await, Err(StoreError::Refused { .. })), "{wrong}");
+        }
+        let mut event = Publication::new("thing.made", "thing", "00000000-0000-0000-0000-000000000007", "{}");
+        event.idempotency_window = Some(std::time::Duration::from_secs(1));
+        assert!(matches!(scene.store.publish(&event).await, Err(StoreError::Refused { .. })));
+    }
+
     async fn publishing_takes_the_chain_from_the_transaction(scene: Scene) {
         let [correlation, causation] = [Uuid::new_v4(), Uuid::new_v4()];
         let mut tx = scene.store.begin().await.unwrap();

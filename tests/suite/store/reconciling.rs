@@ -1,6 +1,6 @@
 //! What is missing is found, and what is due is sent again.
 
-use switchyard_store::{Ask, Mode, Swept, Type, Verdict};
+use switchyard_store::{Ask, Lever, Mode, Swept, Type, Verdict};
 use uuid::Uuid;
 
 use super::directly_and_pooled;
@@ -41,7 +41,7 @@ directly_and_pooled! {
     async fn a_sweep_waits_for_nobody_who_holds_the_agent_as_a_registration_does(scene: Scene) {
         scene.event("thing.made").await;
         scene.store.set_grace(AGENT, 0).await.unwrap();
-        scene.store.set_routing(AGENT, Mode::Full, true).await.unwrap();
+        scene.store.set_routing(AGENT, Lever::draining(Mode::Full), "ada").await.unwrap();
         let mut registering = scene.store.begin().await.unwrap();
         registering.query("select from switchyard.agent where name = $1 for update", &[(&AGENT, Type::TEXT)]).await.unwrap();
         let sweeping = scene.one("select written from switchyard.sweep($1)", &[(&AGENT, Type::TEXT)]);

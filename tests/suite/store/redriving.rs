@@ -407,7 +407,7 @@ directly_and_pooled! {
         let row = scene.store.audit(1).await.unwrap().remove(0);
         assert_eq!((row.by.as_str(), row.action.as_str(), row.agent.as_deref()), ("frank", "move_started", Some(AGENT)));
         assert_eq!(row.detail, serde_json::json!({"handle": "h-1"}));
-        scene.store.set_routing(AGENT, Mode::Full, false).await.unwrap();
+        scene.store.set_routing(AGENT, Mode::Full, "ada").await.unwrap();
         assert_ne!(scene.store.audit(1).await.unwrap()[0].by, "frank", "the name ends with its transaction");
         assert!(matches!(scene.store.note("frank", "x", None, "no JSON").await, Err(StoreError::Refused { .. })));
     }

@@ -1,6 +1,6 @@
 //! Who listens to what, whose turn it is, and how that changes.
 
-use switchyard_store::{AgentSpec, Ask, Mode, RoutedBy, Since, StoreError, Verdict};
+use switchyard_store::{AgentSpec, Ask, Lever, Mode, Moves, Owner, RoutedBy, Since, StoreError, Verdict};
 use uuid::Uuid;
 
 use super::directly_and_pooled;
@@ -131,7 +131,7 @@ directly_and_pooled! {
         assert!(sides.contains(&Verdict::Take) && sides.contains(&Verdict::NotYours));
     }
 
-    async fn reassigning_moves_what_is_unfinished_or_parked_and_nothing_else(scene: Scene) {
+    async fn reassigning_moves_what_is_unfinished_or_parked_and_nothing_else_and_the_old_system_begins_anew(scene: Scene) {
         let [assigned, failing, parked, done] = [0; 4].map(|_| Uuid::new_v4());
         for id in [assigned, failing, parked, done] {
             scene.run_sql(&format!("insert into events (id, type, aggregate_id) values ('{id}', 'thing.made', '{}')", Uuid::new_v4())).await;
@@ -142,11 +142,12 @@ directly_and_pooled! {
         scene.claim(done).await;
         scene.routing(Mode::Off).await;
         assert_eq!(scene.store.reassign(AGENT).await.unwrap().moved, 3);
-        for (event, state) in [(assigned, "a"), (failing, "f"), (parked, "p")] {
+        for event in [assigned, failing, parked] {
             let row = scene.row(event).await;
-            assert!(row.is("o", state), "{row:?}");
+            assert!(row.is("o", "a") && row.attempts == 0, "anew: {row:?}");
             assert_eq!(row.epoch, 1);
         }
+        assert_eq!(scene.number(&format!("select count(*) from switchyard.todo_old('{AGENT}')")).await, 3, "all of it is in the old system's list");
         assert!(scene.row(done).await.is("n", "d"));
         assert!(!scene.fail_as(failing, 0, Some(0)).await.counted);
         assert_eq!(scene.old_claim(failing).await, "take");
@@ -225,10 +226,10 @@ directly_and_pooled! {
     async fn draining_makes_every_sweep_reassign(scene: Scene) {
         let event = scene.event("thing.made").await;
         scene.sweep().await;
-        scene.store.set_routing(AGENT, Mode::Off, true).await.unwrap();
+        scene.store.set_routing(AGENT, Lever::draining(Mode::Off), "ada").await.unwrap();
         scene.sweep().await;
         assert!(scene.row(event).await.is("o", "a"));
-        scene.store.set_routing(AGENT, Mode::Full, true).await.unwrap();
+        scene.store.set_routing(AGENT, Lever::draining(Mode::Full), "ada").await.unwrap();
         scene.sweep().await;
         let row = scene.row(event).await;
         assert!(row.is("n", "a"));
@@ -247,11 +248,96 @@ directly_and_pooled! {
         assert_eq!(scene.number(&format!("select count(*) from switchyard.todo_old('{AGENT}')")).await, 0);
     }
 
+    async fn what_moves_before_its_time_keeps_its_time(scene: Scene) {
+        scene.routing(Mode::Off).await;
+        let later = scene.event_with("thing.made", Uuid::new_v4(), r#"{"deliver_at": "2999-01-01T00:00:00Z"}"#).await;
+        scene.publish_all().await;
+        scene.sweep().await;
+        scene.routing(Mode::Full).await;
+        assert_eq!(scene.store.reassign(AGENT).await.unwrap().moved, 1);
+        assert!(scene.row(later).await.is("n", "a"));
+        assert_eq!(scene.due().await, []);
+    }
+
+    async fn a_pinned_project_is_beyond_the_percentage_and_nothing_else(scene: Scene) {
+        scene.store.pin(AGENT, "pilot", Some(Owner::New), "ada").await.unwrap();
+        scene.store.pin(AGENT, "last", Some(Owner::Old), "ada").await.unwrap();
+        let of = async |project: &str| {
+            let event = scene.event_with("thing.made", Uuid::new_v4(), &format!(r#"{{"project_id":"{project}"}}"#)).await;
+            scene.look(event).await.verdict
+        };
+        for (mode, pilot, last) in [
+            (Mode::Percent(0), Verdict::Take, Verdict::NotYours),
+            (Mode::Percent(100), Verdict::Take, Verdict::NotYours),
+            (Mode::Off, Verdict::NotYours, Verdict::NotYours),
+            (Mode::Full, Verdict::Take, Verdict::Take),
+        ] {
+            scene.routing(mode).await;
+            assert_eq!((of("pilot").await, of("last").await), (pilot, last), "{mode:?}");
+        }
+        scene.routing(Mode::Percent(0)).await;
+        scene.store.pin(AGENT, "pilot", Some(Owner::Old), "ada").await.unwrap();
+        assert_eq!(of("pilot").await, Verdict::NotYours, "a project is on one side");
+        scene.store.pin(AGENT, "last", None, "ada").await.unwrap();
+        let routing = scene.store.routing(AGENT).await.unwrap();
+        assert_eq!((routing.pinned_new, routing.pinned_old), (vec![], vec!["pilot".to_owned()]));
+    }
+
+    async fn a_pin_moves_unfinished_rows_of_its_project_alone(scene: Scene) {
+        scene.routing(Mode::Percent(0)).await;
+        let [pilot, other] = [
+            scene.event_with("thing.made", Uuid::new_v4(), r#"{"project_id":"pilot"}"#).await,
+            scene.event_with("thing.made", Uuid::new_v4(), r#"{"project_id":"other"}"#).await,
+        ];
+        scene.sweep().await;
+        scene.store.pin(AGENT, "pilot", Some(Owner::New), "ada").await.unwrap();
+        assert!(scene.row(pilot).await.is("o", "a"), "with whom it is, until somebody reassigns");
+        let moves = Moves { to_new: 1, stay_old: 1, ..Moves::default() };
+        assert_eq!(scene.store.routing_moves(AGENT).await.unwrap(), moves);
+        scene.reassign_completely().await;
+        assert!(scene.row(pilot).await.is("n", "a") && scene.row(other).await.is("o", "a"));
+    }
+
+    async fn what_a_change_would_move_is_told_before_it_moves(scene: Scene) {
+        scene.routing(Mode::Off).await;
+        let [touched, _] = [scene.event("thing.made").await, scene.event("thing.made").await];
+        scene.sweep().await;
+        scene.run_sql(&format!("select switchyard.fail('{AGENT}', '{touched}', 'half done')")).await;
+        assert_eq!(scene.store.routing_moves(AGENT).await.unwrap(), Moves { stay_old: 2, ..Moves::default() });
+        scene.routing(Mode::Full).await;
+        let moves = Moves { to_new: 2, touched: 1, ..Moves::default() };
+        assert_eq!(scene.store.routing_moves(AGENT).await.unwrap(), moves);
+        scene.reassign_completely().await;
+        assert_eq!(scene.store.routing_moves(AGENT).await.unwrap(), Moves { stay_new: 2, ..Moves::default() });
+    }
+
+    async fn beside_a_percentage_the_agent_decides_in_shadow_what_the_old_system_owns(scene: Scene) {
+        scene.routing(Mode::Percent(0)).await;
+        let event = scene.event("thing.made").await;
+        assert_eq!(scene.look(event).await.verdict, Verdict::NotYours);
+        let beside = Lever { mode: Mode::Percent(0), drain: false, beside: true };
+        scene.store.set_routing(AGENT, beside, "ada").await.unwrap();
+        assert_eq!(scene.claim(event).await, Verdict::Shadow);
+        assert_eq!(scene.old_claim(event).await, "take");
+        assert_eq!(scene.claim(event).await, Verdict::Shadow, "the old system is usually first");
+    }
+
+    async fn more_pins_than_every_ask_should_read_are_refused(scene: Scene) {
+        scene.run_sql("update switchyard.agent set pinned_old = array(select 'p' || n from generate_series(1, 1000) n)").await;
+        let refused = scene.store.pin(AGENT, "one too many", Some(Owner::New), "ada").await;
+        assert!(matches!(&refused, Err(StoreError::Config { .. })), "{refused:?}");
+        scene.store.pin(AGENT, "p7", Some(Owner::New), "ada").await.unwrap();
+        assert_eq!(scene.store.routing(AGENT).await.unwrap().pinned_new, ["p7"]);
+    }
+
     async fn moving_the_lever_leaves_a_trace(scene: Scene) {
         scene.routing(Mode::Percent(25)).await;
-        let row = scene.one("select agent, detail::text from switchyard.audit where action = 'set_routing'", &[]).await;
-        assert_eq!(row.get::<_, &str>(0), AGENT);
-        assert!(row.get::<_, &str>(1).contains("\"percent\": 25"));
+        let row = scene.one("select agent, by, detail::text from switchyard.audit where action = 'set_routing'", &[]).await;
+        assert_eq!((row.get::<_, &str>(0), row.get::<_, &str>(1)), (AGENT, "ada"));
+        assert!(row.get::<_, &str>(2).contains("\"percent\": 25"));
+        scene.store.pin(AGENT, "pilot", Some(Owner::New), "bob").await.unwrap();
+        let row = scene.one("select by, detail::text from switchyard.audit where action = 'pin'", &[]).await;
+        assert!(row.get::<_, &str>(0) == "bob" && row.get::<_, &str>(1).contains("pilot"));
     }
 
     async fn reassigning_moves_more_than_one_pass_holds(scene: Scene) {
@@ -260,7 +346,7 @@ directly_and_pooled! {
         scene.routing(Mode::Off).await;
         assert_eq!(scene.number(&format!("select moved from switchyard.reassign('{AGENT}')")).await, 5000, "claims wait for a pass");
         assert_eq!(scene.store.reassign(AGENT).await.unwrap().moved, 100);
-        scene.store.set_routing(AGENT, Mode::Full, true).await.unwrap();
+        scene.store.set_routing(AGENT, Lever::draining(Mode::Full), "ada").await.unwrap();
         scene.sweep().await;
         assert_eq!(scene.number("select count(*) from switchyard.delivery where owner = 'n'").await, 5100, "and a sweep drains to the end");
     }

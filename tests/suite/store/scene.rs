@@ -1,8 +1,8 @@
 //! One agent, some events, and short words for what happens to them.
 
 use switchyard_store::{
-    AgentSpec, Ask, Failed, Known, Mode, Overdue, Page, ParkReport, Pending, Reported, RoutedBy, Row, Settlement,
-    Since, Standing, Store, StoreError, Tx, Type, Verdict,
+    AgentSpec, Ask, DatabaseUrl, Failed, Known, Mode, Overdue, Page, ParkReport, Pending, Reported, RoutedBy, Row,
+    Settlement, Since, Standing, Store, StoreError, Tx, Type, Verdict,
 };
 use switchyard_tests::database::Database;
 use tokio_postgres::Client;
@@ -51,12 +51,17 @@ impl Scene {
         scene
     }
 
+    /// Where its database is, without a pooler: what makes indexes needs a session.
+    pub(crate) fn url(&self) -> DatabaseUrl {
+        self._database.url().parse().unwrap()
+    }
+
     pub(crate) async fn register(&self, subscribes: &[&str], mode: Mode) -> switchyard_store::Registered {
         self.store.register(&spec(subscribes), mode, Since::Now).await.unwrap()
     }
 
     pub(crate) async fn routing(&self, mode: Mode) {
-        self.store.set_routing(AGENT, mode, false).await.unwrap();
+        self.store.set_routing(AGENT, mode, "ada").await.unwrap();
     }
 
     /// Appends an event of an aggregate of its own.

@@ -4,7 +4,7 @@ mod decide;
 
 pub use decide::{Analysis, Post};
 
-use switchyard_agent::{Agent, Decision, Refusal, Reject};
+use switchyard_agent::{Agent, Decision, Lanes, Refusal, Reject};
 use switchyard_event::{Event, EventType, NewEvent};
 use switchyard_runtime::{Tx, Type};
 
@@ -14,6 +14,8 @@ pub struct Sentiment;
 impl Agent for Sentiment {
     const NAME: &'static str = "sentiment";
     const SUBSCRIBES: &'static [EventType] = &[EventType::FEEDBACK_CREATED, EventType::FEEDBACK_UPDATED];
+    /// Alerts hang on what it says, and an import of old feedback is a flood: what the application marks as urgent does not wait behind one.
+    const LANES: Lanes = Lanes::EXPRESS;
 
     type Facts = ();
     type Effect = Analysis;

@@ -1,15 +1,20 @@
 //! A queue in memory. Its time stands still until somebody lets it pass, so that a test sees what a timeout does without waiting for it.
 
 use super::{Depth, Queue, Received, fault, whole_seconds};
-use crate::{BATCH_ENTRIES, BusError, Message};
+use crate::{BATCH_ENTRIES, BusError, Keys, Kind, Message};
 use std::{
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
+/// For how long a deduplication id is remembered (Amazon SQS Developer Guide, "Exactly-once processing in Amazon SQS": five minutes).
+const REMEMBERED: Duration = Duration::from_secs(5 * 60);
+
 /// A queue in memory. Clones are the same queue.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryQueue {
+    kind: Kind,
     state: Arc<Mutex<State>>,
 }
 
@@ -18,6 +23,8 @@ struct State {
     now: Duration,
     ever: u64,
     waiting: Vec<Waiting>,
+    /// When a message with this deduplication id was last taken.
+    sent: BTreeMap<String, Duration>,
 }
 
 #[derive(Debug)]
@@ -27,6 +34,25 @@ struct Waiting {
     sent_at: Duration,
     receives: u32,
     visible_at: Duration,
+}
+
+impl State {
+    /// Whether it is a copy of what was taken within the last minutes; remembers it if not.
+    fn is_copy(&mut self, message: &Message) -> bool {
+        let Some(once) = &message.keys().once else { return false };
+        let now = self.now;
+        let copy = self.sent.get(once).is_some_and(|at| now < *at + REMEMBERED);
+        if !copy {
+            self.sent.insert(once.clone(), now);
+        }
+        copy
+    }
+
+    /// The groups of which a message is being handled.
+    fn locked(&self) -> BTreeSet<String> {
+        let handled = self.waiting.iter().filter(|waiting| waiting.visible_at > self.now);
+        handled.filter_map(|waiting| waiting.message.keys().group.clone()).collect()
+    }
 }
 
 impl Waiting {
@@ -42,6 +68,12 @@ fn parse(handle: &str) -> Option<(u64, u32)> {
 }
 
 impl MemoryQueue {
+    /// One of FIFO.
+    #[must_use]
+    pub fn fifo() -> Self {
+        Self { kind: Kind::Fifo, ..Self::default() }
+    }
+
     /// Lets time pass: what was hidden for no longer is visible afterwards.
     pub fn pass(&self, time: Duration) {
         self.with(|state| state.now += time);
@@ -108,8 +140,10 @@ impl Queue for MemoryQueue {
     }
 
     async fn send(&self, messages: &[Message]) -> Vec<Result<(), BusError>> {
-        let send = |message: &Message| match fault(message) {
+        let copy = |message: &Message| self.kind.is_fifo() && self.with(|state| state.is_copy(message));
+        let send = |message: &Message| match fault(self.kind, message) {
             Some(fault) => Err(BusError::refused("SendMessageBatch", fault, false)),
+            None if copy(message) => Ok(()),
             None => {
                 self.put([message.clone()]);
                 Ok(())
@@ -122,18 +156,23 @@ impl Queue for MemoryQueue {
         let visibility = Duration::from_secs(whole_seconds(visibility).unsigned_abs().into());
         Ok(self.with(|state| {
             let now = state.now;
-            let visible = state.waiting.iter_mut().filter(|waiting| waiting.visible_at <= now);
+            let locked = if self.kind.is_fifo() { state.locked() } else { BTreeSet::new() };
+            let free =
+                |waiting: &Waiting| waiting.message.keys().group.as_ref().is_none_or(|group| !locked.contains(group));
+            let visible = state.waiting.iter_mut().filter(|waiting| waiting.visible_at <= now && free(waiting));
             visible
                 .take(max.min(BATCH_ENTRIES))
                 .map(|waiting| {
                     waiting.receives += 1;
                     waiting.visible_at = now + visibility;
                     let attributes = waiting.message.attributes();
+                    let (group, once) = waiting.message.keys().told(self.kind);
                     Received {
                         body: waiting.message.body.clone(),
                         attributes: attributes.map(|(name, a)| (name.to_owned(), a.value.clone())).collect(),
                         message_id: waiting.id.to_string(),
                         receipt_handle: waiting.handle(),
+                        keys: Keys::of(self.kind, group, once),
                         sent_at: SystemTime::UNIX_EPOCH.checked_add(waiting.sent_at),
                         receives: waiting.receives,
                     }

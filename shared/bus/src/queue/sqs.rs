@@ -1,7 +1,7 @@
 //! A queue of SQS.
 
 use super::{Depth, Queue, Received, fault, whole_seconds};
-use crate::{BATCH_ENTRIES, BusError, Message, QUEUE_BYTES, error::is_setup, pack};
+use crate::{BATCH_ENTRIES, BusError, Keys, Kind, Message, QUEUE_BYTES, error::is_setup, pack};
 use aws_sdk_sqs::types::{
     BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry,
     MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry,
@@ -20,13 +20,19 @@ const WAIT_SECS: i32 = 1;
 pub struct SqsQueue {
     client: aws_sdk_sqs::Client,
     url: String,
+    kind: Kind,
 }
 
 impl SqsQueue {
-    /// The queue with this URL.
+    /// The queue with this URL, which tells its kind.
     #[must_use]
     pub fn new(settings: &aws_config::SdkConfig, url: String) -> Self {
-        Self { client: aws_sdk_sqs::Client::new(settings), url }
+        Self { client: aws_sdk_sqs::Client::new(settings), kind: Kind::of(&url), url }
+    }
+
+    /// Whether this ARN names it: the last part of both is the queue's name, and an agent's queues are in one account and region.
+    pub(crate) fn has_arn(&self, arn: &str) -> bool {
+        arn.rsplit(':').next() == self.url.rsplit('/').next()
     }
 
     /// One call's worth.
@@ -35,6 +41,8 @@ impl SqsQueue {
         let mut call = self.client.send_message_batch().queue_url(&self.url);
         for (index, message) in messages.iter().enumerate() {
             let mut entry = SendMessageBatchRequestEntry::builder().id(index.to_string()).message_body(&message.body);
+            let (group, once) = message.keys().told(self.kind);
+            entry = entry.set_message_group_id(group).set_message_deduplication_id(once);
             for (name, attribute) in message.attributes() {
                 let value = MessageAttributeValue::builder()
                     .data_type(attribute.kind)
@@ -113,7 +121,7 @@ impl Queue for SqsQueue {
         let mut answers: Vec<Result<(), BusError>> = Vec::with_capacity(messages.len());
         let mut sendable = Vec::with_capacity(messages.len());
         for (at, message) in messages.iter().enumerate() {
-            match fault(message) {
+            match fault(self.kind, message) {
                 Some(fault) => answers.push(Err(BusError::refused(OPERATION, fault, false))),
                 None => {
                     answers.push(Ok(()));
@@ -146,9 +154,11 @@ impl Queue for SqsQueue {
             .wait_time_seconds(WAIT_SECS)
             .message_attribute_names("All")
             .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
-            .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount);
+            .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
+            .message_system_attribute_names(MessageSystemAttributeName::MessageGroupId)
+            .message_system_attribute_names(MessageSystemAttributeName::MessageDeduplicationId);
         let answer = Box::pin(call.send()).await.map_err(|error| BusError::of("ReceiveMessage", &error))?;
-        Ok(answer.messages.unwrap_or_default().into_iter().map(received).collect())
+        Ok(answer.messages.unwrap_or_default().into_iter().map(|message| received(self.kind, message)).collect())
     }
 
     async fn delete(&self, receipt_handles: &[String]) -> Vec<Result<(), BusError>> {
@@ -168,8 +178,11 @@ impl Queue for SqsQueue {
     }
 }
 
-fn received(message: aws_sdk_sqs::types::Message) -> Received {
-    let system: HashMap<_, _> = message.attributes.unwrap_or_default();
+fn received(kind: Kind, message: aws_sdk_sqs::types::Message) -> Received {
+    let mut system: HashMap<_, _> = message.attributes.unwrap_or_default();
+    let group = system.remove(&MessageSystemAttributeName::MessageGroupId);
+    let once = system.remove(&MessageSystemAttributeName::MessageDeduplicationId);
+    let keys = Keys::of(kind, group, once);
     let sent = system.get(&MessageSystemAttributeName::SentTimestamp).and_then(|millis| millis.parse().ok());
     let receives = system.get(&MessageSystemAttributeName::ApproximateReceiveCount);
     let attributes = message.message_attributes.unwrap_or_default().into_iter();
@@ -178,6 +191,7 @@ fn received(message: aws_sdk_sqs::types::Message) -> Received {
         attributes: attributes.filter_map(|(name, value)| Some((name, value.string_value?))).collect(),
         message_id: message.message_id.unwrap_or_default(),
         receipt_handle: message.receipt_handle.unwrap_or_default(),
+        keys,
         sent_at: sent.and_then(|millis| SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis))),
         receives: receives.and_then(|count| count.parse().ok()).unwrap_or(1),
     }

@@ -1,6 +1,14 @@
 //! The command line, as data. The help texts are the manual.
 
-use crate::when::{Ago, Duration};
+use crate::{
+    advise::Advise,
+    backfill::Backfill,
+    compare::Compare,
+    cutover::CutoverOptions,
+    delays::DelaysOptions,
+    route::Route,
+    when::{Ago, Duration},
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use uuid::Uuid;
@@ -31,6 +39,11 @@ Examples:
                                                        give up for good what nobody will send back
   switchyard outbox --again                            let events go that the topic has refused
   switchyard breaker sentiment open                    stop an agent by hand
+  switchyard route sentiment percent 25                give the agent a quarter of the aggregates
+  switchyard compare sentiment --since 2h              what it would do otherwise than the old system
+  switchyard cutover sentiment start --steps 25:1h,50:1h,100
+                                                       or let its share grow by itself
+  switchyard backfill sentiment --since 30d            what happened before it listened, at a rate
 
 Exit codes: 0 done, 1 it could not be done (one line says why), 2 the command line is wrong";
 
@@ -82,8 +95,36 @@ pub(crate) enum Command {
     Breaker(Breaker),
     /// Show the events that the topic has refused and that reach nobody, or let them go again
     Outbox(Outbox),
+    /// Show the events that wait for their time (`deliver_at`), or cancel some of them
+    ///
+    /// A cancelled event stays in its table, which is the record, and no agent gets it. What is published cannot be cancelled any more.
+    Delays(DelaysOptions),
     /// Show how each agent stands: settled, pending, parked, queue, breaker
     Status,
+    /// Show whether it is time to move at all: stay with Postgres, Redis Streams, or SNS and SQS
+    ///
+    /// By what was measured over the last day, and by what is wanted: the threshold that was reached, and what each way costs a month.
+    Advise(Advise),
+    /// Show whose turn it is, the agent's or the old system's, or set it
+    ///
+    /// Acts on the next ask: an event that somebody has asked for keeps its owner, unless what is unfinished follows (--drain). Pinned
+    /// projects are beyond the percentage. A change stops a cutover plan that is under way.
+    Route(Route),
+    /// Show how an agent in shadow mode compares with the old system, or say with what it is compared
+    ///
+    /// By a mapping that the team writes: what of the old system answers which decision, and which fields count. The steward compares once a
+    /// minute what has had its time; a report costs nothing.
+    Compare(Box<Compare>),
+    /// Let an agent's share grow step by step while the figures stay inside their limits
+    ///
+    /// The steward goes on with the plan once a minute. Past a limit it is held, past one of --roll-back-at the old system gets everything
+    /// back at once. What was not measured never counts as good.
+    Cutover(Box<CutoverOptions>),
+    /// Let what happened before an agent listened come to it: events from before the first setup, too
+    ///
+    /// The steward takes them at a rate, the oldest first, and never while live events wait: it stands still then and goes on by itself. Its
+    /// effects are applied and its events appended, once for each event, however often it is started.
+    Backfill(Box<Backfill>),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -315,6 +356,9 @@ mod tests {
             "switchyard dismiss sentiment --reason no_text",
             "switchyard dismiss --because gone",
             "switchyard outbox --seq 7",
+            "switchyard delays --cancel 00000000-0000-0000-0000-000000000001",
+            "switchyard delays --because gone",
+            "switchyard delays --cancel 00000000-0000-0000-0000-000000000001 --because gone --type a.b",
             "switchyard edit sentiment 00000000-0000-0000-0000-000000000001",
         ] {
             assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong}");
@@ -329,6 +373,8 @@ mod tests {
             "switchyard dismiss sentiment --reason no_text --because gone --yes",
             "switchyard dismiss sentiment -n",
             "switchyard outbox --again --seq 7 --seq 9",
+            "switchyard delays --type a.b --first 10",
+            "switchyard delays --cancel 00000000-0000-0000-0000-000000000001 --because gone",
         ] {
             assert!(parse(right).is_ok(), "{right}");
         }

@@ -1,12 +1,17 @@
 //! `switchyard`: the command line of a deployed stack.
 //!
-//! One file per command (`dlq`, `redrive`, `edit`, `dismiss`, `failures`, `audit`, `breaker`, `outbox`, `status`); the rest is what they
-//! share. It knows no queue and no database: it asks the stack's functions.
+//! One file per command (`dlq`, `redrive`, `edit`, `dismiss`, `failures`, `audit`, `breaker`, `outbox`, `delays`, `status`, `advise`, `route`, `compare`, `cutover`,
+//! `backfill`); the rest is what they share. It knows no queue and no database: it asks the stack's functions.
 
+mod advise;
 mod arguments;
 mod audit;
+mod backfill;
 mod breaker;
+mod compare;
 mod confirm;
+mod cutover;
+mod delays;
 mod dismiss;
 mod dlq;
 mod edit;
@@ -15,6 +20,7 @@ mod failures;
 mod functions;
 mod outbox;
 mod redrive;
+mod route;
 mod selection;
 mod stack;
 mod status;
@@ -53,6 +59,12 @@ async fn run(Arguments { global, command }: Arguments) -> Result<(), Failure> {
         Command::Audit(options) => audit::run(&stack, &options, global.json).await,
         Command::Breaker(options) => breaker::run(&stack, options, &global).await,
         Command::Outbox(options) => outbox::run(&stack, options, &global).await,
+        Command::Delays(options) => delays::run(&stack, options, &global).await,
         Command::Status => status::run(&stack, global.json).await,
+        Command::Advise(options) => advise::run(&stack, options, &global).await,
+        Command::Route(options) => route::run(&stack, options, &global).await,
+        Command::Compare(options) => compare::run(&stack, *options, &global).await,
+        Command::Cutover(options) => cutover::run(&stack, *options, &global).await,
+        Command::Backfill(options) => backfill::run(&stack, *options, &global).await,
     }
 }

@@ -1,0 +1,55 @@
+//! Backfills: what a pass does about those that are running, and what somebody asks about one.
+
+mod advance;
+mod decide;
+mod request;
+
+pub use advance::Backfilled;
+pub use decide::{Seen, Step, Why, at_a_time, decide, pause_after};
+pub use request::{Act, BackfillRequest, DEFAULT_PER_SECOND};
+
+pub(crate) use advance::{Reach, advance};
+pub(crate) use decide::LONGEST;
+
+use serde::{Deserialize, Serialize};
+use switchyard_store::{BackfillPreview, BackfillProgress, Store, StoreError};
+
+/// To `backfill`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BackfillAnswer {
+    /// The agent.
+    pub agent: String,
+    /// What a backfill of the selection would take, by type, the most first; only where that was asked.
+    pub preview: Option<Vec<BackfillPreview>>,
+    /// How far its newest backfill is; none where it has never had one.
+    pub progress: Option<BackfillProgress>,
+    /// How many unfinished and parked deliveries a cancellation has ended.
+    pub cancelled: Option<i64>,
+}
+
+/// Answers a request.
+///
+/// # Errors
+/// [`StoreError::Config`], in words, where it cannot be done: no such agent, nothing under way, or a selection that cannot be (see
+/// [`Store::start_backfill`]); else as the store's.
+pub async fn answer(store: &Store, request: BackfillRequest) -> Result<BackfillAnswer, StoreError> {
+    let BackfillRequest { agent, act, selection, per_second, operator } = request;
+    let (mut preview, mut cancelled) = (None, None);
+    match (act, &selection) {
+        (Act::Start, Some(selection)) => {
+            let per_second = per_second.unwrap_or(DEFAULT_PER_SECOND);
+            let run = store.start_backfill(&agent, selection, per_second, &operator).await?;
+            tracing::info!(agent, operator, run, per_second, "a backfill of it was started");
+        }
+        (Act::Preview, Some(selection)) => preview = Some(store.preview_backfill(&agent, selection).await?),
+        (Act::Start | Act::Preview | Act::Progress, _) => {}
+        (Act::Pause, _) => store.pause_backfill(&agent, &operator).await?,
+        (Act::Resume, _) => store.resume_backfill(&agent, per_second, &operator).await?,
+        (Act::Cancel, _) => cancelled = Some(store.cancel_backfill(&agent, &operator).await?),
+    }
+    if matches!(act, Act::Pause | Act::Resume | Act::Cancel) {
+        tracing::info!(agent, operator, ?act, "its backfill was moved by hand");
+    }
+    let progress = store.backfill_progress(&agent).await?;
+    Ok(BackfillAnswer { agent, preview, progress, cancelled })
+}

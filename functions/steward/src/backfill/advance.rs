@@ -1,0 +1,207 @@
+//! What a pass does: every backfill that is running goes on, as far as there is time and live traffic leaves room.
+//!
+//! Each step is one short transaction of the database's that moves the backfill together with the rows it writes. Whoever dies before it has done
+//! nothing; whoever dies after it, before the messages are sent, leaves deliveries whose lease runs out, and what is due is sent. So two stewards at
+//! once take turns by the row, and no turn is needed here.
+
+use super::decide::{Seen, Step, Why, decide, pause_after};
+use futures_util::{StreamExt, stream};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use switchyard_bus::{Lanes, Queue};
+use switchyard_runtime::resend;
+use switchyard_store::{BackfillNow, BackfillPhase, BackfillState, Due, Store, StoreError};
+use tokio::time::{Instant, sleep_until};
+
+/// How many agents' backfills go on at the same time: they share two connections.
+const AT_ONCE: usize = 4;
+/// How long to wait before what may soon be otherwise is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+/// What a pass did about a backfill.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backfilled {
+    /// The agent.
+    pub agent: String,
+    /// How many windows of it were prepared: events numbered, or the selection counted.
+    pub prepared: usize,
+    /// How many deliveries were written.
+    pub taken: usize,
+    /// How many messages its queue has taken.
+    pub sent: usize,
+    /// How many were parked at once, since no queue could carry them.
+    pub parked: usize,
+    /// How it stands, where it does not go on: done, ended by somebody, or paused since too much of it is parked.
+    pub stands: Option<BackfillState>,
+    /// Why it stood still at the end, where something else went first.
+    pub waits: Option<String>,
+    /// What went wrong.
+    pub trouble: Option<String>,
+}
+
+/// How an agent is reached.
+pub(crate) struct Reach<Q> {
+    /// Its queue: history is never urgent, whatever its priority was.
+    pub(crate) queue: Q,
+    /// The same queue, and its express queue where it has one: both keep its function busy.
+    pub(crate) lanes: Lanes<Q>,
+    /// Whether messages flow to the function; none where the mapping could not be asked.
+    pub(crate) flows: Option<bool>,
+}
+
+/// Every backfill that is running goes on until `until`. `reach` tells how an agent is reached; none for one that is not deployed.
+pub(crate) async fn advance<Q: Queue>(
+    store: &Store,
+    running: Vec<BackfillNow>,
+    reach: impl Fn(&str) -> Option<Reach<Q>>,
+    until: Instant,
+) -> Vec<Backfilled> {
+    let one = |now: BackfillNow| {
+        let reach = reach(&now.agent);
+        async move { Going { store, agent: &now.agent, reach, done: Backfilled::of(&now.agent) }.go_on(until).await }
+    };
+    let mut all: Vec<Backfilled> = stream::iter(running).map(one).buffer_unordered(AT_ONCE).collect().await;
+    all.sort_by(|one, other| one.agent.cmp(&other.agent));
+    all
+}
+
+impl Backfilled {
+    fn of(agent: &str) -> Self {
+        Self { agent: agent.to_owned(), ..Self::default() }
+    }
+}
+
+/// One backfill under way.
+struct Going<'a, Q> {
+    store: &'a Store,
+    agent: &'a str,
+    reach: Option<Reach<Q>>,
+    done: Backfilled,
+}
+
+/// What follows a step.
+enum Next {
+    /// The next one, after so long.
+    After(Duration),
+    /// A look, whether there is something to do by then.
+    LookAgain,
+    /// Nothing more in this pass.
+    Enough,
+}
+
+impl<Q: Queue> Going<'_, Q> {
+    async fn go_on(mut self, until: Instant) -> Backfilled {
+        while Instant::now() < until {
+            let pause = match self.step().await {
+                Ok(Next::After(pause)) => pause,
+                Ok(Next::LookAgain) => LOOK_AGAIN,
+                Ok(Next::Enough) => break,
+                Err(trouble) => {
+                    self.done.trouble = Some(trouble);
+                    break;
+                }
+            };
+            sleep_until(until.min(Instant::now() + pause)).await;
+        }
+        self.tell().await;
+        self.done
+    }
+
+    async fn step(&mut self) -> Result<Next, String> {
+        let now = self.store.backfill_now(self.agent).await.map_err(|error| error.to_string())?;
+        // Paused, cancelled or done meanwhile.
+        let Some(now) = now else { return Ok(Next::Enough) };
+        let seen = self.see(now.phase).await?;
+        match decide(&now, seen) {
+            Step::Prepare => self.prepare().await,
+            Step::Take { at_most, unfinished } => self.take(at_most, unfinished, now.per_second).await,
+            Step::End => self.take(0, 1, now.per_second).await,
+            Step::Rest => {
+                self.done.waits = None;
+                Ok(Next::LookAgain)
+            }
+            Step::Wait(why) => {
+                self.done.waits = Some(why.to_string());
+                Ok(if why.passes_soon() { Next::LookAgain } else { Next::Enough })
+            }
+        }
+    }
+
+    /// The queue is asked only where something may be sent.
+    async fn see(&self, phase: BackfillPhase) -> Result<Seen, String> {
+        let Some(reach) = &self.reach else { return Ok(Seen { flows: None, in_queue: 0 }) };
+        let in_queue = match phase {
+            BackfillPhase::Sending => {
+                let depth = reach.lanes.depth().await.map_err(|error| format!("its queue: {error}"))?;
+                depth.total()
+            }
+            _ => 0,
+        };
+        Ok(Seen { flows: reach.flows, in_queue })
+    }
+
+    async fn prepare(&mut self) -> Result<Next, String> {
+        let Some(prepared) = unless_in_conflict(self.store.prepare_backfill(self.agent).await)? else {
+            return Ok(Next::LookAgain);
+        };
+        self.done.prepared += 1;
+        if prepared.further {
+            self.done.waits = None;
+            return Ok(Next::After(Duration::ZERO));
+        }
+        // The next pass ticks, and sees whether it has ended.
+        self.done.waits = Some(Why::HeldBack.to_string());
+        Ok(Next::Enough)
+    }
+
+    /// Takes and sends. With nothing to take it is only looked at whether all of it is finished.
+    async fn take(&mut self, at_most: u32, unfinished: u32, per_second: u32) -> Result<Next, String> {
+        let Some(taken) = unless_in_conflict(self.store.take_backfill(self.agent, at_most, unfinished).await)? else {
+            return Ok(Next::LookAgain);
+        };
+        self.done.waits = None;
+        self.done.taken += taken.due.len();
+        self.send(&taken.due).await?;
+        match taken.state {
+            BackfillState::Running if taken.further => Ok(Next::After(pause_after(taken.due.len(), per_second))),
+            BackfillState::Running if at_most == 0 => Ok(Next::LookAgain),
+            BackfillState::Running => {
+                self.done.waits = Some(Why::HeldBack.to_string());
+                Ok(Next::Enough)
+            }
+            ended => {
+                self.done.stands = Some(ended);
+                Ok(Next::Enough)
+            }
+        }
+    }
+
+    async fn send(&mut self, due: &[Due]) -> Result<(), String> {
+        let Some(reach) = &self.reach else { return Ok(()) };
+        let sent = resend::send_these(self.store, &reach.queue, self.agent, due).await;
+        let sent = sent.map_err(|error| format!("sending it: {error}"))?;
+        self.done.sent += sent.sent;
+        self.done.parked += sent.parked;
+        if sent.failed > 0 {
+            return Err(format!("{} of it could not be sent, and are due again", sent.failed));
+        }
+        Ok(())
+    }
+
+    /// Leaves word of why it stands still with the database, for whoever looks.
+    async fn tell(&mut self) {
+        if let Err(error) = self.store.backfill_waits(self.agent, self.done.waits.as_deref()).await {
+            self.done.trouble.get_or_insert_with(|| error.to_string());
+        }
+        let Backfilled { agent, prepared, taken, sent, parked, stands, waits, .. } = &self.done;
+        tracing::info!(agent, prepared, taken, sent, parked, ?stands, waits, "backfilled");
+    }
+}
+
+/// None where another one was at the same rows at the same moment: they are looked at again.
+fn unless_in_conflict<T>(answer: Result<T, StoreError>) -> Result<Option<T>, String> {
+    match answer {
+        Err(error) if error.is_conflict() => Ok(None),
+        other => other.map(Some).map_err(|error| error.to_string()),
+    }
+}

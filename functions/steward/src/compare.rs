@@ -1,0 +1,13 @@
+//! Shadow comparison: what agents in shadow mode decided against what the old system did. Each pass compares the decisions whose wait is
+//! over ([`advance`]), a few window by window, and counts what came of them; a request shows it, or sets with what an agent is compared.
+//!
+//! Values are payload: they are read again when somebody asks for them, and stand in that answer alone.
+
+mod advance;
+mod report;
+mod request;
+mod weigh;
+
+pub use advance::{Advanced, advance};
+pub use report::{Answered, Line, Overview, Report, Shown, Value, answer};
+pub use request::CompareRequest;

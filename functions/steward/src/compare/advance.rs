@@ -1,0 +1,161 @@
+//! What a pass does: compares what has become comparable, as far as there is time.
+
+use super::weigh::{Compares, weigh};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use switchyard_compare::{COMMITS_US, Mapping, Outcome};
+use switchyard_store::{Counterpart, Judged, OldTable, Store, StoreError};
+use tokio::time::{Instant, timeout_at};
+
+/// How many decisions are compared at a time.
+const AT_ONCE: i64 = 1_000;
+/// Over how long a time the old system's rows are looked through at once for strays.
+const STRAYS_WINDOW_US: i64 = 3_600_000_000;
+/// How long a look that has begun may go on after its agent's time is over.
+const LAST_LOOK: Duration = Duration::from_secs(4);
+
+/// What the operator can do about a look that takes too long.
+const TOO_LONG: &str = "a look at the old system's side took too long: give its table an index on the key's columns and on the time, or shorten the mapping's wait";
+
+/// What a pass compared of an agent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Advanced {
+    /// The agent.
+    pub agent: String,
+    /// How many decisions were compared.
+    pub compared: u64,
+    /// How many of them do not agree.
+    pub mismatched: u64,
+    /// How many rows of the old system were found that answer no event.
+    pub strays: u64,
+    /// Why it could not be compared, or not to the end.
+    pub trouble: Option<String>,
+}
+
+/// Compares every agent that has a mapping, one after the other, until `ends` and four seconds more at most; the next pass goes on. Each has an
+/// equal share of the time that is left, in another order each time, so that one that takes long or cannot be compared holds up no other for
+/// good. Told by name.
+///
+/// # Errors
+/// As the store's, where it cannot be asked who is compared.
+pub async fn advance(store: &Store, ends: Instant) -> Result<Vec<Advanced>, StoreError> {
+    let mut counterparts = store.counterparts().await?;
+    fastrand::shuffle(&mut counterparts);
+    let mut all = Vec::with_capacity(counterparts.len());
+    for (place, counterpart) in counterparts.iter().enumerate() {
+        let share = u32::try_from(counterparts.len() - place).map_or(Duration::ZERO, |waiting| left(ends) / waiting);
+        all.push(agent(store, counterpart, Instant::now() + share).await);
+    }
+    all.sort_by(|one, other| one.agent.cmp(&other.agent));
+    store.prune_compared().await?;
+    Ok(all)
+}
+
+fn left(ends: Instant) -> Duration {
+    ends.saturating_duration_since(Instant::now())
+}
+
+/// The same for one agent.
+pub(super) async fn agent(store: &Store, counterpart: &Counterpart, ends: Instant) -> Advanced {
+    let mut done = Advanced { agent: counterpart.agent.clone(), ..Advanced::default() };
+    let compared = match Mapping::read(&counterpart.mapping) {
+        Err(wrong) => Err(format!("its mapping: {wrong}")),
+        Ok(mapping) => {
+            let comparing = compare(store, counterpart, &mapping, ends, &mut done);
+            match timeout_at(ends + LAST_LOOK, comparing).await {
+                Ok(compared) => compared.map_err(|error| error.to_string()),
+                Err(_) => Err(TOO_LONG.to_owned()),
+            }
+        }
+    };
+    done.trouble = compared.err();
+    if done.trouble != counterpart.trouble
+        && let Err(error) = store.set_counterpart_trouble(&counterpart.agent, done.trouble.as_deref()).await
+    {
+        done.trouble.get_or_insert_with(|| error.to_string());
+    }
+    tracing::info!(
+        agent = done.agent,
+        compared = done.compared,
+        mismatched = done.mismatched,
+        strays = done.strays,
+        "compared"
+    );
+    done
+}
+
+async fn compare(
+    store: &Store,
+    counterpart: &Counterpart,
+    mapping: &Mapping,
+    ends: Instant,
+    done: &mut Advanced,
+) -> Result<(), StoreError> {
+    let tables = store.old_tables(mapping).await?;
+    let compares = Compares { agent: &counterpart.agent, mapping, tables: &tables, now_us: counterpart.now_us };
+    while Instant::now() < ends {
+        let decided = store.uncompared(&counterpart.agent, mapping, AT_ONCE).await?;
+        if decided.is_empty() {
+            break;
+        }
+        let judged: Vec<Judged> = weigh(store, compares, decided)
+            .await?
+            .into_iter()
+            .map(|(decided, finding)| Judged {
+                event_id: decided.event_id,
+                outcome: finding.outcome,
+                differs: finding.differences.into_iter().map(|difference| difference.field).collect(),
+            })
+            .collect();
+        let counted = store.note_compared(&counterpart.agent, counterpart.version, &judged).await?;
+        if counted == 0 {
+            break; // the mapping is another one by now
+        }
+        done.compared += counted;
+        let agreed = |judged: &&Judged| matches!(judged.outcome, Outcome::Agreed | Outcome::Overtaken);
+        done.mismatched += (judged.len() - judged.iter().filter(agreed).count()) as u64;
+    }
+    strays(store, counterpart, mapping, &tables, ends, done).await
+}
+
+/// Looks through the old system's rows whose time is over. While the agent has a share of the events, rows may be its own: then nothing is
+/// looked at.
+async fn strays(
+    store: &Store,
+    counterpart: &Counterpart,
+    mapping: &Mapping,
+    tables: &[OldTable],
+    ends: Instant,
+    done: &mut Advanced,
+) -> Result<(), StoreError> {
+    let Counterpart { agent, version, .. } = counterpart;
+    let over = counterpart.now_us - mapping.wait.micros() - COMMITS_US;
+    if !counterpart.shadow {
+        store.note_strays(agent, *version, &[], over.max(counterpart.strays_to_us)).await?;
+        return Ok(());
+    }
+    let mut from = counterpart.strays_to_us;
+    while from < over && Instant::now() < ends {
+        let until = over.min(from + STRAYS_WINDOW_US);
+        let mut looked_to = until;
+        for (answer, table) in mapping.answers.iter().zip(tables).filter(|(answer, _)| answer.strays) {
+            let mut after = None;
+            loop {
+                let (found, next) = store.strays(agent, mapping, answer, table, from, until, after.as_ref()).await?;
+                if !found.is_empty() {
+                    // Up to where everything was looked through has not moved yet: what is found again is not counted again.
+                    done.strays += store.note_strays(agent, *version, &found, from).await?;
+                }
+                after = next;
+                let Some(after) = &after else { break };
+                if Instant::now() >= ends {
+                    looked_to = looked_to.min(after.at_us);
+                    break;
+                }
+            }
+        }
+        store.note_strays(agent, *version, &[], looked_to).await?;
+        from = looked_to;
+    }
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! Cutover plans: what the steward does about them in each pass, and when somebody asks.
+
+mod decide;
+mod request;
+
+pub use decide::{Breach, Figure, Measured, Share, Step, Wait, decide};
+pub use request::{Act, CutoverRequest};
+
+use crate::routing::{self, Moved};
+use decide::listed;
+use serde::{Deserialize, Serialize};
+use switchyard_store::{Cutover, Moves, Store, StoreError};
+use tokio::time::Instant;
+
+/// Who the audit names for what a limit has done.
+const STEWARD: &str = "steward";
+
+/// To `cutover`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CutoverAnswer {
+    /// The agent.
+    pub agent: String,
+    /// Its newest plan; none where there never was one.
+    pub cutover: Option<Cutover>,
+    /// What was measured of the present step, where the plan is running or held.
+    pub measured: Option<Measured>,
+    /// What the next pass would do, judged by these figures.
+    pub next: Option<Step>,
+    /// The unfinished deliveries, by side.
+    pub moves: Moves,
+    /// What a roll-back has given to the old system at once.
+    pub moved: Option<Moved>,
+}
+
+/// A plan that a pass has moved, or could not judge.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Judged {
+    /// The agent.
+    pub agent: String,
+    /// The share that it had when it was judged.
+    pub percent: u8,
+    /// What was measured.
+    pub measured: Measured,
+    /// What was decided.
+    pub step: Step,
+    /// Whether it was done: not where somebody has moved the plan meanwhile.
+    pub done: bool,
+}
+
+/// Answers a request.
+///
+/// # Errors
+/// [`StoreError::Config`] where there is no such agent, or its plan is in no state for this; else as the store's.
+pub async fn answer(store: &Store, request: CutoverRequest, ends: Instant) -> Result<CutoverAnswer, StoreError> {
+    let CutoverRequest { agent, act, plan, because, operator } = request;
+    let mut moved = None;
+    match (act, plan) {
+        (Act::Start, Some(plan)) => store.start_cutover(&agent, &plan, &operator).await?,
+        (Act::Start | Act::Status, _) => {}
+        (Act::Hold, _) => store.hold_cutover(&agent, &said(because, "held by hand"), &operator).await?,
+        (Act::GoOn, _) => store.go_on_with_cutover(&agent, &operator).await?,
+        (Act::RollBack, _) => {
+            store.roll_back_cutover(&agent, &said(because, "rolled back by hand"), &operator).await?;
+            moved = Some(routing::reassign(store, &agent, ends).await?);
+        }
+    }
+    if act != Act::Status {
+        tracing::info!(agent, operator, ?act, "its cutover was moved by hand");
+    }
+    status(store, agent, moved).await
+}
+
+async fn status(store: &Store, agent: String, moved: Option<Moved>) -> Result<CutoverAnswer, StoreError> {
+    let cutover = store.cutover(&agent).await?;
+    let under_way = cutover.as_ref().filter(|plan| plan.ended_at.is_none());
+    let measured = match under_way {
+        Some(plan) => Some(measure(store, plan).await?),
+        None => None,
+    };
+    let next = under_way.zip(measured.as_ref()).map(|(plan, measured)| decide(plan, measured));
+    let moves = store.routing_moves(&agent).await?;
+    Ok(CutoverAnswer { agent, cutover, measured, next, moves, moved })
+}
+
+/// One look at a plan, and what follows from it. A roll-back gives the old system at once what the agent has not finished; what is being worked on
+/// follows with the next sweeps.
+pub(crate) async fn judge(store: &Store, plan: &Cutover, ends: Instant) -> Result<Judged, StoreError> {
+    let measured = measure(store, plan).await?;
+    let step = decide(plan, &measured);
+    let figures = serde_json::to_string(&measured).unwrap_or_else(|_| "null".to_owned());
+    let done = match &step {
+        Step::Stay | Step::Wait(_) => false,
+        Step::Advance => store.advance_cutover(plan, &figures, STEWARD).await?,
+        Step::Hold(breaches) => store.hold_cutover_at(plan, &listed(breaches), &figures, STEWARD).await?,
+        Step::RollBack(breaches) => {
+            let done = store.roll_back_cutover_at(plan, &listed(breaches), &figures, STEWARD).await?;
+            if done {
+                routing::reassign(store, &plan.agent, ends).await?;
+            }
+            done
+        }
+    };
+    let percent = plan.plan.steps.get(plan.step).map_or(0, |step| step.percent);
+    Ok(Judged { agent: plan.agent.clone(), percent, measured, step, done })
+}
+
+impl Judged {
+    /// What somebody should know at once: a plan that a limit has stopped.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let Self { agent, percent, step, .. } = self;
+        match step {
+            Step::Hold(breaches) if self.done => {
+                Some(format!("the cutover of {agent} is held at {percent} percent: {}", listed(breaches)))
+            }
+            Step::RollBack(breaches) if self.done => {
+                Some(format!("the cutover of {agent} was rolled back from {percent} percent: {}", listed(breaches)))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The figures of a plan's present step.
+async fn measure(store: &Store, plan: &Cutover) -> Result<Measured, StoreError> {
+    let figures = store.cutover_figures(&plan.agent).await?;
+    let failures = Some(Share { bad: figures.failed, of: figures.failed + figures.settled });
+    let measured = Measured { failures, lag_secs: Some(figures.lag_secs), ..Measured::default() };
+    if plan.plan.limits.mismatch.is_none() {
+        return Ok(measured);
+    }
+    Ok(match mismatch(store, plan).await? {
+        Ok(share) => Measured { mismatch: Some(share), ..measured },
+        Err(why) => Measured { not_compared: Some(why), ..measured },
+    })
+}
+
+/// Of what the agent has decided in shadow since the step began: how much does not agree with what the old system did. Where the comparison cannot
+/// be made just now, why: what was compared before says nothing of what has come since.
+async fn mismatch(store: &Store, plan: &Cutover) -> Result<Result<Share, String>, StoreError> {
+    let counterparts = store.counterparts().await?;
+    let Some(counterpart) = counterparts.into_iter().find(|one| one.agent == plan.agent) else {
+        return Ok(Err("it is compared with nothing".into()));
+    };
+    if let Some(trouble) = counterpart.trouble {
+        return Ok(Err(trouble));
+    }
+    let compared = store.compared(&plan.agent, &plan.compared_from).await?;
+    let of = compared.told().unsigned_abs();
+    Ok(Ok(Share { bad: of.saturating_sub(compared.agreed.unsigned_abs()), of }))
+}
+
+fn said(because: String, otherwise: &str) -> String {
+    if because.trim().is_empty() { otherwise.to_owned() } else { because }
+}

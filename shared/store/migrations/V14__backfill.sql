@@ -1,0 +1,524 @@
+-- Backfill: events from before an agent listened, those from before the log among them, become deliveries of a run of their own.
+
+-- How far history is numbered: the lowest sequence that was given, and the event that got it, which all others still to come are older than.
+-- History gets its sequences downwards, from the newest event on, so that they are in order of creation however far back a later backfill reaches,
+-- and below those of all live events, so that whatever is gated by the sequence takes it for older.
+create table switchyard.history (
+  one boolean primary key default true check (one),
+  seq bigint not null default 0,
+  at timestamptz,
+  id uuid
+);
+insert into switchyard.history default values;
+
+-- One row for each backfill. It works its way through the log from `cursor_seq` on to `last_seq`; each step writes its rows and moves the cursor in
+-- one transaction, so that whoever dies in between has lost nothing and done nothing twice.
+create table switchyard.backfill (
+  run int primary key references switchyard.run,
+  agent smallint not null references switchyard.agent,
+  -- The selection. No project means all. The times are those of the log: when an event was logged, or, of history, when it was created.
+  types text[] not null,
+  projects text[] not null,
+  since timestamptz not null,
+  until timestamptz not null,
+  per_second int not null check (per_second between 1 and 1000),
+  state text not null default 'running' check (state in ('running', 'paused', 'done', 'cancelled')),
+  -- numbering: history gets its sequences. counting: the selection is counted. sending: deliveries are written and sent. ending: all are, and
+  -- some are unfinished.
+  phase text not null check (phase in ('numbering', 'counting', 'sending', 'ending')),
+  -- Between these are its events in the log. The first moves down while history is numbered.
+  first_seq bigint not null,
+  last_seq bigint not null,
+  cursor_seq bigint not null,
+  selected bigint not null default 0,
+  -- How many fitted, and belonged to the old system.
+  left_out bigint not null default 0,
+  taken bigint not null default 0,
+  -- The bucket of tokens: up to this time the rate is used up.
+  spent_until timestamptz,
+  -- Since when, and from how many on, the pace is measured: the last start, or change of rate.
+  measured_at timestamptz,
+  measured_from bigint not null default 0,
+  -- How many were parked when somebody last let it go on.
+  parked_before bigint not null default 0,
+  -- Why it stands still, in a few words: the caller's, who sees what the database does not.
+  waits text,
+  started_at timestamptz not null default clock_timestamp(),
+  ended_at timestamptz
+);
+create unique index backfill_active on switchyard.backfill (agent) where state in ('running', 'paused');
+
+-- What the application's table needs for history to be numbered: an index on the time and the id. Without it each window would sort whatever has
+-- the same time, which is everything where a table was filled by one import.
+create function switchyard.history_index_exists() returns boolean
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select exists (
+    select 1 from switchyard.mapping m
+      join pg_attribute t on t.attrelid = switchyard._events() and t.attname = m.created_at
+      join pg_attribute k on k.attrelid = t.attrelid and k.attname = m.id
+      join pg_index i on i.indrelid = t.attrelid and i.indkey[0] = t.attnum and i.indkey[1] = k.attnum and i.indisvalid and i.indpred is null)
+$$;
+
+-- The statements that make it and take it away again: `concurrently`, so that no writer waits, and therefore each sent on its own.
+create function switchyard.history_index_ddl(out made text, out dropped text)
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  m switchyard.mapping;
+begin
+  select x.* into m from switchyard.mapping x;
+  if m.created_at is null then
+    raise exception 'the mapping names no column with the time of creation, so history has no order and cannot be backfilled' using errcode = 'SY004';
+  end if;
+  made := format('create index concurrently if not exists switchyard_history on %I.%I (%I, %I)', m.schema_name, m.table_name, m.created_at, m.id);
+  dropped := format('drop index concurrently if exists %I.switchyard_history', m.schema_name);
+end $$;
+
+-- What history needs to be numbered down to `p_since`, or a refusal in words.
+create function switchyard._history_is_ready(p_since timestamptz) returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  -- As large as a table may be for its windows to be sorted each time: some 100,000 events.
+  small constant bigint := 64 * 1024 * 1024;
+begin
+  perform switchyard._see_every_event();
+  if (select m.created_at is null from switchyard.mapping m) then
+    raise exception 'the mapping names no column with the time of creation, so history has no order and cannot be backfilled' using errcode = 'SY004';
+  end if;
+  if not switchyard.history_index_exists() and pg_relation_size(switchyard._events()) > small then
+    raise exception 'the events table is large and has no index on time and id: `switchyard-setup --index-history` makes one, while the application goes on'
+      using errcode = 'SY004';
+  end if;
+end $$;
+
+-- The events of these types that an agent listens to for good; refuses what it does not listen to. None named: all that it listens to.
+create function switchyard._listened_to(p_agent switchyard.agent, p_types text[]) returns text[]
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  all_types text[] := array(select s.type from switchyard.subscription s where s.agent = p_agent.id and s.until_seq is null order by s.type);
+  others text := (select string_agg(t, ', ' order by t) from unnest(p_types) t where t <> all (all_types));
+begin
+  if others is not null then
+    raise exception '% does not listen to %: it listens to %', p_agent.name, left(others, 200), array_to_string(all_types, ', ') using errcode = 'SY004';
+  end if;
+  return case when cardinality(p_types) > 0 then array(select distinct t from unnest(p_types) t order by t) else all_types end;
+end $$;
+
+-- Whether anything may be sent to the agent that it was not sent live: it must own something.
+create function switchyard._owns_something(p_agent switchyard.agent) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp
+return (p_agent).mode = 'full' or ((p_agent).mode = 'percent' and ((p_agent).percent > 0 or (p_agent).pinned_new <> '{}'));
+
+-- Retention has dropped the deliveries of below the floor; what a backfill does of events from there is remembered anew.
+create function switchyard._ensure_below_the_floor() returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  gap bigint;
+  bottom bigint;
+begin
+  select f.seq into bottom from switchyard.floor f;
+  if bottom > (select coalesce(max(p.past), 1) from switchyard.delivery_partition p where p.past <= bottom) then
+    lock table switchyard.delivery in share update exclusive mode;
+    select f.seq into bottom from switchyard.floor f;
+    select coalesce(max(p.past), 1) into gap from switchyard.delivery_partition p where p.past <= bottom;
+    if gap < bottom then
+      perform switchyard.add_partition(gap, bottom);
+    end if;
+  end if;
+end $$;
+
+-- Starts a backfill and returns its run. One at a time for each agent.
+create function switchyard.start_backfill(
+  p_agent text, p_types text[], p_projects text[], p_since timestamptz, p_until timestamptz, p_per_second int, p_operator text) returns int
+language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
+declare
+  a switchyard.agent;
+  types text[];
+  of_history boolean;
+  r int;
+  top bigint;
+begin
+  select x.* into a from switchyard.agent x where x.id = (switchyard.agent_named(p_agent)).id for no key update;
+  types := switchyard._listened_to(a, p_types);
+  if p_since >= p_until then
+    raise exception 'nothing lies between % and %: --since comes before --until', switchyard.rfc3339(p_since), switchyard.rfc3339(p_until) using errcode = 'SY004';
+  end if;
+  if not switchyard._owns_something(a) then
+    raise exception '% is %, and a backfill applies what it decides: route something to it first (switchyard route % percent N)', p_agent,
+      case a.mode when 'percent' then 'at 0 percent' when 'shadow' then 'in shadow' else 'off' end, p_agent using errcode = 'SY004';
+  end if;
+  if exists (select 1 from switchyard.backfill b where b.agent = a.id and b.state in ('running', 'paused')) then
+    raise exception '% has a backfill under way: switchyard backfill % --progress, or --cancel', p_agent, p_agent using errcode = 'SY004';
+  end if;
+  of_history := p_since < (select l.since from switchyard.logging l);
+  if of_history then
+    perform switchyard._history_is_ready(p_since);
+  end if;
+  perform switchyard._ensure_below_the_floor();
+
+  perform switchyard.note_as(p_operator, 'backfill_start', p_agent, jsonb_build_object('types', types, 'projects', p_projects,
+    'since', switchyard.rfc3339(p_since), 'until', switchyard.rfc3339(p_until), 'per_second', p_per_second));
+  insert into switchyard.run (agent, kind, reason, by) values (a.id, 'backfill', 'backfill', coalesce(p_operator, session_user)) returning run into r;
+  -- Above the newest period every event is the agent's live one.
+  select max(s.from_seq) - 1 into top from switchyard.subscription s where s.agent = a.id and s.type = any (types);
+  insert into switchyard.backfill (run, agent, types, projects, since, until, per_second, phase, first_seq, last_seq, cursor_seq)
+  select r, a.id, types, p_projects, p_since, p_until, p_per_second, case when of_history then 'numbering' else 'counting' end,
+         f.first, greatest(top, 0), f.first - 1
+    from (select case when of_history then h.seq else 1 end as first from switchyard.history h) f;
+  return r;
+end $$;
+
+-- Numbers the next window of history for whom it may concern: all events of the time, since the sequence is everybody's. Returns how many rows it
+-- wrote, and whether it has come down to `p_since`. Each of a window's events is looked up in the log: a plan that reads the log to join it would read
+-- all of it for every window.
+create function switchyard._number_history(p_since timestamptz, p_window int, out numbered bigint, out lowest bigint, out reached boolean)
+language plpgsql volatile set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
+set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+  h switchyard.history;
+  seen bigint;
+  last_at timestamptz;
+  last_id uuid;
+begin
+  perform switchyard._see_every_event();
+  select x.* into h from switchyard.history x for update;
+  if h.at is null then
+    -- Nothing of that moment is history.
+    select l.since, '00000000-0000-0000-0000-000000000000'::uuid into h.at, h.id from switchyard.logging l;
+  end if;
+  if h.at < p_since then
+    numbered := 0;
+    lowest := h.seq;
+    reached := true;
+    return;
+  end if;
+  with found as materialized (
+    select e.id, coalesce(e.type, '') as type, e.aggregate_id, e.metadata, e.payload, e.created_at
+      from switchyard.event e
+     where (e.created_at, e.id) < (h.at, h.id) and e.created_at >= p_since
+     order by e.created_at desc, e.id desc limit p_window),
+  -- What was inserted since with a time of before has its place already.
+  new as materialized (
+    select f.*, row_number() over (order by f.created_at desc, f.id desc) as place from found f
+     where not exists (select 1 from switchyard.event_log l where l.event_id = f.id)),
+  written as (
+    insert into switchyard.event_log (seq, event_id, type, aggregate_id, project_id, due_at, max_attempts, logged_at)
+    overriding system value
+    select h.seq - n.place, n.id, n.type, n.aggregate_id, switchyard._project_of(n.metadata, n.payload),
+           switchyard._due_at_of(n.metadata), switchyard._max_attempts_of(n.metadata), n.created_at
+      from new n
+     order by n.place desc
+    on conflict (event_id) do nothing
+    returning 1)
+  select (select count(*) from written), h.seq - (select count(*) from new), count(*),
+         (array_agg(f.created_at order by f.created_at, f.id))[1], (array_agg(f.id order by f.created_at, f.id))[1]
+    into numbered, lowest, seen, last_at, last_id
+    from found f;
+  if seen > 0 then
+    update switchyard.history x set seq = lowest, at = last_at, id = last_id;
+  end if;
+  reached := seen < p_window;
+end $$;
+
+-- What of the log's next rows a backfill selects, the lowest sequences first: of at most `p_window` rows above `p_after`, and at most `p_at_most` of what
+-- fits. `reached`: as far as it has looked. What fits is what no period of the agent covers (that is delivered live, or was), and what no earlier
+-- backfill has taken, unless that was cancelled before it was done. Of it `seqs` is what the routing of now gives to the agent, and `left_out` how
+-- many belong to the old system.
+create function switchyard._select_history(
+  p_agent switchyard.agent, p_backfill switchyard.backfill, p_after bigint, p_window int, p_at_most int,
+  out seqs bigint[], out left_out bigint, out reached bigint)
+language plpgsql volatile set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan as $$
+declare
+  -- Below the first live sequence nothing can appear any more; among the live ones, not below the stable point.
+  upto bigint := least(p_backfill.last_seq, case when p_after < 0 then 0 else switchyard.stable_seq() end);
+  bottom bigint := (select f.seq from switchyard.floor f);
+  runs int[] := array(select b.run from switchyard.backfill b where b.agent = p_agent.id);
+  fits bigint;
+  last bigint;
+begin
+  select max(w.seq) into reached
+    from (select l.seq from switchyard.event_log l where l.seq > p_after and l.seq <= upto order by l.seq limit p_window) w
+  having count(*) = p_window;
+  reached := coalesce(reached, greatest(upto, p_after));
+  select coalesce(array_agg(f.seq order by f.seq) filter (where f.owner = 'n'), '{}'), count(*) filter (where f.owner = 'o'), count(*), max(f.seq)
+    into seqs, left_out, fits, last
+    from (select l.seq, switchyard.owner_of(p_agent, l.aggregate_id, l.project_id) as owner
+            from switchyard.event_log l
+           where l.seq > p_after and l.seq <= reached and l.type = any (p_backfill.types)
+             and (cardinality(p_backfill.projects) = 0 or l.project_id = any (p_backfill.projects))
+             and l.logged_at >= p_backfill.since and l.logged_at < p_backfill.until
+             and not exists (select 1 from switchyard.subscription s where s.agent = p_agent.id and s.type = l.type and l.seq >= s.from_seq
+                                and (s.until_seq is null or l.seq <= s.until_seq))
+             and not exists (select 1 from switchyard.delivery d
+                              where d.agent = p_agent.id and d.seq = l.seq and d.seq > p_after and d.seq <= reached
+                                and (d.run = 0 or d.run = any (runs)) and not (d.state = 's' and d.reason = 'run cancelled'))
+             -- Retention may have dropped what an earlier one has taken; of one that has left nothing out that can be told without.
+             and not (l.seq >= 1 and l.seq < bottom and exists (
+                      select 1 from switchyard.backfill b where b.agent = p_agent.id and b.state = 'done' and b.left_out = 0
+                         and l.type = any (b.types) and (cardinality(b.projects) = 0 or l.project_id = any (b.projects))
+                         and l.logged_at >= b.since and l.logged_at < b.until and l.seq >= b.first_seq and l.seq <= b.last_seq))
+           order by l.seq limit p_at_most) f;
+  if fits = p_at_most then
+    reached := last;
+  end if;
+end $$;
+
+-- The active backfill of an agent, locked: whoever works on it comes after whoever did.
+create function switchyard._active_backfill(p_agent text) returns switchyard.backfill
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  b switchyard.backfill;
+begin
+  select x.* into b from switchyard.backfill x
+   where x.agent = (switchyard.agent_named(p_agent)).id and x.state in ('running', 'paused') for update;
+  if not found then
+    raise exception '% has no backfill under way', p_agent using errcode = 'SY004';
+  end if;
+  return b;
+end $$;
+
+-- One window of what comes before anything is sent: history is numbered, then the selection counted. Returns the phase that comes next, and whether
+-- the window brought it further: counting waits for transactions that may still commit one of its events.
+create function switchyard.prepare_backfill(p_agent text, p_numbered int default 5000, p_counted int default 50000, out phase text, out further boolean)
+language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
+declare
+  a switchyard.agent := switchyard.agent_named(p_agent);
+  b switchyard.backfill := switchyard._active_backfill(p_agent);
+  n record;
+begin
+  phase := b.phase;
+  further := true;
+  if b.state <> 'running' then
+    further := false;
+  elsif b.phase = 'numbering' then
+    select * into n from switchyard._number_history(b.since, p_numbered);
+    phase := case when n.reached then 'counting' else 'numbering' end;
+    update switchyard.backfill x set phase = prepare_backfill.phase, first_seq = n.lowest, cursor_seq = n.lowest - 1 where x.run = b.run;
+  elsif b.phase = 'counting' then
+    select * into n from switchyard._select_history(a, b, b.cursor_seq, p_counted, p_counted);
+    further := n.reached > b.cursor_seq;
+    if n.reached >= b.last_seq then
+      phase := 'sending';
+      update switchyard.backfill x set phase = 'sending', selected = x.selected + cardinality(n.seqs), left_out = x.left_out + n.left_out, cursor_seq = x.first_seq - 1,
+             spent_until = clock_timestamp(), measured_at = clock_timestamp(), measured_from = x.taken where x.run = b.run;
+    else
+      update switchyard.backfill x set selected = x.selected + cardinality(n.seqs), left_out = x.left_out + n.left_out, cursor_seq = n.reached
+       where x.run = b.run;
+    end if;
+  end if;
+end $$;
+
+-- How many a rate lets pass now that is used up to a time: what it has come to since, and never more than `p_burst` of it.
+create function switchyard._allowance(p_now timestamptz, p_spent_until timestamptz, p_per_second int, p_burst interval) returns int
+language sql immutable parallel safe
+return greatest(0, floor(extract(epoch from p_now - greatest(p_spent_until, p_now - p_burst)) * p_per_second))::int;
+
+-- How many deliveries of a backfill are unfinished, up to `p_most`: between its first sequence and its cursor, so that live ones are not looked at.
+create function switchyard._unfinished(p_backfill switchyard.backfill, p_most int) returns int
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select count(*)::int from (
+    select 1 from switchyard.delivery d
+     where d.agent = (p_backfill).agent and d.owner = 'n' and d.state in ('a', 'f') and d.run = (p_backfill).run
+       and d.seq >= (p_backfill).first_seq and d.seq <= (p_backfill).cursor_seq limit p_most) x
+$$;
+
+create function switchyard._parked_of(p_backfill switchyard.backfill) returns bigint
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select count(*) from switchyard.delivery d
+   where d.agent = (p_backfill).agent and d.owner = 'n' and d.state = 'p' and d.run = (p_backfill).run
+     and d.seq >= (p_backfill).first_seq and d.seq <= (p_backfill).cursor_seq
+$$;
+
+-- Who has a backfill that runs, and what decides whether it goes on.
+create function switchyard.backfills_running(p_agent text default null)
+returns table (agent text, run int, phase text, per_second int, owns boolean, breaker text, unfinished int, allowance int, unpublished int)
+language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan as $$
+#variable_conflict use_column
+begin
+  return query
+  select a.name, b.run, b.phase, b.per_second, switchyard._owns_something(a), switchyard.breaker_state(a.name), switchyard._unfinished(b, 10000),
+         switchyard._allowance(clock_timestamp(), b.spent_until, b.per_second, interval '1 minute'),
+         (select count(*)::int from (select 1 from switchyard.outbox o where o.parked_at is null and o.due_at is null limit 10000) x)
+    from switchyard.backfill b join switchyard.agent a on a.id = b.agent
+   where b.state = 'running' and (p_agent is null or a.name = p_agent)
+   order by a.name;
+end $$;
+
+-- Takes the next deliveries of a backfill: as many as `p_at_most`, the rate, and `p_unfinished` (so many may be unfinished at a time) allow, of the
+-- next `p_window` rows of the log. They are leased as `due` would lease them: the caller sends them after the commit, and what it does not send is due
+-- when the lease runs out. Paused by itself where a hundred more are parked than when somebody last let it go on. Done when there is nothing left and
+-- nothing unfinished.
+create function switchyard.take_backfill(
+  p_agent text, p_at_most int, p_unfinished int, p_window int default 20000,
+  out run int, out seqs bigint[], out state text, out further boolean)
+language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
+#variable_conflict use_column
+declare
+  most_parked constant bigint := 100;
+  a switchyard.agent := switchyard.agent_named(p_agent);
+  b switchyard.backfill := switchyard._active_backfill(p_agent);
+  n int;
+  parked bigint;
+  found_some record;
+  late interval := interval '1 minute';
+begin
+  run := b.run;
+  seqs := '{}';
+  further := false;
+  state := b.state;
+  if b.state <> 'running' or b.phase not in ('sending', 'ending') then
+    return;
+  end if;
+  perform 1 from switchyard.run r where r.run = b.run and r.open for share;
+  if not found then
+    state := 'cancelled';
+    update switchyard.backfill x set state = 'cancelled', ended_at = clock_timestamp() where x.run = b.run;
+    return;
+  end if;
+  parked := switchyard._parked_of(b);
+  if parked - b.parked_before >= most_parked then
+    state := 'paused';
+    update switchyard.backfill x set state = 'paused', waits = format('%s of it are parked: switchyard dlq %s tells why', parked, p_agent) where x.run = b.run;
+    perform switchyard.note('backfill_paused', p_agent, jsonb_build_object('run', b.run, 'parked', parked));
+    return;
+  end if;
+  n := p_unfinished - switchyard._unfinished(b, p_unfinished);
+  if b.phase = 'ending' then
+    if n = p_unfinished then
+      state := 'done';
+      update switchyard.backfill x set state = 'done', ended_at = clock_timestamp(), waits = null where x.run = b.run;
+      update switchyard.run r set open = false where r.run = b.run;
+      perform switchyard.note('backfill_done', p_agent, jsonb_build_object('run', b.run, 'taken', b.taken, 'parked', parked));
+    end if;
+    return;
+  end if;
+  n := least(n, p_at_most, switchyard._allowance(clock_timestamp(), b.spent_until, b.per_second, late));
+  if n <= 0 or not switchyard._owns_something(a) then
+    return;
+  end if;
+
+  -- Whoever reads the routing has a transaction id first (see _ask).
+  perform pg_current_xact_id();
+  select * into found_some from switchyard._select_history(a, b, b.cursor_seq, p_window, n);
+  further := found_some.reached > b.cursor_seq;
+  with added as (
+    insert into switchyard.delivery (agent, run, seq, owner, state, sends, next_attempt_at)
+    select a.id, b.run, u.seq, 'n', 'a', 1, now() + switchyard._resend_after(a.grace, 0::smallint, u.seq) from unnest(found_some.seqs) u (seq)
+     order by u.seq
+    on conflict do nothing
+    returning seq)
+  select coalesce(array_agg(x.seq order by x.seq), '{}') into seqs from added x;
+  update switchyard.backfill x set cursor_seq = found_some.reached, taken = x.taken + cardinality(take_backfill.seqs),
+         spent_until = greatest(x.spent_until, clock_timestamp() - late) + cardinality(take_backfill.seqs) * interval '1 second' / x.per_second,
+         phase = case when found_some.reached >= x.last_seq then 'ending' else x.phase end
+   where x.run = b.run;
+end $$;
+
+-- Says why it stands still, for whoever looks.
+create function switchyard.backfill_waits(p_agent text, p_why text) returns void
+language sql volatile set search_path = pg_catalog, pg_temp as $$
+  update switchyard.backfill b set waits = p_why
+    from switchyard.agent a
+   where a.name = p_agent and b.agent = a.id and b.state = 'running' and b.waits is distinct from p_why
+$$;
+
+create function switchyard.pause_backfill(p_agent text, p_operator text) returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  b switchyard.backfill := switchyard._active_backfill(p_agent);
+begin
+  if b.state = 'running' then
+    update switchyard.backfill x set state = 'paused', waits = null where x.run = b.run;
+    perform switchyard.note_as(p_operator, 'backfill_pause', p_agent, jsonb_build_object('run', b.run, 'taken', b.taken));
+  end if;
+end $$;
+
+-- Lets it go on, at another rate where one is given: of one that runs only the rate changes. What it could have sent meanwhile is not made up for.
+create function switchyard.resume_backfill(p_agent text, p_per_second int, p_operator text) returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  b switchyard.backfill := switchyard._active_backfill(p_agent);
+begin
+  update switchyard.backfill x set state = 'running', waits = null, per_second = coalesce(p_per_second, x.per_second),
+         spent_until = case when x.spent_until is not null then clock_timestamp() end,
+         measured_at = case when x.measured_at is not null then clock_timestamp() end, measured_from = x.taken,
+         parked_before = switchyard._parked_of(b)
+   where x.run = b.run;
+  perform switchyard.note_as(p_operator, 'backfill_resume', p_agent,
+    jsonb_build_object('run', b.run, 'taken', b.taken, 'per_second', coalesce(p_per_second, b.per_second)));
+end $$;
+
+-- Ends it: what is unfinished or parked is superseded, what is done stays done. A later backfill takes up what this one has not done.
+create function switchyard.cancel_backfill(p_agent text, p_operator text) returns bigint
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  b switchyard.backfill := switchyard._active_backfill(p_agent);
+begin
+  update switchyard.backfill x set state = 'cancelled', ended_at = clock_timestamp(), waits = null where x.run = b.run;
+  perform switchyard.note_as(p_operator, 'backfill_cancel', p_agent, jsonb_build_object('run', b.run, 'taken', b.taken));
+  return switchyard.cancel_run(b.run);
+end $$;
+
+-- How far the newest backfill of an agent is. The time grows with what is unfinished, parked, superseded or expired of the agent, not with what is done.
+create function switchyard.backfill_progress(p_agent text)
+returns table (run int, state text, phase text, waits text, per_second int, types text[], projects text[], since text, until text, numbered bigint,
+               selected bigint, left_out bigint, taken bigint, pending bigint, parked bigint, superseded bigint, expired bigint, pace double precision,
+               ends_at text, started_at text, ended_at text)
+language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan as $$
+#variable_conflict use_column
+declare
+  a switchyard.agent := switchyard.agent_named(p_agent);
+  b switchyard.backfill;
+begin
+  select x.* into b from switchyard.backfill x where x.agent = a.id order by x.run desc limit 1;
+  if not found then
+    return;
+  end if;
+  return query
+  with open as (
+    select count(*) filter (where d.state in ('a', 'f')) as pending, count(*) filter (where d.state = 'p') as parked,
+           count(*) filter (where d.state = 's') as superseded, count(*) filter (where d.state = 'e') as expired
+      from switchyard.delivery d
+     where d.agent = a.id and d.run = b.run and d.state <> 'd' and d.seq >= b.first_seq and d.seq <= b.last_seq),
+  measured as (
+    select case when b.state = 'running' and b.phase = 'sending' and b.taken > b.measured_from and clock_timestamp() > b.measured_at
+                then ((b.taken - b.measured_from) / extract(epoch from clock_timestamp() - b.measured_at))::float8 end as pace)
+  select b.run, b.state, b.phase, b.waits, b.per_second, b.types, b.projects, switchyard.rfc3339(b.since), switchyard.rfc3339(b.until),
+         greatest(0, -b.first_seq), b.selected, b.left_out, b.taken, o.pending, o.parked, o.superseded, o.expired, m.pace,
+         switchyard.rfc3339(clock_timestamp() + greatest(0, b.selected - b.taken) / m.pace * interval '1 second'),
+         switchyard.rfc3339(b.started_at), switchyard.rfc3339(b.ended_at)
+    from open o cross join measured m;
+end $$;
+
+-- What a backfill would select, by type: what is in the log, and what of history is not numbered yet. Changes nothing. Reads all that is selected once.
+create function switchyard.preview_backfill(p_agent text, p_types text[], p_projects text[], p_since timestamptz, p_until timestamptz)
+returns table (type text, n bigint, oldest text, newest text)
+language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan as $$
+#variable_conflict use_column
+declare
+  a switchyard.agent := switchyard.agent_named(p_agent);
+  types text[] := switchyard._listened_to(a, p_types);
+  began timestamptz := (select l.since from switchyard.logging l);
+  h switchyard.history;
+  runs int[] := array(select b.run from switchyard.backfill b where b.agent = a.id);
+begin
+  select x.* into h from switchyard.history x;
+  return query
+  with logged as (
+    select l.type, l.logged_at as at from switchyard.event_log l
+     where l.type = any (types) and (cardinality(p_projects) = 0 or l.project_id = any (p_projects)) and l.logged_at >= p_since and l.logged_at < p_until
+       and switchyard.owner_of(a, l.aggregate_id, l.project_id) = 'n'
+       and not exists (select 1 from switchyard.subscription s where s.agent = a.id and s.type = l.type and l.seq >= s.from_seq
+                          and (s.until_seq is null or l.seq <= s.until_seq))
+       and not exists (select 1 from switchyard.delivery d where d.agent = a.id and d.seq = l.seq and (d.run = 0 or d.run = any (runs))
+                          and not (d.state = 's' and d.reason = 'run cancelled'))),
+  unnumbered as (
+    select e.type, e.created_at as at from switchyard.event e
+     where (e.created_at, e.id) < (coalesce(h.at, began), coalesce(h.id, '00000000-0000-0000-0000-000000000000'))
+       and e.created_at >= p_since and e.created_at < p_until and e.type = any (types)
+       and (cardinality(p_projects) = 0 or switchyard._project_of(e.metadata, e.payload) = any (p_projects))
+       and switchyard.owner_of(a, e.aggregate_id, switchyard._project_of(e.metadata, e.payload)) = 'n'
+       and not exists (select 1 from switchyard.event_log l where l.event_id = e.id))
+  select x.type, count(*), switchyard.rfc3339(min(x.at)), switchyard.rfc3339(max(x.at))
+    from (select * from logged union all select * from unnumbered) x
+   group by x.type order by 2 desc, 1;
+end $$;

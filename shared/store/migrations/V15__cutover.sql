@@ -1,0 +1,260 @@
+-- Cutover plans: an agent's share grows step by step while the figures stay inside their limits. Whether they do is decided by the steward; what
+-- is here keeps the plan, and makes each of its steps one transaction with the routing that it sets.
+
+create table switchyard.cutover (
+  id bigint generated always as identity primary key,
+  agent smallint not null references switchyard.agent,
+  state text not null default 'running' check (state in ('running', 'held', 'rolled_back', 'done')),
+  -- Held by a person: then nothing but a person moves it. Held by a limit it is still watched, and may roll back.
+  by_hand boolean not null default false,
+  -- Why it is not running.
+  because text,
+  percents int[] not null,
+  soaks_secs bigint[] not null,
+  -- From 1.
+  step int not null default 1,
+  step_at timestamptz not null default clock_timestamp(),
+  -- The figures of a step are those of what was logged after it.
+  step_seq bigint not null default switchyard.last_seq(),
+  -- A rate of fewer outcomes than these says nothing yet.
+  at_least int not null check (at_least > 0),
+  -- Shares of 1, and seconds. Past the first a plan is held, past the second it rolls back; null: no such limit.
+  max_mismatch double precision,
+  back_at_mismatch double precision,
+  max_failures double precision not null,
+  back_at_failures double precision,
+  max_lag_secs double precision not null,
+  back_at_lag_secs double precision,
+  -- Where it came from.
+  was_mode text not null,
+  was_percent int not null,
+  by text not null,
+  at timestamptz not null default clock_timestamp(),
+  ended_at timestamptz,
+  check (cardinality(percents) between 1 and 50 and cardinality(percents) = cardinality(soaks_secs)),
+  check (0 < all (percents) and 100 >= all (percents) and 0 <= all (soaks_secs)),
+  check (step between 1 and cardinality(percents))
+);
+create unique index cutover_under_way on switchyard.cutover (agent) where state in ('running', 'held');
+create index cutover_latest on switchyard.cutover (agent, id desc);
+
+-- An agent's newest plan, where it is in one of these states, locked after the agent's row, as a change of routing locks the two.
+create function switchyard._cutover_of(p_agent text, p_states text[]) returns switchyard.cutover
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  a switchyard.agent := switchyard.agent_named(p_agent);
+  c switchyard.cutover;
+begin
+  perform 1 from switchyard.agent x where x.id = a.id for no key update;
+  select * into c from switchyard.cutover x where x.agent = a.id order by x.id desc limit 1 for update;
+  if not found or not c.state = any (p_states) then
+    raise exception '% has no cutover that is %', p_agent, array_to_string(p_states, ' or ') using errcode = 'SY004';
+  end if;
+  return c;
+end $$;
+
+-- A change of routing that is a plan's own: the trigger below knows it by the setting.
+create function switchyard._cutover_routes(p_agent text, p_mode text, p_percent int, p_drain boolean, p_beside boolean, p_operator text) returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+begin
+  perform set_config('switchyard.cutover', p_agent, true);
+  perform switchyard.set_routing(p_agent, p_mode, p_percent, p_drain, p_beside, p_operator);
+  perform set_config('switchyard.cutover', '', true);
+end $$;
+
+-- A hand on the switch wins: whoever moves it, by whatever way, stops a plan that would move it again. Whoever sets what is set already means it
+-- to stay, so that counts, too. A pin does not: it is beyond every percentage.
+create function switchyard._hand_on_the_switch() returns trigger
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+begin
+  if coalesce(current_setting('switchyard.cutover', true), '') <> new.name then
+    update switchyard.cutover c set state = 'held', by_hand = true,
+           because = format('the routing was set to %s by hand', case new.mode when 'percent' then new.percent || ' percent' else new.mode end)
+     where c.agent = new.id and c.state in ('running', 'held');
+    if found then
+      perform switchyard.note('cutover_held', new.name, jsonb_build_object('because', 'the routing was set by hand'));
+    end if;
+  end if;
+  return null;
+end $$;
+create trigger cutover_hand after update of mode, percent, drain, beside on switchyard.agent for each row
+  execute function switchyard._hand_on_the_switch();
+
+-- Sets the routing of the plan's present step. With a limit on mismatch the agent goes on to decide in shadow what the old system owns.
+create function switchyard._cutover_steps(p_agent text, p_cutover switchyard.cutover, p_operator text) returns void
+language sql volatile set search_path = pg_catalog, pg_temp as $$
+  select switchyard._cutover_routes(p_agent, 'percent', p_cutover.percents[p_cutover.step], false,
+    coalesce(p_cutover.max_mismatch, p_cutover.back_at_mismatch) is not null, p_operator)
+$$;
+
+-- Begins a plan with its first step.
+create function switchyard.cutover_start(
+  p_agent text, p_percents int[], p_soaks_secs bigint[], p_at_least int, p_max_mismatch double precision, p_back_at_mismatch double precision,
+  p_max_failures double precision, p_back_at_failures double precision, p_max_lag_secs double precision, p_back_at_lag_secs double precision,
+  p_operator text) returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  a switchyard.agent;
+  c switchyard.cutover;
+begin
+  perform switchyard.agent_named(p_agent);
+  select * into a from switchyard.agent x where x.name = p_agent for no key update;
+  if exists (select 1 from switchyard.cutover x where x.agent = a.id and x.state in ('running', 'held')) then
+    raise exception '% has a cutover under way: let it go on, or roll it back', p_agent using errcode = 'SY004';
+  end if;
+  if a.mode = 'full' or (a.mode = 'percent' and a.percent > p_percents[1]) then
+    raise exception '% has % percent already, and a cutover begins with %', p_agent,
+      case a.mode when 'full' then 100 else a.percent end, p_percents[1] using errcode = 'SY004';
+  end if;
+  if coalesce(p_max_mismatch, p_back_at_mismatch) is not null and not exists (select 1 from switchyard.counterpart x where x.agent = p_agent) then
+    raise exception '% is compared with nothing, so its mismatch cannot be measured: set a mapping first (switchyard compare % --mapping FILE)',
+      p_agent, p_agent using errcode = 'SY004';
+  end if;
+  insert into switchyard.cutover (agent, percents, soaks_secs, at_least, max_mismatch, back_at_mismatch, max_failures, back_at_failures,
+                                  max_lag_secs, back_at_lag_secs, was_mode, was_percent, by)
+  values (a.id, p_percents, p_soaks_secs, p_at_least, p_max_mismatch, p_back_at_mismatch, p_max_failures, p_back_at_failures,
+          p_max_lag_secs, p_back_at_lag_secs, a.mode, a.percent, p_operator)
+  returning * into c;
+  perform switchyard.note_as(p_operator, 'cutover_started', p_agent, jsonb_strip_nulls(to_jsonb(c) - 'id' - 'agent' - 'state' - 'at' - 'by' - 'by_hand'));
+  perform switchyard._cutover_steps(p_agent, c, p_operator);
+  perform switchyard._cutover_ends(p_agent, c, p_operator);
+end $$;
+
+-- Done, where the step is the last one and has no soak: nothing more would come of watching it.
+create function switchyard._cutover_ends(p_agent text, p_cutover switchyard.cutover, p_operator text) returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+begin
+  if p_cutover.step = cardinality(p_cutover.percents) and p_cutover.soaks_secs[p_cutover.step] = 0 then
+    update switchyard.cutover c set state = 'done', ended_at = clock_timestamp() where c.id = p_cutover.id;
+    perform switchyard.note_as(p_operator, 'cutover_done', p_agent, jsonb_build_object('percent', p_cutover.percents[p_cutover.step]));
+  end if;
+end $$;
+
+-- From the step that the caller has judged to the next, or to the end. False where the plan is not there, not running or elsewhere by now: then
+-- nothing was done. `p_figures` are what it was judged by, for the audit.
+create function switchyard.cutover_advance(p_agent text, p_id bigint, p_step int, p_figures text, p_operator text) returns boolean
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  a switchyard.agent;
+  c switchyard.cutover;
+begin
+  select * into a from switchyard.agent x where x.name = p_agent for no key update;
+  select * into c from switchyard.cutover x where x.id = p_id and x.agent = a.id and x.state = 'running' and x.step = p_step for update;
+  if not found then
+    return false;
+  end if;
+  if c.step < cardinality(c.percents) then
+    update switchyard.cutover x set step = x.step + 1, step_at = clock_timestamp(), step_seq = switchyard.last_seq()
+     where x.id = c.id returning * into c;
+    perform switchyard.note_as(p_operator, 'cutover_step', p_agent,
+      jsonb_build_object('step', c.step, 'percent', c.percents[c.step], 'figures', p_figures::jsonb));
+    perform switchyard._cutover_steps(p_agent, c, p_operator);
+    perform switchyard._cutover_ends(p_agent, c, p_operator);
+  else
+    update switchyard.cutover x set state = 'done', ended_at = clock_timestamp() where x.id = c.id;
+    perform switchyard.note_as(p_operator, 'cutover_done', p_agent,
+      jsonb_build_object('percent', c.percents[c.step], 'figures', p_figures::jsonb));
+  end if;
+  return true;
+end $$;
+
+-- Stops the plan where it is: the routing stays.
+create function switchyard.cutover_hold(p_agent text, p_because text, p_operator text) returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  c switchyard.cutover := switchyard._cutover_of(p_agent, '{running,held}');
+begin
+  update switchyard.cutover x set state = 'held', by_hand = true, because = p_because where x.id = c.id;
+  perform switchyard.note_as(p_operator, 'cutover_held', p_agent, jsonb_build_object('because', p_because));
+end $$;
+
+-- The same by a limit, where it is still running in the step that the caller has judged.
+create function switchyard.cutover_hold_at(p_agent text, p_id bigint, p_step int, p_because text, p_figures text, p_operator text) returns boolean
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+begin
+  update switchyard.cutover x set state = 'held', because = p_because where x.id = p_id and x.state = 'running' and x.step = p_step;
+  if found then
+    perform switchyard.note_as(p_operator, 'cutover_held', p_agent, jsonb_build_object('because', p_because, 'figures', p_figures::jsonb));
+  end if;
+  return found;
+end $$;
+
+-- Goes on with a plan that is held: its present step is set again, and soaks anew from now on.
+create function switchyard.cutover_go_on(p_agent text, p_operator text) returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  c switchyard.cutover := switchyard._cutover_of(p_agent, '{held}');
+begin
+  update switchyard.cutover x set state = 'running', by_hand = false, because = null, step_at = clock_timestamp(), step_seq = switchyard.last_seq()
+   where x.id = c.id returning * into c;
+  perform switchyard.note_as(p_operator, 'cutover_goes_on', p_agent, jsonb_build_object('step', c.step, 'percent', c.percents[c.step]));
+  perform switchyard._cutover_steps(p_agent, c, p_operator);
+  perform switchyard._cutover_ends(p_agent, c, p_operator);
+end $$;
+
+-- Back to where nothing is the agent's, from any step, the end included: `shadow` where the plan came from there, else `off`. What the agent has not finished follows.
+create function switchyard._cutover_back(p_agent text, p_cutover switchyard.cutover, p_because text, p_figures text, p_operator text) returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+begin
+  update switchyard.cutover x set state = 'rolled_back', because = p_because, ended_at = clock_timestamp() where x.id = p_cutover.id;
+  perform switchyard.note_as(p_operator, 'cutover_rolled_back', p_agent, jsonb_strip_nulls(jsonb_build_object(
+    'step', p_cutover.step, 'percent', p_cutover.percents[p_cutover.step], 'because', p_because, 'figures', p_figures::jsonb)));
+  perform switchyard._cutover_routes(p_agent, case p_cutover.was_mode when 'shadow' then 'shadow' else 'off' end, 0, true, false, p_operator);
+end $$;
+
+create function switchyard.cutover_roll_back(p_agent text, p_because text, p_operator text) returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+begin
+  perform switchyard._cutover_back(p_agent, switchyard._cutover_of(p_agent, '{running,held,done}'), p_because, null, p_operator);
+end $$;
+
+-- The same by a limit: not where somebody has moved the plan since it was judged, or holds it.
+create function switchyard.cutover_roll_back_at(p_agent text, p_id bigint, p_step int, p_because text, p_figures text, p_operator text) returns boolean
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  a switchyard.agent;
+  c switchyard.cutover;
+begin
+  select * into a from switchyard.agent x where x.name = p_agent for no key update;
+  select * into c from switchyard.cutover x
+   where x.id = p_id and x.agent = a.id and x.state in ('running', 'held') and not x.by_hand and x.step = p_step for update;
+  if not found then
+    return false;
+  end if;
+  perform switchyard._cutover_back(p_agent, c, p_because, p_figures, p_operator);
+  return true;
+end $$;
+
+-- The figures of a plan's present step. Of the live deliveries that are the agent's, of events logged since the step began (the latest million
+-- sequences at most): how many are settled at the first attempt, and how many have failed once or more, are parked or were brought back. What the old
+-- system had failed is not the agent's failure. The lag: for how long the oldest event that is the agent's has waited, asked for or not; 0 where
+-- none waits.
+create function switchyard.cutover_figures(p_agent text, out settled bigint, out failed bigint, out lag_secs double precision)
+language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan as $$
+declare
+  a switchyard.agent := switchyard.agent_named(p_agent);
+  since bigint := (select greatest(c.step_seq, switchyard.last_seq() - 1000000) from switchyard.cutover c where c.agent = a.id order by c.id desc limit 1);
+begin
+  select count(*) filter (where d.state in ('d', 's', 'e') and d.attempts = 0 and d.redrives = 0),
+         count(*) filter (where d.attempts > 0 or d.redrives > 0 or d.state = 'p')
+    into settled, failed
+    from switchyard.delivery d
+   where d.agent = a.id and d.run = 0 and d.owner = 'n' and d.seq > since
+     and not (d.state = 'p' and d.reason is not distinct from 'touched by the old system');
+
+  select coalesce(greatest(0, extract(epoch from clock_timestamp() - min(x.since))), 0) into lag_secs
+    from (select min(greatest(e.logged_at, e.due_at)) as since
+            from switchyard.delivery d join switchyard.event_log e on e.seq = d.seq
+           where d.agent = a.id and d.run = 0 and d.owner = 'n' and d.state in ('a', 'f') and coalesce(e.due_at <= clock_timestamp(), true)
+          union all
+          (select greatest(e.logged_at, e.due_at)
+             from switchyard.event_log e
+             join switchyard.subscription s on s.agent = a.id and s.type = e.type and e.seq > s.checked and e.seq >= s.from_seq
+                                           and (s.until_seq is null or e.seq <= s.until_seq)
+            where e.seq > (select min(y.checked) from switchyard.subscription y
+                            where y.agent = a.id and (y.until_seq is null or y.checked < y.until_seq))
+              and coalesce(e.due_at <= clock_timestamp(), true)
+              and switchyard.owner_of(a, e.aggregate_id, e.project_id) = 'n'
+              and not exists (select 1 from switchyard.delivery d where d.agent = a.id and d.run = 0 and d.seq = e.seq)
+            order by e.seq limit 1)) x;
+end $$;

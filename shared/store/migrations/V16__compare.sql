@@ -1,0 +1,219 @@
+-- Shadow comparison: what came of comparing an agent's decisions with what the old system did. The comparing itself is the steward's; here
+-- stand the mapping that says with what, the outcomes, and their counts.
+
+-- How an agent's decisions are compared, as the team wrote it.
+create table switchyard.counterpart (
+  agent text primary key,
+  mapping jsonb not null,
+  -- Another one with each mapping: an outcome by an older mapping is none.
+  version int not null,
+  since timestamptz not null default clock_timestamp(),
+  -- Up to here the old system's rows were looked through for those that answer no event.
+  strays_to timestamptz not null,
+  -- Why the last comparison could not be made.
+  trouble text
+);
+create sequence switchyard.counterpart_version as int;
+
+-- `outcome` is null until the decision was compared. `differs` names the fields; their values are payload and stand nowhere.
+alter table switchyard.shadow
+  add column outcome text check (outcome in ('agreed', 'differed', 'only_old', 'only_new', 'overtaken')),
+  add column differs text[],
+  add column judged_by int;
+create index shadow_at on switchyard.shadow (agent, at);
+-- What is still to be compared, in the order in which its time comes.
+create index shadow_open on switchyard.shadow (agent, at) where outcome is null and run = 0;
+create index shadow_told on switchyard.shadow (agent, outcome, at) where outcome <> 'agreed';
+
+-- Outcomes counted by the minute of the decision (of the row, for strays). By the minute and not by the hour, so that a cutover's step of ten
+-- minutes is judged by its own ten minutes.
+create table switchyard.comparison (
+  agent text not null,
+  minute timestamptz not null,
+  agreed bigint not null default 0,
+  differed bigint not null default 0,
+  only_old bigint not null default 0,
+  only_new bigint not null default 0,
+  overtaken bigint not null default 0,
+  -- Rows of the old system that answer no event.
+  strays bigint not null default 0,
+  primary key (agent, minute)
+);
+
+-- The latest strays, as examples.
+create table switchyard.stray (
+  agent text not null,
+  answer text not null,
+  key text[] not null,
+  at timestamptz not null,
+  primary key (agent, at, answer, key)
+);
+
+-- The first sequence that was logged at this time or later. Sequences are drawn and stamped in the same insert, so their order is that of their
+-- times but for what overlapped: whoever must miss none looks a second further. What lies below 1 is history, and has no time in the log.
+create function switchyard._seq_logged_from(p_at timestamptz) returns bigint
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  lo bigint := 1;
+  hi bigint := switchyard.last_seq() + 1;
+  mid bigint;
+  e record;
+begin
+  while lo < hi loop
+    mid := lo + (hi - lo) / 2;
+    select x.seq, x.logged_at into e from switchyard.event_log x where x.seq >= mid and x.seq < hi order by x.seq limit 1;
+    if not found or e.logged_at >= p_at then
+      hi := mid;
+    else
+      lo := e.seq + 1;
+    end if;
+  end loop;
+  return lo;
+end $$;
+
+-- Sets how an agent is compared. What was counted by another mapping is forgotten, and the latest decisions are compared anew. Strays are
+-- looked for from now on; what the old system writes within its wait after the installation may answer events that no log has.
+create function switchyard.set_counterpart(p_operator text, p_agent text, p_mapping jsonb, p_wait_ms bigint) returns int
+language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
+declare
+  a switchyard.agent := switchyard.agent_named(p_agent);
+  v int := nextval('switchyard.counterpart_version');
+  strays_from timestamptz := greatest(clock_timestamp(), (select l.since from switchyard.logging l) + p_wait_ms * interval '1 millisecond');
+begin
+  insert into switchyard.counterpart as c (agent, mapping, version, strays_to) values (a.name, p_mapping, v, strays_from)
+  on conflict (agent) do update
+     set mapping = excluded.mapping, version = excluded.version, since = excluded.since, strays_to = excluded.strays_to, trouble = null;
+  delete from switchyard.comparison x where x.agent = a.name;
+  delete from switchyard.stray x where x.agent = a.name;
+  -- As many as a few passes compare: a longer history is told by the days to come.
+  update switchyard.shadow s set outcome = null, differs = null, judged_by = null
+    from (select x.event_id from switchyard.shadow x where x.agent = a.name order by x.at desc limit 20000) latest
+   where s.agent = a.name and s.event_id = latest.event_id and s.run = 0 and s.outcome is not null;
+  perform switchyard.note_as(p_operator, 'compare', p_agent, jsonb_build_object('mapping', p_mapping));
+  return v;
+end $$;
+
+-- Compares an agent no longer. Its decisions stay.
+create function switchyard.drop_counterpart(p_operator text, p_agent text) returns boolean
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+begin
+  delete from switchyard.counterpart c where c.agent = p_agent;
+  if not found then
+    return false;
+  end if;
+  delete from switchyard.comparison x where x.agent = p_agent;
+  delete from switchyard.stray x where x.agent = p_agent;
+  perform switchyard.note_as(p_operator, 'compare', p_agent, jsonb_build_object('mapping', null));
+  return true;
+end $$;
+
+-- Writes outcomes down and counts them, each decision once, whoever else compares the same; nothing where the mapping is another one by now.
+-- `p_differs` are JSON lists of names. Returns how many were counted.
+create function switchyard.note_compared(p_agent text, p_version int, p_events uuid[], p_outcomes text[], p_differs text[]) returns bigint
+language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
+declare
+  n bigint;
+begin
+  perform 1 from switchyard.counterpart c where c.agent = p_agent and c.version = p_version for share;
+  if not found then
+    return 0;
+  end if;
+  with judged as (
+    update switchyard.shadow s
+       set outcome = u.outcome, judged_by = p_version,
+           differs = case when u.outcome = 'differed' then array(select json_array_elements_text(u.differs::json)) end
+      from unnest(p_events, p_outcomes, p_differs) u (event_id, outcome, differs)
+     where s.agent = p_agent and s.event_id = u.event_id and s.run = 0 and s.outcome is null
+    returning s.at, s.outcome),
+  counted as (
+    insert into switchyard.comparison as c (agent, minute, agreed, differed, only_old, only_new, overtaken)
+    select p_agent, date_trunc('minute', j.at, 'UTC') as minute, count(*) filter (where j.outcome = 'agreed'),
+           count(*) filter (where j.outcome = 'differed'), count(*) filter (where j.outcome = 'only_old'),
+           count(*) filter (where j.outcome = 'only_new'), count(*) filter (where j.outcome = 'overtaken')
+      from judged j group by 2 order by 2
+    on conflict (agent, minute) do update
+       set agreed = c.agreed + excluded.agreed, differed = c.differed + excluded.differed, only_old = c.only_old + excluded.only_old,
+           only_new = c.only_new + excluded.only_new, overtaken = c.overtaken + excluded.overtaken)
+  select count(*) into n from judged;
+  return n;
+end $$;
+
+-- Writes down rows of the old system that answer no event, and up to when its rows were looked through. A row that is there already is not
+-- counted again. `p_keys` are JSON lists. Returns how many were counted.
+create function switchyard.note_strays(p_agent text, p_version int, p_answers text[], p_keys text[], p_ats timestamptz[], p_to timestamptz) returns bigint
+language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
+declare
+  n bigint;
+begin
+  update switchyard.counterpart c set strays_to = p_to where c.agent = p_agent and c.version = p_version and c.strays_to <= p_to;
+  if not found then
+    return 0;
+  end if;
+  with found as (
+    insert into switchyard.stray (agent, answer, key, at)
+    select p_agent, u.answer, array(select json_array_elements_text(u.key::json)), u.at
+      from unnest(p_answers, p_keys, p_ats) u (answer, key, at)
+    on conflict do nothing
+    returning at),
+  counted as (
+    insert into switchyard.comparison as c (agent, minute, strays)
+    select p_agent, date_trunc('minute', f.at, 'UTC') as minute, count(*) from found f group by 2 order by 2
+    on conflict (agent, minute) do update set strays = c.strays + excluded.strays)
+  select count(*) into n from found;
+  -- Those at the very end are kept, since the next look begins with them.
+  delete from switchyard.stray s
+   where s.agent = p_agent and s.at < p_to
+     and s.at < (select x.at from switchyard.stray x where x.agent = p_agent order by x.at desc offset 999 limit 1);
+  return n;
+end $$;
+
+-- How an agent and the old system compare since then. `only_old` includes the strays. Not yet: decisions whose wait is not over, and events of
+-- the last ten minutes that the agent should have decided about and has not.
+create function switchyard.compared(
+  p_agent text, p_since timestamptz,
+  out agreed bigint, out differed bigint, out only_old bigint, out only_new bigint, out overtaken bigint, out strays bigint, out not_yet bigint)
+language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off as $$
+declare
+  a switchyard.agent := switchyard.agent_named(p_agent);
+  undecided bigint := 0;
+begin
+  select coalesce(sum(c.agreed), 0), coalesce(sum(c.differed), 0), coalesce(sum(c.only_old + c.strays), 0), coalesce(sum(c.only_new), 0),
+         coalesce(sum(c.overtaken), 0), coalesce(sum(c.strays), 0)
+    into agreed, differed, only_old, only_new, overtaken, strays
+    from switchyard.comparison c where c.agent = a.name and c.minute >= date_trunc('minute', p_since, 'UTC');
+  if switchyard.shadows(a) then
+    select count(*) into undecided
+      from switchyard.event_log e
+     where e.seq >= switchyard._seq_logged_from(greatest(p_since, now() - interval '10 minutes')) and coalesce(e.due_at, e.logged_at) <= now()
+       and switchyard.owner_of(a, e.aggregate_id, e.project_id) = 'o'
+       and exists (select 1 from switchyard.subscription s where s.agent = a.id and s.type = e.type and e.seq >= s.from_seq
+                      and (s.until_seq is null or e.seq <= s.until_seq))
+       and not exists (select 1 from switchyard.shadow s where s.agent = a.name and s.event_id = e.event_id and s.run = 0);
+  end if;
+  select undecided + count(*) into not_yet
+    from switchyard.shadow s where s.agent = a.name and s.run = 0 and s.outcome is null and s.at >= p_since;
+end $$;
+
+-- Forgets decisions that are older than anything that could still be delivered, and counts of over ninety days; at most so many of an agent.
+-- A decision holds what an agent made of a payload, so it is not kept for longer than it is of use. Returns how many went.
+create function switchyard.prune_compared(p_at_most int default 10000) returns bigint
+language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
+declare
+  a record;
+  n bigint;
+  went bigint := 0;
+begin
+  for a in select x.name from switchyard.agent x order by x.id loop
+    delete from switchyard.shadow s using (
+      select x.event_id, x.run from switchyard.shadow x where x.agent = a.name and x.at < now() - interval '45 days' order by x.at limit p_at_most) old
+     where s.agent = a.name and s.event_id = old.event_id and s.run = old.run;
+    get diagnostics n = row_count;
+    went := went + n;
+    delete from switchyard.comparison c using (
+      select x.minute from switchyard.comparison x where x.agent = a.name and x.minute < now() - interval '90 days' order by x.minute limit p_at_most) old
+     where c.agent = a.name and c.minute = old.minute;
+    get diagnostics n = row_count;
+    went := went + n;
+  end loop;
+  return went;
+end $$;

@@ -1,0 +1,242 @@
+//! The lever of a migration: whose turn it is, for which share, and for which projects whatever the share.
+
+use serde::{Deserialize, Serialize};
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use crate::claim::{clean, get};
+use crate::store::only;
+use crate::{Store, StoreError};
+
+/// Whose turn it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// The old system does everything.
+    Off,
+    /// The old system does everything; the new agent decides beside it and applies nothing.
+    Shadow,
+    /// The new agent has this many percent (0 to 100), by a hash of what it is routed by, and the projects that are pinned to it; never those
+    /// that are pinned to the old system.
+    Percent(u8),
+    /// The new agent does everything.
+    Full,
+}
+
+impl Mode {
+    /// Its name in the database and on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Shadow => "shadow",
+            Self::Percent(_) => "percent",
+            Self::Full => "full",
+        }
+    }
+
+    /// The agent's share before any pin: 0 for `off` and `shadow`, 100 for `full`.
+    #[must_use]
+    pub fn percent(self) -> u8 {
+        match self {
+            Self::Off | Self::Shadow => 0,
+            Self::Percent(n) => n.min(100),
+            Self::Full => 100,
+        }
+    }
+
+    /// The mode of that name; the percentage counts for `percent` alone, and is 100 at most. `None` for another name.
+    #[must_use]
+    pub fn named(name: &str, percent: u8) -> Option<Self> {
+        match name {
+            "off" => Some(Self::Off),
+            "shadow" => Some(Self::Shadow),
+            "percent" => Some(Self::Percent(percent.min(100))),
+            "full" => Some(Self::Full),
+            _ => None,
+        }
+    }
+}
+
+/// A side of a migration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Owner {
+    /// The agent.
+    New,
+    /// The system that it replaces.
+    Old,
+}
+
+impl Owner {
+    /// Its letter in the ledger.
+    #[must_use]
+    pub const fn letter(self) -> &'static str {
+        match self {
+            Self::New => "n",
+            Self::Old => "o",
+        }
+    }
+}
+
+/// What the lever is set to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lever {
+    /// Whose turn it is.
+    pub mode: Mode,
+    /// Whether unfinished deliveries follow, as a standing order of every [`Store::sweep`]. Without it they stay with whom they are until
+    /// somebody asks for [`Store::reassign`].
+    pub drain: bool,
+    /// While there is a percentage: whether the agent decides in shadow what the old system owns, so that the two can still be compared.
+    pub beside: bool,
+}
+
+impl Lever {
+    /// This mode, and unfinished deliveries follow.
+    #[must_use]
+    pub const fn draining(mode: Mode) -> Self {
+        Self { mode, drain: true, beside: false }
+    }
+}
+
+impl From<Mode> for Lever {
+    /// This mode, for what nobody has asked for yet.
+    fn from(mode: Mode) -> Self {
+        Self { mode, drain: false, beside: false }
+    }
+}
+
+/// How an agent's events are routed just now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routing {
+    /// Whose turn it is.
+    pub mode: Mode,
+    /// Whether unfinished deliveries follow.
+    pub drain: bool,
+    /// Whether the agent decides in shadow what the old system owns although there is a percentage.
+    pub beside: bool,
+    /// Projects that are the agent's whatever the percentage; they count in [`Mode::Percent`] alone, as the others do.
+    pub pinned_new: Vec<String>,
+    /// Projects that are the old system's whatever the percentage.
+    pub pinned_old: Vec<String>,
+    /// Goes up with every change.
+    pub version: i32,
+}
+
+/// Live deliveries that are unfinished or parked, by what the routing of now says of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moves {
+    /// The old system has them, and they would go to the agent.
+    pub to_new: i64,
+    /// The agent has them, and they would go to the old system.
+    pub to_old: i64,
+    /// Those of `to_new` that the old system has failed: they are parked on the way, since it may have done half of each.
+    pub touched: i64,
+    /// The agent has them, as it should.
+    pub stay_new: i64,
+    /// The old system has them, as it should.
+    pub stay_old: i64,
+}
+
+impl Store {
+    /// How an agent's events are routed.
+    ///
+    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    pub async fn routing(&self, agent: &str) -> Result<Routing, StoreError> {
+        const OP: &str = "routing";
+        let sql = "select a.mode, a.percent, a.drain, a.beside, a.pinned_new, a.pinned_old, a.routing_version
+                     from switchyard.agent_named($1) a";
+        let row = only(OP, self.read(OP, sql, &[(&agent, Type::TEXT)]).await?)?;
+        Ok(Routing {
+            mode: mode(OP, &row, 0)?,
+            drain: get(OP, &row, 2)?,
+            beside: get(OP, &row, 3)?,
+            pinned_new: get(OP, &row, 4)?,
+            pinned_old: get(OP, &row, 5)?,
+            version: get(OP, &row, 6)?,
+        })
+    }
+
+    /// Moves the lever. Acts on the next ask: an event that somebody has asked for keeps its owner until [`Store::reassign`], which
+    /// [`Lever::drain`] makes a standing order. Stops a cutover plan of the agent that is under way, since a hand on the lever wins.
+    ///
+    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    pub async fn set_routing(&self, agent: &str, to: impl Into<Lever>, operator: &str) -> Result<(), StoreError> {
+        let Lever { mode, drain, beside } = to.into();
+        self.write(
+            "set_routing",
+            "select switchyard.set_routing($1, $2, $3, $4, $5, $6)",
+            &[
+                (&agent, Type::TEXT),
+                (&mode.name(), Type::TEXT),
+                (&i32::from(mode.percent()), Type::INT4),
+                (&drain, Type::BOOL),
+                (&beside, Type::BOOL),
+                (&clean(operator).as_ref(), Type::TEXT),
+            ],
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Gives a project to one side whatever the percentage says, or, with `None`, leaves it to the percentage again. Acts as
+    /// [`Store::set_routing`] does, but for cutover plans, which go on.
+    ///
+    /// Fails with [`StoreError::Config`] where the agent is not registered or has a thousand pinned projects.
+    pub async fn pin(
+        &self,
+        agent: &str,
+        project: &str,
+        owner: Option<Owner>,
+        operator: &str,
+    ) -> Result<(), StoreError> {
+        self.write(
+            "pin",
+            "select switchyard.pin($1, $2, $3::text::\"char\", $4)",
+            &[
+                (&agent, Type::TEXT),
+                (&clean(project).as_ref(), Type::TEXT),
+                (&owner.map(Owner::letter), Type::TEXT),
+                (&clean(operator).as_ref(), Type::TEXT),
+            ],
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// What [`Store::reassign`] would move now, and what it would leave where it is. Changes nothing. Costs as much as there is unfinished.
+    ///
+    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    pub async fn routing_moves(&self, agent: &str) -> Result<Moves, StoreError> {
+        const OP: &str = "routing_moves";
+        let sql = "select to_new, to_old, touched, stay_new, stay_old from switchyard.routing_moves($1)";
+        let row = only(OP, self.read(OP, sql, &[(&agent, Type::TEXT)]).await?)?;
+        Ok(Moves {
+            to_new: get(OP, &row, 0)?,
+            to_old: get(OP, &row, 1)?,
+            touched: get(OP, &row, 2)?,
+            stay_new: get(OP, &row, 3)?,
+            stay_old: get(OP, &row, 4)?,
+        })
+    }
+}
+
+/// A mode from its name and, in the next column, its percentage.
+pub(crate) fn mode(operation: &'static str, row: &Row, column: usize) -> Result<Mode, StoreError> {
+    let percent = u8::try_from(get::<i32>(operation, row, column + 1)?).unwrap_or(100);
+    Mode::named(get(operation, row, column)?, percent)
+        .ok_or_else(|| StoreError::bug(operation, "an unknown mode: the schema is newer than this program"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mode_is_found_again_by_its_name_and_percentage() {
+        for mode in [Mode::Off, Mode::Shadow, Mode::Percent(0), Mode::Percent(25), Mode::Percent(100), Mode::Full] {
+            assert_eq!(Mode::named(mode.name(), mode.percent()), Some(mode));
+        }
+        assert_eq!(Mode::named("percent", 101), Some(Mode::Percent(100)));
+        assert_eq!(Mode::named("half", 50), None);
+    }
+}

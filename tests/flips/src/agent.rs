@@ -1,0 +1,129 @@
+//! The agent: workers of the real runtime, which retry, reject, and are abandoned in the middle of whatever they do.
+
+use crate::stage::{AGENT, Phase, Stage, TYPE, nap};
+use serde::{Deserialize, Serialize};
+use std::{cell::RefCell, time::Duration};
+use switchyard_agent::{Agent, Decision, Refusal, Reject, Schedule};
+use switchyard_bus::{MemoryQueues, Queue, Received};
+use switchyard_event::{Event, EventType, NewEvent};
+use switchyard_runtime::{Budget, SqsEvent, Tx, Type, Worker};
+use switchyard_store::Store;
+use tokio::time::{Instant, timeout};
+use uuid::Uuid;
+
+/// How many batches are worked on at the same time.
+const WORKERS: u64 = 3;
+/// For how long a received message is hidden.
+const HIDDEN: Duration = Duration::from_secs(30);
+/// When the messages of a process that died come again: its visibility timeout, cut short.
+const AFTER_A_DEATH: Duration = Duration::from_millis(300);
+
+/// Writes one row for each event.
+struct Mover<'a> {
+    stage: &'a Stage,
+    chance: RefCell<fastrand::Rng>,
+}
+
+/// The row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Row {
+    event_id: Uuid,
+}
+
+impl Agent for Mover<'_> {
+    const NAME: &'static str = AGENT;
+    const SUBSCRIBES: &'static [EventType] = &[EventType::named(TYPE)];
+    const SCHEDULE: Schedule = Schedule { base_ms: 50, cap_ms: 400 };
+
+    type Facts = ();
+    type Effect = Row;
+    type Tx = Tx;
+
+    async fn gather(&self, _: &Event) -> Result<(), Refusal> {
+        let (takes, fate) = {
+            let mut chance = self.chance.borrow_mut();
+            (Duration::from_millis(chance.u64(..40)), chance.u8(..100))
+        };
+        nap(takes).await;
+        match fate {
+            _ if self.stage.phase() != Phase::Chaos => Ok(()),
+            0..4 => Err(Refusal::retry("told to")),
+            4 => Err(Reject::new("told_to", "by chance").into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn decide(event: &Event, (): &()) -> Result<Decision<Row>, Reject> {
+        Ok(Decision::nothing().effect(Row { event_id: event.id }))
+    }
+
+    async fn apply(row: &Row, tx: &mut Tx) -> Result<Vec<NewEvent>, Refusal> {
+        tx.execute("insert into public.effect (event_id, by) values ($1, 'new')", &[(&row.event_id, Type::UUID)])
+            .await?;
+        Ok(Vec::new())
+    }
+}
+
+/// Works until everything is over.
+pub(crate) async fn work(stage: &Stage) {
+    let store = stage.another_store();
+    let queues = MemoryQueues::default();
+    let mover = Mover { stage, chance: RefCell::new(stage.chance(3)) };
+    tokio::join!(
+        worker(stage, &mover, &store, &queues, 0),
+        worker(stage, &mover, &store, &queues, 1),
+        worker(stage, &mover, &store, &queues, WORKERS - 1),
+    );
+}
+
+/// One process after the other.
+async fn worker(stage: &Stage, mover: &Mover<'_>, store: &Store, queues: &MemoryQueues, nth: u64) {
+    let mut chance = stage.chance(10 + nth);
+    while !stage.is_over() {
+        let process = Worker::new(mover, store, queues, Budget::DEFAULT);
+        while !stage.is_over() {
+            if !stage.agent_works.get() {
+                nap(Duration::from_millis(50)).await;
+                continue;
+            }
+            let received = stage.queue.receive(10, HIDDEN).await.unwrap();
+            if received.is_empty() {
+                nap(Duration::from_millis(10)).await;
+                continue;
+            }
+            let handles: Vec<String> = received.iter().map(|one| one.receipt_handle.clone()).collect();
+            let handling = Box::pin(process.handle(batch(&received), Instant::now() + Duration::from_secs(60)));
+            let dies = stage.phase() == Phase::Chaos && chance.u8(..100) < 6;
+            let lives = if dies { Duration::from_millis(chance.u64(..60)) } else { Duration::from_secs(120) };
+            let Ok(answer) = timeout(lives, handling).await else {
+                stage.count("processes of the agent that died", 1);
+                stage.queue.hide(&handles, AFTER_A_DEATH);
+                break;
+            };
+            let again: Vec<String> = answer
+                .batch_item_failures
+                .iter()
+                .filter_map(|failure| handles.get(failure.item_identifier.parse::<usize>().ok()?).cloned())
+                .collect();
+            stage.queue.hide(&again, Duration::from_millis(chance.u64(20..200)));
+            let done: Vec<String> = handles.into_iter().filter(|handle| !again.contains(handle)).collect();
+            stage.queue.delete(&done).await;
+        }
+    }
+}
+
+/// Messages as Lambda hands them over, each with its place for a name.
+fn batch(received: &[Received]) -> SqsEvent {
+    let records = received.iter().enumerate().map(|(at, one)| {
+        let attributes: serde_json::Map<String, serde_json::Value> = one
+            .attributes
+            .iter()
+            .map(|(name, value)| (name.clone(), serde_json::json!({ "stringValue": value, "dataType": "String" })))
+            .collect();
+        serde_json::json!({
+            "messageId": at.to_string(), "receiptHandle": one.receipt_handle, "body": one.body,
+            "attributes": { "ApproximateReceiveCount": one.receives.to_string() }, "messageAttributes": attributes,
+        })
+    });
+    serde_json::from_value(serde_json::json!({ "Records": records.collect::<Vec<_>>() })).unwrap()
+}

@@ -1,0 +1,63 @@
+//! Who moves the lever, through the steward's own requests.
+
+use crate::{
+    stage::{AGENT, Stage, nap},
+    writer::PROJECTS,
+};
+use serde_json::{Value, json};
+use std::time::Duration;
+use steward::routing::{Pin, RouteRequest, Routed, pin, route};
+use tokio::time::Instant;
+
+/// From one flip to the next: some come while the one before is still being drained, some when it has settled.
+const APART_MS: std::ops::Range<u64> = 20..260;
+
+/// So many flips, of the mode, the percentage or a project's pin.
+pub(crate) async fn flip(stage: &Stage, flips: u32) {
+    let mut chance = stage.chance(4);
+    for _ in 0..flips {
+        nap(Duration::from_millis(chance.u64(APART_MS))).await;
+        let routed = if chance.u8(..100) < 25 {
+            let to = ["new", "old", "none"][chance.usize(..3)];
+            stage.count(format!("flips: pin to {to}"), 1);
+            let project = format!("p{}", chance.u32(..PROJECTS));
+            pinned(stage, &json!({ "project": project, "to": to })).await
+        } else {
+            let mode = ["off", "shadow", "percent", "percent", "percent", "full"][chance.usize(..6)];
+            stage.count(format!("flips: to {mode}"), 1);
+            let mut fields = json!({ "mode": mode, "drain": chance.bool(), "beside": chance.bool() });
+            if mode == "percent" {
+                fields["percent"] = json!([0, 10, 25, 50, 75, 90, 100][chance.usize(..7)]);
+            }
+            set(stage, &fields).await
+        };
+        let moved = routed.moved.unwrap_or_default().deliveries;
+        stage.count("deliveries that changed hands at a flip", moved.unsigned_abs());
+        stage.count(
+            "flips that left deliveries where they were",
+            u64::from(routed.moves.to_new + routed.moves.to_old > 0),
+        );
+    }
+}
+
+/// Moves the lever as a request says.
+pub(crate) async fn set(stage: &Stage, fields: &Value) -> Routed {
+    let request = RouteRequest::of(complete(fields).as_object().unwrap()).unwrap();
+    route(&stage.store, request, soon()).await.unwrap()
+}
+
+async fn pinned(stage: &Stage, fields: &Value) -> Routed {
+    let request = Pin::of(complete(fields).as_object().unwrap()).unwrap();
+    pin(&stage.store, request, soon()).await.unwrap()
+}
+
+fn complete(fields: &Value) -> Value {
+    let mut fields = fields.clone();
+    fields["agent"] = json!(AGENT);
+    fields["operator"] = json!("flips");
+    fields
+}
+
+pub(crate) fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}

@@ -1,0 +1,43 @@
+//! What lies between the table and the agent: a publisher, and a queue that loses and doubles.
+
+use crate::stage::{Phase, Stage, nap};
+use std::time::Duration;
+use switchyard_bus::Queue;
+use switchyard_runtime::envelope;
+use switchyard_store::{Known, Page};
+
+/// What is in the outbox goes into the queue: most of it once, some twice, some not at all.
+pub(crate) async fn publish(stage: &Stage) {
+    let store = stage.another_store();
+    let mut chance = stage.chance(2);
+    while !stage.is_over() {
+        let pending = store.pending(&Known::default(), Page::of(200)).await.unwrap();
+        for event in &pending {
+            let message = envelope::message(event).unwrap();
+            let fate = if stage.phase() == Phase::Chaos { chance.u8(..100) } else { 100 };
+            match fate {
+                0..3 => stage.count("messages lost", 1),
+                3..6 => {
+                    stage.count("messages doubled", 1);
+                    stage.queue.send(&[message.clone(), message]).await;
+                }
+                _ => {
+                    stage.queue.send(&[message]).await;
+                }
+            }
+        }
+        if !pending.is_empty() {
+            store.published(&pending.iter().map(|event| event.seq).collect::<Vec<_>>()).await.unwrap();
+        }
+        nap(Duration::from_millis(20)).await;
+    }
+}
+
+/// The queue's time stands still unless somebody lets it pass.
+pub(crate) async fn let_time_pass(stage: &Stage) {
+    const STEP: Duration = Duration::from_millis(20);
+    while !stage.is_over() {
+        nap(STEP).await;
+        stage.queue.pass(STEP);
+    }
+}

@@ -1,0 +1,131 @@
+//! What people order: start, pause, let go on, cancel; and what is refused, in words.
+
+use super::scene::{all, minute, since};
+use crate::store::{
+    directly_and_pooled,
+    scene::{AGENT, Scene},
+};
+use switchyard_store::{BackfillSelection, BackfillState, Mode, StoreError};
+
+async fn refused(scene: &Scene, selection: &BackfillSelection) -> String {
+    match scene.store.start_backfill(AGENT, selection, 50, "ada").await {
+        Err(StoreError::Config { problem, .. }) => problem,
+        other => panic!("{other:?}"),
+    }
+}
+
+directly_and_pooled! {
+    async fn what_an_agent_does_not_listen_to_is_refused_with_what_it_listens_to(scene: Scene) {
+        let selection = BackfillSelection { types: vec!["thing.made".into(), "thing.sold".into()], ..all() };
+        let problem = refused(&scene, &selection).await;
+        assert!(problem.contains("does not listen to thing.sold: it listens to thing.changed, thing.made"), "{problem}");
+        scene.register(&["thing.made"], Mode::Full).await;
+        let gone = BackfillSelection { types: vec!["thing.changed".into()], ..all() };
+        assert!(refused(&scene, &gone).await.contains("thing.changed"));
+        assert!(matches!(scene.store.preview_backfill(AGENT, &gone).await, Err(StoreError::Config { .. })));
+    }
+
+    async fn an_agent_that_owns_nothing_is_refused(scene: Scene) {
+        for (mode, word) in [(Mode::Off, "off"), (Mode::Shadow, "shadow"), (Mode::Percent(0), "0 percent")] {
+            scene.routing(mode).await;
+            assert!(refused(&scene, &all()).await.contains(word));
+        }
+        assert_eq!(scene.number("select count(*) from switchyard.run").await, 0);
+    }
+
+    async fn times_that_are_none_and_nothing_between_them_are_refused(scene: Scene) {
+        assert!(refused(&scene, &since("yesterday")).await.contains("since is no time"));
+        let backwards = BackfillSelection { until: Some(minute(1)), ..since(&minute(2)) };
+        assert!(refused(&scene, &backwards).await.contains("--since comes before --until"));
+    }
+
+    async fn there_is_one_at_a_time(scene: Scene) {
+        scene.backfill(&all()).await;
+        assert!(refused(&scene, &all()).await.contains("--progress"));
+        scene.store.pause_backfill(AGENT, "ada").await.unwrap();
+        assert!(refused(&scene, &all()).await.contains("--progress"), "a paused one, too");
+    }
+
+    async fn of_two_who_start_at_once_one_is_told_so(scene: Scene) {
+        let starting = [0, 1].map(|_| {
+            let store = scene.store.clone();
+            tokio::spawn(async move { store.start_backfill(AGENT, &all(), 50, "ada").await })
+        });
+        let mut started = 0;
+        for one in starting {
+            match one.await.unwrap() {
+                Ok(_) => started += 1,
+                Err(error) => assert!(error.to_string().contains("under way"), "{error}"),
+            }
+        }
+        assert_eq!(started, 1);
+    }
+
+    async fn what_is_not_under_way_cannot_be_paused_or_ended(scene: Scene) {
+        let words = |error: StoreError| error.to_string();
+        let answers = [
+            scene.store.pause_backfill(AGENT, "ada").await.map_err(words),
+            scene.store.resume_backfill(AGENT, None, "ada").await.map_err(words),
+            scene.store.cancel_backfill(AGENT, "ada").await.map(|_| ()).map_err(words),
+        ];
+        for answer in answers {
+            assert!(answer.unwrap_err().contains("painter has no backfill under way"));
+        }
+        assert_eq!(scene.store.backfill_progress(AGENT).await.unwrap(), None);
+    }
+
+    async fn a_paused_one_takes_nothing_and_goes_on_where_it_was(scene: Scene) {
+        let events = scene.histories(6).await;
+        scene.backfill(&all()).await;
+        scene.prepare().await;
+        assert_eq!(scene.take(2).await, events[..2]);
+        scene.store.pause_backfill(AGENT, "ada").await.unwrap();
+        assert!(scene.take(2).await.is_empty());
+        assert_eq!(scene.store.backfills_running().await.unwrap(), []);
+        scene.store.resume_backfill(AGENT, Some(7), "ada").await.unwrap();
+        assert_eq!(scene.progress().await.per_second, 7);
+        assert_eq!(scene.store.backfill_now(AGENT).await.unwrap().unwrap().allowance, 0, "what it has missed is not made up for");
+        assert_eq!(scene.take(2).await, events[2..4]);
+    }
+
+    async fn a_hundred_more_parked_pause_it_and_who_lets_it_go_on_has_seen_them(scene: Scene) {
+        let events = scene.histories(103).await;
+        let run = scene.backfill(&all()).await;
+        scene.prepare().await;
+        scene.take(101).await;
+        for event in &events[..100] {
+            scene.park_as(*event, run, None).await;
+        }
+        assert!(scene.take(1).await.is_empty());
+        let progress = scene.progress().await;
+        assert_eq!(progress.state, BackfillState::Paused);
+        assert!(progress.waits.unwrap().contains("switchyard dlq painter"));
+        scene.store.resume_backfill(AGENT, None, "ada").await.unwrap();
+        assert_eq!(scene.take(1).await, events[101..102]);
+    }
+
+    async fn its_estimate_is_of_the_pace_since_it_was_let_go_on(scene: Scene) {
+        scene.histories(30).await;
+        scene.backfill(&all()).await;
+        scene.prepare().await;
+        assert_eq!(scene.progress().await.ends_at, None, "nothing was measured yet");
+        scene.take(10).await;
+        scene.run_sql("update switchyard.backfill set measured_at = clock_timestamp() - interval '100 seconds'").await;
+        let progress = scene.progress().await;
+        let pace = progress.pace.unwrap();
+        assert!((0.09..=0.1).contains(&pace), "{pace}");
+        let left = "select extract(epoch from ends_at::timestamptz - clock_timestamp()) from switchyard.backfill_progress('painter')";
+        let left = scene.number(left).await;
+        assert!((195..=215).contains(&left), "{left} s for 20 at 0.1 a second");
+    }
+
+    async fn every_order_leaves_its_name(scene: Scene) {
+        scene.backfill(&all()).await;
+        scene.store.pause_backfill(AGENT, "bob").await.unwrap();
+        scene.store.resume_backfill(AGENT, Some(3), "eve").await.unwrap();
+        scene.store.cancel_backfill(AGENT, "joe").await.unwrap();
+        let said = scene.one("select string_agg(by || ' ' || action, ', ' order by id) from switchyard.audit where action like 'backfill%'", &[]).await;
+        assert_eq!(said.get::<_, String>(0), "ada backfill_start, bob backfill_pause, eve backfill_resume, joe backfill_cancel");
+        assert_eq!(scene.number("select count(*) from switchyard.run where kind = 'backfill' and by = 'ada' and not open").await, 1);
+    }
+}

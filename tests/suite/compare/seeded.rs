@@ -1,0 +1,176 @@
+//! A thousand differences, put in by a program that shares no code with the comparator: all of them are found, and nothing else.
+#![allow(clippy::print_stdout, reason = "the seed, for whoever has to draw it again")]
+
+use super::{set, step, toml};
+use crate::store::{
+    directly_and_pooled,
+    scene::{AGENT, Scene},
+};
+use differences::{Counts, Expected, MAPPING, Plan, write};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+use switchyard_store::Mode;
+use uuid::Uuid;
+
+const COUNTS: Counts = Counts { differences: 1_000, nearly: 500, others: 3_500 };
+
+directly_and_pooled! {
+    async fn a_thousand_seeded_differences_are_all_found_and_none_is_invented(scene: Scene) {
+        let plan = seeded(&scene).await;
+        let events = plan.stories.len();
+        println!("seed {}: {:?}", plan.seed, plan.kinds());
+        assert_eq!(plan.differences(), COUNTS.differences);
+
+        let began = Instant::now();
+        let report = set(&scene.store, AGENT, &toml(MAPPING)).await.unwrap();
+        finish(&scene, &plan).await;
+        println!("{events} events compared in {:.1} s", began.elapsed().as_secs_f64());
+
+        assert_eq!(report.line.trouble, None);
+        comes_out(&scene, &plan, |expected| expected.clone()).await;
+        assert_eq!(strays(&scene).await, plan.strays.iter().map(|stray| stray.thing).collect(), "seed {}", plan.seed);
+        add_up(&scene, &plan).await;
+    }
+
+    async fn what_no_mapping_names_is_not_found_and_another_mapping_finds_it(scene: Scene) {
+        let counts = Counts { differences: 150, nearly: 50, others: 100 };
+        let plan = written(&scene, counts).await;
+        let mut blind = toml(MAPPING);
+        blind["answers"][0]["fields"].as_array_mut().unwrap().retain(|field| field["ours"] != "weight");
+        set(&scene.store, AGENT, &blind).await.unwrap();
+        let blindly = |expected: &Expected| unless(expected, "row.weight");
+        comes_out(&scene, &plan, blindly).await;
+        assert!(plan.stories.iter().any(|story| blindly(&story.expected) != story.expected), "seed {}", plan.seed);
+
+        set(&scene.store, AGENT, &toml(MAPPING)).await.unwrap();
+        comes_out(&scene, &plan, |expected| expected.clone()).await;
+    }
+}
+
+async fn seeded(scene: &Scene) -> Plan {
+    written(scene, COUNTS).await
+}
+
+/// As if all of it had happened while the agent was in shadow mode.
+async fn written(scene: &Scene, counts: Counts) -> Plan {
+    scene.routing(Mode::Shadow).await;
+    let plan = Plan::draw(fastrand::u64(..), counts);
+    write(&scene.side, AGENT, &plan).await.unwrap();
+    plan
+}
+
+/// Looks for strays in all of the time, as if the mapping had been there from the beginning, and compares what there was no time for.
+async fn finish(scene: &Scene, plan: &Plan) {
+    let millis = plan.lasts;
+    scene
+        .run_sql(&format!(
+            "update switchyard.counterpart set strays_to = now() - {millis} * interval '1 ms' - interval '1 min'"
+        ))
+        .await;
+    let open = "select count(*) from switchyard.shadow where outcome is null";
+    // Until it has looked as far as it may: to a wait before now.
+    let looked = "select count(*) from switchyard.counterpart where strays_to > now() - interval '2 min'";
+    let patience = crate::store::scene::Patience::new("the comparison");
+    while scene.number(open).await > 0 || scene.number(looked).await == 0 {
+        patience.check();
+        assert_eq!(step(&scene.store).await.trouble, None);
+    }
+    // Once more: nothing is counted twice.
+    let again = step(&scene.store).await;
+    assert_eq!((again.compared, again.strays), (0, 0));
+}
+
+/// Each event comes out as it should, and there is no other.
+async fn comes_out(scene: &Scene, plan: &Plan, expected: impl Fn(&Expected) -> Expected) {
+    let (found, events) = (outcomes(scene).await, plan.stories.len());
+    let apart: Vec<_> = plan
+        .stories
+        .iter()
+        .map(|story| (story, found.get(&story.event_id), expected(&story.expected)))
+        .filter(|(_, found, expected)| *found != Some(expected))
+        .collect();
+    for (story, found, expected) in apart.iter().take(5) {
+        println!("{} {}: {found:?} and not {expected:?}", story.kind, story.event_id);
+    }
+    assert!(
+        apart.is_empty() && found.len() == events,
+        "{} of {events} came out otherwise, seed {}",
+        apart.len(),
+        plan.seed
+    );
+}
+
+async fn outcomes(scene: &Scene) -> BTreeMap<Uuid, Expected> {
+    let rows = "select event_id, outcome, coalesce(differs, '{}') from switchyard.shadow where outcome is not null";
+    let rows = scene.side.query(rows, &[]).await.unwrap();
+    rows.iter()
+        .map(|row| {
+            let differs: Vec<String> = row.get(2);
+            let outcome = match row.get::<_, &str>(1) {
+                "agreed" => Expected::Agreed,
+                "differed" => Expected::Differed(differs.into_iter().collect()),
+                "only_old" => Expected::OnlyOld,
+                "only_new" => Expected::OnlyNew,
+                "overtaken" => Expected::Overtaken,
+                other => panic!("{other}"),
+            };
+            (row.get(0), outcome)
+        })
+        .collect()
+}
+
+async fn strays(scene: &Scene) -> BTreeSet<Uuid> {
+    let rows = scene.side.query("select answer, key from switchyard.stray", &[]).await.unwrap();
+    rows.iter()
+        .map(|row| {
+            assert_eq!(row.get::<_, &str>(0), "row");
+            let key: Vec<String> = row.get(1);
+            key[0].parse().unwrap()
+        })
+        .collect()
+}
+
+/// Counts, trend and examples tell the same as the outcomes.
+async fn add_up(scene: &Scene, plan: &Plan) {
+    let report = super::report(&scene.store, AGENT, 50).await;
+    let count = |wanted: fn(&Expected) -> bool| {
+        i64::try_from(plan.stories.iter().filter(|story| wanted(&story.expected)).count()).unwrap()
+    };
+    let strays = i64::try_from(plan.strays.len()).unwrap();
+    let compared = report.line.compared;
+    assert_eq!(compared.agreed, count(|expected| *expected == Expected::Agreed));
+    assert_eq!(compared.differed, count(|expected| matches!(expected, Expected::Differed(_))));
+    assert_eq!(compared.only_old, count(|expected| *expected == Expected::OnlyOld) + strays);
+    assert_eq!(compared.only_new, count(|expected| *expected == Expected::OnlyNew));
+    assert_eq!(compared.overtaken, count(|expected| *expected == Expected::Overtaken));
+    assert_eq!((compared.strays, compared.not_yet), (strays, 0));
+    assert_eq!(report.trend.iter().map(|step| step.compared.told()).sum::<i64>(), compared.told());
+    assert_eq!(report.trend.iter().map(|step| step.compared.agreed).sum::<i64>(), compared.agreed);
+
+    let expected: BTreeMap<Uuid, &Expected> =
+        plan.stories.iter().map(|story| (story.event_id, &story.expected)).collect();
+    assert_eq!(report.examples.len(), 150);
+    for shown in &report.examples {
+        let values = shown.values.as_ref().unwrap();
+        assert_eq!(shown.by_now, None);
+        let named: BTreeSet<String> = values.iter().map(|value| value.field.clone()).collect();
+        match expected[&shown.example.event_id] {
+            Expected::Differed(fields) => assert_eq!(&named, fields),
+            Expected::OnlyNew => assert!(values.iter().all(|value| value.theirs == Value::Null), "{shown:?}"),
+            Expected::OnlyOld => assert!(values.iter().all(|value| value.ours == Value::Null), "{shown:?}"),
+            other => panic!("{other:?} is no example"),
+        }
+    }
+}
+
+/// The same for who does not look at a field.
+fn unless(expected: &Expected, field: &str) -> Expected {
+    match expected {
+        Expected::Differed(fields) => {
+            let left: BTreeSet<String> = fields.iter().filter(|name| *name != field).cloned().collect();
+            if left.is_empty() { Expected::Agreed } else { Expected::Differed(left) }
+        }
+        other => other.clone(),
+    }
+}

@@ -1,0 +1,152 @@
+//! A batch from a queue of FIFO through the runtime's layers: who holds back whom.
+
+use crate::runtime::bench::{Bench, PLENTY, again, orders};
+use std::{collections::BTreeSet, time::Duration};
+use switchyard_bus::{Keys, MemoryQueues};
+use switchyard_runtime::SqsEvent;
+use switchyard_store::{Mode, Selection};
+use tokio::time::Instant;
+
+/// A bench whose dead-letter queue is of FIFO, too.
+async fn bench() -> Bench {
+    Bench { queues: MemoryQueues::fifo(), ..Bench::new(Mode::Full).await }
+}
+
+/// What a queue of FIFO hands over: each body with its group and how often it was received.
+fn batch(records: &[(&String, &str, u32)]) -> SqsEvent {
+    let records = records.iter().enumerate().map(|(at, (body, group, receives))| {
+        serde_json::json!({ "messageId": at.to_string(), "receiptHandle": at.to_string(), "body": body,
+            "eventSourceARN": "arn:aws:sqs:eu-west-1:000000000000:a-Queue.fifo",
+            "attributes": { "ApproximateReceiveCount": receives.to_string(), "MessageGroupId": group } })
+    });
+    serde_json::from_value(serde_json::json!({ "Records": records.collect::<Vec<_>>() })).unwrap()
+}
+
+/// Each body in the group at its place, received for the first time.
+fn in_groups(bodies: &[String], groups: &str) -> SqsEvent {
+    let groups: Vec<String> = groups.chars().map(String::from).collect();
+    batch(&bodies.iter().zip(&groups).map(|(body, group)| (body, group.as_str(), 1)).collect::<Vec<_>>())
+}
+
+impl Bench {
+    /// The places of the records that must come again.
+    async fn handle_in_groups(&self, bodies: &[String], groups: &str) -> Vec<usize> {
+        again(self.worker().handle(in_groups(bodies, groups), Instant::now() + PLENTY).await)
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_failed_holds_back_the_later_ones_of_its_group_for_as_long_as_itself_and_no_other_group() {
+    let bench = bench().await;
+    let work = ("apply", "work");
+    let bodies = bench.give(&orders([("gather", "retry"), work, work, work, work])).await;
+
+    assert_eq!(bench.handle_in_groups(&bodies, "abaab").await, [0, 2, 3]);
+
+    // In the order of the log: failing, done, and those behind it not even tried.
+    assert_eq!(bench.states().await, "fdaad");
+    assert_eq!(bench.agent.gathered.get(), 3);
+    assert_eq!(bench.count("switchyard.delivery where attempts > 0").await, 1, "they cost no attempt");
+    let held = bench.queues.held();
+    let handles: BTreeSet<&str> = held.iter().map(|hold| hold.receipt_handle.as_str()).collect();
+    assert_eq!(handles, BTreeSet::from(["0", "2", "3"]));
+    assert_eq!(held.iter().map(|hold| hold.delay).collect::<BTreeSet<Duration>>().len(), 1, "they come together");
+}
+
+#[tokio::test]
+async fn one_that_is_refused_at_the_commit_holds_back_its_group_as_well() {
+    let bench = bench().await;
+    let work = ("apply", "work");
+    let bodies = bench.give(&orders([work, ("apply", "retry"), work, ("apply", "panic"), work])).await;
+    assert_eq!(bench.handle_in_groups(&bodies, "aaabb").await, [1, 2, 3, 4]);
+    assert_eq!((bench.states().await, bench.count("done").await), ("dfafa".to_owned(), 1));
+}
+
+#[tokio::test]
+async fn what_is_parked_holds_back_nobody() {
+    let bench = bench().await;
+    let mut bodies = bench.give(&orders([("gather", "reject"), ("apply", "work"), ("apply", "work")])).await;
+    bodies.insert(1, "{ no event".into());
+    assert!(bench.handle_in_groups(&bodies, "aaab").await.is_empty());
+    assert_eq!(bench.states().await, "pdd");
+    assert_eq!(
+        bench.reasons().into_iter().collect::<BTreeSet<_>>(),
+        BTreeSet::from(["malformed".into(), "told_to".into()])
+    );
+}
+
+#[tokio::test]
+async fn the_last_attempt_lets_its_group_go_on_in_the_same_batch() {
+    let bench = bench().await;
+    let bodies = bench.give(&orders([("gather", "retry"), ("apply", "work")])).await;
+    assert_eq!(bench.handle_in_groups(&bodies, "aa").await, [0, 1]);
+    assert!(bench.handle_in_groups(&bodies, "aa").await.is_empty());
+    assert_eq!((bench.states().await, bench.reasons()), ("pd".to_owned(), vec!["attempts_used_up".to_owned()]));
+}
+
+#[tokio::test]
+async fn while_what_the_agent_needs_is_down_a_group_comes_again_as_a_whole_and_costs_nothing() {
+    let bench = bench().await;
+    bench.agent.model_is_down.set(true);
+    let bodies = bench.give(&orders([("apply", "work"); 4])).await;
+    assert_eq!(bench.handle_in_groups(&bodies, "aaab").await, [0, 1, 2, 3]);
+    assert_eq!((bench.agent.gathered.get(), bench.count("switchyard.delivery where attempts > 0").await), (2, 0));
+
+    bench.agent.model_is_down.set(false);
+    assert!(bench.handle_in_groups(&bodies, "aaab").await.is_empty());
+    assert_eq!(bench.states().await, "dddd");
+}
+
+#[tokio::test]
+async fn one_that_may_kill_its_process_is_not_overtaken_by_its_group() {
+    let bench = bench().await;
+    let bodies = bench.give(&orders([("gather", "kill"), ("apply", "work"), ("apply", "work")])).await;
+    let records = [(&bodies[0], "a", 9), (&bodies[1], "a", 1), (&bodies[2], "b", 1)];
+    let worker = bench.worker();
+    let died = tokio::select! {
+        biased;
+        () = bench.agent.dying.notified() => true,
+        _ = worker.handle(batch(&records), Instant::now() + PLENTY) => false,
+    };
+    assert!(died);
+    assert_eq!(bench.states().await, "aad", "the other group was done before, and its own was not touched");
+}
+
+#[tokio::test]
+async fn one_that_was_a_suspect_and_is_done_lets_its_group_go_on_the_next_time() {
+    let bench = bench().await;
+    let bodies = bench.give(&orders([("apply", "work"), ("apply", "work")])).await;
+    let records = [(&bodies[0], "a", 9), (&bodies[1], "a", 1)];
+    assert_eq!(again(bench.worker().handle(batch(&records), Instant::now() + PLENTY).await), [1]);
+    assert!(again(bench.worker().handle(batch(&records[1..]), Instant::now() + PLENTY).await).is_empty());
+    assert_eq!(bench.states().await, "dd");
+}
+
+#[tokio::test]
+async fn the_same_burial_is_a_copy_and_the_one_after_a_redrive_is_none() {
+    let bench = bench().await;
+    let bodies = bench.give(&orders([("gather", "reject")])).await;
+    assert!(bench.handle_in_groups(&bodies, "a").await.is_empty());
+    let first = bench.queues.buried().remove(0);
+
+    assert_eq!(bench.store.redrive("obedient", &Selection::default(), 0, "a person", "mended").await.unwrap().len(), 1);
+    assert!(bench.handle_in_groups(&bodies, "a").await.is_empty());
+
+    let letters = bench.queues.buried();
+    assert_eq!(letters.len(), 2, "within five minutes, and not dropped");
+    let keys: Vec<&Keys> = letters.iter().map(|letter| letter.keys()).collect();
+    assert!(keys[0].once != keys[1].once && keys.iter().all(|keys| keys.group == keys.once), "{keys:?}");
+    assert_eq!(*keys[0], *first.keys());
+}
+
+#[tokio::test]
+async fn on_a_standard_queue_a_message_group_holds_back_nobody() {
+    let bench = Bench::new(Mode::Full).await;
+    let bodies = bench.give(&orders([("gather", "retry"), ("apply", "work")])).await;
+    let mut event = in_groups(&bodies, "aa");
+    for record in &mut event.records {
+        record.event_source_arn = Some("arn:aws:sqs:eu-west-1:000000000000:a-Queue".into());
+    }
+    assert_eq!(again(bench.worker().handle(event, Instant::now() + PLENTY).await), [0]);
+    assert_eq!(bench.states().await, "fd");
+}

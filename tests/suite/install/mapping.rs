@@ -1,0 +1,213 @@
+//! Another team's table: its names, its types, and what it has no column for.
+
+use super::shop::{AGENT, BARE, BARE_MAPPING, FULL, FULL_MAPPING, Shop, empty, install};
+use switchyard_store::{AppendEvent, Ask, Cancellation, Delays, Ingested, Publication, StoreError, Verdict, migrate};
+use uuid::Uuid;
+
+fn child_of(cause: Uuid, subject: &str) -> AppendEvent {
+    AppendEvent {
+        id: Uuid::new_v4(),
+        event_type: "order.packed".into(),
+        aggregate_type: "order".into(),
+        aggregate_id: subject.into(),
+        payload: r#"{"boxes": 2}"#.into(),
+        version: 3,
+        metadata: format!(r#"{{"causation_id": "{cause}", "hops": 1, "project_id": "p1"}}"#),
+    }
+}
+
+/// From the application's insert to the agent's own event on its way, whatever the table lacks.
+async fn the_whole_way(shop: &Shop, spaced: &str) {
+    let event = shop.event(7, r#"{"project_id": "p1",  "total": 1.50}"#).await;
+    let on_its_way = shop.pending().await.remove(0);
+    assert_eq!(
+        (on_its_way.id, on_its_way.event_type.as_str(), on_its_way.aggregate_id.as_str()),
+        (event, "order.placed", "7")
+    );
+    assert_eq!((on_its_way.payload.as_deref(), on_its_way.version), (Some(spaced), on_its_way.version));
+    assert_eq!(on_its_way.project_id.as_deref(), Some("p1"));
+    assert!(on_its_way.created_at.is_some_and(|time| time.ends_with('Z')));
+
+    let mut tx = shop.store.begin().await.unwrap();
+    assert_eq!(tx.claim(AGENT, &[Ask::live(event)]).await.unwrap()[0].verdict, Verdict::Take);
+    let child = child_of(event, "7");
+    assert_eq!(tx.append(std::slice::from_ref(&child)).await.unwrap(), 1);
+    assert_eq!(tx.append(std::slice::from_ref(&child)).await.unwrap(), 0, "its id is in the table");
+    tx.commit().await.unwrap();
+    assert_eq!(shop.number(&format!("select count(*) from {}", shop.events)).await, 2);
+
+    let said = shop.pending().await.remove(1);
+    assert_eq!((said.id, said.aggregate_type.as_str(), said.version), (child.id, "order", Some(3)));
+    assert_eq!((said.payload.as_deref(), said.project_id.as_deref()), (Some(r#"{"boxes": 2}"#), Some("p1")));
+    let metadata: serde_json::Value = serde_json::from_str(said.metadata.as_ref().unwrap()).unwrap();
+    assert_eq!((metadata["causation_id"].as_str(), &metadata["hops"]), (Some(event.to_string().as_str()), &1.into()));
+    assert!(metadata["timestamp"].is_string());
+
+    let chain = shop.store.chain(child.id, 10).await.unwrap();
+    assert_eq!(chain.iter().map(|link| link.id).collect::<Vec<_>>(), [event, child.id]);
+    assert_eq!(shop.store.stream(0, 10).await.unwrap()[0].children[0].id, child.id);
+    assert_eq!(shop.store.revise(event, r#"{"total": 2}"#, "ada", "a typo").await.unwrap(), 1);
+    assert_eq!(shop.store.events(&[on_its_way.seq]).await.unwrap()[0].payload.as_deref(), Some(r#"{"total": 2}"#));
+    assert_eq!(shop.store.payloads(&[child.id], 1_000).await.unwrap().len(), 1);
+    shop.store.tick().await.unwrap();
+    assert_eq!(shop.store.ledger(AGENT).await.unwrap().done, 1);
+}
+
+#[tokio::test]
+async fn an_event_goes_its_whole_way_from_a_table_of_other_names_and_types() {
+    let shop = Shop::full().await;
+    // JSON, not JSONB: as the application has written it.
+    the_whole_way(&shop, r#"{"project_id": "p1",  "total": 1.50}"#).await;
+    let row = shop.one(r#"select body::text, about ->> 'hops', revision::int, tenant, happened is not null from shop."Order Events" where kind = 'order.packed'"#).await;
+    assert_eq!((row.get::<_, &str>(0), row.get::<_, &str>(1)), (r#"{"boxes": 2}"#, "1"));
+    assert_eq!((row.get::<_, i32>(2), row.get::<_, &str>(3), row.get::<_, bool>(4)), (3, "main", true));
+}
+
+#[tokio::test]
+async fn an_event_goes_its_whole_way_from_a_table_that_has_no_more_than_four_columns() {
+    let shop = Shop::bare().await;
+    the_whole_way(&shop, r#"{"total": 1.50, "project_id": "p1"}"#).await;
+    let first = shop.pending().await.remove(0);
+    assert_eq!((first.version, first.aggregate_type.as_str(), first.metadata), (Some(1), "", None), "the defaults");
+}
+
+#[tokio::test]
+async fn publishing_takes_what_the_table_wants_and_refuses_the_rest() {
+    for shop in [Shop::full().await, Shop::bare().await] {
+        let mut event = Publication::new("order.placed", "order", "42", r#"{"a": 1}"#);
+        (event.idempotency_key, event.project_id, event.version) = (Some("k"), Some("p9"), 2);
+        event.metadata = r#"{"max_attempts": 9, "deliver_at": "2999-01-01T00:00:00Z"}"#;
+        let id = shop.store.publish(&event).await.unwrap();
+        assert_eq!(shop.store.publish(&event).await.unwrap(), id);
+        let log = "select project_id, max_attempts::int, due_at is not null, aggregate_id from switchyard.event_log";
+        let log = shop.one(log).await;
+        assert_eq!((log.get::<_, &str>(0), log.get::<_, i32>(1)), ("p9", 9), "what the trigger keeps of the metadata");
+        assert_eq!((log.get::<_, bool>(2), log.get::<_, &str>(3)), (true, "42"));
+        let waits = shop.store.delayed(10, &Delays::default()).await.unwrap();
+        assert_eq!(waits.iter().map(|event| event.event_id).collect::<Vec<_>>(), [id]);
+        assert_eq!(shop.store.cancel_delayed(&[id], "ada", "no more").await.unwrap(), [(id, Cancellation::Cancelled)]);
+        event.aggregate_id = "forty-two";
+        event.idempotency_key = None;
+        assert!(
+            matches!(shop.store.publish(&event).await, Err(StoreError::Refused { .. })),
+            "its column takes numbers"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_comes_as_a_message_is_compared_as_the_column_has_it() {
+    for shop in [Shop::full().await, Shop::bare().await] {
+        let cause = Uuid::new_v4();
+        let event = child_of(cause, "007");
+        let other = AppendEvent { version: 4, ..event.clone() };
+        let wrong = AppendEvent { id: Uuid::new_v4(), ..child_of(cause, "seven") };
+        let answers = shop.store.ingest(&[event.clone(), event, other, wrong]).await.unwrap();
+        assert_eq!(answers[..3], [Ingested::Appended, Ingested::Duplicate, Ingested::Conflict]);
+        assert!(matches!(answers[3], Ingested::Refused { .. }), "{:?}", answers[3]);
+        assert_eq!(shop.pending().await[0].aggregate_id, "7");
+    }
+}
+
+#[tokio::test]
+async fn what_came_past_the_trigger_is_found_where_there_is_an_index_on_its_time() {
+    let shop = Shop::full().await;
+    shop.side.batch_execute(r#"alter table shop."Order Events" disable trigger switchyard_log"#).await.unwrap();
+    let past = shop.event(1, "{}").await;
+    shop.side.batch_execute(r#"alter table shop."Order Events" enable always trigger switchyard_log"#).await.unwrap();
+    assert_eq!(shop.store.tick().await.unwrap().logged_late, 1);
+    assert_eq!(shop.pending().await[0].id, past);
+
+    let shop = Shop::bare().await;
+    shop.event(1, "{}").await;
+    assert_eq!(shop.store.tick().await.unwrap().logged_late, 0, "nobody can look for it there, and the tick goes on");
+}
+
+#[tokio::test]
+async fn a_payload_that_cannot_be_looked_into_does_not_fail_the_insert() {
+    let shop = Shop::full().await;
+    let deep = format!("{}1{}", "[".repeat(5_000), "]".repeat(5_000));
+    for body in [
+        r#"{"project_id": "p1", "z": "\u0000"}"#,
+        r#"{"project_id": "p\u00002"}"#,
+        r#"{"a": "\\u0000", "project_id": "p1"}"#,
+        "7",
+        &deep,
+    ] {
+        shop.event(1, body).await;
+    }
+    let projects = "select string_agg(coalesce(project_id, '-'), ' ' order by seq) from switchyard.event_log";
+    assert_eq!(shop.one(projects).await.get::<_, &str>(0), "p1 p2 p1 - -");
+}
+
+#[tokio::test]
+async fn no_spelling_of_a_name_does_harm() {
+    let names = [r#"e"v;--%I $$ 'x'"#, "n", "body", "p_ids", r"new.\ %1$s $sql$"];
+    let [table, id, kind, subject, payload] = names.map(|name| format!("\"{}\"", name.replace('"', "\"\"")));
+    let create = format!(
+        "create table {table} ({id} uuid primary key, {kind} text, {subject} text, {payload} jsonb, about timestamptz, u text)"
+    );
+    let (database, side) = empty(&create).await;
+    let columns =
+        serde_json::json!({ "id": names[1], "type": names[2], "aggregate_id": names[3], "payload": names[4] });
+    let mapping = serde_json::json!({ "table": names[0], "columns": columns });
+    install(&database, &mapping.to_string()).await.unwrap();
+    side.batch_execute(&format!("insert into {table} ({id}, {kind}) values (gen_random_uuid(), 'x')")).await.unwrap();
+    let store = database.store();
+    store.publish(&Publication::new("x", "y", "z", "{}")).await.unwrap();
+    let row = side.query_one("select count(*) from switchyard.event", &[]).await.unwrap();
+    assert_eq!(row.get::<_, i64>(0), 2);
+    let row = side.query_one("select count(*) from switchyard.outbox", &[]).await.unwrap();
+    assert_eq!(row.get::<_, i64>(0), 2);
+}
+
+#[tokio::test]
+async fn a_mapping_stands_for_good() {
+    let (database, side) = empty(FULL).await;
+    side.batch_execute("create table shop.log (id uuid primary key, kind text, subject bigint, body jsonb)")
+        .await
+        .unwrap();
+    install(&database, FULL_MAPPING).await.unwrap();
+    assert!(install(&database, FULL_MAPPING).await.unwrap().applied.is_empty(), "the same again");
+    let unnamed = migrate(&database.url().parse().unwrap()).await.unwrap();
+    assert_eq!(unnamed.events.table, "Order Events", "it is remembered");
+    let public = side.query_one("select to_regclass('public.events') is null", &[]).await.unwrap();
+    assert!(public.get::<_, bool>(0), "and no other table was made");
+
+    let moved = install(&database, BARE_MAPPING).await.unwrap_err().to_string();
+    assert!(
+        moved.contains("installed on shop.Order Events")
+            && moved.contains("this is shop.log")
+            && moved.contains("--remove"),
+        "{moved}"
+    );
+    side.batch_execute(r#"alter table shop."Order Events" add column other text"#).await.unwrap();
+    let renamed = FULL_MAPPING.replace(r#""aggregate_type": "of""#, r#""aggregate_type": "other""#);
+    assert!(matches!(install(&database, &renamed).await, Err(StoreError::Config { .. })), "nor does a column change");
+}
+
+#[tokio::test]
+async fn a_table_that_will_not_do_is_left_without_a_trace() {
+    let (database, side) = empty(&BARE.replace("id uuid", "id bigint")).await;
+    let refused = install(&database, BARE_MAPPING).await.unwrap_err().to_string();
+    assert_eq!(refused, "shop.log.id is int8, and it must be uuid");
+    let missing = install(&database, r#"{"schema": "shop", "table": "Log"}"#).await.unwrap_err().to_string();
+    assert!(missing.contains("there is no table shop.Log"), "{missing}");
+    let ours = side.query_one("select to_regnamespace('switchyard') is null", &[]).await.unwrap();
+    assert!(ours.get::<_, bool>(0));
+}
+
+#[tokio::test]
+async fn a_column_that_changes_its_type_is_bound_anew() {
+    let shop = Shop::full().await;
+    shop.event(7, "{}").await;
+    let change = r#"alter table shop."Order Events" alter column subject type text"#;
+    assert!(shop.side.batch_execute(change).await.is_err(), "not behind our back");
+    let bound = format!("begin; drop view switchyard.event; {change}; select switchyard.bind(); commit");
+    shop.side.batch_execute(&bound).await.unwrap();
+    shop.store.publish(&Publication::new("order.placed", "order", "seven", "{}")).await.unwrap();
+    assert_eq!(
+        shop.pending().await.iter().map(|event| event.aggregate_id.as_str()).collect::<Vec<_>>(),
+        ["7", "seven"]
+    );
+}

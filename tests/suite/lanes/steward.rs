@@ -1,0 +1,104 @@
+//! The steward of an agent with two lanes.
+
+use crate::steward::bench::{AGENT, Bench};
+use std::time::Duration;
+use steward::answer::PausedBy;
+use switchyard_bus::{Mappings, MemoryQueue, Message, Queue};
+use uuid::Uuid;
+
+impl Bench {
+    fn express(&self) -> MemoryQueue {
+        self.queues.named("painter/express")
+    }
+
+    /// Whether messages flow from the usual queue, and from the express one.
+    async fn both_flow(&self) -> (bool, bool) {
+        let express = self.mappings.enabled("painter/express-mapping").await.unwrap();
+        (self.flows().await, express.wanted)
+    }
+
+    /// Events of these priorities that were published, and whose messages are nowhere.
+    async fn lost_of(&self, priorities: &[i32]) {
+        for priority in priorities {
+            let insert = "insert into events (id, type, aggregate_type, aggregate_id, payload, metadata, version)
+                          values ($1, 'thing.made', 'thing', $1, '{}', jsonb_build_object('priority', $2::int), 1)";
+            self.side.execute(insert, &[&Uuid::new_v4(), priority]).await.unwrap();
+        }
+        self.run("delete from switchyard.outbox").await;
+    }
+}
+
+fn priorities(queue: &MemoryQueue) -> Vec<String> {
+    queue.messages().iter().filter_map(|message| message.attribute("priority").map(str::to_owned)).collect()
+}
+
+#[tokio::test]
+async fn what_was_lost_goes_back_to_the_lane_that_it_was_in() {
+    let bench = Bench::with_lanes().await;
+    bench.lost_of(&[5, 8, 7, 10]).await;
+    assert_eq!(bench.tend().await.sent, 4);
+    assert_eq!(
+        (priorities(&bench.queue()), priorities(&bench.express())),
+        (vec!["5".to_owned(), "7".into()], vec!["8".to_owned(), "10".into()])
+    );
+}
+
+#[tokio::test]
+async fn what_sns_could_not_deliver_goes_to_its_lane() {
+    let bench = Bench::with_lanes().await;
+    let of = |priority| Message::new(format!("{{\"of\":{priority}}}")).number("priority", priority);
+    let undelivered = bench.queues.named("painter/undelivered");
+    undelivered.send(&[of(9), of(2)]).await;
+    bench.tend().await;
+    assert_eq!((bench.queue().messages(), bench.express().messages()).0[0].body, "{\"of\":2}");
+    assert_eq!(bench.express().messages()[0].body, "{\"of\":9}");
+    assert!(undelivered.messages().is_empty());
+}
+
+#[tokio::test]
+async fn nothing_is_taken_for_lost_while_either_lane_has_something() {
+    let bench = Bench::with_lanes().await;
+    bench.lost_of(&[5]).await;
+    bench.express().send(&[Message::new("waits".into())]).await;
+    let done = bench.tend().await;
+    assert_eq!((done.sent, done.standing.queue.map(|queue| queue.total())), (0, Some(1)));
+}
+
+#[tokio::test]
+async fn a_breaker_pauses_both_lanes_and_its_probe_opens_both() {
+    let bench = Bench::with_lanes().await;
+    bench.lost_of(&[5]).await;
+    bench.store.trip(AGENT, "the model is down").await.unwrap();
+    assert_eq!(bench.tend().await.standing.paused_by, Some(PausedBy::Steward));
+    assert_eq!(bench.both_flow().await, (false, false));
+
+    bench.later(Duration::from_secs(31)).await;
+    assert_eq!(bench.tend().await.standing.flows, Some(true));
+    assert_eq!(bench.both_flow().await, (true, true));
+}
+
+#[tokio::test]
+async fn a_lane_that_a_person_turned_off_stays_off_and_the_other_on() {
+    let bench = Bench::with_lanes().await;
+    bench.lost_of(&[5]).await;
+    bench.mappings.set_enabled("painter/express-mapping", false).await.unwrap();
+    for _ in 0..3 {
+        let done = bench.tend().await;
+        assert_eq!((done.sent, done.standing.paused_by), (0, Some(PausedBy::Hand)));
+    }
+    bench.store.trip(AGENT, "down").await.unwrap();
+    bench.tend().await;
+    bench.store.recovered(AGENT).await.unwrap();
+    bench.tend().await;
+    assert_eq!(bench.both_flow().await, (true, false));
+}
+
+#[tokio::test]
+async fn a_pause_that_died_after_the_first_lane_is_ended_by_the_next_pass() {
+    let bench = Bench::with_lanes().await;
+    bench.store.trip(AGENT, "down").await.unwrap();
+    bench.store.set_paused(AGENT, true).await.unwrap();
+    bench.mappings.set_enabled("painter/mapping", false).await.unwrap();
+    bench.tend().await;
+    assert_eq!(bench.both_flow().await, (false, false));
+}

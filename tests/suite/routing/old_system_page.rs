@@ -1,0 +1,84 @@
+//! `docs/old-system.md` against a database: its grants suffice, its functions are there, its answers are those that there are.
+
+use crate::store::scene::{AGENT, Scene};
+use std::collections::BTreeSet;
+use switchyard_store::Mode;
+use uuid::Uuid;
+
+const PAGE: &str = include_str!("../../../docs/old-system.md");
+
+/// The blocks of code of one language.
+fn blocks(language: &str) -> Vec<&'static str> {
+    let opening = format!("```{language}");
+    let blocks: Vec<&str> = PAGE.split(&opening).skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!blocks.is_empty(), "{language}");
+    blocks
+}
+
+/// The first words of the rows of a table of the page whose header begins so.
+fn first_column(header: &str) -> BTreeSet<&'static str> {
+    let table = PAGE.split_once(header).expect("the table").1;
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    rows.map(|row| row.split('`').nth(1).expect("a word in the first column")).collect()
+}
+
+/// What a claim has answered to the old system in each of the cases that there are.
+async fn answers(scene: &Scene) -> BTreeSet<String> {
+    let mut answers = BTreeSet::new();
+    scene.routing(Mode::Off).await;
+    let (taken, parked) = (scene.event("thing.made").await, scene.event("thing.made").await);
+    scene.run_sql(&format!("select switchyard.park('{AGENT}', '{parked}', 'for a person')")).await;
+    for event in [taken, taken, parked, scene.event("thing.sold").await, Uuid::new_v4()] {
+        answers.insert(scene.old_claim(event).await);
+    }
+    scene.routing(Mode::Full).await;
+    answers.insert(scene.old_claim(scene.event("thing.made").await).await);
+    let forgotten = scene.event("thing.made").await;
+    scene.run_sql("update switchyard.floor set seq = switchyard.last_seq() + 1").await;
+    answers.insert(scene.old_claim(forgotten).await);
+    answers
+}
+
+#[tokio::test]
+async fn every_answer_of_a_claim_stands_on_the_page_and_in_its_type_and_no_other() {
+    let scene = Scene::direct().await;
+    let told = answers(&scene).await;
+    let told: BTreeSet<&str> = told.iter().map(String::as_str).collect();
+    assert_eq!(first_column("| answer |"), told);
+    let types = blocks("ts claimed.ts")[0].split_once("export type Answer =").unwrap().1.split("\n\n").next().unwrap();
+    assert_eq!(types.split('\'').skip(1).step_by(2).collect::<BTreeSet<_>>(), told);
+}
+
+#[tokio::test]
+async fn with_the_page_s_grants_a_role_may_call_what_the_page_calls_and_nothing_else_of_ours() {
+    let scene = Scene::direct().await;
+    scene.run_sql("do $$ begin create role application; exception when duplicate_object or unique_violation then null; end $$").await;
+    scene.run_sql(blocks("sql\n")[0]).await;
+
+    let called: BTreeSet<&str> = PAGE
+        .split("switchyard.")
+        .skip(1)
+        .filter_map(|rest| rest.split_once('(').map(|(name, _)| name))
+        .filter(|name| name.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+        .collect();
+    let rights = "select p.proname::text from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+                   where n.nspname = 'switchyard' and has_function_privilege('application', p.oid, 'execute')";
+    let may: Vec<String> = scene.side.query(rights, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+
+    assert_eq!(may.iter().map(String::as_str).collect::<BTreeSet<_>>(), called);
+    scene.run_sql("drop owned by application").await;
+}
+
+#[tokio::test]
+async fn the_page_s_function_for_a_gateway_claims_and_works_in_one_call() {
+    let scene = Scene::direct().await;
+    scene.run_sql("create table sentiment_analysis (post_id uuid, project_id uuid, label text, score float8, confidence float8)").await;
+    scene.run_sql(&blocks("sql\n")[1].replace("'sentiment'", &format!("'{AGENT}'"))).await;
+    scene.routing(Mode::Off).await;
+    let event = scene.event("thing.made").await;
+    let call = format!("select analysed('{event}', 'neutral', 0, 1)");
+    for expected in ["take", "already_done"] {
+        assert_eq!(scene.one(&call, &[]).await.get::<_, String>(0), expected);
+        assert_eq!(scene.number("select count(*) from sentiment_analysis").await, 1);
+    }
+}

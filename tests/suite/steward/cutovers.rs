@@ -1,0 +1,278 @@
+//! Cutover plans, advanced by the pass: by what the ledger and the comparison say, and by nothing else.
+
+use super::bench::{AGENT, Bench, soon};
+use serde_json::{Value, json};
+use std::time::Instant;
+use steward::{
+    answer::Pass,
+    cutover::{CutoverAnswer, CutoverRequest, Figure, Step, Wait, answer},
+    routing::{RouteRequest, route},
+};
+use switchyard_store::{Ask, CutoverState, Failed, Mode, Verdict};
+use uuid::Uuid;
+
+/// How many outcomes a share must be of, here.
+const ENOUGH: usize = 5;
+
+impl Bench {
+    /// An agent that had nothing, and has this share by a plan: with limits on failures and lag, and these beside them.
+    async fn plan(percent: u8, limits: Value) -> Self {
+        let bench = Self::new().await;
+        bench.store.set_routing(AGENT, Mode::Shadow, "ada").await.unwrap();
+        let mut all = json!({
+            "failures": { "hold": 0.3, "roll_back": 0.4 }, "lag_secs": { "hold": 60, "roll_back": 600 }, "at_least": ENOUGH,
+        });
+        all.as_object_mut().unwrap().extend(limits.as_object().unwrap().clone());
+        let steps = json!([{ "percent": percent, "soak_secs": 3_600 }, { "percent": 100 }]);
+        if all.get("mismatch").is_some() {
+            // No mapping that could be read: the pass finds that after it has judged the plans.
+            bench.store.set_counterpart("ada", AGENT, &json!({}), 1_000).await.unwrap();
+        }
+        bench.cutover(&json!({ "do": "start", "plan": { "steps": steps, "limits": all } })).await;
+        bench
+    }
+
+    async fn cutover(&self, fields: &Value) -> CutoverAnswer {
+        let mut fields = fields.clone();
+        fields["agent"] = json!(AGENT);
+        fields["operator"] = json!("ada");
+        let request = CutoverRequest::of(fields.as_object().unwrap()).unwrap();
+        answer(&self.store, request, soon()).await.unwrap()
+    }
+
+    async fn status(&self) -> CutoverAnswer {
+        self.cutover(&json!({ "do": "status" })).await
+    }
+
+    async fn state(&self) -> CutoverState {
+        self.store.cutover(AGENT).await.unwrap().unwrap().state
+    }
+
+    /// Events that are the agent's by the routing of now. They were published, and their messages are nowhere.
+    async fn of_the_agent(&self, count: usize) -> Vec<Uuid> {
+        let sql = format!(
+            "with aggregate as materialized (select gen_random_uuid() as id from generate_series(1, {count} * 100))
+             insert into events (id, type, aggregate_type, aggregate_id, payload, metadata, version)
+             select gen_random_uuid(), 'thing.made', 'thing', x.id, '{{}}', '{{}}', 1
+               from aggregate x join switchyard.agent a on a.name = '{AGENT}'
+              where switchyard.owner_of(a, x.id::text, null) = 'n' limit {count}
+             returning id"
+        );
+        let rows = self.side.query(&sql, &[]).await.unwrap();
+        assert_eq!(rows.len(), count);
+        self.run("delete from switchyard.outbox").await;
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    /// As if the present step had begun two hours ago; the events of the step are the same.
+    async fn soak(&self) {
+        self.run("update switchyard.cutover set step_at = step_at - interval '2 hours'").await;
+    }
+
+    /// The agent has handled these.
+    async fn handled(&self, events: &[Uuid]) {
+        for event in events {
+            let mut tx = self.store.begin().await.unwrap();
+            let verdict = tx.claim(AGENT, &[Ask::live(*event)]).await.unwrap()[0].verdict;
+            assert_eq!(verdict, Verdict::Take);
+            tx.commit().await.unwrap();
+        }
+    }
+
+    /// The agent has failed at these, and will try again.
+    async fn failed(&self, events: &[Uuid]) {
+        let all: Vec<Failed> = events
+            .iter()
+            .map(|event| Failed {
+                ask: Ask::live(*event),
+                reason: "boom".into(),
+                error: "it went boom".into(),
+                delay_ms: 60_000,
+            })
+            .collect();
+        self.store.fail(AGENT, &all).await.unwrap();
+    }
+
+    /// Events that are the agent's and wait since yesterday.
+    async fn late(&self, count: usize) {
+        self.of_the_agent(count).await;
+        self.run("update switchyard.event_log set logged_at = logged_at - interval '1 day'").await;
+    }
+
+    /// What the comparison has found of the last two hours.
+    async fn compared(&self, agreed: i64, differed: i64) {
+        self.run(&format!(
+            "insert into switchyard.comparison (agent, minute, agreed, differed)
+             values ('{AGENT}', date_trunc('minute', now() - interval '1 hour', 'UTC'), {agreed}, {differed})"
+        ))
+        .await;
+    }
+
+    async fn todo_old(&self) -> i64 {
+        self.number(&format!("select count(*) from switchyard.todo_old('{AGENT}', 1000)")).await
+    }
+}
+
+/// What a pass did about the one plan that is under way.
+fn step(pass: &Pass) -> (&Step, bool) {
+    let [judged] = pass.cutovers.as_slice() else { panic!("one plan: {:?}", pass.cutovers) };
+    (&judged.step, judged.done)
+}
+
+#[tokio::test]
+async fn a_plan_goes_on_when_its_step_has_soaked_and_enough_has_gone_well_and_the_last_step_ends_it() {
+    let bench = Bench::plan(99, json!({})).await;
+    let events = bench.of_the_agent(ENOUGH).await;
+    bench.handled(&events[1..]).await;
+    bench.soak().await;
+    let waits =
+        Step::Wait(vec![Wait::Outcomes { figure: Figure::Failures, have: ENOUGH as u64 - 1, want: ENOUGH as u64 }]);
+    assert_eq!(step(&bench.pass().await), (&waits, false));
+    assert_eq!(bench.status().await.next, Some(waits), "and who looks is told the same");
+
+    bench.handled(&events[..1]).await;
+    let pass = bench.pass().await;
+
+    assert_eq!((step(&pass), pass.troubles()), ((&Step::Advance, true), 0));
+    assert_eq!(bench.store.routing(AGENT).await.unwrap().mode, Mode::Percent(100));
+    assert_eq!(bench.state().await, CutoverState::Done);
+    assert_eq!(bench.pass().await.cutovers, []);
+}
+
+#[tokio::test]
+async fn a_plan_in_its_soak_waits_however_well_it_goes() {
+    let bench = Bench::plan(99, json!({})).await;
+    let events = bench.of_the_agent(4 * ENOUGH).await;
+    bench.handled(&events).await;
+    let pass = bench.pass().await;
+    assert!(
+        matches!(step(&pass), (Step::Wait(waits), false) if matches!(waits.as_slice(), [Wait::Soak { .. }])),
+        "{pass:?}"
+    );
+    assert_eq!(bench.store.routing(AGENT).await.unwrap().mode, Mode::Percent(99));
+}
+
+#[tokio::test]
+async fn failures_past_a_limit_hold_a_plan_say_so_once_and_past_the_hard_one_the_old_system_has_everything() {
+    let bench = Bench::plan(99, json!({})).await;
+    let events = bench.of_the_agent(8).await;
+    bench.handled(&events[..4]).await;
+    bench.failed(&events[4..6]).await;
+
+    let held = bench.pass().await;
+    assert!(matches!(step(&held), (Step::Hold(_), true)), "{held:?}");
+    assert_eq!(held.troubles, ["the cutover of painter is held at 99 percent: failures 33.33% (at most 30%)"]);
+    let next = bench.pass().await;
+    assert_eq!((step(&next), next.troubles()), ((&Step::Stay, false), 0));
+
+    bench.failed(&events[6..]).await;
+    let back = bench.pass().await;
+    assert!(
+        back.troubles[0].starts_with("the cutover of painter was rolled back from 99 percent: failures 50"),
+        "{back:?}"
+    );
+    let routing = bench.store.routing(AGENT).await.unwrap();
+    assert_eq!((routing.mode, routing.drain, bench.state().await), (Mode::Shadow, true, CutoverState::RolledBack));
+    assert_eq!(
+        bench.todo_old().await,
+        4,
+        "what the agent had not finished is in the old system's list in the same pass"
+    );
+    assert_eq!(back.agents[0].sent, 0, "and nothing of it is sent to the agent");
+    let status = bench.status().await;
+    assert_eq!((status.moves.stay_old, status.moves.to_old, status.next), (4, 0, None));
+}
+
+#[tokio::test]
+async fn a_plan_that_somebody_holds_is_moved_by_nobody_else_and_goes_on_when_he_says_so() {
+    let bench = Bench::plan(99, json!({})).await;
+    let fields = json!({ "agent": AGENT, "mode": "percent", "percent": 10, "operator": "bob" });
+    let routed = route(&bench.store, RouteRequest::of(fields.as_object().unwrap()).unwrap(), soon()).await.unwrap();
+    assert_eq!((routed.percent, routed.cutover), (10, Some(CutoverState::Held)));
+    bench.late(5).await;
+
+    let pass = bench.pass().await;
+
+    assert_eq!(step(&pass), (&Step::Stay, false), "though a day's lag is past every limit");
+    assert_eq!(bench.store.routing(AGENT).await.unwrap().mode, Mode::Percent(10));
+    let went_on = bench.cutover(&json!({ "do": "go_on" })).await;
+    assert_eq!(went_on.cutover.unwrap().state, CutoverState::Running);
+    assert_eq!(bench.store.routing(AGENT).await.unwrap().mode, Mode::Percent(99));
+    assert!(matches!(step(&bench.pass().await), (Step::RollBack(_), true)));
+}
+
+#[tokio::test]
+async fn a_mismatch_is_waited_for_until_it_was_compared_and_says_why_it_cannot_be() {
+    let bench = Bench::plan(50, json!({ "mismatch": { "hold": 0.1, "roll_back": 0.5 } })).await;
+    assert!(bench.store.routing(AGENT).await.unwrap().beside, "else there would be nothing to compare");
+    let events = bench.of_the_agent(ENOUGH).await;
+    bench.handled(&events).await;
+    bench.soak().await;
+    let waits = async || {
+        let pass = bench.pass().await;
+        let (Step::Wait(waits), false) = step(&pass) else { panic!("{pass:?}") };
+        waits.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    };
+    assert_eq!(bench.status().await.measured.unwrap().mismatch.unwrap().of, 0);
+    bench.compared(ENOUGH as i64 - 1, 0).await;
+    assert_eq!(waits().await, "4 of 5 comparisons");
+    bench.store.set_counterpart_trouble(AGENT, Some("the table is gone")).await.unwrap();
+    assert!(bench.status().await.next.is_some_and(|next| format!("{next:?}").contains("the table is gone")));
+    bench.store.drop_counterpart("ada", AGENT).await.unwrap();
+    assert_eq!(waits().await, "mismatch could not be measured (it is compared with nothing)");
+    assert_eq!(bench.state().await, CutoverState::Running);
+}
+
+#[tokio::test]
+async fn a_mismatch_past_its_limits_holds_and_rolls_back() {
+    for (agreed, differed, state) in
+        [(95, 5, CutoverState::Done), (80, 20, CutoverState::Held), (40, 60, CutoverState::RolledBack)]
+    {
+        let bench = Bench::plan(50, json!({ "mismatch": { "hold": 0.1, "roll_back": 0.5 } })).await;
+        let events = bench.of_the_agent(ENOUGH).await;
+        bench.handled(&events).await;
+        bench.soak().await;
+        bench.compared(agreed, differed).await;
+        bench.pass().await;
+        assert_eq!(bench.state().await, state, "{agreed} agreed, {differed} differed");
+    }
+}
+
+#[tokio::test]
+async fn what_was_compared_before_a_step_began_says_nothing_of_it() {
+    let bench = Bench::plan(50, json!({ "mismatch": { "hold": 0.1, "roll_back": 0.5 } })).await;
+    bench.compared(0, 1_000).await;
+    assert!(matches!(step(&bench.pass().await), (Step::Wait(_), false)));
+}
+
+/// From the order to the last effect on the new side, with claims under way: whoever holds one may still commit it, and nobody gets another.
+#[tokio::test]
+async fn after_a_roll_back_no_claim_is_taken_and_those_under_way_are_the_last() {
+    let bench = Bench::plan(99, json!({})).await;
+    let events = bench.of_the_agent(2_000).await;
+    bench.pass().await;
+    let asks: Vec<Ask> = events.iter().map(|event| Ask::live(*event)).collect();
+    let (claimed, waiting) = asks.split_at(8);
+    let mut under_way = Vec::new();
+    for two in claimed.chunks(2) {
+        let mut tx = bench.store.begin().await.unwrap();
+        assert!(tx.claim(AGENT, two).await.unwrap().iter().all(|standing| standing.verdict == Verdict::Take));
+        under_way.push(tx);
+    }
+
+    let asked = Instant::now();
+    let answered = bench.cutover(&json!({ "do": "roll_back", "because": "to see how fast" })).await;
+    let answered_after = asked.elapsed();
+    let looked = bench.store.look(AGENT, waiting).await.unwrap();
+    assert!(looked.standings.iter().all(|standing| standing.verdict == Verdict::Shadow), "it may only look on");
+    for tx in under_way {
+        tx.commit().await.unwrap();
+    }
+
+    let moved = answered.moved.unwrap().deliveries;
+    println!("rolled back and answered after {} ms, {moved} unfinished deliveries moved", answered_after.as_millis());
+    assert_eq!((moved, answered.moves.to_old, answered.moves.stay_old), (1_992, 8, 1_992));
+    assert_eq!((bench.todo_old().await, bench.in_state("d").await), (1_000, 8), "listed, as many as were asked for");
+    assert_eq!(bench.pass().await.agents[0].sent, 0);
+    assert_eq!(bench.status().await.moves.to_old, 0);
+}

@@ -1,0 +1,264 @@
+//! A cutover plan's steps: each one transaction with the routing that it sets, and none against a hand on the switch.
+
+use switchyard_store::{
+    Ask, Cutover, CutoverLimit, CutoverLimits, CutoverPlan, CutoverState, CutoverStep, Lever, Mode, Owner, Routing,
+    StoreError, Verdict,
+};
+
+use super::directly_and_pooled;
+use super::scene::{AGENT, Scene};
+
+fn plan(steps: &[(u8, u32)]) -> CutoverPlan {
+    let limit = |hold| CutoverLimit { hold, roll_back: Some(hold * 5.0) };
+    CutoverPlan {
+        steps: steps.iter().map(|&(percent, soak_secs)| CutoverStep { percent, soak_secs }).collect(),
+        limits: CutoverLimits { mismatch: None, failures: limit(0.01), lag_secs: limit(60.0), at_least: 100 },
+    }
+}
+
+impl Scene {
+    async fn cutover_from(&self, mode: Mode, steps: &[(u8, u32)]) -> Cutover {
+        self.routing(mode).await;
+        self.store.start_cutover(AGENT, &plan(steps), "ada").await.unwrap();
+        self.cutover().await
+    }
+
+    async fn cutover(&self) -> Cutover {
+        self.store.cutover(AGENT).await.unwrap().expect("a plan")
+    }
+
+    async fn routed(&self) -> Routing {
+        self.store.routing(AGENT).await.unwrap()
+    }
+}
+
+directly_and_pooled! {
+    async fn a_plan_begins_with_its_first_step_and_is_read_as_it_was_written(scene: Scene) {
+        assert_eq!(scene.store.cutover(AGENT).await.unwrap(), None);
+        let cutover = scene.cutover_from(Mode::Shadow, &[(25, 3_600), (100, 0)]).await;
+        assert_eq!(cutover.plan, plan(&[(25, 3_600), (100, 0)]));
+        assert_eq!((cutover.state, cutover.step, cutover.by.as_str()), (CutoverState::Running, 0, "ada"));
+        assert!(cutover.in_step_secs < 60.0 && cutover.ended_at.is_none());
+        let minute = format!("select ('{}'::timestamptz - '{}'::timestamptz between '0 s' and '1 min')::int", cutover.compared_from, cutover.step_at);
+        assert_eq!(scene.number(&minute).await, 1, "{cutover:?}");
+        assert!(cutover.compared_from.contains(":00"), "{cutover:?}");
+        let routing = scene.routed().await;
+        assert_eq!((routing.mode, routing.drain, routing.beside), (Mode::Percent(25), false, false));
+        assert_eq!(scene.store.cutovers_under_way().await.unwrap().len(), 1);
+    }
+
+    async fn with_a_limit_on_mismatch_the_agent_decides_beside_the_old_system(scene: Scene) {
+        scene.routing(Mode::Shadow).await;
+        let mut plan = plan(&[(25, 60), (100, 0)]);
+        plan.limits.mismatch = Some(CutoverLimit { hold: 0.01, roll_back: None });
+        let compared_with_nothing = scene.store.start_cutover(AGENT, &plan, "ada").await.unwrap_err();
+        assert!(compared_with_nothing.to_string().contains("switchyard compare painter --mapping"), "{compared_with_nothing}");
+        scene.store.set_counterpart("ada", AGENT, &serde_json::json!({}), 1_000).await.unwrap();
+        scene.store.start_cutover(AGENT, &plan, "ada").await.unwrap();
+        assert!(scene.routed().await.beside);
+        assert_eq!(scene.cutover().await.plan, plan);
+        scene.store.roll_back_cutover(AGENT, "enough", "ada").await.unwrap();
+        assert!(!scene.routed().await.beside);
+    }
+
+    async fn each_step_sets_its_share_and_the_last_one_without_a_soak_is_the_end(scene: Scene) {
+        let first = scene.cutover_from(Mode::Off, &[(25, 60), (50, 60), (100, 0)]).await;
+        assert!(scene.store.advance_cutover(&first, "{}", "steward").await.unwrap());
+        let second = scene.cutover().await;
+        assert_eq!((second.step, scene.routed().await.mode), (1, Mode::Percent(50)));
+        assert!(!scene.store.advance_cutover(&first, "{}", "steward").await.unwrap(), "it was judged before");
+        assert!(scene.store.advance_cutover(&second, "{}", "steward").await.unwrap());
+        let last = scene.cutover().await;
+        assert_eq!((last.step, last.state, scene.routed().await.mode), (2, CutoverState::Done, Mode::Percent(100)));
+        assert!(last.ended_at.is_some() && scene.store.cutovers_under_way().await.unwrap().is_empty());
+    }
+
+    async fn a_last_step_with_a_soak_is_done_when_it_has_soaked(scene: Scene) {
+        let only = scene.cutover_from(Mode::Off, &[(100, 60)]).await;
+        assert_eq!(only.state, CutoverState::Running);
+        assert!(scene.store.advance_cutover(&only, "{}", "steward").await.unwrap());
+        assert_eq!(scene.cutover().await.state, CutoverState::Done);
+    }
+
+    async fn an_agent_has_one_plan_at_a_time_and_none_takes_back_what_it_has(scene: Scene) {
+        scene.cutover_from(Mode::Percent(10), &[(25, 60), (100, 0)]).await;
+        let again = scene.store.start_cutover(AGENT, &plan(&[(50, 0)]), "ada").await;
+        assert!(matches!(&again, Err(StoreError::Config { .. })), "{again:?}");
+        scene.store.roll_back_cutover(AGENT, "no", "ada").await.unwrap();
+        for mode in [Mode::Full, Mode::Percent(30)] {
+            scene.routing(mode).await;
+            let smaller = scene.store.start_cutover(AGENT, &plan(&[(25, 60), (100, 0)]), "ada").await;
+            assert!(matches!(&smaller, Err(StoreError::Config { .. })), "{smaller:?}");
+        }
+    }
+
+    async fn a_plan_that_rolls_back_gives_the_old_system_everything_and_its_unfinished_follow(scene: Scene) {
+        for (from, back) in [(Mode::Shadow, Mode::Shadow), (Mode::Off, Mode::Off), (Mode::Percent(10), Mode::Off)] {
+            let cutover = scene.cutover_from(from, &[(90, 60), (100, 0)]).await;
+            assert!(scene.store.roll_back_cutover_at(&cutover, "lag", "{}", "steward").await.unwrap());
+            let routing = scene.routed().await;
+            assert_eq!((routing.mode, routing.drain), (back, true), "from {from:?}");
+            let cutover = scene.cutover().await;
+            assert_eq!((cutover.state, cutover.because.as_deref()), (CutoverState::RolledBack, Some("lag")));
+        }
+        scene.cutover_from(Mode::Off, &[(100, 60)]).await;
+        let [waiting, failed, parked] =
+            [scene.event("thing.made").await, scene.event("thing.made").await, scene.event("thing.made").await];
+        scene.sweep().await;
+        scene.fail(failed).await;
+        scene.park(parked).await;
+        scene.store.roll_back_cutover(AGENT, "enough", "ada").await.unwrap();
+        scene.reassign_completely().await;
+        assert_eq!(scene.number(&format!("select count(*) from switchyard.todo_old('{AGENT}')")).await, 3);
+        for event in [waiting, failed, parked] {
+            assert_eq!(scene.claim(event).await, Verdict::NotYours);
+            assert_eq!(scene.old_claim(event).await, "take");
+        }
+    }
+
+    async fn a_plan_that_is_done_can_still_be_rolled_back_and_one_that_was_cannot(scene: Scene) {
+        scene.cutover_from(Mode::Off, &[(100, 0)]).await;
+        scene.store.roll_back_cutover(AGENT, "after all", "ada").await.unwrap();
+        assert_eq!(scene.routed().await.mode, Mode::Off);
+        let twice = scene.store.roll_back_cutover(AGENT, "again", "ada").await.unwrap_err();
+        assert!(twice.to_string().contains("no cutover"), "{twice}");
+    }
+
+    async fn a_hand_on_the_switch_holds_the_plan_by_whatever_way_it_comes(scene: Scene) {
+        let cutover = scene.cutover_from(Mode::Off, &[(25, 60), (100, 0)]).await;
+        scene.store.set_routing(AGENT, Mode::Percent(10), "bob").await.unwrap();
+        let held = scene.cutover().await;
+        assert_eq!((held.state, held.by_hand), (CutoverState::Held, true));
+        assert_eq!(held.because.as_deref(), Some("the routing was set to 10 percent by hand"));
+        assert!(!scene.store.advance_cutover(&cutover, "{}", "steward").await.unwrap());
+        assert!(!scene.store.roll_back_cutover_at(&cutover, "lag", "{}", "steward").await.unwrap());
+        assert_eq!(scene.routed().await.mode, Mode::Percent(10));
+        scene.store.go_on_with_cutover(AGENT, "bob").await.unwrap();
+        assert_eq!((scene.routed().await.mode, scene.cutover().await.state), (Mode::Percent(25), CutoverState::Running));
+        scene.run_sql("update switchyard.agent set mode = 'off'").await;
+        assert!(scene.cutover().await.by_hand, "past our functions, too");
+    }
+
+    async fn a_pin_leaves_a_plan_alone_and_setting_what_is_set_already_does_not(scene: Scene) {
+        scene.cutover_from(Mode::Off, &[(25, 60), (100, 0)]).await;
+        scene.store.pin(AGENT, "last", Some(Owner::Old), "ada").await.unwrap();
+        scene.register(&["thing.made"], Mode::Full).await;
+        assert_eq!(scene.cutover().await.state, CutoverState::Running);
+        scene.store.set_routing(AGENT, Mode::Percent(25), "bob").await.unwrap();
+        assert!(scene.cutover().await.by_hand, "whoever says 25 wants 25");
+        let audit = scene.store.audit(100).await.unwrap();
+        let held = audit.iter().find(|row| row.action == "cutover_held").unwrap();
+        assert_eq!(held.by, "bob");
+        scene.store.go_on_with_cutover(AGENT, "bob").await.unwrap();
+        scene.store.set_routing(AGENT, Lever::draining(Mode::Percent(25)), "bob").await.unwrap();
+        assert!(scene.cutover().await.by_hand, "the next step would end the draining");
+    }
+
+    async fn what_a_limit_holds_may_roll_back_and_what_a_person_holds_does_not(scene: Scene) {
+        let cutover = scene.cutover_from(Mode::Off, &[(25, 60), (100, 0)]).await;
+        assert!(scene.store.hold_cutover_at(&cutover, "lag 61 s", "{}", "steward").await.unwrap());
+        let held = scene.cutover().await;
+        assert_eq!((held.state, held.by_hand, scene.routed().await.mode), (CutoverState::Held, false, Mode::Percent(25)));
+        assert!(!scene.store.advance_cutover(&cutover, "{}", "steward").await.unwrap());
+        scene.store.hold_cutover(AGENT, "let me look", "ada").await.unwrap();
+        assert!(!scene.store.roll_back_cutover_at(&cutover, "lag", "{}", "steward").await.unwrap());
+        scene.store.go_on_with_cutover(AGENT, "ada").await.unwrap();
+        assert!(scene.store.hold_cutover_at(&cutover, "lag 61 s", "{}", "steward").await.unwrap());
+        assert!(scene.store.roll_back_cutover_at(&cutover, "lag", "{}", "steward").await.unwrap());
+    }
+
+    async fn a_plan_that_goes_on_soaks_anew_and_forgets_what_held_it(scene: Scene) {
+        let cutover = scene.cutover_from(Mode::Off, &[(100, 60)]).await;
+        let event = scene.event("thing.made").await;
+        scene.fail(event).await;
+        scene.run_sql("update switchyard.cutover set step_at = step_at - interval '1 hour'").await;
+        assert_eq!(scene.store.cutover_figures(AGENT).await.unwrap().failed, 1);
+        assert!(scene.store.hold_cutover_at(&cutover, "failures", "{}", "steward").await.unwrap());
+        scene.store.go_on_with_cutover(AGENT, "ada").await.unwrap();
+        let cutover = scene.cutover().await;
+        assert!(cutover.in_step_secs < 60.0 && cutover.because.is_none());
+        assert_eq!(scene.store.cutover_figures(AGENT).await.unwrap().failed, 0);
+        let running = scene.store.go_on_with_cutover(AGENT, "ada").await.unwrap_err();
+        assert!(running.to_string().contains("held"), "{running}");
+    }
+
+    async fn the_figures_are_of_the_agent_s_own_events_since_the_step_began(scene: Scene) {
+        scene.routing(Mode::Full).await;
+        let before = scene.event("thing.made").await;
+        scene.fail(before).await;
+        scene.cutover_from(Mode::Off, &[(100, 60)]).await;
+        scene.reassign_completely().await;
+        let [good, late, failing, parked, open] = [
+            scene.event("thing.made").await, scene.event("thing.made").await, scene.event("thing.made").await,
+            scene.event("thing.made").await, scene.event("thing.made").await,
+        ];
+        scene.claim(good).await;
+        for event in [late, failing] {
+            scene.fail(event).await;
+        }
+        scene.claim(late).await;
+        scene.park(parked).await;
+        let figures = scene.store.cutover_figures(AGENT).await.unwrap();
+        assert_eq!((figures.settled, figures.failed), (1, 3), "one at the first attempt; one late, one failing, one parked");
+        scene.resend(parked, 0).await;
+        scene.claim(parked).await;
+        scene.claim(open).await;
+        assert_eq!(scene.store.cutover_figures(AGENT).await.unwrap().failed, 3, "what was brought back had failed");
+    }
+
+    async fn the_lag_is_that_of_the_oldest_event_that_is_the_agent_s_asked_for_or_not(scene: Scene) {
+        scene.routing(Mode::Off).await;
+        let old = scene.event("thing.made").await;
+        scene.sweep().await;
+        scene.cutover_from(Mode::Off, &[(100, 60)]).await;
+        let lag = async || scene.store.cutover_figures(AGENT).await.unwrap().lag_secs;
+        assert_eq!(lag().await, 0.0, "what the old system has is not the agent's to wait for");
+        let event = scene.event("thing.made").await;
+        scene.event_with("thing.made", uuid::Uuid::new_v4(), r#"{"deliver_at": "2999-01-01T00:00:00Z"}"#).await;
+        scene.run_sql("update switchyard.event_log set logged_at = logged_at - interval '10 minutes'").await;
+        assert!((600.0..660.0).contains(&lag().await), "nobody has asked: {}", lag().await);
+        scene.fail(event).await;
+        assert!((600.0..660.0).contains(&lag().await), "it is being tried: {}", lag().await);
+        scene.claim(event).await;
+        assert_eq!(lag().await, 0.0, "and what is for later does not wait yet");
+        assert_eq!(scene.old_claim(old).await, "take");
+    }
+
+    async fn every_step_of_a_plan_leaves_a_trace_with_what_it_was_judged_by(scene: Scene) {
+        let first = scene.cutover_from(Mode::Off, &[(25, 60), (50, 60), (100, 0)]).await;
+        scene.store.advance_cutover(&first, r#"{"lag_secs": 3}"#, "steward").await.unwrap();
+        scene.store.hold_cutover(AGENT, "let me look", "bob").await.unwrap();
+        scene.store.go_on_with_cutover(AGENT, "bob").await.unwrap();
+        scene.store.roll_back_cutover(AGENT, "enough", "ada").await.unwrap();
+        let audit = scene.store.audit(100).await.unwrap();
+        let told: Vec<(&str, &str)> = audit
+            .iter()
+            .rev()
+            .filter(|row| row.action.starts_with("cutover"))
+            .map(|row| (row.action.as_str(), row.by.as_str()))
+            .collect();
+        let expected = [
+            ("cutover_started", "ada"), ("cutover_step", "steward"), ("cutover_held", "bob"), ("cutover_goes_on", "bob"),
+            ("cutover_rolled_back", "ada"),
+        ];
+        assert_eq!(told, expected);
+        let step = audit.iter().find(|row| row.action == "cutover_step").unwrap();
+        assert_eq!((&step.detail["percent"], &step.detail["figures"]["lag_secs"]), (&50.into(), &3.into()));
+        assert_eq!(audit.iter().filter(|row| row.action == "set_routing").count(), 5, "and so does each routing");
+    }
+
+    async fn a_claim_that_is_under_way_at_a_roll_back_is_the_agent_s_last_effect(scene: Scene) {
+        scene.cutover_from(Mode::Off, &[(100, 60)]).await;
+        let [claimed, waiting] = [scene.event("thing.made").await, scene.event("thing.made").await];
+        scene.sweep().await;
+        let mut tx = scene.store.begin().await.unwrap();
+        assert_eq!(tx.claim(AGENT, &[Ask::live(claimed)]).await.unwrap()[0].verdict, Verdict::Take);
+        scene.store.roll_back_cutover(AGENT, "enough", "ada").await.unwrap();
+        scene.store.reassign(AGENT).await.unwrap();
+        assert!(scene.row(waiting).await.is("o", "a"));
+        tx.commit().await.unwrap();
+        scene.reassign_completely().await;
+        assert!(scene.row(claimed).await.is("n", "d"));
+        assert_eq!(scene.claim(waiting).await, Verdict::NotYours);
+    }
+}
