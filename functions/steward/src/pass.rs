@@ -247,14 +247,15 @@ pub(crate) fn leaving_a_reserve(deadline: Instant) -> Instant {
     deadline.checked_sub(RESERVE).unwrap_or_else(Instant::now)
 }
 
-/// What an agent lacks that is only half there. An agent of the ledger that is not deployed yet is no trouble, and no more than a line of the log.
+/// What an agent lacks that is only half there. An agent of the ledger that is not deployed yet is no trouble, and no more than a line of the log;
+/// one whose queues could not be seen has its trouble already.
 fn missing_half(ward: &Ward) -> Option<String> {
     match (&ward.places, &ward.breaker) {
         (Some(_), None) if ward.name != INGEST => {
             Some(format!("{} is deployed and not registered: run switchyard-setup", ward.name))
         }
         (None, Some(_)) => {
-            tracing::info!(agent = ward.name, "registered and not deployed: its events wait in the ledger");
+            tracing::info!(agent = ward.name, "registered, and its queues were not found: its events wait in the ledger");
             None
         }
         _ => None,

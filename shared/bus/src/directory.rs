@@ -64,18 +64,19 @@ impl AgentPlaces {
 /// What a look at a stack has found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Places {
-    /// Every agent once, in the order of their names.
+    /// Every agent once, in the order of their names, and whole: one of whose queues something could not be told is not among them, since an agent
+    /// without its express queue would look like one that has a single lane.
     pub agents: Vec<AgentPlaces>,
-    /// One line for each queue of which could not be told whose it is or where its dead letters go: such as one without a dead-letter queue.
-    /// While there is one, an agent that is not among `agents` need not be gone.
+    /// One line for each queue of which could not be told whose it is or where its dead letters go: such as one without a dead-letter queue, or one
+    /// that did not answer. While there is one, an agent that is not among `agents` need not be gone.
     pub troubles: Vec<String>,
 }
 
 /// The agents of a stack.
 #[allow(async_fn_in_trait)]
 pub trait Directory {
-    /// The agents; none where the stack has none. What is deployed now: ask again rather than remember. One queue that is set up wrongly hides no
-    /// other agent: it is among the troubles.
+    /// The agents; none where the stack has none. What is deployed now: ask again rather than remember. One queue that is set up wrongly hides its
+    /// own agent and no other: it is among the troubles.
     ///
     /// # Errors
     /// [`BusError`] where the list itself cannot be had.
@@ -129,8 +130,9 @@ impl LambdaDirectory {
         };
         if let Some(from) = tag(EXPRESS_TAG) {
             let from = least_priority(&from, &candidate.queue_arn)?;
-            let (queue_arn, mapping) = (candidate.queue_arn, candidate.mapping);
-            return Ok(Some(Owned::Express(agent, Express { from, queue_url, queue_arn, mapping })));
+            let Candidate { queue_arn, function, mapping } = candidate;
+            let express = Express { from, queue_url, queue_arn, mapping };
+            return Ok(Some(Owned::Express { agent, function, express }));
         }
         let dead_letter_arn = self.dead_letter_arn(&queue_url, &candidate.queue_arn).await?;
         Ok(Some(Owned::Agent(AgentPlaces {
@@ -171,34 +173,13 @@ impl LambdaDirectory {
 impl Directory for LambdaDirectory {
     async fn places(&self) -> Result<Places, BusError> {
         let one = async |candidate: Candidate| {
-            let queue = queue_name(&candidate.queue_arn).to_owned();
-            self.owned(candidate).await.map_err(|error| format!("the queue {queue}: {error}"))
+            let (queue, function) = (queue_name(&candidate.queue_arn).to_owned(), candidate.function.clone());
+            self.owned(candidate)
+                .await
+                .map_err(|error| Unseen { function, trouble: format!("the queue {queue}: {error}") })
         };
         Ok(gathered(join_all(self.candidates().await?.into_iter().map(one)).await))
     }
-}
-
-/// What the candidates came to: those that are an agent's, and what is wrong with those of which that cannot be told.
-fn gathered(candidates: Vec<Result<Option<Owned>, String>>) -> Places {
-    let (mut agents, mut lanes, mut troubles) = (Vec::new(), HashMap::new(), Vec::new());
-    for candidate in candidates {
-        match candidate {
-            Ok(Some(Owned::Agent(agent))) => agents.push(agent),
-            Ok(Some(Owned::Express(agent, express))) => drop(lanes.insert(agent, express)),
-            Ok(None) => {}
-            Err(trouble) => troubles.push(trouble),
-        }
-    }
-    let mut agents = in_order(agents);
-    for agent in &mut agents {
-        agent.express = lanes.remove(&agent.agent);
-    }
-    troubles.extend(lanes.into_iter().map(|(agent, express)| {
-        let queue = queue_name(&express.queue_arn);
-        format!("the queue {queue}: it is the express queue of {agent}, which has no other: deploy the template again")
-    }));
-    troubles.sort();
-    Places { agents, troubles }
 }
 
 /// Whose a queue is.
@@ -206,8 +187,54 @@ fn gathered(candidates: Vec<Result<Option<Owned>, String>>) -> Places {
 enum Owned {
     /// This agent's, with all that is its own but for an express queue.
     Agent(AgentPlaces),
-    /// The express queue of the agent with this name.
-    Express(String, Express),
+    /// The express queue of the agent with this name, which feeds this function.
+    Express { agent: String, function: String, express: Express },
+}
+
+/// A queue of which it could not be told whose it is. The function that it feeds tells it apart: an agent's queues all feed its own.
+#[derive(Debug)]
+struct Unseen {
+    function: String,
+    trouble: String,
+}
+
+/// What the candidates came to: the agents that were seen whole, and what is wrong with the queues of the others.
+fn gathered(candidates: Vec<Result<Option<Owned>, Unseen>>) -> Places {
+    let (mut agents, mut lanes, mut unseen) = (Vec::new(), HashMap::new(), Vec::new());
+    for candidate in candidates {
+        match candidate {
+            Ok(Some(Owned::Agent(agent))) => agents.push(agent),
+            Ok(Some(Owned::Express { agent, function, express })) => drop(lanes.insert(agent, (function, express))),
+            Ok(None) => {}
+            Err(trouble) => unseen.push(trouble),
+        }
+    }
+    let is_whole = |function: &str| unseen.iter().all(|unseen| unseen.function != function);
+    lanes.retain(|_, (function, _)| is_whole(function));
+    let (whole, partly): (Vec<_>, Vec<_>) = in_order(agents).into_iter().partition(|agent| is_whole(&agent.function));
+    let agents: Vec<_> = whole
+        .into_iter()
+        .map(|agent| AgentPlaces { express: lanes.remove(&agent.agent).map(|(_, express)| express), ..agent })
+        .collect();
+    let mut troubles: Vec<String> = unseen.into_iter().map(|unseen| unseen.told(&partly)).collect();
+    troubles.extend(lanes.into_iter().map(|(agent, (_, express))| {
+        let queue = queue_name(&express.queue_arn);
+        format!("the queue {queue}: it is the express queue of {agent}, which has no other: deploy the template again")
+    }));
+    troubles.sort();
+    Places { agents, troubles }
+}
+
+impl Unseen {
+    /// One line, with the agent that is passed over for it, where that is known.
+    fn told(self, partly: &[AgentPlaces]) -> String {
+        match partly.iter().find(|agent| agent.function == self.function) {
+            Some(AgentPlaces { agent, .. }) => {
+                format!("{}; until it can be seen, {agent} is passed over", self.trouble)
+            }
+            None => self.trouble,
+        }
+    }
 }
 
 /// What the tag of an express queue says.
@@ -311,21 +338,41 @@ mod tests {
         assert!(!of("arn:aws:dynamodb:eu-west-1:000000000000:dev-table"));
     }
 
-    #[test]
-    fn one_broken_queue_hides_no_other_agent_and_is_told() {
-        let agent = |name: &str| AgentPlaces {
+    fn agent(name: &str) -> AgentPlaces {
+        AgentPlaces {
             agent: name.into(),
             queue_url: String::new(),
             queue_arn: name.into(),
             dead_letter_url: String::new(),
             dead_letter_arn: String::new(),
             subscription_dead_letter_url: None,
-            function: String::new(),
-            mapping: String::new(),
+            function: format!("{name}-function"),
+            mapping: "usual".into(),
             express: None,
-        };
-        let own = |name| Ok(Some(Owned::Agent(agent(name))));
-        let found = gathered(vec![own("b"), Err("the queue dev-x: broken".into()), Ok(None), own("a")]);
+        }
+    }
+
+    fn own(name: &str) -> Result<Option<Owned>, Unseen> {
+        Ok(Some(Owned::Agent(agent(name))))
+    }
+
+    fn lane(agent: &str) -> Result<Option<Owned>, Unseen> {
+        let queue_arn = format!("arn:aws:sqs:eu-west-1:000000000000:dev-{agent}");
+        let express = Express { from: 8, queue_url: String::new(), queue_arn, mapping: "express".into() };
+        Ok(Some(Owned::Express { agent: agent.into(), function: format!("{agent}-function"), express }))
+    }
+
+    fn broken(agent: &str) -> Result<Option<Owned>, Unseen> {
+        Err(Unseen { function: format!("{agent}-function"), trouble: "the queue dev-x: broken".into() })
+    }
+
+    fn names(found: &Places) -> Vec<&str> {
+        found.agents.iter().map(|agent| agent.agent.as_str()).collect()
+    }
+
+    #[test]
+    fn one_broken_queue_hides_no_other_agent_and_is_told() {
+        let found = gathered(vec![own("b"), broken("c"), Ok(None), own("a")]);
         assert_eq!(
             found,
             Places { agents: vec![agent("a"), agent("b")], troubles: vec!["the queue dev-x: broken".into()] }
@@ -333,27 +380,20 @@ mod tests {
     }
 
     #[test]
+    fn an_agent_of_whose_queues_one_could_not_be_seen_is_passed_over_rather_than_taken_for_one_with_a_single_lane() {
+        let found = gathered(vec![own("a"), broken("a"), own("b"), lane("b")]);
+        assert_eq!(names(&found), ["b"]);
+        assert_eq!(found.troubles, ["the queue dev-x: broken; until it can be seen, a is passed over"]);
+
+        let found = gathered(vec![broken("a"), lane("a"), own("b")]);
+        assert_eq!(names(&found), ["b"]);
+        assert_eq!(found.troubles, ["the queue dev-x: broken"], "its express queue is set up well");
+    }
+
+    #[test]
     fn an_express_queue_belongs_to_its_agent_and_one_without_an_agent_is_told() {
-        let express = |name: &str| Express {
-            from: 8,
-            queue_url: String::new(),
-            queue_arn: format!("arn:aws:sqs:eu-west-1:000000000000:{name}"),
-            mapping: format!("{name}-mapping"),
-        };
-        let place = AgentPlaces {
-            agent: "a".into(),
-            queue_url: String::new(),
-            queue_arn: String::new(),
-            dead_letter_url: String::new(),
-            dead_letter_arn: String::new(),
-            subscription_dead_letter_url: None,
-            function: String::new(),
-            mapping: "usual".into(),
-            express: None,
-        };
-        let lane = |agent: &str, name: &str| Ok(Some(Owned::Express(agent.into(), express(name))));
-        let found = gathered(vec![lane("b", "dev-b"), lane("a", "dev-a"), Ok(Some(Owned::Agent(place)))]);
-        assert_eq!(found.agents[0].mappings().collect::<Vec<_>>(), ["usual", "dev-a-mapping"]);
+        let found = gathered(vec![lane("b"), lane("a"), own("a")]);
+        assert_eq!(found.agents[0].mappings().collect::<Vec<_>>(), ["usual", "express"]);
         assert!(found.troubles.len() == 1 && found.troubles[0].contains("dev-b"), "{:?}", found.troubles);
     }
 
