@@ -174,8 +174,9 @@ fn nameless(message: &Received, refused: &Refused) -> Nameless {
 
 fn letter(message: &Received, refused: &Refused) -> Message {
     let (reason, error) = (&refused.reason, &refused.error);
+    let (body, message_id) = (&message.body, &message.id);
     let letter =
-        Letter { agent: NAME, body: &message.body, reason, error, attempts: 1, run: 0, epoch: None, traceparent: None };
+        Letter { agent: NAME, body, message_id, reason, error, attempts: 1, run: 0, epoch: None, traceparent: None };
     // What its row among the failures is found by: a redrive marks exactly what it has sent back.
     letter.message().text("message_id", message.id.as_str())
 }

@@ -9,7 +9,7 @@ use crate::{
     scan, words,
 };
 use std::collections::BTreeSet;
-use switchyard_bus::{AgentPlaces, Destination, Directory, Lanes, Message, Moves, Queue, Received};
+use switchyard_bus::{AgentPlaces, Destination, Directory, Keys, Lanes, Message, Moves, Queue, Received};
 use switchyard_runtime::resend::send_these;
 use switchyard_store::{Ask, Due, Standing, Verdict};
 use tokio::time::Instant;
@@ -235,12 +235,14 @@ pub(crate) async fn forward<'a, Q: Queue>(
 }
 
 /// The body as it is, with the attributes that tell an agent's runtime which delivery it is for, and the ingest what it was parked for: a
-/// chain that was too long is not stopped again. Its keys are the letter's: on FIFO those of no message that the agent's queue has had.
+/// chain that was too long is not stopped again. On FIFO each letter goes under an id of its own: the same letter sent twice is a copy, and one
+/// that was parked again meanwhile is another letter, whatever it is known by where it lies.
 fn forwarded_message(letter: &Received) -> Message {
     let number = |name: &str| letter.attributes.get(name).and_then(|value| value.parse().ok());
     let text = |name: &str| letter.attributes.get(name).map(String::as_str).unwrap_or_default();
+    let once = letter.keys.once.as_ref().map(|_| Keys::id(&format!("{}.again", letter.message_id)));
     let message = Message::new(letter.body.clone())
-        .keyed(letter.keys.clone())
+        .keyed(Keys { once, ..letter.keys.clone() })
         .number("run", number("run").unwrap_or(0))
         .text("event_type", text("event_type"))
         .text("reason", text("reason"))
@@ -259,7 +261,25 @@ pub(crate) fn count(n: usize) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use switchyard_bus::Keys;
+    use std::time::Duration;
+    use switchyard_bus::MemoryQueue;
+
+    #[tokio::test]
+    async fn on_fifo_a_letter_that_goes_back_twice_is_a_copy_and_one_that_was_parked_again_is_none() {
+        let (letters, queue) = (MemoryQueue::fifo(), MemoryQueue::fifo());
+        let letter = Message::new("{}".into()).in_group("e.parked.1", "e.parked.1");
+        letters.send(std::slice::from_ref(&letter)).await;
+        let received = letters.receive(1, Duration::from_secs(30)).await.unwrap().remove(0);
+        // The call that sent it died before it could delete it.
+        for _ in 0..2 {
+            assert_eq!(forward(&queue, &letters, &[&received]).await.len(), 1);
+        }
+        assert_eq!(queue.messages().len(), 1);
+
+        let parked_again = Received { message_id: "another".into(), ..received };
+        assert_eq!(forward(&queue, &letters, &[&parked_again]).await.len(), 1);
+        assert_eq!(queue.messages().len(), 2, "within five minutes, and not dropped");
+    }
 
     #[test]
     fn what_is_forwarded_says_which_delivery_it_is_for_and_why_it_was_parked_and_not_how_often() {

@@ -247,6 +247,7 @@ impl Owner<'_> {
         let copy = Letter {
             agent: self.name,
             body: &letter.body,
+            message_id: &letter.message_id,
             reason: DIED,
             error: DIED_DETAIL,
             attempts: 1,

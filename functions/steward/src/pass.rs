@@ -255,7 +255,10 @@ fn missing_half(ward: &Ward) -> Option<String> {
             Some(format!("{} is deployed and not registered: run switchyard-setup", ward.name))
         }
         (None, Some(_)) => {
-            tracing::info!(agent = ward.name, "registered, and its queues were not found: its events wait in the ledger");
+            tracing::info!(
+                agent = ward.name,
+                "registered, and its queues were not found: its events wait in the ledger"
+            );
             None
         }
         _ => None,

@@ -15,6 +15,8 @@ pub struct Letter<'a> {
     pub agent: &'a str,
     /// The body as it came.
     pub body: &'a str,
+    /// What the queue named the message that is buried: on FIFO, what tells this burial from that of another message of the same event.
+    pub message_id: &'a str,
     /// A short stable word: what failures are grouped by.
     pub reason: &'a str,
     /// What happened, for people; cut at 1,024 bytes.
@@ -39,7 +41,7 @@ impl Letter<'_> {
     pub fn message(&self) -> Message {
         let event = Event::parse(self.body).ok();
         let id = Event::id_of(self.body).map(|id| id.to_string());
-        let once = once(id.as_deref().unwrap_or(self.body), self.run, self.epoch.unwrap_or(0), self.attempts);
+        let once = self.once(id.as_deref().unwrap_or(self.body), self.run, self.epoch.unwrap_or(0));
         Message::new(self.body.to_owned())
             .in_group(&once, &once)
             .text("agent", self.agent)
@@ -53,12 +55,14 @@ impl Letter<'_> {
             .text("epoch", self.epoch.map(|epoch| epoch.to_string()).unwrap_or_default())
             .text("traceparent", self.traceparent.unwrap_or_default())
     }
-}
 
-/// What a letter is known by where copies are dropped: the same burial has the same, and the next one, after a redrive or a move, another one.
-/// Never that of a message from the topic or the table, so that a letter which is moved back is not taken for a copy of what was parked.
-pub(crate) fn once(of: impl Display, run: i32, epoch: i32, attempts: u16) -> String {
-    format!("{of}.{run}.{epoch}.parked.{attempts}")
+    /// What a letter is known by where copies are dropped: the same burial has the same, and the next one, after a redrive or a move, another one.
+    /// The message's id counts among the rest because a delivery that the ledger does not know has no epoch, and begins anew with its attempts
+    /// each time. Never the id of a message from the topic or the table, so that a letter which is moved back is not taken for a copy of what was
+    /// parked.
+    pub(crate) fn once(&self, of: impl Display, run: i32, epoch: i32) -> String {
+        format!("{of}.{run}.{epoch}.parked.{}.{}", self.attempts, self.message_id)
+    }
 }
 
 /// What a record says of the dead-letter queue that it was moved back from: a move task keeps a letter's attributes.
@@ -103,6 +107,7 @@ mod tests {
         let letter = Letter {
             agent: "sentiment",
             body,
+            message_id: "m",
             reason: "no_text",
             error: "nothing to read",
             attempts: 1,

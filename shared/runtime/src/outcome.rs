@@ -2,7 +2,7 @@
 
 use crate::{
     batch::{Cause, Ended, Ending, Endings},
-    letter::{self, Buried, Letter},
+    letter::{Buried, Letter},
     parse::Message,
     wait,
 };
@@ -308,6 +308,7 @@ fn letter(agent: &str, message: &Message, burial: &Burial) -> BusMessage {
     let letter = Letter {
         agent,
         body: &message.body,
+        message_id: &message.id,
         reason: burial.reason.as_ref(),
         error: &burial.detail,
         attempts: burial.attempts,
@@ -315,17 +316,13 @@ fn letter(agent: &str, message: &Message, burial: &Burial) -> BusMessage {
         epoch: message.epoch,
         traceparent: message.traceparent.as_deref(),
     };
-    // What a copy in the dead-letter queue is known by. The ledger's epoch counts the redrives, and where it says nothing the attempts do.
     let copy = match &burial.of {
+        // By the ledger's epoch, not the message's: a copy from the topic is of whichever it is now.
         Of::Delivery(ask) => {
-            let once = letter::once(ask.event_id, ask.run, ask.epoch.unwrap_or(0), burial.attempts);
+            let once = letter.once(ask.event_id, ask.run, ask.epoch.unwrap_or(0));
             letter.message().in_group(&once, &once)
         }
-        Of::Nobody => {
-            let once = letter::once(first_id(message), message.run, 0, burial.attempts);
-            letter.message().in_group(&once, &once)
-        }
-        Of::Parked => letter.message(),
+        Of::Nobody | Of::Parked => letter.message(),
     };
     if matches!(burial.of, Of::Nobody) && copy.attribute("event_type").is_none() {
         // What its row among the failures is found by: a redrive marks exactly what it has sent back. In the place of a type: ten attributes.
@@ -464,6 +461,25 @@ mod tests {
         assert_eq!(step_at(-1, 2, None), Err(30), "of another machine's clock");
         assert_eq!([step_at(30, 3, None), step_at(30, 5, None), step_at(0, 9, None)], [Err(30), Err(210), Err(900)]);
         assert_eq!(step_at(1, 2, Some(&standing(0, 4))), Ok(1), "parked anew, it is buried at once");
+    }
+
+    #[test]
+    fn a_burial_is_a_copy_of_itself_and_not_of_that_of_another_message_of_its_event() {
+        let body = include_str!("../../event/fixtures/feedback.created.v1.json");
+        let buried_as = |id: &str, of| {
+            let message = Message { id: id.into(), ..Message::with_body(body) };
+            let burial = Burial { of, reason: "not_in_table".into(), detail: String::new(), attempts: 1 };
+            letter("sentiment", &message, &burial).keys().once.clone().unwrap()
+        };
+        let of = [|| Of::Delivery(Ask { event_id: uuid::Uuid::nil(), run: 0, epoch: Some(0) }), || Of::Nobody];
+        for of in of {
+            assert_eq!(buried_as("m", of()), buried_as("m", of()));
+            assert_ne!(
+                buried_as("m", of()),
+                buried_as("n", of()),
+                "it went back, and the ledger has no epoch to tell them apart"
+            );
+        }
     }
 
     #[test]

@@ -252,7 +252,9 @@ async fn what_may_heal_is_redriven_by_itself_after_its_wait_so_often_and_no_more
 fn letter(event: Uuid) -> Message {
     let body = serde_json::json!({ "id": event }).to_string();
     let (reason, error) = ("no_text", "nothing to read");
-    Letter { agent: AGENT, body: &body, reason, error, attempts: 1, run: 0, epoch: None, traceparent: None }.message()
+    let message_id = "as the agent received it";
+    Letter { agent: AGENT, body: &body, message_id, reason, error, attempts: 1, run: 0, epoch: None, traceparent: None }
+        .message()
 }
 
 fn nameless() -> Message {
