@@ -1,5 +1,6 @@
 //! One queue by its URL, as somebody uses it who is not its agent: the steward, a redrive, an ingest.
 
+mod in_turn;
 mod memory;
 mod sqs;
 
@@ -87,7 +88,9 @@ pub trait Queue {
     ///
     /// Atomicity: none. The answers stand in the order of the messages. `Ok` is in the queue; `Err` may be there too where the call was not
     /// answered (`transient`), so a caller that tries again sends at least once. A message that no queue takes (no body, over 1 MiB with its
-    /// attributes, a character that SQS refuses, on FIFO one without its keys) is refused by itself, not transient, and never sent: its neighbours are none the worse.
+    /// attributes, a character that SQS refuses, on FIFO one without its keys) is refused by itself, not transient, and never sent: its neighbours
+    /// are none the worse. On FIFO whatever stands behind one of its group that was not taken and may be later is not sent either (`transient`),
+    /// so that it does not overtake it; the price is a call for each message of the longest group.
     async fn send(&self, messages: &[Message]) -> Vec<Result<(), BusError>>;
 
     /// Takes up to `max` messages (at most ten, the service's limit for a call) and hides them for `visibility` (whole seconds, rounded up, at

@@ -2,8 +2,8 @@
 
 use crate::envelope::{self, Unreadable};
 use jiff::Timestamp;
-use std::collections::HashMap;
-use switchyard_bus::{Destination, Message};
+use std::collections::{HashMap, HashSet};
+use switchyard_bus::{BusError, Destination, Message};
 use switchyard_store::{Ask, Due, Overdue, ParkReport, Pending, Store, StoreError};
 
 /// How many events are read and sent at a time: payloads of up to 1 MiB come along, and a message carries 256 KiB of them at most.
@@ -44,18 +44,19 @@ pub async fn send_due(
 /// # Errors
 /// As [`send_due`].
 pub async fn send_these(store: &Store, queue: &impl Destination, agent: &str, due: &[Due]) -> Result<Sent, StoreError> {
-    let mut sent = Sent::default();
+    let (mut sent, mut waits) = (Sent::default(), HashSet::new());
     for some in due.chunks(AT_A_TIME) {
         let seqs: Vec<i64> = some.iter().map(|due| due.seq).collect();
         let events = store.events(&seqs).await?;
         let Prepared { messages, unreadable, gone } = prepare(some, &events, Timestamp::now());
-        let taken = Box::pin(send(queue, agent, &messages)).await;
+        let prepared = messages.len();
+        let taken = Box::pin(send(queue, agent, messages, &mut waits)).await;
         switchyard_faults::point("steward.after_send");
         if !unreadable.is_empty() {
             store.park(agent, &unreadable).await?;
         }
         sent.sent += taken;
-        sent.failed += messages.len() - taken + gone;
+        sent.failed += prepared - taken + gone;
         sent.parked += unreadable.len();
     }
     Ok(sent)
@@ -91,23 +92,34 @@ fn parked(due: &Due, event: &Pending, error: &Unreadable) -> ParkReport {
     ParkReport { ask, reason: error.reason().to_owned(), error: error.to_string() }
 }
 
-/// How many of the messages the queue has taken.
-async fn send(queue: &impl Destination, agent: &str, messages: &[Message]) -> usize {
-    if messages.is_empty() {
+/// How many of the messages the queue has taken. What a queue keeps in order within one call is kept over all of them: behind a message that may be
+/// taken later nothing of its group is sent, and `waits` remembers the group.
+async fn send(
+    queue: &impl Destination,
+    agent: &str,
+    messages: Vec<Message>,
+    waits: &mut HashSet<Option<String>>,
+) -> usize {
+    let all = messages.len();
+    let free: Vec<Message> = messages.into_iter().filter(|one| !waits.contains(&one.keys().group)).collect();
+    if free.is_empty() {
         return 0;
     }
-    let answers = queue.put(messages).await;
-    let mut errors = answers.iter().filter_map(|answer| answer.as_ref().err());
-    if let Some(error) = errors.next() {
-        let failed = errors.count() + 1;
+    let answers = queue.put(&free).await;
+    let failed: Vec<(&Message, &BusError)> =
+        free.iter().zip(&answers).filter_map(|(message, answer)| Some((message, answer.as_ref().err()?))).collect();
+    if let Some((_, error)) = failed.first() {
+        let failed = all - free.len() + failed.len();
         tracing::warn!(agent, %error, failed, "the queue did not take everything: the rest is due again later");
     }
-    answers.iter().filter(|answer| answer.is_ok()).count()
+    waits.extend(failed.iter().filter(|(_, error)| error.transient).map(|(message, _)| message.keys().group.clone()));
+    free.len() - failed.len()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use switchyard_bus::{MemoryQueue, Queue};
 
     fn event(seq: i64, metadata: &str) -> Pending {
         Pending {
@@ -124,6 +136,38 @@ mod tests {
             project_id: None,
             revision: None,
         }
+    }
+
+    /// A queue that takes nothing of some groups for now.
+    struct Busy(MemoryQueue, &'static str);
+
+    impl Destination for Busy {
+        async fn put(&self, messages: &[Message]) -> Vec<Result<(), BusError>> {
+            let busy = || BusError { operation: "Send", detail: "busy".into(), transient: true, setup: false };
+            let mut answers = Vec::new();
+            for message in messages {
+                let waits = message.body == self.1;
+                answers.push(if waits {
+                    Err(busy())
+                } else {
+                    self.0.send(std::slice::from_ref(message)).await.remove(0)
+                });
+            }
+            answers
+        }
+    }
+
+    #[tokio::test]
+    async fn what_stands_behind_one_that_the_queue_did_not_take_waits_with_it_in_later_calls_too() {
+        let of = |group: &str, body: &str| Message::new(body.into()).in_group(group, body);
+        let (queue, mut waits) = (Busy(MemoryQueue::fifo(), "a1"), HashSet::new());
+        let calls = [[of("a", "a1"), of("b", "b1")], [of("a", "a2"), of("b", "b2")], [of("a", "a3"), of("a", "a4")]];
+        let mut taken = Vec::new();
+        for call in calls {
+            taken.push(send(&queue, "a", call.to_vec(), &mut waits).await);
+        }
+        assert_eq!(taken, [1, 1, 0]);
+        assert_eq!(queue.0.messages().iter().map(|one| one.body.as_str()).collect::<Vec<_>>(), ["b1", "b2"]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A queue of SQS.
 
-use super::{Depth, Queue, Received, fault, whole_seconds};
-use crate::{BATCH_ENTRIES, BusError, Keys, Kind, Message, QUEUE_BYTES, error::is_setup, pack};
+use super::{Depth, Queue, Received, in_turn, whole_seconds};
+use crate::{BATCH_ENTRIES, BusError, Keys, Kind, Message, error::is_setup};
 use aws_sdk_sqs::types::{
     BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry,
     MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry,
@@ -118,26 +118,11 @@ impl Queue for SqsQueue {
 
     async fn send(&self, messages: &[Message]) -> Vec<Result<(), BusError>> {
         const OPERATION: &str = "SendMessageBatch";
-        let mut answers: Vec<Result<(), BusError>> = Vec::with_capacity(messages.len());
-        let mut sendable = Vec::with_capacity(messages.len());
-        for (at, message) in messages.iter().enumerate() {
-            match fault(self.kind, message) {
-                Some(fault) => answers.push(Err(BusError::refused(OPERATION, fault, false))),
-                None => {
-                    answers.push(Ok(()));
-                    sendable.push((at, message));
-                }
-            }
-        }
-        for call in pack(sendable, QUEUE_BYTES, |(_, message)| message.size()) {
-            let (places, call): (Vec<usize>, Vec<&Message>) = call.into_iter().unzip();
-            let answered = self.send_call(&call).await;
-            let answered = answered.unwrap_or_else(|error| call.iter().map(|_| Err(error.clone())).collect());
-            for (at, answer) in places.into_iter().zip(answered) {
-                answers[at] = answer;
-            }
-        }
-        answers
+        let call = async |some: &[&Message]| {
+            let answered = self.send_call(some).await;
+            answered.unwrap_or_else(|error| some.iter().map(|_| Err(error.clone())).collect())
+        };
+        in_turn::send(OPERATION, self.kind, messages, call).await
     }
 
     async fn receive(&self, max: usize, visibility: Duration) -> Result<Vec<Received>, BusError> {
