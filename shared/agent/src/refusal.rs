@@ -56,6 +56,13 @@ pub enum Refusal {
     /// breaker, which stands in the same database. What the runtime's own [`Tx`](crate::Agent::Tx) says; agents pass it on.
     #[error("the database is unavailable: {0}")]
     DatabaseDown(String),
+    /// It gathered for as long as a record may, and was not answered: what the runtime says of it. Taken as [`Refusal::Unavailable`], unless it is
+    /// this event alone that is never answered, as far as can be told: then it costs an attempt.
+    #[error("it was not answered in time")]
+    Unanswered,
+    /// The event was given another payload meanwhile: comes again at once, with that one, and costs no attempt. What the runtime says.
+    #[error("its payload was edited meanwhile")]
+    Edited,
     /// The facts were outdated: gathered and decided anew at once, costs no attempt.
     #[error("the facts were outdated: {0}")]
     Conflict(String),

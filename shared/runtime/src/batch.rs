@@ -61,8 +61,9 @@ pub(crate) struct Decided<E> {
 pub(crate) enum Ending {
     /// Nothing is left to do with this message; the word says why, for the log.
     Finished(&'static str),
-    /// Tried again after a while; costs an attempt.
-    Retry { detail: String, after: Option<Duration> },
+    /// Tried again after a while; costs an attempt. Where it is not known whether the event is to blame or what the agent depends on, since neither
+    /// has answered, it counts towards the breaker as well.
+    Retry { detail: String, after: Option<Duration>, unanswered: bool },
     /// Not our doing and not the event's: comes again, costs nothing.
     Returned { why: Cow<'static, str>, cause: Cause },
     /// Never tried again: to the dead-letter queue.
@@ -72,6 +73,11 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
+    /// Failed, and through nobody else's fault.
+    pub(crate) fn retry(detail: impl Into<String>) -> Self {
+        Self::Retry { detail: detail.into(), after: None, unanswered: false }
+    }
+
     /// Returned for a cause that no breaker could help with.
     pub(crate) fn returned(why: impl Into<Cow<'static, str>>) -> Self {
         Self::Returned { why: why.into(), cause: Cause::Passing }

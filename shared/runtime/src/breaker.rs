@@ -32,11 +32,17 @@ impl Evidence {
     fn of(ending: Option<&Ending>) -> Self {
         match ending {
             Some(Ending::Returned { why, cause: Cause::Dependency }) => Self::Down(why.clone().into_owned()),
+            Some(Ending::Retry { detail, unanswered: true, .. }) => Self::Down(detail.clone()),
             Some(Ending::Finished(_) | Ending::Park { .. }) => Self::Up,
             Some(Ending::Retry { .. }) => Self::Failed,
             Some(Ending::Returned { .. } | Ending::SameAs(_)) | None => Self::None,
         }
     }
+}
+
+/// Whether this ending shows that somebody answers the agent.
+pub(crate) fn is_answered(ending: Option<&Ending>) -> bool {
+    matches!(Evidence::of(ending), Evidence::Up | Evidence::Failed)
 }
 
 /// What the ledger is to be told.
@@ -174,6 +180,14 @@ mod tests {
         ] {
             assert_eq!(Streak::default().judge(HalfOpen, [evidence]), report);
         }
+    }
+
+    #[test]
+    fn what_was_never_answered_is_evidence_though_it_cost_an_attempt() {
+        let retry = |unanswered| Ending::Retry { detail: "no model".into(), after: None, unanswered };
+        assert_eq!(Evidence::of(Some(&retry(true))), down());
+        assert_eq!(Evidence::of(Some(&retry(false))), Evidence::Failed);
+        assert!(is_answered(Some(&retry(false))) && !is_answered(Some(&retry(true))));
     }
 
     #[test]

@@ -134,7 +134,7 @@ async fn together<A: Agent<Tx = Tx>>(
         let ending = match mistakes::believed(standing.verdict, standing.event_id) {
             // Parked by a copy, edited and sent back while this one was gathering: what counts is the newest payload.
             Verdict::Take if standing.revision != record.admitted.standing.revision => {
-                return Err(Refusal::Conflict("its payload was edited meanwhile".into()));
+                return Err(Refusal::Edited);
             }
             Verdict::Take => {
                 append.extend(apply::<A>(record, &standing, terms.budget, &mut tx).await?);

@@ -5,7 +5,7 @@ use futures_util::{FutureExt, future::join_all};
 use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
 use switchyard_agent::{Agent, Decision, Refusal};
 use switchyard_event::Event;
-use switchyard_store::Verdict;
+use switchyard_store::{Standing, Verdict};
 use tokio::time::{Instant, timeout_at};
 
 /// Why a record is returned that another invocation must take up.
@@ -18,10 +18,16 @@ pub(crate) struct Patience {
     pub(crate) until: Instant,
     /// Whoever had so long and was not done has waited for something that does not answer; with less, the time was too short.
     pub(crate) fair: Duration,
+    /// Somebody else of the batch was answered before.
+    pub(crate) answered: bool,
 }
 
-/// Gathers for all records at the same time and decides. What is not gathered at the deadline is returned unstarted: it has written
-/// nothing and costs nothing.
+/// How often a record is given back before it is taken for the one that is never answered, where nobody else is there to tell. By then it has
+/// been tried for some minutes, so that what was down for less costs nobody an attempt; and what is down for longer has opened the breaker, which
+/// lets one record try in a quarter of an hour. Without an end it would come again for ever, and on FIFO keep its whole aggregate waiting.
+const GIVEN_BACK: u16 = 8;
+
+/// Gathers for all records at the same time and decides. What is not gathered at the deadline has written nothing, and comes again.
 pub(crate) async fn layer<A: Agent>(
     agent: &A,
     admitted: Vec<Admitted>,
@@ -31,13 +37,16 @@ pub(crate) async fn layer<A: Agent>(
     let decisions = join_all(admitted.iter().map(|record| one(agent, record, patience))).await;
     switchyard_faults::point("runtime.after_gather");
     let mut decided = Vec::new();
-    // What others are answered is there: then it is this record that never ends, and it has had its attempt.
-    let others_are_answered = decisions.iter().any(Result::is_ok);
+    let others_are_answered = patience.answered || decisions.iter().any(Result::is_ok);
     for (admitted, decision) in admitted.into_iter().zip(decisions) {
         match decision {
-            Err(Refusal::Unavailable(why)) if others_are_answered && why == OUT_OF_TIME => {
-                endings.end(admitted.parsed.at, ending_of(Refusal::retry(why)), Some(admitted.standing));
-            }
+            Err(Refusal::Unanswered) => match unanswered(others_are_answered, &admitted.standing) {
+                // Nobody waits for another attempt, and that there is no answer is what is compared.
+                Ending::Retry { .. } if admitted.standing.verdict == Verdict::Shadow => {
+                    decided.push(Decided { admitted, decision: Err(Refusal::Unanswered) });
+                }
+                ending => endings.end(admitted.parsed.at, ending, Some(admitted.standing)),
+            },
             Ok(decision) => decided.push(Decided { admitted, decision }),
             Err(refusal) => {
                 let (at, standing) = (admitted.parsed.at, admitted.standing);
@@ -46,6 +55,16 @@ pub(crate) async fn layer<A: Agent>(
         }
     }
     decided
+}
+
+/// How a record ends that has had its time and no answer. Where others are answered nothing is down, and it is this one that never ends; where
+/// nobody is, it is taken for that once it was given back often enough.
+fn unanswered(others_are_answered: bool, standing: &Standing) -> Ending {
+    if others_are_answered || standing.returns >= GIVEN_BACK {
+        let detail = Refusal::Unanswered.to_string();
+        return Ending::Retry { detail, after: None, unanswered: !others_are_answered };
+    }
+    ending_of(Refusal::Unanswered)
 }
 
 /// Decides for one record: what was refused before is not gathered for, and in shadow mode a refusal is a decision like any other.
@@ -77,7 +96,7 @@ async fn decide<A: Agent>(agent: &A, event: &Event, patience: Patience) -> Resul
     };
     let given = patience.until.saturating_duration_since(Instant::now());
     match timeout_at(patience.until, AssertUnwindSafe(steps).catch_unwind()).await {
-        Err(_) if given >= patience.fair => Err(Refusal::Unavailable(OUT_OF_TIME.into())),
+        Err(_) if given >= patience.fair => Err(Refusal::Unanswered),
         Err(_) => Err(Refusal::DatabaseDown(OUT_OF_TIME.into())),
         Ok(Err(panic)) => Err(Refusal::retry(said(&*panic))),
         Ok(Ok(decision)) => decision,
@@ -94,13 +113,13 @@ pub(crate) fn said(panic: &(dyn Any + Send)) -> String {
 /// again, since finishing it here would leave it unsettled.
 pub(crate) fn ending_of(refusal: Refusal) -> Ending {
     match refusal {
-        Refusal::Retry { reason, after } => Ending::Retry { detail: reason, after },
+        Refusal::Retry { reason, after } => Ending::Retry { detail: reason, after, unanswered: false },
         Refusal::Reject(reject) => Ending::Park { reason: reject.reason.into(), detail: reject.detail },
         Refusal::Unavailable(why) => Ending::Returned { why: why.into(), cause: Cause::Dependency },
+        Refusal::Unanswered => Ending::Returned { why: refusal.to_string().into(), cause: Cause::Dependency },
+        Refusal::Edited => Ending::Returned { why: refusal.to_string().into(), cause: Cause::Turn(Duration::ZERO) },
         Refusal::DatabaseDown(why) | Refusal::Conflict(why) => Ending::returned(why),
-        Refusal::Superseded => {
-            Ending::Retry { detail: "only `apply` may find an event superseded".into(), after: None }
-        }
+        Refusal::Superseded => Ending::retry("only `apply` may find an event superseded"),
     }
 }
 
@@ -110,7 +129,7 @@ mod tests {
     use crate::{batch::Parsed, parse::Message};
     use switchyard_agent::Reject;
     use switchyard_event::{EventType, NewEvent};
-    use switchyard_store::{Ask, Standing};
+    use switchyard_store::Ask;
 
     /// Waits for something that does not answer.
     struct Waits;
@@ -160,37 +179,56 @@ mod tests {
         }
     }
 
+    fn standing(verdict: Verdict, returns: u16) -> Standing {
+        Standing {
+            event_id: uuid::Uuid::nil(),
+            run: 0,
+            verdict,
+            seq: Some(1),
+            epoch: 0,
+            attempts: 0,
+            max_attempts: 4,
+            returns,
+            revision: 0,
+            says: true,
+        }
+    }
+
+    /// How the first of these records ends; none where it goes on to the commit.
+    async fn end_of_first(kinds: &[&str], standing: Standing, answered: bool) -> Option<Ending> {
+        let messages: Vec<Message> = kinds.iter().map(|_| Message::with_body("")).collect();
+        let mut endings = Endings::of(&messages);
+        let admitted = kinds.iter().enumerate().map(|(at, kind)| {
+            let mut event = Event::parse(include_str!("../../event/fixtures/feedback.created.v1.json")).unwrap();
+            event.aggregate_type = (*kind).to_owned();
+            let ask = Ask::live(event.id);
+            Admitted::of(Parsed { at, event, ask }, standing.clone())
+        });
+        let until = Instant::now() + Duration::from_millis(20);
+        let patience = Patience { until, fair: Duration::from_millis(1), answered };
+        layer(&Picky, admitted.collect(), patience, &mut endings).await;
+        endings.ending(0).cloned()
+    }
+
     #[tokio::test]
     async fn who_alone_is_not_answered_in_a_batch_has_had_an_attempt_and_who_is_alone_has_not() {
-        let ends = async |kinds: &[&str]| {
-            let messages: Vec<Message> = kinds.iter().map(|_| Message::with_body("")).collect();
-            let mut endings = Endings::of(&messages);
-            let admitted = kinds.iter().enumerate().map(|(at, kind)| {
-                let mut event = Event::parse(include_str!("../../event/fixtures/feedback.created.v1.json")).unwrap();
-                event.aggregate_type = (*kind).to_owned();
-                let ask = Ask::live(event.id);
-                let standing = Standing {
-                    event_id: event.id,
-                    run: 0,
-                    verdict: Verdict::Take,
-                    seq: Some(1),
-                    epoch: 0,
-                    attempts: 0,
-                    max_attempts: 4,
-                    returns: 0,
-                    revision: 0,
-                    says: true,
-                };
-                Admitted::of(Parsed { at, event, ask }, standing)
-            });
-            let until = Instant::now() + Duration::from_millis(20);
-            let patience = Patience { until, fair: Duration::from_millis(1) };
-            layer(&Picky, admitted.collect(), patience, &mut endings).await;
-            matches!(endings.ending(0), Some(Ending::Retry { .. }))
+        let ends = async |kinds: &[&str], answered| {
+            let ending = end_of_first(kinds, standing(Verdict::Take, 0), answered).await;
+            matches!(ending, Some(Ending::Retry { unanswered: false, .. }))
         };
-        assert!(ends(&["endless", "post"]).await, "the others are answered, so nothing is down");
-        assert!(!ends(&["endless", "endless"]).await, "nobody is answered");
-        assert!(!ends(&["endless"]).await);
+        assert!(ends(&["endless", "post"], false).await, "the others are answered, so nothing is down");
+        assert!(ends(&["endless"], true).await, "another one was, in a turn before");
+        assert!(!ends(&["endless", "endless"], false).await, "nobody is answered");
+        assert!(!ends(&["endless"], false).await);
+    }
+
+    #[tokio::test]
+    async fn who_is_alone_and_was_given_back_often_enough_has_an_attempt_and_counts_towards_the_breaker() {
+        let end = async |verdict, returns| end_of_first(&["endless"], standing(verdict, returns), false).await;
+        let Some(Ending::Returned { cause, .. }) = end(Verdict::Take, GIVEN_BACK - 1).await else { panic!("not yet") };
+        assert_eq!(cause, Cause::Dependency);
+        assert!(matches!(end(Verdict::Take, GIVEN_BACK).await, Some(Ending::Retry { unanswered: true, .. })));
+        assert_eq!(end(Verdict::Shadow, GIVEN_BACK).await, None, "in shadow mode that there is no answer is stored");
     }
 
     #[tokio::test]
@@ -198,7 +236,7 @@ mod tests {
         let event = Event::parse(include_str!("../../event/fixtures/feedback.created.v1.json")).unwrap();
         let out_of_time = async |fair| {
             let until = Instant::now() + Duration::from_millis(5);
-            let refusal = decide(&Waits, &event, Patience { until, fair }).await.unwrap_err();
+            let refusal = decide(&Waits, &event, Patience { until, fair, answered: false }).await.unwrap_err();
             match ending_of(refusal) {
                 Ending::Returned { cause, .. } => cause,
                 other => panic!("{other:?}"),

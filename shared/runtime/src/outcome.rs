@@ -360,7 +360,7 @@ fn step(
             ))
         }
         (Ending::Finished(_) | Ending::SameAs(_), _) => None,
-        (Ending::Retry { detail, after }, Some(standing)) => {
+        (Ending::Retry { detail, after, .. }, Some(standing)) => {
             let delay = after.unwrap_or_else(|| schedule.delay(attempts + 1, random));
             let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
             let failed = Failed { ask: told(standing), reason: "failed".into(), error: detail.clone(), delay_ms };
@@ -510,7 +510,7 @@ mod tests {
 
     #[test]
     fn a_retry_waits_by_its_attempt_and_reports_on_the_epoch_that_it_was_told() {
-        let retry = Ending::Retry { detail: "x".into(), after: None };
+        let retry = Ending::retry("x");
         let Some(Step::Fail { delay, failed }) = step_of(&retry, Some(&standing(1, 4)), 99) else {
             panic!("a second attempt of four is counted")
         };
@@ -519,7 +519,8 @@ mod tests {
 
     #[test]
     fn a_wait_that_the_agent_names_wins_over_the_schedule() {
-        let retry = Ending::Retry { detail: "x".into(), after: Some(Duration::from_secs(17)) };
+        let after = Some(Duration::from_secs(17));
+        let retry = Ending::Retry { detail: "x".into(), after, unanswered: false };
         assert!(
             matches!(step_of(&retry, Some(&standing(0, 4)), 1), Some(Step::Fail { delay, .. }) if delay.as_secs() == 17)
         );

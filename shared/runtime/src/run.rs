@@ -100,6 +100,8 @@ struct Times {
     deadline: Instant,
     /// Half of what the agent has at most: [`Patience::fair`].
     fair: Duration,
+    /// [`Patience::answered`].
+    answered: bool,
 }
 
 impl<'a, A: Agent<Tx = Tx>, Q: Queues> Worker<'a, A, Q> {
@@ -116,7 +118,7 @@ impl<'a, A: Agent<Tx = Tx>, Q: Queues> Worker<'a, A, Q> {
         let now = Instant::now();
         let before_the_end = |time| ends.checked_sub(time).unwrap_or(now);
         let deadline = before_the_end(RESERVE);
-        let times = Times { deadline, fair: deadline.saturating_duration_since(now) / 2 };
+        let times = Times { deadline, fair: deadline.saturating_duration_since(now) / 2, answered: false };
         let messages: Vec<Message> = event.records.into_iter().map(Message::from).collect();
         let (mut endings, mut again) = (Endings::of(&messages), Again::all_of(&messages));
 
@@ -151,7 +153,8 @@ impl<'a, A: Agent<Tx = Tx>, Q: Queues> Worker<'a, A, Q> {
         let mut tried = Vec::new();
         for turn in order::turns(together, endings.messages) {
             let turn = order::free(turn, again, endings);
-            tried.extend(self.attempt(turn, times, endings).await);
+            let answered = tried.iter().any(|at| breaker::is_answered(endings.ending(*at)));
+            tried.extend(self.attempt(turn, Times { answered, ..times }, endings).await);
             Box::pin(desk.carry_out(endings, again)).await;
         }
         // What has not ended yet may kill this process: everything else is safe by now.
@@ -179,14 +182,15 @@ impl<'a, A: Agent<Tx = Tx>, Q: Queues> Worker<'a, A, Q> {
         if admitted.is_empty() {
             return Vec::new();
         }
-        let Times { deadline, fair } = times;
+        let Times { deadline, fair, answered } = times;
         let whole = payload::layer(self.store, A::NAME, admitted, deadline, endings).await;
         let current = upcast::layer(A::UPCASTS, whole, endings);
         let asked = current.iter().filter(|record| record.refused.is_none()).map(|record| record.parsed.at).collect();
         // A record that gathers for too long must not take the time in which the others commit.
         let gather_by = Instant::now() + deadline.saturating_duration_since(Instant::now()).mul_f64(0.75);
-        let decided = decide::layer(self.agent, current, Patience { until: gather_by, fair }, endings).await;
-        let terms = Terms { budget: self.budget, patience: Patience { until: deadline, fair } };
+        let patience = Patience { until: gather_by, fair, answered };
+        let decided = decide::layer(self.agent, current, patience, endings).await;
+        let terms = Terms { budget: self.budget, patience: Patience { until: deadline, ..patience } };
         commit::layer(self.agent, self.store, decided, terms, endings).await;
         asked
     }

@@ -85,6 +85,32 @@ async fn the_last_attempt_lets_its_group_go_on_in_the_same_batch() {
 }
 
 #[tokio::test]
+async fn one_that_is_never_answered_ends_in_the_dead_letter_queue_and_its_group_goes_on() {
+    let bench = bench().await;
+    let bodies = bench.give(&orders([("gather", "hang"), ("apply", "work")])).await;
+    let mut given_back = 0;
+    while bench.reasons().is_empty() && given_back < 40 {
+        let event = in_groups(&bodies, "aa");
+        bench.worker().handle(event, Instant::now() + Duration::from_millis(10_600)).await;
+        given_back += i32::from(bench.count("switchyard.failure").await == 0);
+    }
+    assert_eq!(bench.reasons(), ["attempts_used_up"]);
+    assert!(given_back >= 8, "what is down for some minutes only costs no attempt: {given_back}");
+
+    assert!(bench.handle_in_groups(&bodies, "aa").await.is_empty());
+    assert_eq!((bench.states().await, bench.count("done").await), ("pd".to_owned(), 1));
+}
+
+#[tokio::test]
+async fn one_that_is_not_answered_behind_one_that_was_has_had_an_attempt() {
+    let bench = bench().await;
+    let bodies = bench.give(&orders([("apply", "work"), ("gather", "hang")])).await;
+    let event = in_groups(&bodies, "aa");
+    assert_eq!(again(bench.worker().handle(event, Instant::now() + Duration::from_secs(12)).await), [1]);
+    assert_eq!(bench.states().await, "df");
+}
+
+#[tokio::test]
 async fn while_what_the_agent_needs_is_down_a_group_comes_again_as_a_whole_and_costs_nothing() {
     let bench = bench().await;
     bench.agent.model_is_down.set(true);

@@ -1,7 +1,7 @@
 //! Payloads that no message could carry: they stay in the table and reach the agent to the letter.
 
 use super::bench::{Bench, PLENTY, delivered, published};
-use std::cell::RefCell;
+use std::{cell::RefCell, time::Duration};
 use switchyard_agent::{Agent, Decision, Refusal, Reject};
 use switchyard_bus::{Message, TOPIC_BYTES};
 use switchyard_event::{Event, EventType, NewEvent};
@@ -170,6 +170,8 @@ async fn what_is_edited_while_it_is_gathered_is_not_done_with_the_old_payload() 
     };
     let (again, ()) = tokio::join!(bench.handle(&bodies, PLENTY), edited);
     assert_eq!((again, bench.count("done").await), (vec![0], 0));
+    assert_eq!(bench.agent.gathered.get(), 1, "the old payload is worth no second look");
+    assert_eq!(bench.queues.held()[0].delay, Duration::ZERO, "it comes again at once");
 
     assert!(bench.handle(&bodies, PLENTY).await.is_empty());
     assert_eq!(bench.count("done where key = 'new'").await, 1);
