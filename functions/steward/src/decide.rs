@@ -9,13 +9,46 @@ const AFTER_A_CHANGE: Duration = Duration::from_secs(3_600);
 /// How many deliveries go out again where a breaker is half-open: enough for a probe to have something to try.
 const FOR_A_PROBE: usize = 10;
 
-/// Whether messages flow from an agent's queue to its function.
+/// What a mapping is, or on its way to be, and whose doing that is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flow {
-    /// The mapping is enabled, or on its way there.
+    /// Messages flow.
     On,
-    /// The mapping is disabled, or on its way there.
-    Off,
+    /// Messages flow, though the steward remembers that it has turned it off: somebody has turned it on since, or the steward died before it could.
+    OnAgain,
+    /// The steward has turned it off.
+    Paused,
+    /// A person has turned it off.
+    PausedByHand,
+}
+
+impl Flow {
+    /// Of a mapping that was told to feed its function or not, and of which the steward remembers that it has turned it off, or does not.
+    #[must_use]
+    pub const fn of(wanted: bool, paused: bool) -> Self {
+        match (wanted, paused) {
+            (true, false) => Self::On,
+            (true, true) => Self::OnAgain,
+            (false, true) => Self::Paused,
+            (false, false) => Self::PausedByHand,
+        }
+    }
+
+    /// Whether messages flow.
+    #[must_use]
+    pub const fn is_on(self) -> bool {
+        matches!(self, Self::On | Self::OnAgain)
+    }
+
+    /// What it is after an order, and with that whether the order is about it.
+    #[must_use]
+    pub const fn after(self, order: Order) -> Self {
+        match (order, self) {
+            (Order::Pause, Self::On | Self::OnAgain) => Self::Paused,
+            (Order::Resume, Self::Paused) | (Order::Forget, Self::OnAgain) => Self::On,
+            (_, same) => same,
+        }
+    }
 }
 
 /// What a pass has seen of an agent.
@@ -29,10 +62,8 @@ pub struct Seen {
     pub wait_over: bool,
     /// For how long the breaker has been in this state.
     pub since: Duration,
-    /// The mapping.
-    pub flow: Flow,
-    /// The steward itself has turned the mapping off, and not on again since.
-    pub paused_by_steward: bool,
+    /// Its mappings: one, or one for each of its lanes.
+    pub flows: Vec<Flow>,
     /// How many messages the queue holds: waiting, in flight and delayed.
     pub in_queue: u64,
     /// How many deliveries may go out again in one pass.
@@ -44,13 +75,13 @@ pub struct Seen {
 pub enum Order {
     /// Turn the breaker half-open; if it is then, [`Order::Resume`] follows from itself.
     HalfOpen,
-    /// Turn the mapping off, and remember who did.
+    /// Turn off the mappings that are on, and remember who did.
     Pause,
-    /// Turn the mapping on, and forget who had turned it off.
+    /// Turn on the mappings that the steward has turned off, and forget that it had.
     Resume,
-    /// Somebody has turned the mapping on that the steward had turned off: forget that.
+    /// Somebody has turned mappings on that the steward had turned off: forget that.
     Forget,
-    /// Tell that a person has turned the mapping off. It stays off.
+    /// Tell that a person has turned a mapping off. It stays off.
     PausedByHand,
     /// Put what the ledger has due, at most so many, into the queue.
     Send(Overdue, usize),
@@ -58,20 +89,21 @@ pub enum Order {
 
 /// Decides.
 ///
-/// - The mapping is off while the breaker is open, and on otherwise; nothing is ordered where it is so already. A mapping that a person has
-///   turned off is left alone.
+/// - Mappings are off while the breaker is open, and on otherwise; nothing is ordered where it is so already. One that a person has turned off is
+///   left alone, and keeps no other from being turned on or off.
 /// - An open breaker whose wait is over is probed, unless a person has forced it.
-/// - What is due goes out only while messages flow, and only when the queue is empty: what is in it is not lost. What has been due for an
+/// - What is due goes out only while messages flow from all of its queues, and only when the queue is empty: what is in it is not lost. What has been due for an
 ///   hour goes out all the same, since a queue that is never empty must not hide what was lost. Copies cost a look each.
 /// - After an outage of an hour everything that waits is due by an hour. So while the breaker is half-open, and for an hour after its last
 ///   change, only an empty queue is sent to.
 #[must_use]
 pub fn decide(seen: &Seen) -> Vec<Order> {
+    let any = |flow: Flow| seen.flows.contains(&flow);
     if seen.breaker == BreakerState::Open {
-        return match seen.flow {
+        return match seen.flows.iter().any(|flow| flow.is_on()) {
             _ if seen.wait_over && !seen.forced => vec![Order::HalfOpen],
-            Flow::On => vec![Order::Pause],
-            Flow::Off => vec![],
+            true => vec![Order::Pause],
+            false => vec![],
         };
     }
     let send = match (seen.in_queue, seen.breaker) {
@@ -80,13 +112,16 @@ pub fn decide(seen: &Seen) -> Vec<Order> {
         (_, BreakerState::HalfOpen) => None,
         _ => (seen.since >= AFTER_A_CHANGE).then_some(Order::Send(Overdue::ByAnHour, seen.at_most)),
     };
-    let first = match (seen.flow, seen.paused_by_steward) {
-        (Flow::On, false) => None,
-        (Flow::On, true) => Some(Order::Forget),
-        (Flow::Off, true) => Some(Order::Resume),
-        (Flow::Off, false) => return vec![Order::PausedByHand],
-    };
-    first.into_iter().chain(send).collect()
+    let by_hand = any(Flow::PausedByHand);
+    [
+        any(Flow::OnAgain).then_some(Order::Forget),
+        any(Flow::Paused).then_some(Order::Resume),
+        by_hand.then_some(Order::PausedByHand),
+        send.filter(|_| !by_hand),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 #[cfg(test)]
@@ -100,8 +135,7 @@ mod tests {
             forced: false,
             wait_over: false,
             since: Duration::from_secs(86_400),
-            flow: Flow::On,
-            paused_by_steward: false,
+            flows: vec![Flow::On],
             in_queue: 0,
             at_most: 1_000,
         }
@@ -126,76 +160,78 @@ mod tests {
     fn an_open_breaker_pauses_the_mapping_once() {
         let open = Seen { breaker: BreakerState::Open, ..calm() };
         assert_eq!(decide(&open), [Order::Pause]);
-        assert_eq!(decide(&Seen { flow: Flow::Off, paused_by_steward: true, ..open }), []);
+        assert_eq!(decide(&Seen { flows: vec![Flow::Paused], ..open }), []);
     }
 
     #[test]
     fn an_open_breaker_is_probed_when_its_wait_is_over_unless_a_person_holds_it() {
-        let waited = Seen { breaker: BreakerState::Open, wait_over: true, flow: Flow::Off, ..calm() };
+        let waited = Seen { breaker: BreakerState::Open, wait_over: true, flows: vec![Flow::Paused], ..calm() };
         assert_eq!(decide(&waited), [Order::HalfOpen]);
         assert_eq!(decide(&Seen { forced: true, ..waited.clone() }), []);
-        assert_eq!(decide(&Seen { forced: true, flow: Flow::On, ..waited }), [Order::Pause]);
+        assert_eq!(decide(&Seen { forced: true, flows: vec![Flow::On], ..waited }), [Order::Pause]);
     }
 
     #[test]
     fn a_half_open_breaker_lets_messages_flow_and_sends_a_few_where_there_are_none_to_try() {
-        let probing =
-            Seen { breaker: BreakerState::HalfOpen, flow: Flow::Off, paused_by_steward: true, in_queue: 7, ..calm() };
+        let probing = Seen { breaker: BreakerState::HalfOpen, flows: vec![Flow::Paused], in_queue: 7, ..calm() };
         assert_eq!(decide(&probing), [Order::Resume]);
         assert_eq!(
-            decide(&Seen { flow: Flow::On, paused_by_steward: false, in_queue: 0, ..probing }),
+            decide(&Seen { flows: vec![Flow::On], in_queue: 0, ..probing }),
             [Order::Send(Overdue::Now, FOR_A_PROBE)]
         );
     }
 
     #[test]
     fn a_mapping_that_a_person_has_turned_off_stays_off_and_one_turned_on_again_stays_on() {
-        let off = Seen { flow: Flow::Off, ..calm() };
-        assert_eq!(decide(&off), [Order::PausedByHand]);
-        assert_eq!(decide(&Seen { paused_by_steward: true, ..off }), [Order::Resume, Order::Send(Overdue::Now, 1_000)]);
-        let on = Seen { paused_by_steward: true, ..calm() };
-        assert_eq!(decide(&on), [Order::Forget, Order::Send(Overdue::Now, 1_000)]);
+        let of = |flow| decide(&Seen { flows: vec![flow], ..calm() });
+        assert_eq!(of(Flow::PausedByHand), [Order::PausedByHand]);
+        assert_eq!(of(Flow::Paused), [Order::Resume, Order::Send(Overdue::Now, 1_000)]);
+        assert_eq!(of(Flow::OnAgain), [Order::Forget, Order::Send(Overdue::Now, 1_000)]);
+    }
+
+    #[test]
+    fn a_lane_that_a_person_has_turned_off_keeps_the_other_from_nothing_but_what_is_due() {
+        let lanes = |breaker, flow| decide(&Seen { breaker, flows: vec![flow, Flow::PausedByHand], ..calm() });
+        assert_eq!(lanes(BreakerState::Open, Flow::On), [Order::Pause]);
+        assert_eq!(lanes(BreakerState::Open, Flow::Paused), []);
+        assert_eq!(lanes(BreakerState::Closed, Flow::Paused), [Order::Resume, Order::PausedByHand]);
+        assert_eq!(lanes(BreakerState::Closed, Flow::On), [Order::PausedByHand]);
+    }
+
+    fn flow() -> impl Strategy<Value = Flow> {
+        prop_oneof![Just(Flow::On), Just(Flow::OnAgain), Just(Flow::Paused), Just(Flow::PausedByHand)]
     }
 
     fn seen() -> impl Strategy<Value = Seen> {
         let breaker = prop_oneof![Just(BreakerState::Closed), Just(BreakerState::Open), Just(BreakerState::HalfOpen)];
-        let flow = prop_oneof![Just(Flow::On), Just(Flow::Off)];
+        let flows = prop::collection::vec(flow(), 1..3);
         let since = (0u64..7_200).prop_map(Duration::from_secs);
-        (breaker, any::<bool>(), any::<bool>(), since, flow, any::<bool>(), 0u64..3, 1usize..2_000).prop_map(
-            |(breaker, forced, wait_over, since, flow, paused_by_steward, in_queue, at_most)| Seen {
+        (breaker, any::<bool>(), any::<bool>(), since, flows, 0u64..3, 1usize..2_000).prop_map(
+            |(breaker, forced, wait_over, since, flows, in_queue, at_most)| Seen {
                 breaker,
                 forced,
                 wait_over,
                 since,
-                flow,
-                paused_by_steward,
+                flows,
                 in_queue,
                 at_most,
             },
         )
     }
 
-    /// The mapping and the steward's memory of it after the orders that change them.
-    fn after(seen: &Seen, orders: &[Order]) -> (Flow, bool) {
-        orders.iter().fold((seen.flow, seen.paused_by_steward), |now, order| match order {
-            Order::Pause => (Flow::Off, true),
-            Order::Resume => (Flow::On, false),
-            Order::Forget => (now.0, false),
-            Order::HalfOpen | Order::PausedByHand | Order::Send(..) => now,
-        })
+    /// The mappings after these orders.
+    fn after(seen: &Seen, orders: &[Order]) -> Vec<Flow> {
+        seen.flows.iter().map(|flow| orders.iter().fold(*flow, |now, order| now.after(*order))).collect()
     }
 
     proptest! {
         #[test]
         fn nothing_is_sent_to_a_queue_that_nobody_reads(seen in seen()) {
             let orders = decide(&seen);
-            let mut flow = seen.flow;
-            for order in &orders {
-                match order {
-                    Order::Pause => flow = Flow::Off,
-                    Order::Resume => flow = Flow::On,
-                    Order::Send(..) => prop_assert!(flow == Flow::On && seen.breaker != BreakerState::Open),
-                    _ => {}
+            for (at, order) in orders.iter().enumerate() {
+                if let Order::Send(..) = order {
+                    let all_flow = after(&seen, &orders[..at]).iter().all(|flow| flow.is_on());
+                    prop_assert!(all_flow && seen.breaker != BreakerState::Open);
                 }
             }
         }
@@ -217,23 +253,31 @@ mod tests {
             let orders = decide(&seen);
             let touches: Vec<_> = orders.iter().filter(|order| matches!(order, Order::Pause | Order::Resume)).collect();
             prop_assert!(touches.len() <= 1);
-            match touches.first() {
-                Some(Order::Pause) => prop_assert_eq!(seen.flow, Flow::On),
-                Some(Order::Resume) => prop_assert!(seen.flow == Flow::Off && seen.paused_by_steward),
-                _ => {}
+            for order in touches {
+                prop_assert!(seen.flows.iter().any(|flow| flow.after(*order) != *flow));
             }
         }
 
         #[test]
-        fn what_a_person_has_turned_off_is_never_turned_on(seen in seen()) {
-            let by_hand = Seen { flow: Flow::Off, paused_by_steward: false, ..seen };
-            prop_assert!(!decide(&by_hand).contains(&Order::Resume));
+        fn what_a_person_has_turned_off_is_never_touched(seen in seen()) {
+            let orders = decide(&seen);
+            for (before, after) in seen.flows.iter().zip(after(&seen, &orders)) {
+                prop_assert_eq!(*before == Flow::PausedByHand, after == Flow::PausedByHand);
+            }
+        }
+
+        #[test]
+        fn a_breaker_that_is_open_or_not_leaves_no_other_mapping_as_it_should_not_be(seen in seen()) {
+            let orders = decide(&seen);
+            let open = seen.breaker == BreakerState::Open;
+            let ours = after(&seen, &orders).into_iter().filter(|flow| *flow != Flow::PausedByHand);
+            prop_assert!(orders == [Order::HalfOpen] || ours.into_iter().all(|flow| flow.is_on() != open));
         }
 
         #[test]
         fn a_second_pass_that_sees_the_same_breaker_touches_nothing_more(seen in seen()) {
-            let (flow, paused_by_steward) = after(&seen, &decide(&seen));
-            let again = decide(&Seen { flow, paused_by_steward, ..seen });
+            let flows = after(&seen, &decide(&seen));
+            let again = decide(&Seen { flows, ..seen });
             prop_assert!(!again.iter().any(|order| matches!(order, Order::Pause | Order::Resume | Order::Forget)));
         }
 

@@ -17,7 +17,7 @@ use std::{
 };
 use switchyard_bus::{AgentPlaces, BusError, Lanes, Mappings, Queue};
 use switchyard_runtime::resend;
-use switchyard_store::{Breaker, BreakerState, Overdue, Store};
+use switchyard_store::{Breaker, Overdue, Store};
 use tokio::time::{Instant, timeout};
 
 /// How long one agent's sweep goes on with the next window: the rest of its time is for what else there is to do.
@@ -56,7 +56,7 @@ pub(crate) struct Tending<'a, D, M, Q> {
 impl<D, M: Mappings, Q: Queue> Tending<'_, D, M, Q> {
     /// How it stands. Changes nothing.
     pub(crate) async fn look(&self) -> Standing {
-        let mut standing = self.see_queues().await;
+        let (mut standing, _) = self.see_queues().await;
         self.count(&mut standing).await;
         standing
     }
@@ -73,12 +73,12 @@ impl<D, M: Mappings, Q: Queue> Tending<'_, D, M, Q> {
         }
     }
 
-    /// How it stands, but for its ledger.
-    async fn see_queues(&self) -> Standing {
+    /// How it stands, but for its ledger; and its mappings, in the order of its places, where they could be seen.
+    async fn see_queues(&self) -> (Standing, Option<Vec<Flow>>) {
         let Ward { name, places, breaker } = self.ward;
         let mut standing = Standing { agent: name.clone(), ..Standing::default() };
         standing.breaker = breaker.as_ref().map(answer::Breaker::from);
-        let Some(places) = places else { return standing };
+        let Some(places) = places else { return (standing, None) };
         let troubles = &mut standing.troubles;
         standing.queue = told("its queue", self.lanes(places).depth().await, troubles).map(answer::Queue::from);
         let depth = self.queue(&places.dead_letter_url).depth().await;
@@ -88,14 +88,17 @@ impl<D, M: Mappings, Q: Queue> Tending<'_, D, M, Q> {
             standing.undelivered =
                 told("its subscription's dead-letter queue", depth, troubles).map(|depth| depth.visible);
         }
-        standing.flows = told("its mapping", self.flows(places).await, troubles);
-        standing.paused_by = paused_by(standing.flows, breaker.as_ref());
-        standing
+        let flows = told("its mapping", self.flows(places).await, troubles);
+        if let Some(flows) = &flows {
+            show(&mut standing, flows);
+        }
+        (standing, flows)
     }
 
     /// One pass. The standing that it answers with is what was found, and what was done to breaker and mapping since.
     pub(crate) async fn tend(&self) -> Tended {
-        let mut done = Tended { standing: self.see_queues().await, ..Tended::default() };
+        let (standing, flows) = self.see_queues().await;
+        let mut done = Tended { standing, ..Tended::default() };
         if let Some(places) = &self.ward.places {
             self.letters(places, &mut done).await;
             self.audit(&mut done).await;
@@ -103,7 +106,7 @@ impl<D, M: Mappings, Q: Queue> Tending<'_, D, M, Q> {
         if let Some(breaker) = &self.ward.breaker {
             self.sweep(&mut done).await;
             if let Some(places) = &self.ward.places {
-                self.follow(places, breaker, &mut done).await;
+                self.follow(places, breaker, flows, &mut done).await;
             }
         }
         self.count(&mut done.standing).await;
@@ -169,9 +172,9 @@ impl<D, M: Mappings, Q: Queue> Tending<'_, D, M, Q> {
     }
 
     /// The mapping follows the breaker, and what is due goes out where messages flow.
-    async fn follow(&self, places: &AgentPlaces, breaker: &Breaker, done: &mut Tended) {
+    async fn follow(&self, places: &AgentPlaces, breaker: &Breaker, flows: Option<Vec<Flow>>, done: &mut Tended) {
         // What could not be seen has been told, and nothing is decided on half a view.
-        let Some(mut seen) = self.see(breaker, done) else { return };
+        let Some(mut seen) = self.see(breaker, flows, done) else { return };
         let mut orders = decide(&seen);
         if orders == [Order::HalfOpen] {
             let half_open = self.store.half_open(&self.ward.name).await;
@@ -181,57 +184,65 @@ impl<D, M: Mappings, Q: Queue> Tending<'_, D, M, Q> {
             orders = decide(&seen);
         }
         for order in orders {
-            if let Err(trouble) = self.carry_out(order, places, done).await {
+            if let Err(trouble) = self.carry_out(order, places, &mut seen.flows, done).await {
                 // What comes after would rest on what has not happened.
                 return done.standing.troubles.push(trouble);
             }
         }
     }
 
-    fn see(&self, breaker: &Breaker, done: &Tended) -> Option<Seen> {
+    fn see(&self, breaker: &Breaker, flows: Option<Vec<Flow>>, done: &Tended) -> Option<Seen> {
         let delivered = u64::try_from(done.delivered).unwrap_or(u64::MAX);
         Some(Seen {
             breaker: breaker.state,
             forced: breaker.forced,
             wait_over: breaker.retry_in_secs <= 0.0,
             since: since(breaker),
-            flow: if done.standing.flows? { Flow::On } else { Flow::Off },
-            paused_by_steward: breaker.paused,
+            flows: flows?,
             in_queue: done.standing.queue?.total().saturating_add(delivered),
             at_most: self.limits.resends,
         })
     }
 
-    async fn carry_out(&self, order: Order, places: &AgentPlaces, done: &mut Tended) -> Result<(), String> {
+    /// Carries out one order; `flows` and the standing are afterwards as they are then.
+    async fn carry_out(
+        &self,
+        order: Order,
+        places: &AgentPlaces,
+        flows: &mut [Flow],
+        done: &mut Tended,
+    ) -> Result<(), String> {
         let (store, name) = (self.store, &self.ward.name);
-        let mapping = |error: BusError| format!("its mapping: {error}");
         let memory = |error: switchyard_store::StoreError| format!("its breaker: {error}");
+        let mappings = places.mappings().zip(flows.iter());
+        let mappings: Vec<&str> =
+            mappings.filter(|(_, flow)| flow.after(order) != **flow).map(|(mapping, _)| mapping).collect();
         match order {
             // Decided anew by `follow` as soon as it is done.
             Order::HalfOpen => {}
             Order::Pause => {
                 // Written down first: a mapping that is off with nobody's name to it stays off for ever.
-                store.set_paused(name, true).await.map_err(memory)?;
+                store.set_paused(name, &mappings, true).await.map_err(memory)?;
                 self.still_my_turn().await?;
-                self.set_flow(places, false).await.map_err(mapping)?;
-                (done.standing.flows, done.standing.paused_by) = (Some(false), Some(PausedBy::Steward));
+                self.set_enabled(&mappings, false).await?;
                 tracing::warn!(agent = name, "its mapping is paused: its breaker is open");
             }
             Order::Resume => {
                 self.still_my_turn().await?;
-                self.set_flow(places, true).await.map_err(mapping)?;
+                self.set_enabled(&mappings, true).await?;
                 self.still_my_turn().await?;
-                store.set_paused(name, false).await.map_err(memory)?;
-                (done.standing.flows, done.standing.paused_by) = (Some(true), None);
+                store.set_paused(name, &mappings, false).await.map_err(memory)?;
                 tracing::info!(agent = name, "its mapping is on again");
             }
             Order::Forget => {
                 self.still_my_turn().await?;
-                store.set_paused(name, false).await.map_err(memory)?;
+                store.set_paused(name, &mappings, false).await.map_err(memory)?;
             }
-            Order::PausedByHand => tracing::warn!(agent = name, "its mapping is paused by hand, and stays so"),
+            Order::PausedByHand => tracing::warn!(agent = name, "a mapping of it is paused by hand, and stays so"),
             Order::Send(overdue, at_most) => self.send(overdue, at_most, places, done).await?,
         }
+        flows.iter_mut().for_each(|flow| *flow = flow.after(order));
+        show(&mut done.standing, flows);
         Ok(())
     }
 
@@ -281,25 +292,37 @@ impl<D, M: Mappings, Q: Queue> Tending<'_, D, M, Q> {
         Lanes::of(places, |url| self.queue(url))
     }
 
-    /// Whether messages flow: from all of its queues. Where a person has turned off one of them, it counts as turned off, and stays as it is; where
-    /// a pause has turned off one and died, messages flow still, so that the next pass ends it.
-    async fn flows(&self, places: &AgentPlaces) -> Result<bool, BusError> {
-        let (mut all, mut any) = (true, false);
+    /// What its mappings are, in the order of its places.
+    async fn flows(&self, places: &AgentPlaces) -> Result<Vec<Flow>, BusError> {
+        let paused = self.ward.breaker.as_ref().map_or(&[][..], |breaker| breaker.paused.as_slice());
+        let mut flows = Vec::new();
         for mapping in places.mappings() {
             let wanted = self.outside.mappings.enabled(mapping).await?.wanted;
-            (all, any) = (all && wanted, any || wanted);
+            flows.push(Flow::of(wanted, paused.iter().any(|paused| paused == mapping)));
         }
-        let pausing = self.ward.breaker.as_ref().is_some_and(|it| it.state == BreakerState::Open && it.paused);
-        Ok(all || (any && pausing))
+        Ok(flows)
     }
 
-    /// Turns all of its mappings on or off. Where one fails, those before it are turned already, and the next pass turns the others.
-    async fn set_flow(&self, places: &AgentPlaces, enabled: bool) -> Result<(), BusError> {
-        for mapping in places.mappings() {
-            self.outside.mappings.set_enabled(mapping, enabled).await?;
+    /// Turns mappings on or off. Where one fails, those before it are turned already, and the next pass turns the others.
+    async fn set_enabled(&self, mappings: &[&str], enabled: bool) -> Result<(), String> {
+        for mapping in mappings {
+            let told = self.outside.mappings.set_enabled(mapping, enabled).await;
+            told.map_err(|error| format!("its mapping: {error}"))?;
         }
         Ok(())
     }
+}
+
+/// Whether messages flow, from all of its queues, and who has stopped them where they do not. What a person has stopped only a person lets go on,
+/// so that is told first.
+fn show(standing: &mut Standing, flows: &[Flow]) {
+    standing.flows = Some(flows.iter().all(|flow| flow.is_on()));
+    let stopped = |by: Flow| flows.contains(&by);
+    standing.paused_by = match () {
+        () if stopped(Flow::PausedByHand) => Some(PausedBy::Hand),
+        () if stopped(Flow::Paused) => Some(PausedBy::Steward),
+        () => None,
+    };
 }
 
 /// For how long a breaker has been in its state. One whose time cannot be read counts as changed just now.
@@ -316,12 +339,4 @@ fn bound(at_most: usize, there_are: Option<u64>) -> usize {
 /// What an answer says; an error becomes a line for the operator.
 fn told<T, E: std::fmt::Display>(what: &str, answer: Result<T, E>, troubles: &mut Vec<String>) -> Option<T> {
     answer.map_err(|error| troubles.push(format!("{what}: {error}"))).ok()
-}
-
-fn paused_by(flows: Option<bool>, breaker: Option<&Breaker>) -> Option<PausedBy> {
-    match (flows?, breaker) {
-        (true, _) => None,
-        (false, Some(breaker)) if breaker.paused => Some(PausedBy::Steward),
-        (false, _) => Some(PausedBy::Hand),
-    }
 }

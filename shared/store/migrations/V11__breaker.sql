@@ -14,8 +14,9 @@ create table switchyard.breaker (
   retry_at timestamptz,
   -- Half-open: until then somebody is trying.
   probe_until timestamptz,
-  -- Whether the steward holds the agent's queue back, so that it lets go only of what it has held itself.
-  paused boolean not null default false
+  -- The event source mappings that the steward has turned off, by their ids, so that it turns on only what it has turned off itself: of an agent
+  -- with lanes each for itself, and of two stacks on one database each stack its own.
+  paused text[] not null default '{}'
 );
 
 -- Agents that were registered before there were breakers.
@@ -130,14 +131,16 @@ begin
   perform switchyard.note_as(p_operator, 'breaker_forced', p_agent, jsonb_build_object('to', coalesce(p_state, 'auto'), 'was', b.state));
 end $$;
 
--- The steward remembers whether it holds the agent's queue back.
-create function switchyard.set_paused(p_agent text, p_paused boolean) returns void
+-- The steward remembers which mappings it has turned off.
+create function switchyard.set_paused(p_agent text, p_mappings text[], p_paused boolean) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   b switchyard.breaker := switchyard._breaker_of(p_agent);
+  now_paused text[] := array(
+    select m from unnest(b.paused) m where m <> all (p_mappings) union select m from unnest(p_mappings) m where p_paused order by 1);
 begin
-  if b.paused <> p_paused then
-    update switchyard.breaker x set paused = p_paused where x.agent = b.agent;
+  if b.paused <> now_paused then
+    update switchyard.breaker x set paused = now_paused where x.agent = b.agent;
     perform switchyard.note(case when p_paused then 'queue_paused' else 'queue_resumed' end, p_agent, jsonb_build_object('breaker', b.state));
   end if;
 end $$;

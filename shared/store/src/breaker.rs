@@ -52,8 +52,9 @@ pub struct Breaker {
     pub opens: u16,
     /// Open: in how many seconds it may be tried again; 0 when that is now, or where nobody waits.
     pub retry_in_secs: f64,
-    /// Whether the steward holds the agent's queue back ([`Store::set_paused`]).
-    pub paused: bool,
+    /// The event source mappings that a steward has turned off, by their ids ([`Store::set_paused`]). Those of other stacks on the same database are
+    /// among them.
+    pub paused: Vec<String>,
 }
 
 impl Store {
@@ -139,13 +140,13 @@ impl Store {
         Ok(())
     }
 
-    /// For the steward: remembers whether it holds the agent's queue back, so that it lets go only of what it has held itself, and not of
-    /// what a person has paused. A change leaves an audit row.
+    /// For the steward: remembers of these event source mappings that it has turned them off, or not any more, so that it turns on only what it has
+    /// turned off itself, and nothing that a person or another stack's steward has. A change leaves an audit row.
     ///
     /// Fails with [`StoreError::Config`] where the agent is not registered.
-    pub async fn set_paused(&self, agent: &str, paused: bool) -> Result<(), StoreError> {
-        let parameters = [(&agent as _, Type::TEXT), (&paused as _, Type::BOOL)];
-        self.write("set_paused", "select switchyard.set_paused($1, $2)", &parameters).await?;
+    pub async fn set_paused(&self, agent: &str, mappings: &[&str], paused: bool) -> Result<(), StoreError> {
+        let parameters = [(&agent as _, Type::TEXT), (&mappings as _, Type::TEXT_ARRAY), (&paused as _, Type::BOOL)];
+        self.write("set_paused", "select switchyard.set_paused($1, $2, $3)", &parameters).await?;
         Ok(())
     }
 }

@@ -233,7 +233,7 @@ async fn it_stands_still_for_an_agent_that_does_not_run_or_owns_nothing_and_says
     stands("its breaker is not closed").await;
     bench.store.force_breaker(AGENT, None, "ada").await.unwrap();
     bench.run("update switchyard.breaker set state = 'closed'").await;
-    bench.store.set_paused(AGENT, false).await.unwrap();
+    bench.store.set_paused(AGENT, &["painter/mapping"], false).await.unwrap();
     switchyard_bus::Mappings::set_enabled(&bench.mappings, "painter/mapping", false).await.unwrap();
     stands("its mapping is off").await;
     switchyard_bus::Mappings::set_enabled(&bench.mappings, "painter/mapping", true).await.unwrap();

@@ -88,16 +88,19 @@ async fn a_lane_that_a_person_turned_off_stays_off_and_the_other_on() {
     }
     bench.store.trip(AGENT, "down").await.unwrap();
     bench.tend().await;
-    bench.store.recovered(AGENT).await.unwrap();
-    bench.tend().await;
+    assert_eq!(bench.both_flow().await, (false, false), "an open breaker pauses the other one all the same");
+
+    bench.later(Duration::from_secs(31)).await;
+    let done = bench.tend().await;
     assert_eq!(bench.both_flow().await, (true, false));
+    assert_eq!((done.sent, done.standing.paused_by), (0, Some(PausedBy::Hand)));
 }
 
 #[tokio::test]
 async fn a_pause_that_died_after_the_first_lane_is_ended_by_the_next_pass() {
     let bench = Bench::with_lanes().await;
     bench.store.trip(AGENT, "down").await.unwrap();
-    bench.store.set_paused(AGENT, true).await.unwrap();
+    bench.store.set_paused(AGENT, &["painter/mapping", "painter/express-mapping"], true).await.unwrap();
     bench.mappings.set_enabled("painter/mapping", false).await.unwrap();
     bench.tend().await;
     assert_eq!(bench.both_flow().await, (false, false));

@@ -74,6 +74,13 @@ impl Bench {
         steward(&self.store, &self.places, &self.mappings, &self.queues, limits)
     }
 
+    /// The steward of another stack on the same database, and that stack's mapping, `elsewhere`.
+    pub(crate) fn of_a_second_stack(&self) -> (OnBench, MemoryMappings) {
+        let places = vec![AgentPlaces { mapping: "elsewhere".into(), ..places(AGENT) }];
+        let mappings = MemoryMappings::of(["elsewhere"]);
+        (steward(&self.store, &places, &mappings, &Queues::default(), Limits::DEFAULT), mappings)
+    }
+
     /// Another steward, to whose directory one queue more belongs, of which this is told.
     pub(crate) fn with_trouble(&self, trouble: &str) -> OnBench {
         let queues = self.queues.clone();

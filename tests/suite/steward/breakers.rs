@@ -1,6 +1,6 @@
 //! Mappings follow breakers, and what people do to either is respected.
 
-use super::bench::{AGENT, Bench};
+use super::bench::{AGENT, Bench, soon};
 use std::time::Duration;
 use steward::answer::PausedBy;
 use switchyard_bus::{Mappings, Message, Queue};
@@ -68,6 +68,30 @@ async fn a_mapping_that_a_person_turned_off_stays_off_and_is_told() {
 }
 
 #[tokio::test]
+async fn of_two_stacks_on_one_database_each_turns_on_what_it_has_turned_off_itself() {
+    let bench = Bench::new().await;
+    let (beside, mappings) = bench.of_a_second_stack();
+    let both_flow = async || (bench.flows().await, mappings.enabled("elsewhere").await.unwrap().wanted);
+    let both_pass = async || {
+        bench.pass().await;
+        assert!(!beside.pass(soon()).await.unwrap().busy);
+    };
+    for by_hand in [false, true] {
+        if by_hand {
+            mappings.set_enabled("elsewhere", false).await.unwrap();
+        }
+        bench.store.trip(AGENT, "down").await.unwrap();
+        both_pass().await;
+        assert_eq!(both_flow().await, (false, false));
+
+        bench.store.force_breaker(AGENT, Some(BreakerState::Closed), "ada").await.unwrap();
+        both_pass().await;
+        assert_eq!(both_flow().await, (true, !by_hand));
+        bench.store.force_breaker(AGENT, None, "ada").await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn what_a_person_turns_on_again_while_the_breaker_is_open_is_paused_again() {
     let bench = Bench::new().await;
     bench.store.trip(AGENT, "down").await.unwrap();
@@ -126,7 +150,7 @@ async fn a_steward_whose_turn_was_over_in_the_middle_touches_no_mapping() {
                update switchyard.lease set holder = gen_random_uuid(), until = clock_timestamp() + interval '1 minute' where name = 'steward';
                return null;
              end $$;
-             create trigger another after update of paused on switchyard.breaker for each row when (new.paused) execute function public.another()",
+             create trigger another after update of paused on switchyard.breaker for each row when (new.paused <> '{}') execute function public.another()",
         )
         .await;
 

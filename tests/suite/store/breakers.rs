@@ -45,7 +45,7 @@ directly_and_pooled! {
     async fn a_registered_agent_has_a_closed_breaker(scene: Scene) {
         let breaker = scene.breaker().await;
         assert_eq!((breaker.agent.as_str(), breaker.state, breaker.forced), (AGENT, Closed, false));
-        assert_eq!((breaker.reason, breaker.opens, breaker.paused), (None, 0, false));
+        assert_eq!((breaker.reason, breaker.opens, breaker.paused), (None, 0, Vec::new()));
         assert!(breaker.retry_in_secs == 0.0 && breaker.since.ends_with('Z'), "{}", breaker.since);
     }
 
@@ -215,14 +215,16 @@ directly_and_pooled! {
     }
 
     async fn the_steward_remembers_what_it_has_paused(scene: Scene) {
-        scene.store.set_paused(AGENT, true).await.unwrap();
-        scene.store.set_paused(AGENT, true).await.unwrap();
-        assert!(scene.breaker().await.paused);
+        for mappings in [["b"], ["a"], ["a"]] {
+            scene.store.set_paused(AGENT, &mappings, true).await.unwrap();
+        }
+        assert_eq!(scene.breaker().await.paused, ["a", "b"], "each once");
         scene.trip().await;
-        assert!(scene.breaker().await.paused, "it is the queue's matter, not the breaker's");
-        scene.store.set_paused(AGENT, false).await.unwrap();
-        assert!(!scene.breaker().await.paused);
-        assert_eq!(scene.audited().await, ["queue_paused", "breaker_opened", "queue_resumed"]);
+        assert_eq!(scene.breaker().await.paused, ["a", "b"], "it is the mapping's matter, not the breaker's");
+        scene.store.set_paused(AGENT, &["a", "c"], false).await.unwrap();
+        assert_eq!(scene.breaker().await.paused, ["b"], "what another stack has paused stays so");
+        scene.store.set_paused(AGENT, &[], false).await.unwrap();
+        assert_eq!(scene.audited().await, ["queue_paused", "queue_paused", "breaker_opened", "queue_resumed"]);
     }
 
     async fn an_agent_that_is_not_registered_has_no_breaker(scene: Scene) {
@@ -238,7 +240,7 @@ directly_and_pooled! {
 
     async fn a_breaker_whose_row_is_gone_can_still_be_opened(scene: Scene) {
         scene.run_sql("delete from switchyard.breaker").await;
-        scene.store.set_paused(AGENT, false).await.unwrap();
+        scene.store.set_paused(AGENT, &["a"], false).await.unwrap();
         scene.run_sql("delete from switchyard.breaker").await;
         assert_eq!(scene.trip().await, Open);
         assert_eq!(scene.breaker().await.state, Open);
