@@ -2,7 +2,7 @@
 
 use crate::answer::Moving;
 use jiff::Timestamp;
-use switchyard_bus::{Move, MoveStatus};
+use switchyard_bus::{Kind, Move, MoveStatus};
 
 /// How many messages a second a move task is reckoned to move where nobody sets its speed: far below what SQS does, since the table must not
 /// send what is only about to come.
@@ -11,6 +11,19 @@ const RECKONED_SPEED: u64 = 50;
 const MARGIN_SECS: u64 = 60;
 /// The longest that the table waits; what comes twice is absorbed.
 const LONGEST_HOLD_SECS: u64 = 3_600;
+
+/// Whether what goes back to a queue of this kind can go at a speed of its own: only a move task has one.
+///
+/// # Errors
+/// One line for the person who asked, with what there is instead.
+pub(crate) fn speed(kind: Kind, per_second: Option<u16>) -> Result<(), String> {
+    match (kind, per_second) {
+        (Kind::Fifo, Some(_)) => Err("per_second is the speed of a move task, and on FIFO everything goes from the table, in the order of the log: \
+                                      leave it out, or send some at a time (at_most)"
+            .to_owned()),
+        _ => Ok(()),
+    }
+}
 
 /// The task that runs, if one does: SQS runs one at a time for each queue.
 pub(crate) fn running(moves: &[Move]) -> Option<&Move> {

@@ -51,6 +51,7 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
     /// Chooses the way and goes it.
     pub(crate) async fn redrive(&self, order: &Redrive, ends: Instant) -> Result<Redriven, String> {
         let place = self.place(&order.agent).await?;
+        moves::speed(Kind::of(&place.queue_url), order.per_second)?;
         if order.subscription {
             self.undelivered(&place, order, ends).await
         } else if order.selection.is_everything() {

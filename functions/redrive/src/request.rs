@@ -102,7 +102,7 @@ pub struct Redrive {
     /// What SNS could not deliver to the agent's queue, instead of what the agent parked.
     #[serde(default)]
     pub subscription: bool,
-    /// The speed of the move task, in messages per second; as fast as SQS likes when left out.
+    /// The speed of the move task, in messages per second; as fast as SQS likes when left out. Refused on FIFO, where there is no move task.
     #[serde(default)]
     pub per_second: Option<u16>,
     /// Who asks.

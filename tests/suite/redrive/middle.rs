@@ -10,8 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 use switchyard_bus::{
-    AgentPlaces, BusError, Depth, MemoryDirectory, MemoryMoves, MemoryQueue, Message, Move, MoveStatus, Moves, Queue,
-    Received,
+    AgentPlaces, BusError, Depth, Directory, MemoryDirectory, MemoryMoves, MemoryQueue, Message, Move, MoveStatus,
+    Moves, Queue, Received,
 };
 use switchyard_runtime::resend::send_due;
 use switchyard_store::{Overdue, Selection, Type, Verdict};
@@ -194,6 +194,23 @@ impl Bench {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn on_fifo_a_speed_is_refused_before_anything_is_done() {
+    let mut bench = Bench::new().await;
+    let event = bench.park().await;
+    let mut place = bench.yard.directory.places().await.unwrap().agents.remove(0);
+    place.queue_url = "queue.fifo".into();
+    bench.yard.directory = MemoryDirectory::of(vec![place]);
+    for dry_run in [true, false] {
+        let order =
+            Redrive { agent: AGENT.into(), operator: "ada".into(), per_second: Some(5), dry_run, ..Redrive::default() };
+        let ends = tokio::time::Instant::now() + Duration::from_secs(60);
+        let refused = bench.yard.answer(Request::Redrive(order), ends).await.unwrap_err();
+        assert!(refused.contains("on FIFO") && refused.contains("at_most"), "{refused}");
+    }
+    assert_eq!((bench.revised_and_parked(event).await.1, bench.letters.messages().len()), (true, 1));
 }
 
 /// Polls a future until it has waited `times` times, and drops it there. Whether it came to its end before.

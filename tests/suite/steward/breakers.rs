@@ -73,8 +73,8 @@ async fn of_two_stacks_on_one_database_each_turns_on_what_it_has_turned_off_itse
     let (beside, mappings) = bench.of_a_second_stack();
     let both_flow = async || (bench.flows().await, mappings.enabled("elsewhere").await.unwrap().wanted);
     let both_pass = async || {
-        bench.pass().await;
         assert!(!beside.pass(soon()).await.unwrap().busy);
+        bench.pass().await;
     };
     for by_hand in [false, true] {
         if by_hand {

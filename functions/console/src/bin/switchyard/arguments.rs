@@ -183,7 +183,7 @@ pub(crate) struct Redrive {
     /// Say what would be done, and do nothing
     #[arg(long, short = 'n')]
     pub(crate) dry_run: bool,
-    /// Messages per second, 1 to 500 [default: as fast as SQS likes]
+    /// Messages per second, 1 to 500; none with Topology=fifo, where --first N sends some at a time [default: as fast as SQS likes]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=500))]
     pub(crate) rate: Option<u16>,
     /// Follow until it is done
