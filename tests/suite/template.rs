@@ -63,9 +63,17 @@ fn the_names_of_fifo_are_none_that_sqs_refuses() {
         })
         .collect();
     assert_eq!(names.len(), template.matches("FifoQueue: !If [IsFifo, true,").count(), "each has a name");
-    for name in names {
-        assert!(name.ends_with(".fifo") && LONGEST_STACK + name.len() <= 80, "{name}: at most 80 characters");
+    assert!(names.iter().all(|name| name.ends_with(".fifo")), "{names:?}");
+    let added = names.iter().map(|name| name.len()).max().unwrap();
+    let left = 80 - added;
+    assert!(left >= LONGEST_STACK, "{names:?}");
+    let topology = fs::read_to_string(root().join("docs/topology.md")).unwrap();
+    for (page, text) in [("template.yaml", &template), ("docs/topology.md", &topology)] {
+        let says = format!("has at most {left} characters");
+        let text: Vec<&str> = text.split_whitespace().collect();
+        assert!(text.join(" ").contains(&says), "{page} does not say that with fifo the stack's name {says}");
     }
+    assert!(topology.contains(&format!("adds {added}")));
 }
 
 #[test]
