@@ -2,6 +2,10 @@
 //! against any other server that speaks the same API. Each check is given a rig: the implementation, and what it takes to look at it from the
 //! other side. A queue is its own other side.
 //!
+//! Two capabilities have checks of their own, since not every implementation has them: FIFO (`keeps_what_a_fifo_...`) and tenants
+//! ([`tells_whose_a_message_is`]). One that lacks them says so, by [`lacks_fifo`] and [`lacks_tenants`]: a gap is a statement of its tests, and fails as
+//! soon as it is no gap any more.
+//!
 //! # Panics
 //! Every check panics where a promise is broken: that is how it fails.
 
@@ -15,11 +19,11 @@ mod queues;
 mod topic;
 
 pub use directory::keeps_what_a_directory_promises;
-pub use fifo::{keeps_what_a_fifo_queue_promises, keeps_what_a_fifo_topic_promises};
+pub use fifo::{keeps_what_a_fifo_queue_promises, keeps_what_a_fifo_topic_promises, lacks_fifo};
 pub use functions::{FunctionsRig, keeps_what_functions_promise};
 pub use mappings::keeps_what_mappings_promise;
 pub use moves::{MovesRig, keeps_what_moves_promise};
-pub use queue::{keeps_what_a_queue_promises, tells_whose_a_message_is};
+pub use queue::{keeps_what_a_queue_promises, lacks_tenants, tells_whose_a_message_is};
 pub use queues::keeps_what_queues_promise;
 pub use topic::{TopicRig, keeps_what_a_topic_promises};
 

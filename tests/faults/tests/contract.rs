@@ -1,4 +1,5 @@
-//! The stand-in broker keeps every promise that the bus is held to, by the same suite and with the same clients as LocalStack does.
+//! The stand-in broker keeps every promise that the bus is held to on standard queues, by the same suite and with the same clients as LocalStack does.
+//! FIFO and tenants it lacks, and says so.
 #![allow(clippy::unwrap_used, reason = "a test may fail by a panic, in its helpers too")]
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -8,6 +9,7 @@ use switchyard_bus::{LambdaDirectory, LambdaMappings, Message, Queue, SnsTopic, 
 use switchyard_tests::contract::{
     Heard, MovesRig, TopicRig, keeps_what_a_directory_promises, keeps_what_a_queue_promises,
     keeps_what_a_topic_promises, keeps_what_mappings_promise, keeps_what_moves_promise, keeps_what_queues_promise,
+    lacks_fifo, lacks_tenants,
 };
 
 const HIDDEN: Duration = Duration::from_secs(600);
@@ -68,6 +70,13 @@ async fn its_queues_keep_what_a_queue_promises_and_one_that_is_not_there_is_the_
     assert!(error.setup && !error.transient, "{error}");
     let refused = missing.send(&[Message::new("x".into())]).await.remove(0).unwrap_err();
     assert!(refused.setup && !refused.transient, "{refused}");
+}
+
+#[tokio::test]
+async fn it_has_neither_fifo_nor_tenants() {
+    let (broker, settings) = broker().await;
+    lacks_fifo(SqsQueue::new(&settings, broker.queue_url("lab-firstQueue.fifo"))).await;
+    lacks_tenants(SqsQueue::new(&settings, broker.queue_url("lab-firstQueue"))).await;
 }
 
 #[tokio::test]

@@ -16,6 +16,12 @@ pub async fn keeps_what_a_fifo_queue_promises(queue: impl Queue) {
     assert_eq!(queue.receive(10, HIDDEN).await.unwrap(), []);
 }
 
+/// That there is no FIFO, given a queue under a name of FIFO: what is sent there is refused for good, and nothing is ever taken without its order.
+pub async fn lacks_fifo(queue: impl Queue) {
+    let refused = queue.send(&[of("a1")]).await.remove(0).expect_err("there is no such queue");
+    assert!(refused.setup && !refused.transient, "{refused}");
+}
+
 /// Every promise of a topic of FIFO: rig it with a queue of FIFO.
 pub async fn keeps_what_a_fifo_topic_promises(rig: impl TopicRig) {
     let call: Vec<Message> = (0..9).map(|n| of(&format!("{}{n}", ["a", "b", "c"][n % 3]))).collect();

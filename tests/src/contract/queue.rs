@@ -28,6 +28,14 @@ pub async fn tells_whose_a_message_is(queue: impl Queue) {
     empty(&queue, &received).await;
 }
 
+/// That a queue takes a message with a tenant and forgets whose it is, given an empty standard queue that nobody else uses.
+pub async fn lacks_tenants(queue: impl Queue) {
+    assert_eq!(queue.send(&[message("a").of_tenant("p")]).await, [Ok(())]);
+    let received = receive_all(&queue, 1).await;
+    assert_eq!(received[0].keys, Keys::default());
+    empty(&queue, &received).await;
+}
+
 async fn is_empty_and_says_so(queue: &impl Queue) {
     becomes(queue, Depth::default()).await;
     assert_eq!(queue.receive(10, HIDDEN).await.unwrap(), []);

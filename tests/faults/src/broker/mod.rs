@@ -1,6 +1,8 @@
 //! A stand-in for SNS, SQS and the part of Lambda that the steward talks to, in this process: enough of their HTTP interfaces that the clients
 //! of `switchyard-bus` work against it unchanged, and at a speed at which a million events are a matter of minutes. It can misbehave in every way
 //! that the services document: duplicates, disorder, throttling, refused entries, late answers, and connections that end before or after the deed.
+//!
+//! Of standard queues and topics only: there is no FIFO, and a tenant is taken and forgotten. What is said of either has to be tried on LocalStack.
 
 mod lambda;
 mod moves;
