@@ -255,7 +255,8 @@ begin
     'was_times', a.auto_redrive_times, 'was_first_after_secs', extract(epoch from a.auto_redrive_after)::bigint));
 end $$;
 
--- Sends back what may have healed by itself: parked because attempts, answers or processes ran out, never because somebody rejected it.
+-- Sends back what may have healed by itself: parked because attempts, answers or processes ran out, never because somebody rejected it, nor what
+-- the old system may have done half of.
 -- Each wait is twice as long as the one before. At most a hundred, the longest parked first.
 create function switchyard.auto_redrive(p_agent text) returns setof bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
@@ -271,6 +272,7 @@ begin
   select coalesce(array_agg(x.seq), '{}'), coalesce(array_agg(x.run), '{}') into seqs, runs
     from (select d.seq, d.run from switchyard.delivery d
            where d.agent = a.id and d.owner = 'n' and d.state = 'p' and d.reason in ('attempts_used_up', 'unanswered', 'process_died')
+             and not d.touched
              and d.redrives < a.auto_redrive_times
              and d.at <= now() - least(a.auto_redrive_after * power(2, least(d.redrives, 20)), interval '30 days')
            order by d.at, d.seq, d.run limit 100) x;

@@ -96,6 +96,8 @@ create table switchyard.delivery (
   deaths smallint not null default 0,
   -- How often a message of it was given back to its queue without an attempt.
   returns smallint not null default 0,
+  -- Whether the old system has failed or parked it: it may have done half of it. Never taken back, whatever becomes of the row.
+  touched boolean not null default false,
   owner "char" not null check (owner in ('n', 'o')),
   state "char" not null check (state in ('a', 'f', 'p', 'd', 's', 'e')),
   reason text,

@@ -271,6 +271,7 @@ begin
       attempts = case when p_park then greatest(d.attempts, 1) else least(d.attempts + 1, 32767) end,
       -- An answer, if a bad one: the transport works.
       sends = 0,
+      touched = d.touched or p_who = 'o',
       -- Twelve hours is the most that a queue can hold a message back.
       next_attempt_at = case when p_park then null else now() + least(g.delay_ms, 43200000) * interval '1 millisecond' + a.grace end,
       at = now(), reason = g.reason

@@ -113,7 +113,8 @@ begin
 end $$;
 
 -- Of the live deliveries that are unfinished or parked: how many the routing of now would give to the other side, which `reassign` does, and how
--- many are with whom they should be. Of those that would go to the agent, `touched` were failed by the old system, and are parked on the way. Costs
+-- many are with whom they should be. Of those that would go to the agent, `touched` were failed by the old system, whatever came of them since, and
+-- are parked on the way. Costs
 -- as much as there is unfinished: a few seconds for each million.
 create function switchyard.routing_moves(
   p_agent text, out to_new bigint, out to_old bigint, out touched bigint, out stay_new bigint, out stay_old bigint)
@@ -122,10 +123,10 @@ declare
   a switchyard.agent := switchyard.agent_named(p_agent);
 begin
   select count(*) filter (where x.has = 'o' and x.should = 'n'), count(*) filter (where x.has = 'n' and x.should = 'o'),
-         count(*) filter (where x.has = 'o' and x.should = 'n' and x.state = 'f'),
+         count(*) filter (where x.has = 'o' and x.should = 'n' and x.touched and x.state <> 'p'),
          count(*) filter (where x.has = 'n' and x.should = 'n'), count(*) filter (where x.has = 'o' and x.should = 'o')
     into to_new, to_old, touched, stay_new, stay_old
-    from (select d.owner as has, d.state, switchyard.owner_of(a, e.aggregate_id, e.project_id) as should
+    from (select d.owner as has, d.state, d.touched, switchyard.owner_of(a, e.aggregate_id, e.project_id) as should
             from switchyard.delivery d join switchyard.event_log e on e.seq = d.seq
            where d.agent = a.id and d.run = 0 and d.state in ('a', 'f', 'p')) x;
 end $$;
@@ -148,7 +149,8 @@ end $$;
 
 -- One pass: unfinished and parked rows of run 0 follow the routing of now, row by row under lock, at most five thousand, since
 -- claims wait for the pass to end; a row that is being processed is skipped and met in a later pass. What the old system has
--- failed is parked first: it may have done half of it, so a person decides whether the agent repeats it. What the agent has failed or parked begins
+-- failed, be it that somebody has put it back since, is parked first: it may have done half of it, so a person decides whether the agent
+-- repeats it. What the agent has failed or parked begins
 -- anew with the old system: of the agent's attempts nothing was committed, and a row that stayed parked would stand in nobody's list. Complete when
 -- nothing is left over and every transaction that may have read an older routing has ended.
 create function switchyard.reassign(p_agent text, out moved bigint, out complete boolean)
@@ -171,7 +173,7 @@ begin
     select e.event_id
       from switchyard.delivery d
       join switchyard.event_log e on e.seq = d.seq
-     where d.agent = a.id and d.run = 0 and d.state = 'f' and d.owner = 'o'
+     where d.agent = a.id and d.run = 0 and d.state in ('a', 'f') and d.owner = 'o' and d.touched
        and switchyard.owner_of(a, e.aggregate_id, e.project_id) = 'n'
      limit 5000
        for update of d skip locked)
@@ -187,7 +189,7 @@ begin
       join switchyard.event_log e on e.seq = d.seq
       cross join lateral (select switchyard.owner_of(a, e.aggregate_id, e.project_id) as owner) o
      where d.agent = a.id and d.run = 0 and d.state in ('a', 'f', 'p') and d.owner = any (losing) and d.owner <> o.owner
-       and not (d.owner = 'o' and d.state = 'f')
+       and not (d.owner = 'o' and d.touched and d.state <> 'p')
      limit 5000
        for update of d skip locked)
   update switchyard.delivery d set owner = w.owner, epoch = d.epoch + 1, sends = 0, deaths = 0, at = now(),

@@ -1,6 +1,6 @@
 //! Who listens to what, whose turn it is, and how that changes.
 
-use switchyard_store::{AgentSpec, Ask, Lever, Mode, Moves, Owner, RoutedBy, Since, StoreError, Verdict};
+use switchyard_store::{AgentSpec, Ask, AutoRedrive, Lever, Mode, Moves, Owner, RoutedBy, Since, StoreError, Verdict};
 use uuid::Uuid;
 
 use super::directly_and_pooled;
@@ -369,6 +369,29 @@ directly_and_pooled! {
         // A person has looked at it.
         scene.resend(touched, 0).await;
         assert_eq!(scene.claim(touched).await, Verdict::Take);
+    }
+
+    async fn what_it_has_touched_stays_so_however_it_comes_back_to_it(scene: Scene) {
+        scene.routing(Mode::Off).await;
+        let [retried, resent, untouched] =
+            [scene.event("thing.made").await, scene.event("thing.made").await, scene.event("thing.made").await];
+        scene.sweep().await;
+        scene.run_sql(&format!("select switchyard.park('{AGENT}', '{retried}', 'half done'), switchyard.fail('{AGENT}', '{resent}', 'half done')")).await;
+        scene.run_sql(&format!("select switchyard.retry('{AGENT}', '{retried}')")).await;
+        scene.resend(resent, 0).await;
+        for event in [retried, resent] {
+            assert!(scene.row(event).await.is("o", "a"));
+        }
+        scene.routing(Mode::Full).await;
+        assert_eq!(scene.store.routing_moves(AGENT).await.unwrap(), Moves { to_new: 3, touched: 2, ..Moves::default() });
+        scene.reassign_completely().await;
+        for event in [retried, resent] {
+            assert!(scene.row(event).await.is("n", "p"));
+        }
+        assert!(scene.row(untouched).await.is("n", "a"));
+        scene.store.set_auto_redrive(AGENT, Some(AutoRedrive { times: 3, first_after_secs: 1 }), "ada").await.unwrap();
+        scene.run_sql("update switchyard.delivery set reason = 'process_died', at = at - interval '1 day' where state = 'p'").await;
+        assert!(scene.store.auto_redrive(AGENT).await.unwrap().is_empty(), "a person decides");
     }
 
     async fn the_old_system_is_handed_nothing_before_its_time(scene: Scene) {
