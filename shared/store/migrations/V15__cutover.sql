@@ -228,32 +228,38 @@ end $$;
 -- The figures of a plan's present step. Of the live deliveries that are the agent's, of events logged since the step began (the latest million
 -- sequences at most): how many are settled at the first attempt, and how many have failed once or more, are parked or were brought back. What the old
 -- system had failed is not the agent's failure. The lag: for how long the oldest event that is the agent's has waited, asked for or not; 0 where
--- none waits.
+-- none waits. It is the step's own: an event counts from when it came, or came due; one that was brought back or has changed hands, from then, however
+-- old it is; and what was there before the step began, or belongs to a period that is over (all of `--from-beginning`), does not count.
 create function switchyard.cutover_figures(p_agent text, out settled bigint, out failed bigint, out lag_secs double precision)
 language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan as $$
 declare
   a switchyard.agent := switchyard.agent_named(p_agent);
-  since bigint := (select greatest(c.step_seq, switchyard.last_seq() - 1000000) from switchyard.cutover c where c.agent = a.id order by c.id desc limit 1);
+  c switchyard.cutover;
+  since bigint;
 begin
+  select x.* into c from switchyard.cutover x where x.agent = a.id order by x.id desc limit 1;
+  since := greatest(c.step_seq, switchyard.last_seq() - 1000000);
   select count(*) filter (where d.state in ('d', 's', 'e') and d.attempts = 0 and d.redrives = 0),
          count(*) filter (where d.attempts > 0 or d.redrives > 0 or d.state = 'p')
     into settled, failed
     from switchyard.delivery d
-   where d.agent = a.id and d.run = 0 and d.owner = 'n' and d.seq > since
-     and not (d.state = 'p' and d.reason is not distinct from 'touched by the old system');
+   where d.agent = a.id and d.run = 0 and d.owner = 'n' and d.seq > since and not d.touched;
 
   select coalesce(greatest(0, extract(epoch from clock_timestamp() - min(x.since))), 0) into lag_secs
-    from (select min(greatest(e.logged_at, e.due_at)) as since
+    from (select w.since
             from switchyard.delivery d join switchyard.event_log e on e.seq = d.seq
+            cross join lateral (select case when d.epoch > 0 or d.redrives > 0 then d.at else greatest(e.logged_at, e.due_at) end as since) w
            where d.agent = a.id and d.run = 0 and d.owner = 'n' and d.state in ('a', 'f') and coalesce(e.due_at <= clock_timestamp(), true)
+             and w.since >= coalesce(c.step_at, '-infinity')
+             and (d.epoch > 0 or d.redrives > 0 or exists (
+                  select 1 from switchyard.subscription s where s.agent = a.id and s.type = e.type and s.until_seq is null and e.seq >= s.from_seq))
           union all
           (select greatest(e.logged_at, e.due_at)
              from switchyard.event_log e
-             join switchyard.subscription s on s.agent = a.id and s.type = e.type and e.seq > s.checked and e.seq >= s.from_seq
-                                           and (s.until_seq is null or e.seq <= s.until_seq)
-            where e.seq > (select min(y.checked) from switchyard.subscription y
-                            where y.agent = a.id and (y.until_seq is null or y.checked < y.until_seq))
+             join switchyard.subscription s on s.agent = a.id and s.type = e.type and s.until_seq is null and e.seq > s.checked and e.seq >= s.from_seq
+            where e.seq > (select min(y.checked) from switchyard.subscription y where y.agent = a.id and y.until_seq is null)
               and coalesce(e.due_at <= clock_timestamp(), true)
+              and greatest(e.logged_at, e.due_at) >= coalesce(c.step_at, '-infinity')
               and switchyard.owner_of(a, e.aggregate_id, e.project_id) = 'n'
               and not exists (select 1 from switchyard.delivery d where d.agent = a.id and d.run = 0 and d.seq = e.seq)
             order by e.seq limit 1)) x;

@@ -114,7 +114,8 @@ pub struct CutoverFigures {
     pub settled: u64,
     /// How many have failed once or more, are parked, or were brought back.
     pub failed: u64,
-    /// For how many seconds the oldest event that is the agent's has waited; 0 where none waits.
+    /// For how many seconds the oldest event that is the agent's has waited, of what came since the step began; what was brought back counts from
+    /// then. 0 where none waits.
     pub lag_secs: f64,
 }
 

@@ -97,6 +97,7 @@ impl Bench {
     async fn late(&self, count: usize) {
         self.of_the_agent(count).await;
         self.run("update switchyard.event_log set logged_at = logged_at - interval '1 day'").await;
+        self.run("update switchyard.cutover set step_at = step_at - interval '1 day'").await;
     }
 
     /// What the comparison has found of the last two hours.
@@ -198,6 +199,8 @@ async fn a_plan_that_somebody_holds_is_moved_by_nobody_else_and_goes_on_when_he_
     let went_on = bench.cutover(&json!({ "do": "go_on" })).await;
     assert_eq!(went_on.cutover.unwrap().state, CutoverState::Running);
     assert_eq!(bench.store.routing(AGENT).await.unwrap().mode, Mode::Percent(99));
+    assert!(matches!(step(&bench.pass().await), (Step::Wait(_), false)), "what held it was of before");
+    bench.late(5).await;
     assert!(matches!(step(&bench.pass().await), (Step::RollBack(_), true)));
 }
 

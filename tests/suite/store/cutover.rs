@@ -2,11 +2,11 @@
 
 use switchyard_store::{
     Ask, Cutover, CutoverLimit, CutoverLimits, CutoverPlan, CutoverState, CutoverStep, Lever, Mode, Owner, Routing,
-    StoreError, Verdict,
+    Selection, Since, StoreError, Verdict,
 };
 
 use super::directly_and_pooled;
-use super::scene::{AGENT, Scene};
+use super::scene::{AGENT, Scene, spec};
 
 fn plan(steps: &[(u8, u32)]) -> CutoverPlan {
     let limit = |hold| CutoverLimit { hold, roll_back: Some(hold * 5.0) };
@@ -216,12 +216,48 @@ directly_and_pooled! {
         let event = scene.event("thing.made").await;
         scene.event_with("thing.made", uuid::Uuid::new_v4(), r#"{"deliver_at": "2999-01-01T00:00:00Z"}"#).await;
         scene.run_sql("update switchyard.event_log set logged_at = logged_at - interval '10 minutes'").await;
+        assert_eq!(lag().await, 0.0, "what was there before the step began is not the step's");
+        scene.run_sql("update switchyard.cutover set step_at = step_at - interval '1 hour'").await;
         assert!((600.0..660.0).contains(&lag().await), "nobody has asked: {}", lag().await);
         scene.fail(event).await;
         assert!((600.0..660.0).contains(&lag().await), "it is being tried: {}", lag().await);
         scene.claim(event).await;
         assert_eq!(lag().await, 0.0, "and what is for later does not wait yet");
         assert_eq!(scene.old_claim(old).await, "take");
+    }
+
+    async fn what_is_old_and_comes_back_to_the_agent_is_late_only_from_then_on(scene: Scene) {
+        let two_days_ago = "update switchyard.event_log set logged_at = logged_at - interval '2 days';
+            update switchyard.delivery set at = at - interval '2 days'";
+        scene.event("thing.sold").await;
+        scene.routing(Mode::Off).await;
+        let old_system_s = scene.event("thing.made").await;
+        scene.sweep().await;
+        scene.routing(Mode::Full).await;
+        let parked = scene.event("thing.made").await;
+        scene.event("thing.made").await;
+        scene.park(parked).await;
+        scene.sweep().await;
+        scene.run_sql(two_days_ago).await;
+        scene.cutover_from(Mode::Off, &[(100, 60)]).await;
+        let lag = async || scene.store.cutover_figures(AGENT).await.unwrap().lag_secs;
+        assert_eq!(lag().await, 0.0, "a backlog of before");
+        scene.store.redrive(AGENT, &Selection::default(), 0, "ada", "mended").await.unwrap();
+        scene.run_sql("update switchyard.delivery set at = at - interval '100 s' where redrives > 0").await;
+        scene.run_sql("update switchyard.cutover set step_at = step_at - interval '1 hour'").await;
+        assert!((100.0..160.0).contains(&lag().await), "as long as it has been back: {}", lag().await);
+        scene.claim(parked).await;
+        scene.store.register(&spec(&["thing.made", "thing.changed", "thing.sold"]), Mode::Full, Since::Beginning).await.unwrap();
+        assert_eq!(lag().await, 0.0, "from the beginning, and not asked for yet");
+        scene.sweep().await;
+        assert_eq!(lag().await, 0.0, "and waiting");
+        scene.reassign_completely().await;
+        assert!(scene.row(old_system_s).await.is("n", "a"));
+        assert!(lag().await < 60.0, "reassigned: {}", lag().await);
+        let failing = scene.event("thing.made").await;
+        scene.run_sql(&format!("update switchyard.event_log set logged_at = now() - interval '10 minutes' where event_id = '{failing}'")).await;
+        scene.fail(failing).await;
+        assert!((600.0..660.0).contains(&lag().await), "and what is new is late by all of its time: {}", lag().await);
     }
 
     async fn every_step_of_a_plan_leaves_a_trace_with_what_it_was_judged_by(scene: Scene) {
