@@ -1,14 +1,5 @@
 -- Events that wait for their time (`deliver_at`): to look at, and to cancel. A row of the outbox waits, so nothing is on its way yet.
 
--- What was cancelled before its time. The event stays in its table, which is the record; no agent gets it, not even one that listens to it only later.
-create table switchyard.cancelled (
-  seq bigint primary key,
-  event_id uuid not null,
-  at timestamptz not null default clock_timestamp(),
-  by text not null,
-  reason text not null
-);
-
 -- What waits, the next first: of these types, projects and aggregates, where any are named, above (`p_after_due`, `p_after_seq`).
 create function switchyard.delayed(
   p_types text[], p_projects text[], p_aggregates text[], p_after_due timestamptz, p_after_seq bigint, p_at_most bigint)

@@ -57,6 +57,15 @@ create table switchyard.floor (
 );
 insert into switchyard.floor default values;
 
+-- What was cancelled before its time. The event stays in its table, which is the record; no agent gets it, not even one that listens to it only later.
+create table switchyard.cancelled (
+  seq bigint primary key,
+  event_id uuid not null,
+  at timestamptz not null default clock_timestamp(),
+  by text not null,
+  reason text not null
+);
+
 -- What arrived from below the floor.
 create table switchyard.late (
   agent smallint not null,

@@ -62,6 +62,7 @@ begin
       when t.s is not null and row_number() over (partition by e.seq, u.run order by u.ord) = 1 then 'take'
       when d.seq is null and u.run <> 0 then 'unknown_run'
       when d.seq is null and not x.subscribed then 'not_subscribed'
+      when d.seq is null and e.due_at is not null and exists (select 1 from switchyard.cancelled c where c.seq = e.seq) then 'already_done'
       when d.seq is null and p_took_seqs is not null then switchyard._vanished()
       when p_who = 'n' and coalesce(d.owner, o.owner) = 'o' and switchyard.shadows(p_agent) then 'shadow'
       when d.state = 'p' then 'parked'
@@ -92,7 +93,8 @@ begin
 end $$;
 
 -- Writes the rows of first asks and returns the sequences that it wrote and that belong to `p_who`. The owner comes from
--- the routing as the inserting statement reads it, and waits for a concurrent first ask of the same event.
+-- the routing as the inserting statement reads it, and waits for a concurrent first ask of the same event. What was cancelled before its time is
+-- nobody's to work on: its row is final from the first.
 -- Takes a transaction id first: reassign relies on it that whoever reads the routing has one already.
 create function switchyard._ask(p_agent smallint, p_seqs bigint[], p_who "char", p_settle boolean) returns bigint[]
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
@@ -101,20 +103,22 @@ declare
 begin
   perform pg_current_xact_id();
   with written as (
-    insert into switchyard.delivery (agent, run, seq, owner, state, next_attempt_at)
+    insert into switchyard.delivery (agent, run, seq, owner, state, next_attempt_at, reason)
     select a.id, 0, e.seq, o.owner,
-           case when p_settle and o.owner = p_who then 'd'::"char" else 'a' end,
-           case when p_settle and o.owner = p_who then null else greatest(now(), e.due_at) + a.grace end
+           case when o.cancelled then 'e' when p_settle and o.owner = p_who then 'd' else 'a' end::"char",
+           case when o.cancelled or (p_settle and o.owner = p_who) then null else greatest(now(), e.due_at) + a.grace end,
+           case when o.cancelled then 'cancelled' end
       from switchyard.agent a
       cross join switchyard.event_log e
-      cross join lateral (select switchyard.owner_of(a, e.aggregate_id, e.project_id) as owner) o
+      cross join lateral (select switchyard.owner_of(a, e.aggregate_id, e.project_id) as owner,
+                                 e.due_at is not null and exists (select 1 from switchyard.cancelled c where c.seq = e.seq) as cancelled) o
      where a.id = p_agent and e.seq = any (p_seqs) and e.seq >= (select f.seq from switchyard.floor f)
        and exists (select 1 from switchyard.subscription s where s.agent = a.id and s.type = e.type and e.seq >= s.from_seq
                       and (s.until_seq is null or e.seq <= s.until_seq))
      order by e.seq
     on conflict do nothing
-    returning seq, owner)
-  select coalesce(array_agg(w.seq), '{}') into won from written w where w.owner = p_who;
+    returning seq, owner, state)
+  select coalesce(array_agg(w.seq), '{}') into won from written w where w.owner = p_who and w.state <> 'e';
   return won;
 end $$;
 

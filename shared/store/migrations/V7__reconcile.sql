@@ -27,12 +27,14 @@ begin
     -- down than this pass looks stays where it is.
     with made as (
       insert into switchyard.delivery (agent, run, seq, owner, state, next_attempt_at, reason)
-      select r.id, 0, e.seq, o.owner, 'a', greatest(now(), e.due_at + r.grace), 'missing'
+      select r.id, 0, e.seq, o.owner, case when o.cancelled then 'e' else 'a' end::"char",
+             case when not o.cancelled then greatest(now(), e.due_at + r.grace) end, case when o.cancelled then 'cancelled' else 'missing' end
         from switchyard.event_log e
         join switchyard.subscription s on s.agent = a.id and s.type = e.type and e.seq > s.checked and e.seq >= s.from_seq
                                       and (s.until_seq is null or e.seq <= s.until_seq)
         join switchyard.agent r on r.id = a.id
-        cross join lateral (select switchyard.owner_of(r, e.aggregate_id, e.project_id) as owner) o
+        cross join lateral (select switchyard.owner_of(r, e.aggregate_id, e.project_id) as owner,
+                                   e.due_at is not null and exists (select 1 from switchyard.cancelled c where c.seq = e.seq) as cancelled) o
        where e.seq > lo and e.seq <= lo + p_window and (e.seq <= hi or e.logged_at < clock_timestamp() - r.grace)
          and e.seq >= (select f.seq from switchyard.floor f)
          and not exists (select 1 from switchyard.delivery d where d.agent = a.id and d.run = 0 and d.seq = e.seq)
@@ -201,11 +203,13 @@ begin
     on conflict do nothing;
   else
     insert into switchyard.delivery (agent, run, seq, owner, state, next_attempt_at, reason)
-    select r.id, 0, e.seq, o.owner, 'a', now(), p_reason
+    select r.id, 0, e.seq, o.owner, case when o.cancelled then 'e' else 'a' end::"char", case when not o.cancelled then now() end,
+           case when o.cancelled then 'cancelled' else p_reason end
       from switchyard.event_log e
       join switchyard.subscription s on s.agent = a.id and s.type = e.type and e.seq >= s.from_seq and (s.until_seq is null or e.seq <= s.until_seq)
       join switchyard.agent r on r.id = a.id
-      cross join lateral (select switchyard.owner_of(r, e.aggregate_id, e.project_id) as owner) o
+      cross join lateral (select switchyard.owner_of(r, e.aggregate_id, e.project_id) as owner,
+                                 e.due_at is not null and exists (select 1 from switchyard.cancelled c where c.seq = e.seq) as cancelled) o
      where e.seq = any (p_seqs) and e.seq >= (select f.seq from switchyard.floor f)
      order by e.seq
     on conflict do nothing;

@@ -115,6 +115,26 @@ directly_and_pooled! {
         assert_eq!(scene.old_claim(waits).await, "already_done");
     }
 
+    async fn what_was_cancelled_is_not_the_old_system_s_of_who_listens_to_it_only_later(scene: Scene) {
+        scene.routing(Mode::Off).await;
+        let [asked, swept, resent] =
+            [scene.waiting("thing.sold", TOMORROW).await, scene.waiting("thing.sold", TOMORROW).await, scene.waiting("thing.sold", TOMORROW).await];
+        for event in [asked, swept, resent] {
+            assert_eq!(scene.cancel(event).await, Cancellation::Cancelled);
+            scene.its_time_comes(event).await;
+        }
+        scene.store.register(&spec(&["thing.made", "thing.changed", "thing.sold"]), Mode::Full, Since::Beginning).await.unwrap();
+        assert_eq!(scene.old_claim(asked).await, "already_done");
+        scene.resend(resent, 0).await;
+        scene.sweep().await;
+        scene.let_time_pass().await;
+        assert_eq!(scene.number(&format!("select count(*) from switchyard.todo_old('{AGENT}')")).await, 0);
+        for event in [asked, swept, resent] {
+            assert!(scene.row(event).await.is("o", "e"));
+            assert_eq!(scene.old_claim(event).await, "already_done");
+        }
+    }
+
     async fn each_of_many_counts_for_itself_and_naming_one_twice_is_naming_it_once(scene: Scene) {
         let [first, second] = [scene.waiting("thing.made", TOMORROW).await, scene.waiting("thing.made", TOMORROW).await];
         let never = scene.event("thing.made").await;
