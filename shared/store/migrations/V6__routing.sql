@@ -3,7 +3,8 @@
 -- Registers an agent or brings it up to date. New types are listened to from now on; a type that is gone from the list
 -- ends with the last sequence drawn. Mode counts at the first registration only: afterwards people move that lever.
 -- From the beginning: what it did not listen to until now, from the floor on, becomes a period of its own, so that the watermark and
--- the count of the period that goes on stay what they are.
+-- the count of the period that goes on stay what they are. Refused where a backfill has taken of those events, or is about to: they would be
+-- done twice.
 create function switchyard.register(
   p_agent text, p_types text[], p_routed_by text, p_max_attempts int, p_mode text, p_percent int, p_from_beginning boolean)
 returns table (created boolean, added text[], removed text[], extended text[])
@@ -14,6 +15,7 @@ declare
   known boolean;
   bottom bigint;
   l bigint;
+  backfilled text[];
 begin
   perform switchyard.ensure_partitions();
   -- Retention must not pass us meanwhile.
@@ -60,8 +62,17 @@ begin
       insert into switchyard.subscription (agent, type, from_seq, until_seq, checked)
       select a.id, p.type, p.left_out, p.from_seq - 1, p.left_out - 1 from period p where p.left_out < p.from_seq
       on conflict (agent, type, from_seq) do update set until_seq = excluded.until_seq
-      returning type)
-    select coalesce(array_agg(distinct f.type order by f.type), '{}') into extended from filled f;
+      returning type, from_seq, until_seq)
+    select coalesce(array_agg(distinct f.type order by f.type), '{}'),
+           array_agg(distinct f.type order by f.type) filter (where exists (
+             select 1 from switchyard.backfill b
+              where b.agent = a.id and f.type = any (b.types) and b.last_seq >= f.from_seq and b.first_seq <= f.until_seq
+                and (b.taken > 0 or b.state in ('running', 'paused'))))
+      into extended, backfilled from filled f;
+    if backfilled is not null then
+      raise exception '% has a backfill of %, and from the beginning those events would be done again: register it from now on, and let another backfill take what is left (switchyard backfill % --since TIME)',
+        p_agent, array_to_string(backfilled, ', '), p_agent using errcode = 'SY004';
+    end if;
   end if;
 
   if created or added <> '{}' or removed <> '{}' or extended <> '{}' then

@@ -67,7 +67,8 @@ impl Store {
     /// registration only: afterwards people move that lever ([`Store::set_routing`]). [`Since::Beginning`] counts at any: what its types
     /// have left out so far, above the retention's floor, is the agent's too from then on.
     ///
-    /// Fails with [`StoreError::Refused`] for `max_attempts` outside 1 to 100.
+    /// Fails with [`StoreError::Refused`] for `max_attempts` outside 1 to 100; with [`StoreError::Config`] for [`Since::Beginning`] where a backfill
+    /// has taken some of what that would add, or is about to: it would be done twice.
     pub async fn register(&self, spec: &AgentSpec, first_mode: Mode, since: Since) -> Result<Registered, StoreError> {
         let (mode, percent) = (first_mode.name(), i32::from(first_mode.percent()));
         let rows = self

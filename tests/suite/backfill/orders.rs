@@ -3,9 +3,9 @@
 use super::scene::{all, minute, since};
 use crate::store::{
     directly_and_pooled,
-    scene::{AGENT, Scene},
+    scene::{AGENT, Scene, spec},
 };
-use switchyard_store::{BackfillSelection, BackfillState, Mode, StoreError};
+use switchyard_store::{BackfillSelection, BackfillState, Mode, Since, StoreError};
 
 async fn refused(scene: &Scene, selection: &BackfillSelection) -> String {
     match scene.store.start_backfill(AGENT, selection, 50, "ada").await {
@@ -37,6 +37,25 @@ directly_and_pooled! {
         assert!(refused(&scene, &since("yesterday")).await.contains("since is no time"));
         let backwards = BackfillSelection { until: Some(minute(1)), ..since(&minute(2)) };
         assert!(refused(&scene, &backwards).await.contains("--since comes before --until"));
+    }
+
+    async fn from_the_beginning_is_refused_where_a_backfill_has_taken_some_of_it(scene: Scene) {
+        let subscribes = ["thing.made", "thing.changed", "thing.sold"];
+        let sold = scene.event("thing.sold").await;
+        scene.register(&subscribes, Mode::Full).await;
+        let from_beginning = async || match scene.store.register(&spec(&subscribes), Mode::Full, Since::Beginning).await {
+            Err(StoreError::Config { problem, .. }) => problem,
+            other => format!("{other:?}"),
+        };
+        scene.backfill(&all()).await;
+        assert!(from_beginning().await.contains("painter has a backfill of thing.sold"), "it is about to take it");
+        scene.store.cancel_backfill(AGENT, "ada").await.unwrap();
+        assert_eq!(scene.backfill_done(&all()).await, [sold]);
+        let problem = from_beginning().await;
+        assert!(problem.contains("switchyard backfill painter --since TIME"), "{problem}");
+        scene.sweep_past_everything().await;
+        assert_eq!(scene.number("select count(*) from switchyard.delivery").await, 1, "it was done once");
+        scene.register(&subscribes, Mode::Full).await;
     }
 
     async fn there_is_one_at_a_time(scene: Scene) {
