@@ -108,22 +108,24 @@ create function switchyard._owns_something(p_agent switchyard.agent) returns boo
 language sql stable set search_path = pg_catalog, pg_temp
 return (p_agent).mode = 'full' or ((p_agent).mode = 'percent' and ((p_agent).percent > 0 or (p_agent).pinned_new <> '{}'));
 
--- Retention has dropped the deliveries of below the floor; what a backfill does of events from there is remembered anew.
+-- Retention has dropped deliveries of below the floor; what a backfill does of events from there is remembered anew.
 create function switchyard._ensure_below_the_floor() returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
-  gap bigint;
+  gap record;
   bottom bigint;
 begin
-  select f.seq into bottom from switchyard.floor f;
-  if bottom > (select coalesce(max(p.past), 1) from switchyard.delivery_partition p where p.past <= bottom) then
-    lock table switchyard.delivery in share update exclusive mode;
-    select f.seq into bottom from switchyard.floor f;
-    select coalesce(max(p.past), 1) into gap from switchyard.delivery_partition p where p.past <= bottom;
-    if gap < bottom then
-      perform switchyard.add_partition(gap, bottom);
-    end if;
-  end if;
+  lock table only switchyard.delivery in share update exclusive mode;
+  -- Retention must not pass us meanwhile: it sees the caller's backfill, or what it has dropped is seen here.
+  select f.seq into bottom from switchyard.floor f for share;
+  for gap in
+    select x.first, x.past
+      from (select coalesce(lag(p.past) over (order by p.first), 1) as first, p.first as past
+              from (select d.first, d.past from switchyard.delivery_partition d where d.past <= bottom union all select bottom, bottom) p) x
+     where x.first < x.past
+  loop
+    perform switchyard.add_partition(gap.first, gap.past);
+  end loop;
 end $$;
 
 -- Starts a backfill and returns its run. One at a time for each agent.
@@ -230,7 +232,6 @@ language plpgsql volatile set search_path = pg_catalog, pg_temp set plan_cache_m
 declare
   -- Below the first live sequence nothing can appear any more; among the live ones, not below the stable point.
   upto bigint := least(p_backfill.last_seq, case when p_after < 0 then 0 else switchyard.stable_seq() end);
-  bottom bigint := (select f.seq from switchyard.floor f);
   runs int[] := array(select b.run from switchyard.backfill b where b.agent = p_agent.id);
   fits bigint;
   last bigint;
@@ -251,11 +252,6 @@ begin
              and not exists (select 1 from switchyard.delivery d
                               where d.agent = p_agent.id and d.seq = l.seq and d.seq > p_after and d.seq <= reached
                                 and (d.run = 0 or d.run = any (runs)) and not (d.state = 's' and d.reason = 'run cancelled'))
-             -- Retention may have dropped what an earlier one has taken; of one that has left nothing out that can be told without.
-             and not (l.seq >= 1 and l.seq < bottom and exists (
-                      select 1 from switchyard.backfill b where b.agent = p_agent.id and b.state = 'done' and b.left_out = 0
-                         and l.type = any (b.types) and (cardinality(b.projects) = 0 or l.project_id = any (b.projects))
-                         and l.logged_at >= b.since and l.logged_at < b.until and l.seq >= b.first_seq and l.seq <= b.last_seq))
            order by l.seq limit p_at_most) f;
   if fits = p_at_most then
     reached := last;

@@ -350,11 +350,13 @@ end $$;
 
 -- Retention: the oldest partition goes when nothing in it is unfinished and every subscription was swept past it.
 -- Answers what it did: the partition's name, or why none went. Copies of a message can still arrive after 37 days (23 of
--- the topic's retries, 14 of the queue), so a delivery is remembered for longer than that.
+-- the topic's retries, 14 of the queue), so a delivery is remembered for longer than that. What a backfill has done is remembered for good, since the
+-- next one goes by it: where there is some, the floor passes the partition and it stays.
 create function switchyard.drop_oldest(p_older_than interval default '45 days', out dropped text, out kept_because text)
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   p record;
+  earlier record;
   unfinished boolean;
 begin
   -- All claims wait behind us while we wait.
@@ -369,18 +371,18 @@ begin
     kept_because := 'too young';
     return;
   end if;
-  -- Its deliveries are as young as it is, however old their events are.
-  if exists (select 1 from switchyard.backfill b where b.first_seq < p.past and b.last_seq >= p.first
-                and (b.ended_at is null or b.ended_at > clock_timestamp() - p_older_than)) then
-    kept_because := 'a backfill';
-    return;
-  end if;
   -- Decided once without a lock, so that the common refusals hold up nobody, and once more under it.
   for locked in 0..1 loop
     if locked = 1 then
       -- The parent first, as every claim does: locked the other way round the two kill each other.
       lock table only switchyard.delivery in access exclusive mode;
       perform 1 from switchyard.floor for update;
+    end if;
+    -- Its deliveries are as young as it is, however old their events are.
+    if exists (select 1 from switchyard.backfill b where b.first_seq < p.past and b.last_seq >= p.first
+                  and (b.ended_at is null or b.ended_at > clock_timestamp() - p_older_than)) then
+      kept_because := 'a backfill';
+      return;
     end if;
     if exists (select 1 from switchyard.subscription s
                 where s.checked < least(coalesce(s.until_seq, p.past - 1), p.past - 1)) then
@@ -393,8 +395,15 @@ begin
       return;
     end if;
   end loop;
-  execute format('insert into switchyard.retired select agent, run, state, owner, count(*), min(seq), max(seq) from switchyard.%I group by 1, 2, 3, 4', p.name);
   update switchyard.floor set seq = p.past;
+  for earlier in select x.agent, x.run from switchyard.backfill x where x.taken > 0 and x.first_seq < p.past and x.last_seq >= p.first loop
+    if exists (select 1 from switchyard.delivery d where d.agent = earlier.agent and d.run = earlier.run and d.seq >= p.first and d.seq < p.past) then
+      kept_because := 'what a backfill has done';
+      perform switchyard.note('floor_passed', null, jsonb_build_object('partition', p.name, 'first', p.first, 'past', p.past, 'because', kept_because));
+      return;
+    end if;
+  end loop;
+  execute format('insert into switchyard.retired select agent, run, state, owner, count(*), min(seq), max(seq) from switchyard.%I group by 1, 2, 3, 4', p.name);
   execute format('drop table switchyard.%I', p.name);
   perform switchyard.note('drop_oldest', null, jsonb_build_object('partition', p.name, 'first', p.first, 'past', p.past));
   dropped := p.name;

@@ -1,7 +1,10 @@
 //! What the ledger says of a backfill's deliveries.
 
 use super::scene::{all, minute, since};
-use crate::store::{directly_and_pooled, scene::AGENT};
+use crate::store::{
+    directly_and_pooled,
+    scene::{AGENT, Patience},
+};
 use switchyard_store::{
     Ask, BackfillSelection, BackfillState, Mode, Retention, Selection, Settlement, StoreError, Verdict,
 };
@@ -299,10 +302,69 @@ directly_and_pooled! {
         scene.store.take_backfill(AGENT, 1, 1).await.unwrap();
         assert_eq!(scene.store.drop_oldest().await.unwrap(), Retention::Kept("a backfill".into()), "its copies may still come");
         scene.run_sql("update switchyard.backfill set ended_at = ended_at - interval '46 days'").await;
-        assert!(matches!(scene.store.drop_oldest().await.unwrap(), Retention::Dropped(_)));
-        assert_eq!(scene.claim_run(logged, run).await, Verdict::TooOld);
-        assert_eq!(scene.claim_run(old, run).await, Verdict::AlreadyDone, "history is remembered for good");
+        assert_eq!(scene.store.drop_oldest().await.unwrap(), Retention::Kept("what a backfill has done".into()));
+        assert_eq!(scene.number("select seq from switchyard.floor").await, 1_000_001, "nothing else of that time is run again");
+        for event in [old, logged] {
+            assert_eq!(scene.claim_run(event, run).await, Verdict::AlreadyDone, "it is remembered for good");
+        }
         assert!(scene.backfill_done(&all()).await.is_empty(), "nor does another backfill do it again");
+    }
+
+    async fn what_an_earlier_backfill_has_done_is_not_done_again_after_retention(scene: Scene) {
+        let sold: [Uuid; 4] = std::array::from_fn(|_| Uuid::new_v4());
+        for thing in sold {
+            scene.event_with("thing.sold", thing, "{}").await;
+        }
+        let late = scene.event("thing.lost").await;
+        scene.run_sql("select setval('switchyard.event_log_seq_seq', 1000005)").await;
+        let later = scene.event("thing.sold").await;
+        scene.register(&["thing.made", "thing.changed", "thing.sold"], Mode::Full).await;
+        scene.run_sql("select setval('switchyard.event_log_seq_seq', 2000005)").await;
+        scene.event("thing.made").await;
+        scene.sweep_past_everything().await;
+        scene.run_sql("update switchyard.event_log set logged_at = '2020-02-01'").await;
+        // The first takes a part and is cancelled, the second leaves some to the old system.
+        let run = scene.backfill(&all()).await;
+        scene.prepare().await;
+        let patience = Patience::new("taking one");
+        let first = loop {
+            patience.check();
+            scene.store.tick().await.unwrap();
+            if let Some(event) = scene.take(1).await.first() {
+                break *event;
+            }
+        };
+        scene.claim_run(first, run).await;
+        scene.store.cancel_backfill(AGENT, "ada").await.unwrap();
+        scene.run_sql(&format!("update switchyard.agent set mode = 'percent', percent = 0, pinned_new = '{{q}}'; update switchyard.event_log set project_id = 'q' where event_id = '{later}'")).await;
+        assert_eq!(scene.backfill_done(&all()).await, [later]);
+        assert_eq!(scene.progress().await.left_out, 3);
+        scene.run_sql("update switchyard.backfill set ended_at = ended_at - interval '46 days'").await;
+        for _ in 0..2 {
+            assert_eq!(scene.store.drop_oldest().await.unwrap(), Retention::Kept("what a backfill has done".into()));
+        }
+        scene.routing(Mode::Full).await;
+        let rest = scene.backfill_done(&all()).await;
+        assert_eq!((rest.len(), rest.contains(&first), rest.contains(&later)), (3, false, false));
+        assert!(!rest.contains(&late));
+    }
+
+    async fn between_what_stays_there_is_room_for_who_never_had_what_was_dropped(scene: Scene) {
+        let lost = scene.event("thing.lost").await;
+        scene.run_sql("select setval('switchyard.event_log_seq_seq', 1000005)").await;
+        let sold = scene.event("thing.sold").await;
+        scene.register(&["thing.made", "thing.changed", "thing.sold"], Mode::Full).await;
+        scene.run_sql("select setval('switchyard.event_log_seq_seq', 2000005)").await;
+        scene.event("thing.made").await;
+        scene.sweep_past_everything().await;
+        scene.run_sql("update switchyard.event_log set logged_at = '2020-02-01'").await;
+        assert_eq!(scene.backfill_done(&all()).await, [sold]);
+        scene.run_sql("update switchyard.backfill set ended_at = ended_at - interval '46 days'").await;
+        assert!(matches!(scene.store.drop_oldest().await.unwrap(), Retention::Dropped(_)));
+        assert!(matches!(scene.store.drop_oldest().await.unwrap(), Retention::Kept(_)));
+        scene.register(&["thing.made", "thing.changed", "thing.sold", "thing.lost"], Mode::Full).await;
+        assert_eq!(scene.backfill_done(&all()).await, [lost]);
+        assert!(scene.backfill_done(&all()).await.is_empty());
     }
 
     async fn what_retention_has_dropped_can_still_be_backfilled_for_who_never_had_it(scene: Scene) {
