@@ -31,7 +31,7 @@ create table switchyard.backfill (
   last_seq bigint not null,
   cursor_seq bigint not null,
   selected bigint not null default 0,
-  -- How many fitted, and belonged to the old system.
+  -- How many fitted, and belonged to the old system, were cancelled, or wait for their time.
   left_out bigint not null default 0,
   taken bigint not null default 0,
   -- The bucket of tokens: up to this time the rate is used up.
@@ -224,7 +224,7 @@ end $$;
 -- What of the log's next rows a backfill selects, the lowest sequences first: of at most `p_window` rows above `p_after`, and at most `p_at_most` of what
 -- fits. `reached`: as far as it has looked. What fits is what no period of the agent covers (that is delivered live, or was), and what no earlier
 -- backfill has taken, unless that was cancelled before it was done. Of it `seqs` is what the routing of now gives to the agent, and `left_out` how
--- many belong to the old system.
+-- many belong to the old system, were cancelled, or wait for their time.
 create function switchyard._select_history(
   p_agent switchyard.agent, p_backfill switchyard.backfill, p_after bigint, p_window int, p_at_most int,
   out seqs bigint[], out left_out bigint, out reached bigint)
@@ -240,9 +240,11 @@ begin
     from (select l.seq from switchyard.event_log l where l.seq > p_after and l.seq <= upto order by l.seq limit p_window) w
   having count(*) = p_window;
   reached := coalesce(reached, greatest(upto, p_after));
-  select coalesce(array_agg(f.seq order by f.seq) filter (where f.owner = 'n'), '{}'), count(*) filter (where f.owner = 'o'), count(*), max(f.seq)
+  select coalesce(array_agg(f.seq order by f.seq) filter (where f.is_its), '{}'), count(*) filter (where not f.is_its), count(*), max(f.seq)
     into seqs, left_out, fits, last
-    from (select l.seq, switchyard.owner_of(p_agent, l.aggregate_id, l.project_id) as owner
+    from (select l.seq, switchyard.owner_of(p_agent, l.aggregate_id, l.project_id) = 'n'
+                          and (l.due_at is null or (l.due_at <= clock_timestamp() and not exists (select 1 from switchyard.cancelled c where c.seq = l.seq)))
+                          as is_its
             from switchyard.event_log l
            where l.seq > p_after and l.seq <= reached and l.type = any (p_backfill.types)
              and (cardinality(p_backfill.projects) = 0 or l.project_id = any (p_backfill.projects))
@@ -503,6 +505,7 @@ begin
     select l.type, l.logged_at as at from switchyard.event_log l
      where l.type = any (types) and (cardinality(p_projects) = 0 or l.project_id = any (p_projects)) and l.logged_at >= p_since and l.logged_at < p_until
        and switchyard.owner_of(a, l.aggregate_id, l.project_id) = 'n'
+       and (l.due_at is null or (l.due_at <= clock_timestamp() and not exists (select 1 from switchyard.cancelled c where c.seq = l.seq)))
        and not exists (select 1 from switchyard.subscription s where s.agent = a.id and s.type = l.type and l.seq >= s.from_seq
                           and (s.until_seq is null or l.seq <= s.until_seq))
        and not exists (select 1 from switchyard.delivery d where d.agent = a.id and d.seq = l.seq and (d.run = 0 or d.run = any (runs))
@@ -513,6 +516,7 @@ begin
        and e.created_at >= p_since and e.created_at < p_until and e.type = any (types)
        and (cardinality(p_projects) = 0 or switchyard._project_of(e.metadata, e.payload) = any (p_projects))
        and switchyard.owner_of(a, e.aggregate_id, switchyard._project_of(e.metadata, e.payload)) = 'n'
+       and coalesce(switchyard._due_at_of(e.metadata) <= clock_timestamp(), true)
        and not exists (select 1 from switchyard.event_log l where l.event_id = e.id))
   select x.type, count(*), switchyard.rfc3339(min(x.at)), switchyard.rfc3339(max(x.at))
     from (select * from logged union all select * from unnumbered) x

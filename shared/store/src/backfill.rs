@@ -123,7 +123,8 @@ pub struct BackfillProgress {
     pub numbered: i64,
     /// How many events it has selected; grows while they are counted.
     pub selected: i64,
-    /// How many more would have fitted and belong to the old system by the routing: after a cutover another backfill takes them.
+    /// How many more would have fitted and belong to the old system by the routing, wait for their time, or were cancelled before it: another
+    /// backfill takes what has become the agent's by then.
     pub left_out: i64,
     /// How many of the selected have a delivery.
     pub taken: i64,

@@ -367,6 +367,25 @@ directly_and_pooled! {
         assert!(scene.backfill_done(&all()).await.is_empty());
     }
 
+    async fn what_was_cancelled_is_left_out_and_what_waits_for_its_time_until_then(scene: Scene) {
+        let later = r#"{"deliver_at": "2999-01-01T00:00:00Z"}"#;
+        let [cancelled, waiting] = [
+            scene.event_with("thing.sold", Uuid::new_v4(), later).await, scene.event_with("thing.sold", Uuid::new_v4(), later).await,
+        ];
+        let history_waiting = scene.history_of("thing.sold", 1, Uuid::new_v4(), later).await;
+        let plain = scene.event("thing.sold").await;
+        scene.store.cancel_delayed(&[cancelled], "ada", "sent by mistake").await.unwrap();
+        scene.register(&["thing.made", "thing.changed", "thing.sold"], Mode::Full).await;
+        let previewed = async || scene.store.preview_backfill(AGENT, &all()).await.unwrap().iter().map(|one| one.events).sum::<i64>();
+        assert_eq!(previewed().await, 1);
+        assert_eq!(scene.backfill_done(&all()).await, [plain]);
+        assert_eq!(scene.progress().await.left_out, 3);
+        scene.run_sql("update switchyard.event_log set due_at = '2020-02-01' where due_at is not null").await;
+        assert_eq!(previewed().await, 2);
+        assert_eq!(scene.backfill_done(&all()).await, [history_waiting, waiting]);
+        assert_eq!(scene.progress().await.left_out, 1, "what was cancelled is nobody's");
+    }
+
     async fn what_retention_has_dropped_can_still_be_backfilled_for_who_never_had_it(scene: Scene) {
         let logged = scene.event("thing.sold").await;
         scene.run_sql("select setval('switchyard.event_log_seq_seq', 1000005)").await;

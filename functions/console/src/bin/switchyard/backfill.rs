@@ -239,7 +239,7 @@ fn status(agent: &str, now: &BackfillProgress, at: Timestamp) -> Vec<String> {
     }));
     if now.left_out > 0 {
         lines.push(format!(
-            "left out: {} of the old system's by the routing; after a cutover another backfill takes them",
+            "left out: {} of the old system's by the routing, cancelled, or before their time; another backfill takes what has become the agent's",
             count(now.left_out, "event")
         ));
     }
