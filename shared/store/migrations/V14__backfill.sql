@@ -396,6 +396,7 @@ begin
 
   -- Whoever reads the routing has a transaction id first (see _ask).
   perform pg_current_xact_id();
+  a := switchyard.agent_named(p_agent);
   select * into found_some from switchyard._select_history(a, b, b.cursor_seq, p_window, n);
   further := found_some.reached > b.cursor_seq;
   with added as (
