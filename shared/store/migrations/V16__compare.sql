@@ -49,6 +49,41 @@ create table switchyard.stray (
   primary key (agent, at, answer, key)
 );
 
+-- What a value has at a path, as text and as JSON. Of a column of type JSON whatever it holds: see `_project_of`. A value that cannot be looked into
+-- has nothing there, so that one event, or one row of the old system, does not end the comparing of the others.
+create function switchyard._text_at(given anyelement, path text[]) returns text
+language sql stable as 'select to_jsonb(given) #>> path';
+
+create function switchyard._json_at(given anyelement, path text[]) returns text
+language sql stable as 'select (to_jsonb(given) #> path)::text';
+
+create function switchyard._json_at(given json, path text[]) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+  return (given #> path)::text;
+exception
+  when untranslatable_character then
+    begin
+      return (regexp_replace(given::text, '(?<!\\)((\\\\)*)\\u0000', '\1', 'g')::json #> path)::text;
+    exception when others then
+      return null;
+    end;
+  when others then
+    return null;
+end $$;
+
+create function switchyard._text_at(given json, path text[]) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+  return given #>> path;
+exception when others then
+  begin
+    return switchyard._json_at(given, path)::json #>> '{}';
+  exception when others then
+    return null;
+  end;
+end $$;
+
 -- The first sequence that was logged at this time or later. Sequences are drawn and stamped in the same insert, so their order is that of their
 -- times but for what overlapped: whoever must miss none looks a second further. What lies below 1 is history, and has no time in the log.
 create function switchyard._seq_logged_from(p_at timestamptz) returns bigint

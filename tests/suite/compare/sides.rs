@@ -163,6 +163,31 @@ directly_and_pooled! {
         assert_eq!(set(&scene.store, AGENT, &mapping).await.unwrap().line.compared.only_new, 1);
     }
 
+    async fn what_cannot_be_looked_into_or_be_a_key_ends_the_comparing_of_nothing_else(scene: Scene) {
+        beside(&scene, "create table notes (thing uuid not null, detail json, at timestamptz not null)").await;
+        scene.run_sql("begin; select switchyard.unbind(); alter table events alter column payload type json; select switchyard.bind(); commit").await;
+        let decision = json!({ "effects": [{ "label": "a" }], "events": [] });
+        let [plain, nul, broken, urn] = std::array::from_fn(|_| Uuid::new_v4());
+        for (thing, payload) in [
+            (plain, format!(r#"{{"key": "{plain}"}}"#)),
+            (nul, format!(r#"{{"key": "{nul}", "z": "\u0000"}}"#)),
+            (broken, format!(r#"{{"key": "{broken}", "z": "\ud800"}}"#)),
+            (urn, format!(r#"{{"key": "urn:uuid:{urn}"}}"#)),
+        ] {
+            let event = scene.event_with("thing.made", thing, "{}").await;
+            scene.run_sql(&format!(
+                r#"update events set payload = '{payload}' where id = '{event}';
+                   insert into notes values ('{thing}', '{{"label": "a", "z": "\u0000"}}', now() - interval '110 s')"#
+            )).await;
+            decide(&scene, event, 120, &decision).await;
+        }
+        let mut mapping = mapping();
+        mapping["answers"][0]["theirs"]["key"] = json!({ "thing": "payload.key" });
+        mapping["answers"][0]["fields"][0]["theirs"] = json!("detail.label");
+        let compared = set(&scene.store, AGENT, &mapping).await.unwrap().line.compared;
+        assert_eq!((compared.agreed, compared.only_new, compared.not_yet), (2, 2, 0), "{compared:?}");
+    }
+
     async fn an_old_system_may_answer_by_an_event(scene: Scene) {
         beside(&scene, "").await;
         let thing = Uuid::new_v4();

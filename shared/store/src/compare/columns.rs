@@ -23,10 +23,11 @@ pub(super) enum Key {
 }
 
 impl Key {
-    /// Whether a value can be a key of this kind: what cannot is nobody's key, and would fail the statement.
+    /// Whether a value can be a key of this kind: what cannot is nobody's key, and would fail the statement. What Postgres takes for a UUID counts, so
+    /// not the form of a URN.
     pub(super) fn can_be(self, value: &str) -> bool {
         match self {
-            Self::Uuid => Uuid::parse_str(value).is_ok(),
+            Self::Uuid => !value.starts_with("urn:") && Uuid::parse_str(value).is_ok(),
             Self::Integer => value.parse::<i64>().is_ok(),
             Self::Text | Self::Printed => true,
         }
@@ -195,4 +196,20 @@ fn named<'m>(prefix: &str, answer: &'m Answer) -> Vec<Named<'m>> {
         add(format!("fields[{place}].theirs"), field.theirs.first());
     }
     named
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_fail_the_statement_is_no_key() {
+        let uuid = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+        for taken in [uuid, "67e5504410b1426f9247bb680e5fe0c8", "{67e55044-10b1-426f-9247-bb680e5fe0c8}"] {
+            assert!(Key::Uuid.can_be(taken), "{taken}");
+        }
+        let urn = format!("urn:uuid:{uuid}");
+        assert!(!Key::Uuid.can_be(&urn) && !Key::Uuid.can_be("order-7") && !Key::Integer.can_be("7.0"));
+        assert!(Key::Text.can_be(&urn) && Key::Printed.can_be(&urn));
+    }
 }

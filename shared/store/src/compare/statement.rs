@@ -69,10 +69,10 @@ impl Statement {
             KeyPart::ProjectId => "l.project_id".to_owned(),
             KeyPart::CorrelationId => "coalesce(v.metadata ->> 'correlation_id', l.event_id::text)".to_owned(),
             KeyPart::Payload(below) => {
-                format!("(to_jsonb(v.payload) #>> {})", self.bind(below.clone(), Type::TEXT_ARRAY))
+                format!("switchyard._text_at(v.payload, {})", self.bind(below.clone(), Type::TEXT_ARRAY))
             }
             KeyPart::Metadata(below) => {
-                format!("(to_jsonb(v.metadata) #>> {})", self.bind(below.clone(), Type::TEXT_ARRAY))
+                format!("switchyard._text_at(v.metadata, {})", self.bind(below.clone(), Type::TEXT_ARRAY))
             }
         }
     }
@@ -84,7 +84,7 @@ impl Statement {
             // Not JSONB: what stands in a column of type JSON may be something that JSONB refuses.
             format!("to_json(t.{column})::text")
         } else {
-            format!("(to_jsonb(t.{column}) #> {})::text", self.bind(path.below().to_vec(), Type::TEXT_ARRAY))
+            format!("switchyard._json_at(t.{column}, {})", self.bind(path.below().to_vec(), Type::TEXT_ARRAY))
         }
     }
 
@@ -147,7 +147,7 @@ impl Statement {
                 format!("t.{} is null", quoted(column))
             } else {
                 let below = self.bind(below.to_vec(), Type::TEXT_ARRAY);
-                let found = format!("(to_jsonb(t.{}) #>> {below})", quoted(column));
+                let found = format!("switchyard._text_at(t.{}, {below})", quoted(column));
                 if condition.is.is_empty() {
                     format!("{found} is null")
                 } else {
