@@ -3,7 +3,8 @@
 create schema if not exists switchyard;
 
 -- The application's table and its columns, by our names for them: what `switchyard-setup --events` was given, or `public.events`. A column
--- that is null does not exist there. Never changed once it stands: the log's trigger and all of ours were made for it.
+-- that is null does not exist there. Never changed once it stands, since the log's trigger and all of ours were made for it, but where the
+-- application gives the same table or column another name.
 create table switchyard.mapping (
   one boolean primary key default true check (one),
   schema_name text not null,
@@ -17,7 +18,10 @@ create table switchyard.mapping (
   version text,
   created_at text,
   -- Whether the triggers on posts, votes, comments and so on append domain events: another team's `posts` may be something else.
-  domain_events boolean not null
+  domain_events boolean not null,
+  -- The table and its columns (in the order of above) by what a new name leaves as it is. Of this life of the table: a restored one has others.
+  relation oid,
+  attnums smallint[]
 );
 
 do $$

@@ -99,8 +99,8 @@ begin
 end $$;
 
 -- Writes everything that names the application's table and columns, from the mapping: the one place for it. Again after the application has
--- changed the type of a column, for which it has to drop the view `switchyard.event` first:
--- `begin; drop view switchyard.event; alter table ...; select switchyard.bind(); commit`.
+-- changed the type of a column, for which what stands on the columns has to go first:
+-- `begin; select switchyard.unbind(); alter table ...; select switchyard.bind(); commit`.
 --
 -- `event`: the application's events under our names; everything of ours reads them there. Each id is text but the event's own, and the payload
 -- what the application has, JSON or JSONB. With the reader's own rights, so that row-level security is what it is on the table. A column that
@@ -109,9 +109,11 @@ end $$;
 --
 -- `_insert_events`: the only way in which we write events. An id that is there already stays as it is. Returns how many were new.
 --
--- `log_event`: the one trigger on the application's table. It must never fail the insert and never wait: no cast that can fail, no
--- lock that another writer of another event holds. By row, not by statement: replication and direct inserts into a
--- partition fire row triggers only, and for the usual single row it costs the same (16 µs).
+-- `_logged`: what the log keeps of a row. Its body is parsed when it is made, so that a column may be given another name, and it is inlined.
+--
+-- `log_event`: the one trigger on the application's table. It must never fail the insert and never wait: no name of a column, which may become
+-- another, no cast that can fail, no lock that another writer of another event holds. By row, not by statement: replication and direct
+-- inserts into a partition fire row triggers only, and for the usual single row it costs the same (16 µs).
 -- No conflict of any kind may fail it either: where rows were restored or replicated without the sequence's value, the
 -- next sequences are taken. What stays unlogged then is found by `unlogged`, with every tick.
 create function switchyard.bind() returns void
@@ -134,7 +136,7 @@ begin
   -- What has a default is left to it.
   fills_created_at := exists (select 1 from pg_attribute a where a.attrelid = tab::regclass and a.attname = m.created_at and not a.atthasdef);
   lacks := m.aggregate_type is null or m.version is null or m.metadata is null;
-  about := coalesce('new.' || quote_ident(m.metadata), 'about');
+  about := coalesce('(logged).' || quote_ident(m.metadata), format('(select x.metadata from switchyard.unmapped x where x.event_id = (logged).%I)', m.id));
   if lacks then
     create table if not exists switchyard.unmapped (event_id uuid primary key, aggregate_type text, version int, metadata jsonb);
   end if;
@@ -201,31 +203,75 @@ begin
     language plpgsql volatile set search_path = %s as %L
   $sql$, path, body);
 
-  body := format($sql$
-    %6$s
+  execute format($sql$
+    create or replace function switchyard._logged(logged %1$s)
+    returns table (event_id uuid, type text, aggregate_id text, project_id text, due_at timestamptz, max_attempts smallint)
+    language sql stable begin atomic
+      select (logged).%2$I, coalesce((logged).%3$I::text, ''), (logged).%4$I::text, switchyard._project_of(a.about, (logged).%5$I),
+             switchyard._due_at_of(a.about), switchyard._max_attempts_of(a.about)
+        from (select %6$s as about %7$s) a;
+    end
+  $sql$, tab, m.id, m.type, m.aggregate_id, m.payload, about, case when m.metadata is null then 'offset 0' else '' end);
+  create or replace function switchyard.log_event() returns trigger
+  language plpgsql security definer set search_path = pg_catalog, pg_temp as $sql$
     begin
       with logged as (
         insert into switchyard.event_log (event_id, type, aggregate_id, project_id, due_at, max_attempts)
-        values (new.%1$I, coalesce(new.%2$I::text, ''), new.%3$I::text, switchyard._project_of(%4$s, new.%5$I),
-                switchyard._due_at_of(%4$s), switchyard._max_attempts_of(%4$s))
+        select n.event_id, n.type, n.aggregate_id, n.project_id, n.due_at, n.max_attempts from switchyard._logged(new) n
         on conflict do nothing
         returning seq, due_at, aggregate_id)
       insert into switchyard.outbox (seq, due_at, shard) select l.seq, l.due_at, switchyard.shard_of(l.aggregate_id) from logged l
       on conflict do nothing;
       return null;
     end
-  $sql$, m.id, m.type, m.aggregate_id, about, m.payload,
-    case when m.metadata is null
-         then format('declare about jsonb := (select x.metadata from switchyard.unmapped x where x.event_id = new.%I);', m.id) else '' end);
-  execute format($sql$
-    create or replace function switchyard.log_event() returns trigger
-    language plpgsql security definer set search_path = pg_catalog, pg_temp as %L
-  $sql$, body);
+  $sql$;
 
   -- Made anew they would be everybody's.
-  revoke execute on function switchyard._events(), switchyard._aggregate_id(text), switchyard.log_event(),
+  revoke execute on function switchyard._events(), switchyard._aggregate_id(text), switchyard._logged, switchyard.log_event(),
     switchyard._insert_events(uuid[], text[], text[], text[], jsonb[], int[], jsonb[]) from public;
+
+  update switchyard.mapping x set relation = tab::regclass, attnums = array(
+    select (select a.attnum from pg_attribute a where a.attrelid = tab::regclass and a.attname = u.name)
+      from unnest(array[m.id, m.type, m.aggregate_type, m.aggregate_id, m.payload, m.metadata, m.version, m.created_at]) with ordinality u (name, ord)
+     order by u.ord);
 end $bind$;
+
+-- Takes away what stands on the application's columns, so that their types can be changed; `bind` in the same transaction makes it anew.
+create function switchyard.unbind() returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+begin
+  drop view if exists switchyard.event;
+  drop function if exists switchyard._logged;
+end $$;
+
+-- Takes over the names that the application has given to its table and columns since, and says whether there were any. Until then its inserts are
+-- logged and published as ever, and only what we append ourselves fails.
+create function switchyard.follow_renames() returns boolean
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  m switchyard.mapping;
+  names name[];
+  tab record;
+begin
+  select x.* into m from switchyard.mapping x for update;
+  if m.relation is distinct from switchyard._events()::oid then
+    -- Restored from a dump: the names are what has come along, and what they stand for is another.
+    perform switchyard.bind();
+    return false;
+  end if;
+  select n.nspname, c.relname into tab from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = m.relation;
+  names := array(
+    select (select a.attname from pg_attribute a where a.attrelid = m.relation and a.attnum = u.attnum)
+      from unnest(m.attnums) with ordinality u (attnum, ord) order by u.ord);
+  if (tab.nspname, tab.relname) = (m.schema_name, m.table_name)
+     and names::text[] = array[m.id, m.type, m.aggregate_type, m.aggregate_id, m.payload, m.metadata, m.version, m.created_at] then
+    return false;
+  end if;
+  update switchyard.mapping set schema_name = tab.nspname, table_name = tab.relname, id = names[1], type = names[2], aggregate_type = names[3],
+         aggregate_id = names[4], payload = names[5], metadata = names[6], version = names[7], created_at = names[8];
+  perform switchyard.bind();
+  return true;
+end $$;
 select switchyard.bind();
 
 -- Whether the application's events can be found by their time: only with an index on it.

@@ -20,6 +20,16 @@ pub(crate) async fn exists(client: &Client, relation: &str) -> Result<bool, Stor
     get(OP, &crate::store::only(OP, rows)?, 0)
 }
 
+/// Takes over the names that the application has given to its events table and columns since the last time; whether there were any.
+pub(crate) async fn follow_renames(client: &Client) -> Result<bool, StoreError> {
+    let there = "select to_regprocedure('switchyard.follow_renames()') is not null";
+    if !get::<bool>(OP, &crate::store::only(OP, client.query_typed(there, &[]).await.map_err(fail)?)?, 0)? {
+        return Ok(false);
+    }
+    let rows = client.query_typed("select switchyard.follow_renames()", &[]).await.map_err(fail)?;
+    get(OP, &crate::store::only(OP, rows)?, 0)
+}
+
 /// The events table that this database was made ready for; none before that.
 pub(crate) async fn mapping(client: &Client) -> Result<Option<Mapping>, StoreError> {
     const SQL: &str = "select schema_name, table_name, id, type, aggregate_type, aggregate_id, payload, metadata, version, created_at, domain_events

@@ -26,12 +26,14 @@ pub struct Migrated {
     pub triggers: Vec<String>,
     /// The events table, and its columns by our names.
     pub events: Mapping,
+    /// Whether that table or one of its columns had another name before, which was ours until this call.
+    pub renamed: bool,
     /// Whether that table can be searched by time: with an index on `created_at`, events that came while the log's trigger was disabled are found.
     pub found_by_time: bool,
 }
 
 /// Brings a database up to date: applies what is missing and installs the triggers on application tables that have appeared since. The events
-/// are those of the first time, `public.events` where none was named. See [`migrate_with`].
+/// are those of the first time, `public.events` where none was named, under the names that they have now. See [`migrate_with`].
 pub async fn migrate(url: &DatabaseUrl) -> Result<Migrated, StoreError> {
     migrate_with(url, None, &Patience::default()).await
 }
@@ -54,7 +56,7 @@ pub async fn migrate_with(
 ) -> Result<Migrated, StoreError> {
     let mut session = Session::open(url, OP).await?;
     let migrated = match decided(&session.client, events).await {
-        Ok(events) => apply(&mut session.client, events, patience).await,
+        Ok((events, renamed)) => apply(&mut session.client, events, renamed, patience).await,
         // Before anything was created: a table that will not do is left without a trace of ours.
         Err(refused) => Err(refused),
     };
@@ -65,11 +67,12 @@ fn fail(error: tokio_postgres::Error) -> StoreError {
     StoreError::from_postgres(OP, error)
 }
 
-/// Which table it is: the one that the database remembers, or what was asked for where it fits.
-async fn decided(client: &Client, asked: Option<&EventsTable>) -> Result<Mapping, StoreError> {
+/// Which table it is: the one that the database remembers, or what was asked for where it fits; and whether it was remembered by another name.
+async fn decided(client: &Client, asked: Option<&EventsTable>) -> Result<(Mapping, bool), StoreError> {
+    let renamed = catalogue::follow_renames(client).await?;
     let remembered = catalogue::mapping(client).await?;
     let table = match (&remembered, asked) {
-        (Some(remembered), None) => return Ok(remembered.clone()),
+        (Some(remembered), None) => return Ok((remembered.clone(), renamed)),
         (_, Some(table)) => table.clone(),
         (None, None) => EventsTable::customary(),
     };
@@ -88,11 +91,16 @@ async fn decided(client: &Client, asked: Option<&EventsTable>) -> Result<Mapping
             "Switchyard is installed on {remembered}, and this is {mapping}: it stays where it is. To move it, remove it first \
              (`switchyard-setup --remove`), which ends the ledger"
         ))),
-        _ => Ok(mapping),
+        _ => Ok((mapping, renamed)),
     }
 }
 
-async fn apply(client: &mut Client, events: Mapping, patience: &Patience<'_>) -> Result<Migrated, StoreError> {
+async fn apply(
+    client: &mut Client,
+    events: Mapping,
+    renamed: bool,
+    patience: &Patience<'_>,
+) -> Result<Migrated, StoreError> {
     client.batch_execute("create schema if not exists switchyard").await.map_err(fail)?;
     let applied = migrations(client, &events, patience).await?;
     // New functions are everybody's until this: some of them act with the owner's rights.
@@ -103,7 +111,7 @@ async fn apply(client: &mut Client, events: Mapping, patience: &Patience<'_>) ->
     let triggers = patience.each(client, OP, "the triggers on the application's tables", missing).await?;
     let rows = client.query_typed("select switchyard.found_by_time()", &[]).await.map_err(fail)?;
     let found_by_time = get(OP, &store::only(OP, rows)?, 0)?;
-    Ok(Migrated { applied, triggers, events, found_by_time })
+    Ok(Migrated { applied, triggers, events, renamed, found_by_time })
 }
 
 /// Each in a transaction of its own.

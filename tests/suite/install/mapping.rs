@@ -1,7 +1,10 @@
 //! Another team's table: its names, its types, and what it has no column for.
 
 use super::shop::{AGENT, BARE, BARE_MAPPING, FULL, FULL_MAPPING, Shop, empty, install};
-use switchyard_store::{AppendEvent, Ask, Cancellation, Delays, Ingested, Publication, StoreError, Verdict, migrate};
+use switchyard_store::{
+    AppendEvent, Ask, BackfillPhase, BackfillSelection, Cancellation, Delays, Ingested, Known, Page, Publication,
+    StoreError, Type, Verdict, migrate,
+};
 use uuid::Uuid;
 
 fn child_of(cause: Uuid, subject: &str) -> AppendEvent {
@@ -203,11 +206,62 @@ async fn a_column_that_changes_its_type_is_bound_anew() {
     shop.event(7, "{}").await;
     let change = r#"alter table shop."Order Events" alter column subject type text"#;
     assert!(shop.side.batch_execute(change).await.is_err(), "not behind our back");
-    let bound = format!("begin; drop view switchyard.event; {change}; select switchyard.bind(); commit");
+    let bound = format!("begin; select switchyard.unbind(); {change}; select switchyard.bind(); commit");
     shop.side.batch_execute(&bound).await.unwrap();
     shop.store.publish(&Publication::new("order.placed", "order", "seven", "{}")).await.unwrap();
     assert_eq!(
         shop.pending().await.iter().map(|event| event.aggregate_id.as_str()).collect::<Vec<_>>(),
         ["7", "seven"]
     );
+}
+
+#[tokio::test]
+async fn a_table_and_columns_that_get_other_names_fail_no_insert_and_are_followed() {
+    for shop in [Shop::full().await, Shop::bare().await] {
+        let before = shop.event(7, r#"{"project_id": "p1"}"#).await;
+        let (rename, insert) = if shop.events == "shop.log" {
+            (
+                "alter table shop.log rename kind to name; alter table shop.log rename id to event_id; alter table shop.log rename to journal",
+                "insert into shop.journal (event_id, name, subject, body) values ($1, $2, 8, '{\"project_id\": \"p2\"}')",
+            )
+        } else {
+            (
+                r#"alter table shop."Order Events" rename kind to name; alter table shop."Order Events" rename about to meta;
+                   alter table shop."Order Events" rename to journal; alter schema shop rename to store"#,
+                r#"insert into store.journal ("event id", name, subject, body) values ($1, $2, 8, '{"project_id": "p2"}')"#,
+            )
+        };
+        shop.side.batch_execute(rename).await.unwrap();
+        let after = Uuid::new_v4();
+        let parameters = [(&after as _, Type::UUID), (&"order.placed" as _, Type::TEXT)];
+        shop.side.query_typed(insert, &parameters).await.unwrap();
+        let pending = shop.pending().await;
+        assert_eq!(pending.iter().map(|event| event.id).collect::<Vec<_>>(), [before, after]);
+        assert_eq!((pending[1].event_type.as_str(), pending[1].project_id.as_deref()), ("order.placed", Some("p2")));
+        let say = Publication::new("order.placed", "order", "9", "{}");
+        assert!(shop.store.publish(&say).await.is_err(), "what we append ourselves waits for a set-up");
+
+        let url = shop.database.url().parse().unwrap();
+        let migrated = migrate(&url).await.unwrap();
+        assert!(migrated.renamed && migrated.events.to_string().contains("type as name"), "{}", migrated.events);
+        assert!(!migrate(&url).await.unwrap().renamed);
+        shop.store.publish(&say).await.unwrap();
+        assert_eq!(shop.pending().await.len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn what_is_bound_can_be_read_again_from_a_dump() {
+    for shop in [Shop::full().await, Shop::bare().await] {
+        let dumped = "select pg_get_functiondef('switchyard._logged'::regproc)";
+        let sql: String = shop.one(dumped).await.get(0);
+        shop.side.batch_execute(&sql).await.unwrap();
+        shop.event(7, "{}").await;
+        // A restored table is another one to the database, under the names that came along.
+        shop.side.batch_execute("update switchyard.mapping set relation = 1, attnums = '{}'").await.unwrap();
+        assert!(!migrate(&shop.database.url().parse().unwrap()).await.unwrap().renamed);
+        let known = "select count(*) from switchyard.mapping where relation = switchyard._events() and attnums <> '{}'";
+        assert_eq!(shop.number(known).await, 1);
+        assert_eq!(shop.pending().await.len(), 1);
+    }
 }

@@ -17,6 +17,11 @@ pub(crate) async fn run(url: &DatabaseUrl, options: SetUp) -> Result<(), String>
     if migrated.applied.is_empty() {
         println!("the schema is up to date");
     }
+    if migrated.renamed {
+        println!(
+            "the events table or its columns have other names now, which are taken over: agents can append events again"
+        );
+    }
     println!("events are in {}", migrated.events);
     if !migrated.found_by_time {
         println!(
