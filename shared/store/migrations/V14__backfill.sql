@@ -173,7 +173,7 @@ end $$;
 -- wrote, and whether it has come down to `p_since`. Each of a window's events is looked up in the log: a plan that reads the log to join it would read
 -- all of it for every window.
 create function switchyard._number_history(p_since timestamptz, p_window int, out numbered bigint, out lowest bigint, out reached boolean)
-language plpgsql volatile set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
+language plpgsql volatile set search_path = pg_catalog, pg_temp set timezone = 'UTC' set plan_cache_mode = force_custom_plan
 set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
   h switchyard.history;
@@ -491,7 +491,7 @@ end $$;
 -- What a backfill would select, by type: what is in the log, and what of history is not numbered yet. Changes nothing. Reads all that is selected once.
 create function switchyard.preview_backfill(p_agent text, p_types text[], p_projects text[], p_since timestamptz, p_until timestamptz)
 returns table (type text, n bigint, oldest text, newest text)
-language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp set timezone = 'UTC' set jit = off set plan_cache_mode = force_custom_plan as $$
 #variable_conflict use_column
 declare
   a switchyard.agent := switchyard.agent_named(p_agent);

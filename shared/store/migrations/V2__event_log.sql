@@ -123,7 +123,7 @@ declare
   tab text;
   aggregate_id_type text;
   payload_type text;
-  fills_created_at boolean;
+  fills_created_at text;
   lacks boolean;
   about text;
   body text;
@@ -134,7 +134,8 @@ begin
   select format_type(a.atttypid, null) into aggregate_id_type from pg_attribute a where a.attrelid = tab::regclass and a.attname = m.aggregate_id;
   select format_type(a.atttypid, null) into payload_type from pg_attribute a where a.attrelid = tab::regclass and a.attname = m.payload;
   -- What has a default is left to it.
-  fills_created_at := exists (select 1 from pg_attribute a where a.attrelid = tab::regclass and a.attname = m.created_at and not a.atthasdef);
+  select case a.atttypid when 'timestamp'::regtype then 'now() at time zone ''UTC''' else 'now()' end into fills_created_at
+    from pg_attribute a where a.attrelid = tab::regclass and a.attname = m.created_at and not a.atthasdef;
   lacks := m.aggregate_type is null or m.version is null or m.metadata is null;
   about := coalesce('(logged).' || quote_ident(m.metadata), format('(select x.metadata from switchyard.unmapped x where x.event_id = (logged).%I)', m.id));
   if lacks then
@@ -185,11 +186,11 @@ begin
       $sql$, tab, m.id) else '' end,
     tab,
     concat_ws(', ', quote_ident(m.id), quote_ident(m.type), quote_ident(m.aggregate_type), quote_ident(m.aggregate_id), quote_ident(m.payload),
-      quote_ident(m.version), quote_ident(m.metadata), case when fills_created_at then quote_ident(m.created_at) end),
+      quote_ident(m.version), quote_ident(m.metadata), case when fills_created_at is not null then quote_ident(m.created_at) end),
     concat_ws(', ', 'u.id', 'u.type', case when m.aggregate_type is not null then 'u.aggregate_type' end,
       format('u.aggregate_id::%s', aggregate_id_type), format('u.payload::%s', payload_type), case when m.version is not null then 'u.version' end,
       case when m.metadata is not null then $$jsonb_build_object('timestamp', switchyard.rfc3339(now())) || u.metadata$$ end,
-      case when fills_created_at then 'now()' end),
+      fills_created_at),
     m.id);
   -- The application's own triggers on its table run within this, and names without a schema are to mean there what they mean to the application:
   -- the path that the installing role has by default (its own, the database's), never the caller's, who may have our rights and not our trust.

@@ -283,7 +283,7 @@ end $$;
 -- rows that came while the trigger was disabled, or while the sequence was behind. Returns how many. Uses the application's index on
 -- `created_at`; a row without that time is not found, and none where there is no such index.
 create function switchyard.unlogged(p_since timestamptz, p_at_most int default 1000) returns bigint
-language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp set timezone = 'UTC' set jit = off as $$
 declare
   n bigint;
 begin

@@ -5,6 +5,11 @@ create function switchyard.rfc3339(t timestamptz) returns text
 language sql stable parallel safe
 return to_char(t at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
 
+-- Where an application keeps its times without a time zone, they are in UTC, whatever the session's is.
+create function switchyard.rfc3339(t timestamp) returns text
+language sql stable parallel safe
+return switchyard.rfc3339(t at time zone 'UTC');
+
 -- Correlation and causation of what this transaction does, where the application has set them and they are ids:
 -- `select set_config('switchyard.correlation_id', '...', true)`.
 create function switchyard.chain() returns jsonb

@@ -265,3 +265,34 @@ async fn what_is_bound_can_be_read_again_from_a_dump() {
         assert_eq!(shop.pending().await.len(), 1);
     }
 }
+
+#[tokio::test]
+async fn a_time_without_a_zone_is_in_utc_whatever_the_sessions_is() {
+    let shop = Shop::full().await;
+    let name: String = shop.one("select current_database()::text").await.get(0);
+    shop.side.batch_execute(&format!("alter database {name} set timezone = 'Asia/Tokyo'")).await.unwrap();
+    let (store, side) = (shop.database.store(), shop.client().await);
+    side.batch_execute(
+        r#"alter table shop."Order Events" disable trigger switchyard_log;
+           insert into shop."Order Events" ("event id", kind, subject, body, happened)
+           values (gen_random_uuid(), 'order.placed', 1, '{}', '2020-01-01'),
+                  (gen_random_uuid(), 'order.placed', 2, '{}', date_trunc('day', now() at time zone 'UTC') + interval '30 hours');
+           alter table shop."Order Events" enable always trigger switchyard_log"#,
+    )
+    .await
+    .unwrap();
+    assert_eq!(store.tick().await.unwrap().logged_late, 1, "the one of this installation");
+    let pending = store.pending(&Known::default(), Page::of(10)).await.unwrap();
+    assert!(pending[0].created_at.as_ref().is_some_and(|time| time.ends_with("T06:00:00.000000Z")), "{pending:?}");
+    let selection = BackfillSelection {
+        types: Vec::new(),
+        projects: Vec::new(),
+        since: "2020-01-01T00:00:00Z".into(),
+        until: Some("2020-01-01T00:00:01Z".into()),
+    };
+    assert_eq!(store.preview_backfill(AGENT, &selection).await.unwrap()[0].oldest, "2020-01-01T00:00:00.000000Z");
+    store.start_backfill(AGENT, &selection, 50, "ada").await.unwrap();
+    assert_eq!(store.prepare_backfill(AGENT).await.unwrap().phase, BackfillPhase::Counting);
+    let logged = "select switchyard.rfc3339(logged_at) from switchyard.event_log where seq < 0";
+    assert_eq!(shop.one(logged).await.get::<_, &str>(0), "2020-01-01T00:00:00.000000Z");
+}
