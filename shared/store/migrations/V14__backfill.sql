@@ -59,7 +59,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
       join pg_index i on i.indrelid = t.attrelid and i.indkey[0] = t.attnum and i.indkey[1] = k.attnum and i.indisvalid and i.indpred is null)
 $$;
 
--- The statements that make it and take it away again: `concurrently`, so that no writer waits, and therefore each sent on its own.
+-- The statements that make it and take it away again: `concurrently`, so that no writer waits, and therefore each sent on its own. A partitioned
+-- table's cannot be made so: null.
 create function switchyard.history_index_ddl(out made text, out dropped text)
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
@@ -69,7 +70,7 @@ begin
   if m.created_at is null then
     raise exception 'the mapping names no column with the time of creation, so history has no order and cannot be backfilled' using errcode = 'SY004';
   end if;
-  made := format('create index concurrently if not exists switchyard_history on %I.%I (%I, %I)', m.schema_name, m.table_name, m.created_at, m.id);
+  made := case (select c.relkind from pg_class c where c.oid = switchyard._events()) when 'r' then format('create index concurrently if not exists switchyard_history on %I.%I (%I, %I)', m.schema_name, m.table_name, m.created_at, m.id) end;
   dropped := format('drop index concurrently if exists %I.switchyard_history', m.schema_name);
 end $$;
 
@@ -84,7 +85,9 @@ begin
   if (select m.created_at is null from switchyard.mapping m) then
     raise exception 'the mapping names no column with the time of creation, so history has no order and cannot be backfilled' using errcode = 'SY004';
   end if;
-  if not switchyard.history_index_exists() and pg_relation_size(switchyard._events()) > small then
+  -- A partitioned table has no pages of its own.
+  if not switchyard.history_index_exists()
+     and greatest(pg_relation_size(switchyard._events()), (select sum(pg_relation_size(t.relid)) from pg_partition_tree(switchyard._events()) t)) > small then
     raise exception 'the events table is large and has no index on time and id: `switchyard-setup --index-history` makes one, while the application goes on'
       using errcode = 'SY004';
   end if;

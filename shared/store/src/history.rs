@@ -14,8 +14,8 @@ const OP: &str = "index_history";
 ///
 /// Needs a direct connection and to own the events table; takes minutes on millions of events, and waits for transactions that were there before.
 ///
-/// Fails with [`StoreError::Config`] where the mapping names no time of creation, [`StoreError::Unavailable`] when the database is. What was left half
-/// made is made anew by the next call.
+/// Fails with [`StoreError::Config`] where the mapping names no time of creation, or the table is partitioned (of which Postgres makes no index
+/// concurrently), [`StoreError::Unavailable`] when the database is. What was left half made is made anew by the next call.
 pub async fn index_history(url: &DatabaseUrl) -> Result<bool, StoreError> {
     let session = Session::open(url, OP).await?;
     let made = make(&session.client).await;
@@ -36,6 +36,12 @@ async fn make(client: &Client) -> Result<bool, StoreError> {
     if exists {
         return Ok(false);
     }
+    let Some(made) = made else {
+        return Err(StoreError::config(
+            "the events table is partitioned, and Postgres makes no index on all of one concurrently: create one on time and id with \
+             `create index ... on only`, one on each partition concurrently, and attach those to it",
+        ));
+    };
     // What is there and not valid was left by a call that did not come to its end; `if not exists` would keep it.
     client.batch_execute(&dropped).await.map_err(fail)?;
     client.batch_execute(&made).await.map_err(fail)?;
@@ -47,8 +53,8 @@ async fn remove(client: &Client) -> Result<(), StoreError> {
     client.batch_execute(&dropped).await.map_err(fail)
 }
 
-/// Whether there is such an index, and the statements that make and drop ours.
-async fn statements(client: &Client) -> Result<(bool, String, String), StoreError> {
+/// Whether there is such an index, and the statements that make (where that can be done) and drop ours.
+async fn statements(client: &Client) -> Result<(bool, Option<String>, String), StoreError> {
     let sql = "select switchyard.history_index_exists(), made, dropped from switchyard.history_index_ddl()";
     let row = store::only(OP, client.query_typed(sql, &[]).await.map_err(fail)?)?;
     Ok((get(OP, &row, 0)?, get(OP, &row, 1)?, get(OP, &row, 2)?))

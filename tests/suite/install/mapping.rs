@@ -296,3 +296,23 @@ async fn a_time_without_a_zone_is_in_utc_whatever_the_sessions_is() {
     let logged = "select switchyard.rfc3339(logged_at) from switchyard.event_log where seq < 0";
     assert_eq!(shop.one(logged).await.get::<_, &str>(0), "2020-01-01T00:00:00.000000Z");
 }
+
+#[tokio::test]
+async fn a_large_table_in_partitions_needs_the_index_too_and_ours_cannot_be_made() {
+    let partitioned = "create table public.events (id uuid primary key, type text, aggregate_type text, aggregate_id uuid, payload jsonb,
+        metadata jsonb, version integer, created_at timestamptz default now()) partition by hash (id);
+        create table events_0 partition of events for values with (modulus 1, remainder 0);
+        alter table events_0 alter payload set storage plain;
+        insert into events (id, type, payload, created_at)
+        select gen_random_uuid(), 'order.placed', to_jsonb(repeat('x', 7000)), '2020-01-01' from generate_series(1, 9000)";
+    let (database, side) = empty(partitioned).await;
+    let url = database.url().parse().unwrap();
+    migrate(&url).await.unwrap();
+    let ready = "select switchyard._history_is_ready('2019-01-01')";
+    assert!(side.batch_execute(ready).await.is_err(), "its own size is nought, that of its partitions is not");
+    let refused = switchyard_store::index_history(&url).await.unwrap_err().to_string();
+    assert!(refused.contains("on each partition concurrently"), "{refused}");
+    side.batch_execute("create index on events (created_at, id)").await.unwrap();
+    assert!(!switchyard_store::index_history(&url).await.unwrap(), "there is one");
+    side.batch_execute(ready).await.unwrap();
+}
