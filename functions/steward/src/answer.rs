@@ -3,7 +3,7 @@
 use crate::{backfill::Backfilled, compare::Advanced, cutover::Judged};
 use serde::{Deserialize, Serialize};
 use switchyard_bus::Depth;
-use switchyard_store::{BreakerState, Ledger, SetAside};
+use switchyard_store::{BreakerState, Cutover, Ledger, SetAside};
 
 /// To `status`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -13,6 +13,12 @@ pub struct Status {
     /// How many events are set aside in the outbox, and reach nobody until somebody looks ([`Outbox`]). None where the database could not be asked.
     #[serde(default)]
     pub set_aside: Option<i64>,
+    /// The cutover plans that are running or held, by agent.
+    #[serde(default)]
+    pub cutovers: Vec<Cutover>,
+    /// The agents that have a backfill running.
+    #[serde(default)]
+    pub backfills: Vec<String>,
     /// What is wrong beyond a single agent, or could not be asked.
     pub troubles: Vec<String>,
 }

@@ -94,8 +94,10 @@ pub(crate) async fn judge(store: &Store, plan: &Cutover, ends: Instant) -> Resul
         Step::Hold(breaches) => store.hold_cutover_at(plan, &listed(breaches), &figures, STEWARD).await?,
         Step::RollBack(breaches) => {
             let done = store.roll_back_cutover_at(plan, &listed(breaches), &figures, STEWARD).await?;
-            if done {
-                routing::reassign(store, &plan.agent, ends).await?;
+            // It is rolled back, whatever becomes of this: every sweep goes on with it.
+            if done && let Err(error) = routing::reassign(store, &plan.agent, ends).await {
+                let agent = &plan.agent;
+                tracing::warn!(agent, %error, "what it has not finished could not all be given back at once");
             }
             done
         }

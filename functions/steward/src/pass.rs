@@ -30,6 +30,8 @@ const LONGEST_STEP: Duration = Duration::from_secs(12);
 const LONGEST_COMPARISON: Duration = Duration::from_secs(6);
 /// How long a roll-back may give deliveries to the old system, so that it is told within the step's own time; the sweeps go on with it.
 const LONGEST_MOVE: Duration = Duration::from_secs(8);
+/// How long after the first cutover plan another one may begin to be judged.
+const LONGEST_JUDGEMENT: Duration = Duration::from_secs(15);
 /// How many events that were set aside are shown.
 const MOST_SHOWN: i64 = 1_000;
 /// How long a pass waits for another one to end.
@@ -84,7 +86,13 @@ impl<D: Directory, M: Mappings, Q: Queue> Steward<D, M, Q> {
         let too_late = |name: &str| without_time(name).standing;
         let agents = self.each(&wards, ends, None, async |tending| tending.look().await, too_late).await;
         let set_aside = self.set_aside(ends, &mut troubles).await;
-        Status { agents, set_aside, troubles }
+        let moving = async {
+            let cutovers = self.store.cutovers_under_way().await?;
+            Ok::<_, StoreError>((cutovers, self.store.backfills_running().await?))
+        };
+        let (cutovers, backfills) = within(ends, "what is under way", moving, &mut troubles).await.unwrap_or_default();
+        let backfills = backfills.into_iter().map(|backfill| backfill.agent).collect();
+        Status { agents, set_aside, cutovers, backfills, troubles }
     }
 
     /// What is set aside in the outbox. Changes nothing.
@@ -110,15 +118,24 @@ impl<D: Directory, M: Mappings, Q: Queue> Steward<D, M, Q> {
         &self.store
     }
 
-    /// Before the agents are looked after: what goes back to the old system is not sent to an agent first.
+    /// Before the agents are looked after: what goes back to the old system is not sent to an agent first. In another order each time, so that it is
+    /// not always the same plans that there is no time for.
     async fn cutovers(&self, ends: Instant, troubles: &mut Vec<String>) -> Vec<Judged> {
         let under_way = within(ends, "which cutovers are under way", self.store.cutovers_under_way(), troubles).await;
+        let mut under_way = under_way.unwrap_or_default();
+        fastrand::shuffle(&mut under_way);
+        let until = ends.min(Instant::now() + LONGEST_JUDGEMENT);
         let mut judged = Vec::new();
-        for plan in under_way.unwrap_or_default() {
+        for plan in under_way {
             let what = format!("the cutover of {}", plan.agent);
-            let until = ends.min(Instant::now() + LONGEST_MOVE);
-            judged.extend(within(ends, &what, cutover::judge(&self.store, &plan, until), troubles).await);
+            if Instant::now() >= until {
+                troubles.push(format!("{what}: there was no time for it; the next pass judges it"));
+                continue;
+            }
+            let move_until = until.min(Instant::now() + LONGEST_MOVE);
+            judged.extend(within(ends, &what, cutover::judge(&self.store, &plan, move_until), troubles).await);
         }
+        judged.sort_by(|one, other| one.agent.cmp(&other.agent));
         troubles.extend(judged.iter().filter_map(Judged::trouble));
         judged
     }

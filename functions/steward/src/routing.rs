@@ -6,7 +6,7 @@ pub use request::{Pin, RouteRequest};
 
 use serde::{Deserialize, Serialize};
 use switchyard_store::{CutoverState, Lever, Moves, Routing, Store, StoreError};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 /// To `routing` and `pin`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,19 +50,18 @@ pub struct Moved {
 /// [`StoreError::Config`] where there is no such agent, else as the store's. A change stays made where what follows it fails.
 pub async fn route(store: &Store, request: RouteRequest, ends: Instant) -> Result<Routed, StoreError> {
     let RouteRequest { agent, mode, drain, beside, operator } = request;
-    let before = store.routing(&agent).await?;
-    let to = match mode {
-        Some(mode) => Some(Lever { mode, drain: drain.unwrap_or(false), beside: beside.unwrap_or(false) }),
-        None if drain.is_none() && beside.is_none() => None,
-        None => Some(Lever {
-            mode: before.mode,
-            drain: drain.unwrap_or(before.drain),
-            beside: beside.unwrap_or(before.beside),
-        }),
-    };
-    let Some(to) = to else { return routed(store, agent, before, None).await };
-    store.set_routing(&agent, to, &operator).await?;
-    tracing::info!(agent, operator, ?to, "its routing was set");
+    match mode {
+        Some(mode) => {
+            let to = Lever { mode, drain: drain.unwrap_or(false), beside: beside.unwrap_or(false) };
+            store.set_routing(&agent, to, &operator).await?;
+        }
+        None if drain.is_none() && beside.is_none() => {
+            let now = store.routing(&agent).await?;
+            return routed(store, agent, now, None).await;
+        }
+        None => store.set_following(&agent, drain, beside, &operator).await?,
+    }
+    tracing::info!(agent, operator, ?mode, drain, beside, "its routing was set");
     followed(store, agent, ends).await
 }
 
@@ -94,9 +93,6 @@ async fn routed(store: &Store, agent: String, now: Routing, moved: Option<Moved>
 
 /// Gives unfinished deliveries to whom the routing of now names, until `ends`.
 pub(crate) async fn reassign(store: &Store, agent: &str, ends: Instant) -> Result<Moved, StoreError> {
-    match timeout_at(ends, store.reassign(agent)).await {
-        Ok(done) => Ok(Moved { deliveries: done?.moved, all: true }),
-        // Each of its transactions that has ended stays done.
-        Err(_) => Ok(Moved::default()),
-    }
+    let done = store.reassign_until(agent, Some(ends)).await?;
+    Ok(Moved { deliveries: done.moved, all: !done.more })
 }

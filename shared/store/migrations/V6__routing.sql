@@ -82,7 +82,8 @@ begin
   return next;
 end $$;
 
--- Moves the lever. Acts on the next ask; rows that are there keep their owner until `reassign`, which `p_drain` makes a standing order.
+-- Moves the lever; what is null stays as it is. Acts on the next ask; rows that are there keep their owner until `reassign`, which `p_drain` makes a
+-- standing order.
 create function switchyard.set_routing(
   p_agent text, p_mode text, p_percent int, p_drain boolean, p_beside boolean default false, p_operator text default null) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
@@ -93,10 +94,10 @@ begin
   select * into a from switchyard.agent where name = p_agent for no key update;
   -- Before the change: what hangs on it is noted on the same person's behalf.
   perform set_config('switchyard.operator', coalesce(p_operator, ''), true);
-  update switchyard.agent x set mode = p_mode, percent = p_percent, drain = p_drain, beside = p_beside,
-         barrier = null, routing_version = x.routing_version + 1 where x.id = a.id;
-  perform switchyard.note_as(p_operator, 'set_routing', p_agent, jsonb_build_object(
-    'mode', p_mode, 'percent', p_percent, 'drain', p_drain, 'beside', p_beside, 'was_mode', a.mode, 'was_percent', a.percent, 'was_drain', a.drain));
+  update switchyard.agent x set mode = coalesce(p_mode, x.mode), percent = coalesce(p_percent, x.percent), drain = coalesce(p_drain, x.drain),
+         beside = coalesce(p_beside, x.beside), barrier = null, routing_version = x.routing_version + 1 where x.id = a.id;
+  perform switchyard.note_as(p_operator, 'set_routing', p_agent, jsonb_strip_nulls(jsonb_build_object(
+    'mode', p_mode, 'percent', p_percent, 'drain', p_drain, 'beside', p_beside, 'was_mode', a.mode, 'was_percent', a.percent, 'was_drain', a.drain)));
 end $$;
 
 -- Puts a project to one side ('n' or 'o') whatever the percentage says, or, with null, leaves it to the percentage again.

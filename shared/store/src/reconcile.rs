@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_postgres::types::Type;
 
 use crate::claim::{clean, count, get};
@@ -42,6 +43,8 @@ pub struct Swept {
 pub struct Reassigned {
     /// How many rows changed their owner.
     pub moved: i64,
+    /// Whether another call would get further at once.
+    pub more: bool,
     /// Nothing is left over, and nobody can still write by an older routing. Takes two passes at least.
     pub complete: bool,
 }
@@ -157,7 +160,7 @@ impl Store {
         let drained =
             "select x.moved, x.complete from switchyard.agent a cross join lateral switchyard.reassign(a.name) x
                         where a.name = $1 and a.drain";
-        self.passes(OP, drained, agent).await?;
+        self.passes(OP, drained, agent, None).await?;
         Ok(swept)
     }
 
@@ -238,20 +241,34 @@ impl Store {
     ///
     /// Fails with [`StoreError::Config`] where the agent is not registered.
     pub async fn reassign(&self, agent: &str) -> Result<Reassigned, StoreError> {
+        self.reassign_until(agent, None).await
+    }
+
+    /// [`Store::reassign`] that begins no transaction from `ends` on, but for the first; none for no such end.
+    ///
+    /// Fails as that does.
+    pub async fn reassign_until(&self, agent: &str, ends: Option<Instant>) -> Result<Reassigned, StoreError> {
         const OP: &str = "reassign";
-        let passes = self.passes(OP, "select moved, complete from switchyard.reassign($1)", agent).await?;
+        let passes = self.passes(OP, "select moved, complete from switchyard.reassign($1)", agent, ends).await?;
         passes.ok_or_else(|| StoreError::bug(OP, "no row came back"))
     }
 
-    /// Passes of `reassign` until one is not full. `None` where the statement gives no row.
-    async fn passes(&self, op: &'static str, sql: &str, agent: &str) -> Result<Option<Reassigned>, StoreError> {
+    /// Passes of `reassign` until one is not full, or begins too late. `None` where the statement gives no row.
+    async fn passes(
+        &self,
+        op: &'static str,
+        sql: &str,
+        agent: &str,
+        ends: Option<Instant>,
+    ) -> Result<Option<Reassigned>, StoreError> {
         let mut all: Option<Reassigned> = None;
         for _ in 0..MOST_PASSES {
             let rows = self.write(op, sql, &[(&agent, Type::TEXT)]).await?;
             let Some(row) = rows.first() else { break };
             let (moved, complete): (i64, bool) = (get(op, row, 0)?, get(op, row, 1)?);
-            all = Some(Reassigned { moved: moved + all.map_or(0, |a| a.moved), complete });
-            if moved < FULL_PASS {
+            let more = moved == FULL_PASS;
+            all = Some(Reassigned { moved: moved + all.map_or(0, |a| a.moved), more, complete });
+            if !more || ends.is_some_and(|ends| Instant::now() >= ends) {
                 break;
             }
         }

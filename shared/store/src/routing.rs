@@ -162,13 +162,36 @@ impl Store {
     /// Fails with [`StoreError::Config`] where the agent is not registered.
     pub async fn set_routing(&self, agent: &str, to: impl Into<Lever>, operator: &str) -> Result<(), StoreError> {
         let Lever { mode, drain, beside } = to.into();
+        self.turn_lever(agent, Some(mode), Some(drain), Some(beside), operator).await
+    }
+
+    /// Says whether unfinished deliveries follow, and whether the agent decides beside the old system; `None` leaves that as it is. Whose turn
+    /// it is stays as it is when this acts, not as somebody read it before. Else as [`Store::set_routing`].
+    pub async fn set_following(
+        &self,
+        agent: &str,
+        drain: Option<bool>,
+        beside: Option<bool>,
+        operator: &str,
+    ) -> Result<(), StoreError> {
+        self.turn_lever(agent, None, drain, beside, operator).await
+    }
+
+    async fn turn_lever(
+        &self,
+        agent: &str,
+        mode: Option<Mode>,
+        drain: Option<bool>,
+        beside: Option<bool>,
+        operator: &str,
+    ) -> Result<(), StoreError> {
         self.write(
             "set_routing",
             "select switchyard.set_routing($1, $2, $3, $4, $5, $6)",
             &[
                 (&agent, Type::TEXT),
-                (&mode.name(), Type::TEXT),
-                (&i32::from(mode.percent()), Type::INT4),
+                (&mode.map(Mode::name), Type::TEXT),
+                (&mode.map(|mode| i32::from(mode.percent())), Type::INT4),
                 (&drain, Type::BOOL),
                 (&beside, Type::BOOL),
                 (&clean(operator).as_ref(), Type::TEXT),

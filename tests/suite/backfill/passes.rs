@@ -11,7 +11,7 @@ use steward::{
 use switchyard_bus::{Message, Queue, Received};
 use switchyard_event::Event;
 use switchyard_store::{
-    Ask, BackfillPhase, BackfillProgress, BackfillSelection, BackfillState, BreakerState, Lever, Mode, Verdict,
+    Ask, BackfillPhase, BackfillProgress, BackfillSelection, BackfillState, BreakerState, Lever, Mode, Since, Verdict,
 };
 use switchyard_tests::eventually;
 use tokio::time::Instant;
@@ -247,7 +247,7 @@ async fn it_stands_still_for_an_agent_that_does_not_run_or_owns_nothing_and_says
 #[tokio::test]
 async fn an_agent_that_is_not_deployed_is_waited_for() {
     let bench = Bench::of(&[]).await;
-    bench.register(AGENT, switchyard_store::Since::Now).await;
+    bench.register(AGENT, Since::Now).await;
     bench.history(2).await;
     bench.start(100).await;
     let pass = bench.pass().await;
@@ -282,6 +282,26 @@ async fn a_queue_that_takes_nothing_is_told_and_what_was_taken_is_due_again() {
     let mut expected: Vec<(i32, Uuid)> = events.iter().map(|event| (run, *event)).collect();
     expected.sort_unstable();
     assert_eq!(done, expected);
+}
+
+#[tokio::test]
+async fn where_more_agents_have_one_than_a_pass_has_room_for_each_gets_its_turn() {
+    let agents = ["one", "two", "three", "four", "five"];
+    let bench = Bench::of(&agents).await;
+    for agent in agents {
+        bench.register(agent, Since::Now).await;
+    }
+    bench.history(600).await;
+    for agent in agents {
+        bench.store.start_backfill(agent, &all(), 1, "ada").await.unwrap();
+    }
+    let begun = "select count(*) from switchyard.backfill where taken > 0";
+    eventually("each has begun", async || {
+        bench.short_pass().await;
+        bench.fill_bucket().await;
+        (bench.number(begun).await == 5).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

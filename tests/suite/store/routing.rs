@@ -1,6 +1,7 @@
 //! Who listens to what, whose turn it is, and how that changes.
 
 use switchyard_store::{AgentSpec, Ask, AutoRedrive, Lever, Mode, Moves, Owner, RoutedBy, Since, StoreError, Verdict};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::directly_and_pooled;
@@ -236,6 +237,16 @@ directly_and_pooled! {
         assert_eq!(row.epoch, 2);
     }
 
+    async fn what_follows_is_said_without_touching_whose_turn_it_is(scene: Scene) {
+        let beside = Lever { mode: Mode::Percent(25), drain: false, beside: true };
+        scene.store.set_routing(AGENT, beside, "ada").await.unwrap();
+        scene.store.set_following(AGENT, Some(true), None, "bob").await.unwrap();
+        let now = scene.store.routing(AGENT).await.unwrap();
+        assert_eq!((now.mode, now.drain, now.beside), (Mode::Percent(25), true, true));
+        let said = "select detail::text from switchyard.audit where action = 'set_routing' and by = 'bob'";
+        assert!(!scene.one(said, &[]).await.get::<_, &str>(0).contains("\"mode\""), "he has not said anything of it");
+    }
+
     async fn the_old_system_is_told_what_is_left_for_it(scene: Scene) {
         scene.routing(Mode::Off).await;
         let event = scene.event("thing.made").await;
@@ -344,8 +355,10 @@ directly_and_pooled! {
         scene.run_sql("insert into events (id, type) select gen_random_uuid(), 'thing.made' from generate_series(1, 5100)").await;
         scene.sweep().await;
         scene.routing(Mode::Off).await;
-        assert_eq!(scene.number(&format!("select moved from switchyard.reassign('{AGENT}')")).await, 5000, "claims wait for a pass");
-        assert_eq!(scene.store.reassign(AGENT).await.unwrap().moved, 100);
+        let first = scene.store.reassign_until(AGENT, Some(Instant::now())).await.unwrap();
+        assert_eq!((first.moved, first.more), (5_000, true), "claims wait for a pass, so one ends before the end is looked at");
+        let rest = scene.store.reassign(AGENT).await.unwrap();
+        assert_eq!((rest.moved, rest.more), (100, false));
         scene.store.set_routing(AGENT, Lever::draining(Mode::Full), "ada").await.unwrap();
         scene.sweep().await;
         assert_eq!(scene.number("select count(*) from switchyard.delivery where owner = 'n'").await, 5100, "and a sweep drains to the end");

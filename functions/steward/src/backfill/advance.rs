@@ -49,13 +49,15 @@ pub(crate) struct Reach<Q> {
     pub(crate) flows: Option<bool>,
 }
 
-/// Every backfill that is running goes on until `until`. `reach` tells how an agent is reached; none for one that is not deployed.
+/// Every backfill that is running goes on until `until`, [`AT_ONCE`] of them; where there are more, others each time. `reach` tells how an agent is
+/// reached; none for one that is not deployed.
 pub(crate) async fn advance<Q: Queue>(
     store: &Store,
-    running: Vec<BackfillNow>,
+    mut running: Vec<BackfillNow>,
     reach: impl Fn(&str) -> Option<Reach<Q>>,
     until: Instant,
 ) -> Vec<Backfilled> {
+    fastrand::shuffle(&mut running);
     let one = |now: BackfillNow| {
         let reach = reach(&now.agent);
         async move { Going { store, agent: &now.agent, reach, done: Backfilled::of(&now.agent) }.go_on(until).await }

@@ -107,7 +107,19 @@ pub(crate) async fn run(stack: &Stack, options: Backfill, global: &Global) -> Re
     if !global.json {
         say(page(act, &answer, rate, Timestamp::now()));
     }
-    Ok(())
+    if watch { ended_well(&answer) } else { Ok(()) }
+}
+
+/// Whoever followed one to its end in a script is told by the exit code, too, when it has not come to it.
+fn ended_well(answer: &BackfillAnswer) -> Result<(), Failure> {
+    let agent = &answer.agent;
+    match answer.progress.as_ref().map(|progress| progress.state) {
+        Some(BackfillState::Paused) => {
+            Err(Failure::new(format!("it is paused, not done: switchyard backfill {agent} --resume --watch")))
+        }
+        Some(BackfillState::Cancelled) => Err(Failure::new("it was cancelled before it was done")),
+        _ => Ok(()),
+    }
 }
 
 fn asked(request: &BackfillRequest) -> Result<Value, Failure> {
@@ -375,10 +387,20 @@ mod tests {
         }
     }
 
+    fn answer(progress: BackfillProgress) -> BackfillAnswer {
+        BackfillAnswer { agent: "painter".into(), preview: None, progress: Some(progress), cancelled: Some(3) }
+    }
+
     fn told(act: Act, progress: BackfillProgress) -> String {
-        let answer =
-            BackfillAnswer { agent: "painter".into(), preview: None, progress: Some(progress), cancelled: Some(3) };
-        page(act, &answer, None, "2026-01-05T12:00:00Z".parse().unwrap())
+        page(act, &answer(progress), None, "2026-01-05T12:00:00Z".parse().unwrap())
+    }
+
+    #[test]
+    fn who_follows_one_that_is_paused_or_cancelled_is_told_that_it_is_not_done() {
+        let ended = |state| ended_well(&answer(progress(state, BackfillPhase::Sending)));
+        assert!(ended(BackfillState::Done).is_ok());
+        assert!(ended(BackfillState::Paused).unwrap_err().to_string().contains("--resume"));
+        assert!(ended(BackfillState::Cancelled).unwrap_err().to_string().contains("cancelled"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::json;
 use std::str::FromStr;
-use steward::cutover::{Act, CutoverAnswer, CutoverRequest, Measured, Step};
+use steward::cutover::{Act, CutoverAnswer, CutoverRequest, Measured, Step, Wait};
 use switchyard_store::{Cutover, CutoverLimit, CutoverLimits, CutoverPlan, CutoverState, CutoverStep, Moves};
 
 #[derive(Debug, Clone, Args)]
@@ -201,12 +201,13 @@ fn page(answer: &CutoverAnswer, now: Timestamp) -> String {
         CutoverState::Running => {}
     }
     if let Some(moved) = answer.moved {
-        lines.push(format!("moved to the old system just now: {}", count(moved.deliveries, "delivery")));
+        let more = if moved.all { "" } else { "; there was no time for all of it, the steward goes on" };
+        lines.push(format!("moved to the old system just now: {}{more}", count(moved.deliveries, "delivery")));
     }
     lines.join("\n")
 }
 
-fn headline(cutover: &Cutover, now: Timestamp) -> String {
+pub(crate) fn headline(cutover: &Cutover, now: Timestamp) -> String {
     let (agent, percent) = (&cutover.agent, cutover.plan.steps.get(cutover.step).map_or(0, |step| step.percent));
     let line = match cutover.state {
         CutoverState::Running => {
@@ -252,7 +253,7 @@ fn foretold(next: &Step) -> Option<String> {
     let listed = |all: Vec<String>| all.join(", ");
     match next {
         Step::Stay => None,
-        Step::Wait(waits) => Some(format!("waits for: {}", listed(waits.iter().map(ToString::to_string).collect()))),
+        Step::Wait(waits) => Some(format!("waits for: {}", listed(waits.iter().map(wait).collect()))),
         Step::Advance => Some("goes on within a minute".to_owned()),
         Step::Hold(breaches) => {
             Some(format!("will be held: {}", listed(breaches.iter().map(ToString::to_string).collect())))
@@ -260,6 +261,13 @@ fn foretold(next: &Step) -> Option<String> {
         Step::RollBack(breaches) => {
             Some(format!("will be rolled back: {}", listed(breaches.iter().map(ToString::to_string).collect())))
         }
+    }
+}
+
+fn wait(wait: &Wait) -> String {
+    match wait {
+        Wait::Soak { secs } => format!("{} more in this step", age(secs.ceil() as u64)),
+        other => other.to_string(),
     }
 }
 
@@ -275,11 +283,11 @@ fn left_to_the_old(agent: &str, moves: &Moves) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::arguments::{Arguments, Command};
     use clap::Parser;
-    use steward::cutover::{Share, Wait};
+    use steward::cutover::Share;
 
     fn asked(line: &str) -> Result<CutoverRequest, String> {
         let parsed = Arguments::try_parse_from(line.split_whitespace()).map_err(|error| error.to_string())?;
@@ -314,6 +322,7 @@ mod tests {
             "start --steps 25:soon",
             "start --steps x:1h",
             "start --steps 100 --max-failures 200%",
+            "start --steps 100 --max-failures 1",
             "start --steps 100 --roll-back-at speed=1",
             "start --steps 100 --roll-back-at mismatch=5%",
             "dance",
@@ -324,6 +333,11 @@ mod tests {
         assert_eq!(asked("switchyard cutover painter go-on").unwrap().act, Act::GoOn);
         let back = asked("switchyard cutover painter rollback --because enough").unwrap();
         assert_eq!((back.act, back.because.as_str()), (Act::RollBack, "enough"));
+    }
+
+    /// A plan that a limit has stopped.
+    pub(crate) fn held() -> Cutover {
+        answer(CutoverState::Held).cutover.unwrap()
     }
 
     fn answer(state: CutoverState) -> CutoverAnswer {
@@ -362,16 +376,18 @@ mod tests {
         let now = "2026-01-05T12:00:00Z".parse().unwrap();
         let running = page(&answer(CutoverState::Running), now);
         for words in
-            ["25 percent for 10m 0s", "[25 for 1h 0m]", "failures 1 of 90", "waits for: 3000 s more", "10m 0s ago"]
+            ["25 percent for 10m 0s", "[25 for 1h 0m]", "failures 1 of 90", "waits for: 50m 0s more", "10m 0s ago"]
         {
             assert!(running.contains(words), "{words}: {running}");
         }
-        let back = page(&answer(CutoverState::RolledBack), now);
+        let some = Some(steward::routing::Moved { deliveries: 5_000, all: false });
+        let back = page(&CutoverAnswer { moved: some, ..answer(CutoverState::RolledBack) }, now);
         for words in [
             "rolled back from 25 percent",
             "12 unfinished deliveries",
             "todo_old('painter')",
             "in the agent's hands: 1 delivery",
+            "just now: 5000 deliveries; there was no time for all of it",
         ] {
             assert!(back.contains(words), "{words}: {back}");
         }

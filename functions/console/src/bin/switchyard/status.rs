@@ -1,11 +1,13 @@
 //! `switchyard status`: how each agent stands.
 
 use crate::{
+    cutover,
     failure::Failure,
     functions::Stack,
     style::{RED, alarming, cell, count, paint, say, short, table},
 };
 use comfy_table::{Cell, Color};
+use jiff::Timestamp;
 use serde_json::json;
 use steward::answer::{Breaker, Deliveries, PausedBy, Standing, Status};
 
@@ -13,12 +15,12 @@ use steward::answer::{Breaker, Deliveries, PausedBy, Standing, Status};
 pub(crate) async fn run(stack: &Stack, print: bool) -> Result<(), Failure> {
     let status: Status = stack.ask_steward(&json!({ "action": "status" }), print).await?;
     if !print {
-        say(page(&status));
+        say(page(&status, Timestamp::now()));
     }
     Ok(())
 }
 
-fn page(status: &Status) -> String {
+fn page(status: &Status, now: Timestamp) -> String {
     if status.agents.is_empty() {
         return "the stack has no agents".into();
     }
@@ -41,12 +43,24 @@ fn page(status: &Status) -> String {
             format!("{} {of}{}", paint(RED, "!"), short(trouble, 300))
         })
         .collect();
-    if aside.is_some() || !troubles.is_empty() {
+    let mut below: Vec<String> = under_way(status, now);
+    below.extend(aside);
+    below.extend(troubles);
+    if !below.is_empty() {
         page.push(String::new());
-        page.extend(aside);
-        page.extend(troubles);
+        page.extend(below);
     }
     page.join("\n")
+}
+
+/// What moves an agent's events just now: where to look is named, since this line says only that.
+fn under_way(status: &Status, now: Timestamp) -> Vec<String> {
+    let cutover = |plan| {
+        let line = cutover::headline(plan, now);
+        format!("cutover of {line}: switchyard cutover {} status", plan.agent)
+    };
+    let backfill = |agent| format!("backfill of {agent}: running: switchyard backfill {agent} --progress");
+    status.cutovers.iter().map(cutover).chain(status.backfills.iter().map(backfill)).collect()
 }
 
 fn row(agent: &Standing) -> Vec<Cell> {
@@ -107,8 +121,18 @@ mod tests {
             troubles: vec!["its queue does not answer".into()],
             ..Standing::default()
         };
-        let page = page(&Status { agents: vec![agent], set_aside: Some(2), ..Status::default() });
-        for words in ["sentiment", "paused by hand", "its queue does not answer", "2 events set aside"] {
+        let (cutovers, backfills) = (vec![cutover::tests::held()], vec!["sentiment".to_owned()]);
+        let status = Status { agents: vec![agent], set_aside: Some(2), cutovers, backfills, ..Status::default() };
+        let page = page(&status, "2026-01-05T12:00:00Z".parse().unwrap());
+        for words in [
+            "sentiment",
+            "paused by hand",
+            "its queue does not answer",
+            "2 events set aside",
+            "painter: held by a limit at 25 percent",
+            "switchyard cutover painter status",
+            "switchyard backfill sentiment --progress",
+        ] {
             assert!(page.contains(words), "{words}: {page}");
         }
     }
