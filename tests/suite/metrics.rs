@@ -76,7 +76,7 @@ directly_and_pooled! {
         let wrong = "select count(*)
             from generate_series(-5, 1005) m
             cross join lateral (select now() - m * interval '1 minute' as at) p
-            cross join lateral (select switchyard._first_seq_since(p.at) as first) f
+            cross join lateral (select switchyard._seq_logged_from(p.at) as first) f
            where exists (select 1 from switchyard.event_log l where (l.seq >= f.first) <> (l.logged_at >= p.at))";
         assert_eq!(scene.number(wrong).await, 0);
     }
@@ -126,6 +126,19 @@ directly_and_pooled! {
         let agent = of_the_agent(&scene).await;
         assert_eq!((agent.done, agent.avg_latency_ms, agent.p95_latency_ms), (2, Some(2_000.0), Some(2_900.0)));
         assert_eq!((agent.sampled, agent.failed, agent.parked, agent.failed_attempts), (7, 4, 1, 4));
+    }
+
+    async fn what_nobody_has_tried_yet_says_nothing_of_how_often_it_goes_wrong(scene: Scene) {
+        let failing = scene.event("thing.made").await;
+        scene.fail(failing).await;
+        for _ in 0..3 {
+            scene.event("thing.made").await;
+        }
+        scene.publish_all().await;
+        scene.sweep().await;
+        assert_eq!(scene.number("select count(*) from switchyard.delivery").await, 4);
+        let agent = of_the_agent(&scene).await;
+        assert_eq!((agent.sampled, agent.failed), (1, 1));
     }
 
     async fn only_the_newest_deliveries_of_an_agent_are_looked_at(scene: Scene) {

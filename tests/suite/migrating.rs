@@ -1,7 +1,8 @@
 //! `docs/migrating.md` from top to bottom, as it is written, on a database that plays the old system: years of events, an application that
 //! appends them, and a job that analyses feedback.
 //!
-//! Two things are not as a reader has them: `sam` is the suite's own deployment of the template and its end, and time passes faster.
+//! Three things are not as a reader has them: `sam` is the suite's own deployment of the template and its end, what `cargo install` would
+//! install is built already, and time passes faster.
 
 mod old_system;
 mod page;
@@ -22,12 +23,15 @@ const WAIT: &str = "wait = \"1s\"";
 /// Posts from before the installation.
 const HISTORY: i32 = 40;
 
-/// `cargo run -qp AGENT -- declare` without a build: the agent as it is deployed.
+/// `cargo run -qp AGENT -- declare` without a build: the agent as it is deployed. The two programs that the page installs are on the path.
 fn cargo(lab: &Lab) -> String {
     let mut script = "#!/bin/sh\ncase \"$*\" in\n".to_owned();
     for name in &lab.bootstraps.agents {
         let program = lab.bootstraps.program(name);
         script.push_str(&format!("  'run -qp {name} -- declare') exec '{}' declare ;;\n", program.display()));
+    }
+    for installed in ["--path shared/store --bin switchyard-setup", "--path functions/console"] {
+        script.push_str(&format!("  'install --locked {installed}') ;;\n"));
     }
     script + "  *) exit 2 ;;\nesac\n"
 }

@@ -42,9 +42,10 @@ impl Kind {
         }
         match self {
             Self::Text => text(ours) == text(theirs),
-            Self::Number(tolerance) => {
-                both(number, ours, theirs).is_some_and(|(ours, theirs)| tolerance.holds(ours, theirs))
-            }
+            Self::Number(tolerance) => match both(whole, ours, theirs) {
+                Some((ours, theirs)) => tolerance.holds_of_whole(ours, theirs),
+                None => both(number, ours, theirs).is_some_and(|(ours, theirs)| tolerance.holds(ours, theirs)),
+            },
             Self::Boolean => both(boolean, ours, theirs).is_some_and(|(ours, theirs)| ours == theirs),
             Self::Time(within) => both(time, ours, theirs)
                 .is_some_and(|(ours, theirs)| ours.abs_diff(theirs) <= within.micros().unsigned_abs().into()),
@@ -55,12 +56,21 @@ impl Kind {
 
 impl Tolerance {
     fn holds(self, ours: f64, theirs: f64) -> bool {
-        let (apart, largest) = ((ours - theirs).abs(), ours.abs().max(theirs.abs()));
-        let within = match self {
+        let largest = ours.abs().max(theirs.abs());
+        (ours - theirs).abs() <= self.of(largest) + largest * ROUNDING
+    }
+
+    /// Of whole numbers nothing was rounded, however large they are: two ids that differ by one differ.
+    fn holds_of_whole(self, ours: i128, theirs: i128) -> bool {
+        let largest = ours.unsigned_abs().max(theirs.unsigned_abs());
+        ours.abs_diff(theirs) as f64 <= self.of(largest as f64)
+    }
+
+    fn of(self, largest: f64) -> f64 {
+        match self {
             Self::Absolute(within) => within,
             Self::Relative(share) => share * largest,
-        };
-        apart <= within + largest * ROUNDING
+        }
     }
 }
 
@@ -84,6 +94,16 @@ fn number(value: &Value) -> Option<f64> {
         _ => None,
     };
     number.filter(|number: &f64| number.is_finite())
+}
+
+/// A number without a fraction that is small enough to be held as it is.
+fn whole(value: &Value) -> Option<i128> {
+    let number: i128 = match value {
+        Value::Number(number) => number.as_i128()?,
+        Value::String(text) => text.trim().parse().ok()?,
+        _ => return None,
+    };
+    (number.unsigned_abs() <= u128::from(u64::MAX)).then_some(number)
 }
 
 fn boolean(value: &Value) -> Option<bool> {
@@ -119,6 +139,7 @@ mod tests {
 
     const WITHIN: Kind = Kind::Number(Tolerance::Absolute(0.05));
     const SHARE: Kind = Kind::Number(Tolerance::Relative(0.1));
+    const EXACTLY: Kind = Kind::Number(Tolerance::Absolute(0.0));
 
     fn second() -> Kind {
         Kind::Time("1s".parse().unwrap())
@@ -135,6 +156,8 @@ mod tests {
             (SHARE, json!(100), json!(90)),
             (SHARE, json!(-100), json!(-110)),
             (SHARE, json!(0), json!(0.0)),
+            (EXACTLY, json!("1200000000000000001"), json!(1_200_000_000_000_000_001_u64)),
+            (WITHIN, json!(7), json!("7.0")),
             (Kind::Number(Tolerance::Absolute(0.0)), json!(0.3), json!(0.1 + 0.2)),
             (Kind::Boolean, json!(true), json!("t")),
             (Kind::Boolean, json!("No"), json!(0)),
@@ -158,6 +181,8 @@ mod tests {
             (WITHIN, json!("NaN"), json!("NaN")),
             (SHARE, json!(100), json!(89)),
             (SHARE, json!(1), json!(-1)),
+            (EXACTLY, json!(1_200_000_000_000_000_001_u64), json!(1_200_000_000_000_000_002_u64)),
+            (EXACTLY, json!("1200000000000000001"), json!(1_200_000_000_000_000_002_u64)),
             (Kind::Boolean, json!(true), json!("perhaps")),
             (second(), json!("2026-01-05T10:00:00Z"), json!("2026-01-05T10:00:01.000001Z")),
             (second(), json!("soon"), json!("soon")),

@@ -4,8 +4,9 @@
 //! pile up, the last one in an event's slot is what the old system made of it. The rule looks at an event and the next one of its key alone,
 //! so that a window of events is compared like all of them at once.
 //!
-//! Where an answer is written over the one before it, an event's answer may be gone by the time of the look. Then nobody can tell what it
-//! was, nor whether there was one, and the event is overtaken: to call it missing would be to invent a difference.
+//! Where an answer is written over the one before it, an event's answer may be gone by the time of the look, whoever has written since: the next
+//! event's answer, or the same worker once more. Then nobody can tell what it was, nor whether there was one, and the event is overtaken: to call
+//! it missing would be to invent a difference.
 
 use crate::{judge::Heard, mapping::Mapping};
 use serde_json::Value;
@@ -20,8 +21,6 @@ pub struct Slot {
     /// Whether the next event of the same key ends it, so that nothing found in it may only mean that the answer came too late to be told
     /// from the next one's.
     pub cut_short: bool,
-    /// What was written from then on may be the next event's: when its slot begins, or how far the next event was looked for.
-    pub not_its_own: i64,
 }
 
 /// What a look at the old system's rows found of an event's key.
@@ -29,8 +28,8 @@ pub struct Slot {
 pub enum Found {
     /// A row in the event's slot, the last one, with the values that [`Answer::asked`](crate::Answer::asked) names, in its order.
     InSlot(Vec<Value>),
-    /// None in its slot; one was written after it, at this time, in microseconds since 1970. Told only where rows are overwritten.
-    After(i64),
+    /// None in its slot; one was written after it. Told only where rows are overwritten.
+    After,
     /// None.
     Nothing,
 }
@@ -40,14 +39,14 @@ pub enum Found {
 pub const COMMITS_US: i64 = 5_000_000;
 
 /// The slot of an event that was logged at `at` and due at `due` (the same, unless it was delayed), where `next` is when the next event of
-/// the same key was logged, which was looked for as far as `looked_to`: to the end of the wait at least. All in microseconds since 1970.
+/// the same key was logged, which was looked for to the end of the wait at least. All in microseconds since 1970.
 #[must_use]
-pub fn slot(mapping: &Mapping, at: i64, due: i64, next: Option<i64>, looked_to: i64) -> Slot {
+pub fn slot(mapping: &Mapping, at: i64, due: i64, next: Option<i64>) -> Slot {
     let from = at.saturating_sub(mapping.early.micros());
     let end = end_of_wait(mapping, at, due);
     let next = next.map(|next| next.saturating_sub(mapping.early.micros()).max(from));
     let until = next.map_or(end, |next| next.min(end));
-    Slot { from, until, cut_short: until < end, not_its_own: next.unwrap_or(looked_to).max(until) }
+    Slot { from, until, cut_short: until < end }
 }
 
 /// From when on an answer to an event is too late, whatever comes after it. An answer exactly at the end of the wait is in time.
@@ -61,9 +60,9 @@ pub fn end_of_wait(mapping: &Mapping, at: i64, due: i64) -> i64 {
 pub fn heard(slot: Slot, found: Found) -> Heard {
     match found {
         Found::InSlot(values) => Heard::Row(values),
-        Found::After(at) if at >= slot.not_its_own => Heard::Overtaken,
+        Found::After => Heard::Overtaken,
         Found::Nothing if slot.cut_short => Heard::Overtaken,
-        Found::After(_) | Found::Nothing => Heard::Nothing,
+        Found::Nothing => Heard::Nothing,
     }
 }
 
@@ -79,7 +78,7 @@ mod tests {
     }
 
     fn at(second: i64, next: Option<i64>) -> Slot {
-        slot(&mapping(), second * SECOND, second * SECOND, next.map(|next| next * SECOND), 500 * SECOND)
+        slot(&mapping(), second * SECOND, second * SECOND, next.map(|next| next * SECOND))
     }
 
     fn holds(slot: Slot, at: i64) -> bool {
@@ -95,7 +94,7 @@ mod tests {
 
     #[test]
     fn what_was_due_later_may_be_answered_later() {
-        assert!(holds(slot(&mapping(), 100 * SECOND, 200 * SECOND, None, 500 * SECOND), 209 * SECOND));
+        assert!(holds(slot(&mapping(), 100 * SECOND, 200 * SECOND, None), 209 * SECOND));
     }
 
     #[test]
@@ -112,10 +111,7 @@ mod tests {
         assert_eq!(heard(at(100, None), Found::Nothing), Heard::Nothing);
         assert_eq!(heard(at(100, Some(105)), Found::Nothing), Heard::Overtaken);
         assert_eq!(heard(at(100, Some(150)), Found::Nothing), Heard::Nothing);
-        assert_eq!(heard(at(100, None), Found::After(120 * SECOND)), Heard::Nothing, "an answer that is too late");
-        assert_eq!(heard(at(100, Some(150)), Found::After(120 * SECOND)), Heard::Nothing, "the same");
-        assert_eq!(heard(at(100, Some(150)), Found::After(149 * SECOND)), Heard::Overtaken, "the next one's");
-        assert_eq!(heard(at(100, None), Found::After(500 * SECOND)), Heard::Overtaken, "nobody looked that far");
+        assert_eq!(heard(at(100, Some(150)), Found::After), Heard::Overtaken, "it was written over, or is late");
         let values = vec![Value::Null];
         assert_eq!(heard(at(100, Some(105)), Found::InSlot(values.clone())), Heard::Row(values));
     }
@@ -143,7 +139,7 @@ mod tests {
     fn look(events: &[(i64, i64)], place: usize, now: i64, overwritten: bool) -> Heard {
         let (logged, _) = events[place];
         let next = events.get(place + 1).map(|(logged, _)| *logged).filter(|next| *next < now);
-        let slot = slot(&mapping(), logged, logged, next, now);
+        let slot = slot(&mapping(), logged, logged, next);
         let written = || events.iter().enumerate().filter(|(_, (_, answered))| *answered < now);
         let there: Vec<(usize, i64)> = written().map(|(number, (_, answered))| (number, *answered)).collect();
         let there = if overwritten { &there[there.len().saturating_sub(1)..] } else { &there[..] };
@@ -151,7 +147,7 @@ mod tests {
         let after = there.iter().find(|(_, answered)| *answered >= slot.until);
         let found = match (row, after) {
             (Some((number, _)), _) => Found::InSlot(vec![Value::from(*number)]),
-            (None, Some((_, at))) if overwritten => Found::After(*at),
+            (None, Some(_)) if overwritten => Found::After,
             _ => Found::Nothing,
         };
         heard(slot, found)
@@ -161,7 +157,7 @@ mod tests {
         #[test]
         fn no_answer_belongs_to_two_events(mut times in prop::collection::vec(0..60 * SECOND, 1..8), answer in 0..80 * SECOND) {
             times.sort_unstable();
-            let slots = times.iter().enumerate().map(|(place, at)| slot(&mapping(), *at, *at, times.get(place + 1).copied(), i64::MAX));
+            let slots = times.iter().enumerate().map(|(place, at)| slot(&mapping(), *at, *at, times.get(place + 1).copied()));
             prop_assert!(slots.filter(|slot| holds(*slot, answer)).count() <= 1);
         }
 

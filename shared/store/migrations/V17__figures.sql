@@ -1,30 +1,6 @@
 -- How much there is, how quick and how faulty: what advice is given from, and what a team's own page shows. Nothing here reads the whole log:
 -- places in it are found by its key, samples are its newest rows, and where counting would be dear the answer says that it is an estimate.
 
--- The sequence from which on everything was logged since then, and below which nothing was; above all of them where nothing was. By halving: some
--- twenty reads of the log's key, since an index on the time would be paid for by every insert. Sequences and times agree but for what overlapped,
--- so it is right to within that.
-create function switchyard._first_seq_since(p_at timestamptz) returns bigint
-language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
-declare
-  -- Everything below `low` was logged before, everything from `high` on since.
-  low bigint := 1;
-  high bigint := switchyard.last_seq() + 1;
-  middle bigint;
-  logged record;
-begin
-  while low < high loop
-    middle := low + (high - low) / 2;
-    select l.seq, l.logged_at into logged from switchyard.event_log l where l.seq >= middle and l.seq < high order by l.seq limit 1;
-    if found and logged.logged_at < p_at then
-      low := logged.seq + 1;
-    else
-      high := middle;
-    end if;
-  end loop;
-  return low;
-end $$;
-
 -- How many events a range of the log holds: counted where it is short; else the sequences drawn, less as many as are missing among the newest.
 create function switchyard._events_between(p_first bigint, p_last bigint, out n bigint, out estimated boolean)
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
@@ -59,7 +35,8 @@ language sql volatile set search_path = pg_catalog, pg_temp as $$
          group by date_trunc('second', e.logged_at)) s) b
 $$;
 
--- What the newest thousand deliveries of an agent in a range came to, live ones alone. `failed`: at least once, whatever became of it. Latency
+-- What the newest thousand deliveries of an agent in a range came to, live ones alone, that were tried: what only waits says nothing of how often
+-- it goes wrong. `failed`: at least once, whatever became of it. Latency
 -- is from the log to the transaction that settled it, by whoever owned it, in milliseconds; without what was to wait (`deliver_at`) and what a
 -- person has sent again.
 create function switchyard._sample_of(p_agent smallint, p_first bigint, p_last bigint, out sampled bigint, out failed bigint, out done bigint,
@@ -68,6 +45,7 @@ language sql volatile set search_path = pg_catalog, pg_temp as $$
   with newest as materialized (
     select d.seq, d.state, d.attempts, d.redrives, d.at from switchyard.delivery d
      where d.agent = p_agent and d.run = 0 and d.seq between p_first and p_last
+       and (d.state <> 'a' or d.attempts > 0 or d.redrives > 0)
      order by d.seq desc limit 1000),
   told as (
     select n.state = 'p' or n.attempts > 0 or n.redrives > 0 as failed,
@@ -86,7 +64,7 @@ declare
   until constant timestamptz := clock_timestamp();
   since constant timestamptz := greatest(until - p_window, (select g.since from switchyard.logging g));
   top constant bigint := switchyard.last_seq();
-  bottom constant bigint := switchyard._first_seq_since(since);
+  bottom constant bigint := switchyard._seq_logged_from(since);
   events record;
   sampled bigint;
   bytes double precision;

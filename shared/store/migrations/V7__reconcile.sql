@@ -70,7 +70,8 @@ begin
 end $$;
 
 -- Ends the deliveries of an event that the application has deleted: there is nothing left to send, and whoever held a
--- copy would find nothing to work on. So, too, of one that was cancelled, for an agent that has only listened to it since.
+-- copy would find nothing to work on. So, too, of one that was cancelled, for an agent that has only listened to it since. What somebody is working
+-- on is left for later.
 create function switchyard._expire_deleted(p_agent smallint, p_seqs bigint[]) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
@@ -78,7 +79,7 @@ begin
   with gone as materialized (
     select d.seq, d.run from switchyard.delivery d
      where d.agent = p_agent and d.seq = any (p_seqs) and d.state in ('a', 'f')
-     order by d.seq, d.run for update)
+     order by d.seq, d.run for update skip locked)
   update switchyard.delivery d set state = 'e', at = now(), next_attempt_at = null,
          reason = case when exists (select 1 from switchyard.cancelled c where c.seq = d.seq) then 'cancelled' else 'event deleted' end
     from gone g where d.agent = p_agent and d.seq = g.seq and d.run = g.run;
@@ -322,6 +323,7 @@ language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as
 declare
   -- Read before the sequence, so that it can only be above it where rows came without the sequence's value.
   top bigint := (select max(e.seq) from switchyard.event_log e);
+  nobodys record;
 begin
   perform switchyard._see_every_event();
   if top > switchyard.last_seq() then
@@ -337,6 +339,19 @@ begin
     from switchyard.fence f where f.seq > tick.stable_seq;
   partitions_added := switchyard.ensure_partitions();
   room := (select max(p.past) - 1 - tick.last_seq from switchyard.delivery_partition p);
+  -- Of what the old system would be given next: `due` does it for the agents.
+  for nobodys in
+    select a.id, array_agg(n.seq) as seqs
+      from switchyard.agent a cross join lateral (
+        select d.seq from switchyard.delivery d
+         where d.agent = a.id and d.owner = 'o' and d.state in ('a', 'f') and d.run = 0 and d.next_attempt_at <= now()
+         order by d.next_attempt_at, d.seq limit 1000) n
+      join switchyard.event_log l on l.seq = n.seq
+     where not exists (select 1 from switchyard.event e where e.id = l.event_id)
+     group by a.id
+  loop
+    perform switchyard._expire_deleted(nobodys.id, nobodys.seqs);
+  end loop;
   select coalesce(greatest(0, extract(epoch from clock_timestamp() - min(w.next_attempt_at))), 0) into old_waits_secs
     from switchyard.agent a cross join lateral (
       select min(d.next_attempt_at) as next_attempt_at from switchyard.delivery d

@@ -28,16 +28,24 @@ const INDEX: &str = "select format('index %I.%I', n.nspname, i.relname), format(
     join pg_index x on x.indrelid = c.oid
     join pg_class i on i.oid = x.indexrelid and i.relname = 'switchyard_history'";
 
-/// What is not ours and would go with it: a view on our tables, a column's default that calls a function of ours. A function's body is text, and
-/// nobody can tell what it calls.
-const STANDING_ON_OURS: &str = "select distinct i.type || ' ' || i.identity
+/// What is not ours and would go with it: a view on our tables, a trigger on one, a column's default that calls a function of ours. A function's
+/// body is text, and nobody can tell what it calls.
+const STANDING_ON_OURS: &str = "select distinct coalesce(v.name, i.type || ' ' || i.identity)
     from (select 'pg_class'::regclass, c.oid from pg_class c where c.relnamespace = to_regnamespace('switchyard')
           union all select 'pg_proc'::regclass, p.oid from pg_proc p where p.pronamespace = to_regnamespace('switchyard')
           union all select 'pg_type'::regclass, t.oid from pg_type t where t.typnamespace = to_regnamespace('switchyard')) ours (class, oid)
     join pg_depend d on d.refclassid = ours.class and d.refobjid = ours.oid and d.deptype in ('n', 'a')
     cross join lateral pg_identify_object(d.classid, d.objid, 0) i
     cross join lateral pg_identify_object_as_address(d.classid, d.objid, 0) a
-   where i.type <> 'trigger' and coalesce(i.schema, a.object_names[1]) <> 'switchyard'
+    left join lateral (
+      -- What a view depends on, its rule depends on.
+      select format('%s %I.%I', case c.relkind when 'm' then 'materialized view' when 'v' then 'view' else 'rule of' end, n.nspname, c.relname) as name
+        from pg_rewrite r join pg_class c on c.oid = r.ev_class join pg_namespace n on n.oid = c.relnamespace
+       where d.classid = 'pg_rewrite'::regclass and r.oid = d.objid) v on true
+   where case i.type
+         when 'trigger' then exists (select 1 from pg_trigger t join pg_proc p on p.oid = t.tgfoid
+                                      where t.oid = d.objid and not t.tgisinternal and p.pronamespace <> to_regnamespace('switchyard'))
+         else coalesce(i.schema, a.object_names[1]) <> 'switchyard' end
    order by 1";
 
 /// What a database holds of ours.

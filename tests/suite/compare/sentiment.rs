@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 /// What the team wrote, with a wait that a test can wait for.
 fn mapping() -> String {
-    include_str!("../../../functions/agents/sentiment/compare.toml").replace("wait = \"5m\"", "wait = \"2s\"")
+    include_str!("../../../functions/agents/sentiment/compare.toml").replace("wait = \"5m\"", "wait = \"5s\"")
 }
 
 /// The old system: a cron job that looks for posts without an analysis. Of one it thinks otherwise, and one it forgets.

@@ -64,9 +64,10 @@ async fn outcome(scene: &Scene, event: Uuid) -> String {
 directly_and_pooled! {
     async fn where_answers_are_written_over_one_that_may_have_been_there_is_not_called_missing(scene: Scene) {
         beside(&scene, LATEST).await;
-        let (thing, other) = (Uuid::new_v4(), Uuid::new_v4());
+        let (thing, other, silent) = (Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4());
         let first = decided(&scene, thing, 400, "a").await;
-        let late = decided(&scene, other, 390, "a").await;
+        let rewritten = decided(&scene, other, 390, "a").await;
+        let missed = decided(&scene, silent, 380, "a").await;
         let second = decided(&scene, thing, 300, "b").await;
         noted(&scene, thing, 290, "b").await;
         noted(&scene, other, 200, "a").await;
@@ -74,7 +75,22 @@ directly_and_pooled! {
         set(&scene.store, AGENT, &mapping()).await.unwrap();
 
         assert_eq!([outcome(&scene, first).await, outcome(&scene, second).await], ["overtaken", "agreed"]);
-        assert_eq!(outcome(&scene, late).await, "only_new", "nothing else came about that thing: its answer is late");
+        assert_eq!(outcome(&scene, rewritten).await, "overtaken", "a late answer, or one of in time that was written once more");
+        assert_eq!(outcome(&scene, missed).await, "only_new", "there never was one");
+    }
+
+    async fn what_has_become_the_agents_own_is_not_compared_with_itself(scene: Scene) {
+        beside(&scene, NOTES).await;
+        let thing = Uuid::new_v4();
+        let event = decided(&scene, thing, 400, "a").await;
+        scene.sweep().await;
+        scene.routing(Mode::Full).await;
+        scene.reassign_completely().await;
+        noted(&scene, thing, 390, "a").await;
+
+        set(&scene.store, AGENT, &mapping()).await.unwrap();
+
+        assert_eq!(outcome(&scene, event).await, "", "whoever wrote that row");
     }
 
     async fn where_rows_pile_up_a_missing_one_is_missing(scene: Scene) {

@@ -79,17 +79,24 @@ async fn nothing_goes_while_something_of_the_applications_stands_on_ours() {
     let (client, url) = (database.connect().await, database.url().parse().unwrap());
     let own = "create view backlog as select count(*) from switchyard.outbox;
         create table notes (at text default switchyard.rfc3339(now()));
-        create function asks() returns setof switchyard.agent language sql as 'select * from switchyard.agent'";
+        create function asks() returns setof switchyard.agent language sql as 'select * from switchyard.agent';
+        create function heard() returns trigger language plpgsql as 'begin return null; end';
+        create trigger hears after insert on switchyard.failure for each row execute function heard()";
     client.batch_execute(own).await.unwrap();
     let refused = remove(&url, &Patience::default()).await.unwrap_err();
     let StoreError::Config { problem, .. } = refused else { panic!("{refused}") };
-    for object in ["public.backlog", "public.notes", "public.asks()"] {
+    for object in ["view public.backlog", "public.notes", "public.asks()", "trigger hears on switchyard.failure"] {
         assert!(problem.contains(object), "{object}: {problem}");
     }
     client.batch_execute("insert into events (id, type) values (gen_random_uuid(), 'x')").await.unwrap();
     let logged = client.query_one("select count(*) from switchyard.outbox", &[]).await.unwrap();
     assert_eq!(logged.get::<_, i64>(0), 1, "and all of it goes on");
-    client.batch_execute("drop view backlog; drop table notes; drop function asks()").await.unwrap();
+    client
+        .batch_execute(
+            "drop view backlog; drop table notes; drop function asks(); drop trigger hears on switchyard.failure",
+        )
+        .await
+        .unwrap();
     assert!(remove(&url, &Patience::default()).await.unwrap().is_some());
     assert!(is_gone(&client).await);
 }

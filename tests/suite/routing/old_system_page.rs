@@ -72,13 +72,19 @@ async fn with_the_page_s_grants_a_role_may_call_what_the_page_calls_and_nothing_
 #[tokio::test]
 async fn the_page_s_function_for_a_gateway_claims_and_works_in_one_call() {
     let scene = Scene::direct().await;
-    scene.run_sql("create table sentiment_analysis (post_id uuid, project_id uuid, label text, score float8, confidence float8)").await;
+    scene.run_sql(include_str!("../../../localstack/signalsloop.sql")).await;
     scene.run_sql(&blocks("sql\n")[1].replace("'sentiment'", &format!("'{AGENT}'"))).await;
     scene.routing(Mode::Off).await;
-    let event = scene.event("thing.made").await;
-    let call = format!("select analysed('{event}', 'neutral', 0, 1)");
-    for expected in ["take", "already_done"] {
+    let post = Uuid::new_v4();
+    scene.run_sql(&format!("insert into posts (id, project_id, title) values ('{post}', '{post}', 'Nice')")).await;
+    let (created, updated) =
+        (scene.event_with("thing.made", post, "{}").await, scene.event_with("thing.made", post, "{}").await);
+    for (event, label, expected) in
+        [(created, "neutral", "take"), (created, "neutral", "already_done"), (updated, "positive", "take")]
+    {
+        let call = format!("select analysed('{event}', '{label}', 0, 1)");
         assert_eq!(scene.one(&call, &[]).await.get::<_, String>(0), expected);
-        assert_eq!(scene.number("select count(*) from sentiment_analysis").await, 1);
+        let written = format!("select count(*) from sentiment_analysis where label = '{label}'");
+        assert_eq!(scene.number(&written).await, 1, "a post that is analysed again has one analysis");
     }
 }

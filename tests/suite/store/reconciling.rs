@@ -234,6 +234,17 @@ directly_and_pooled! {
         assert_eq!(scene.number("select count(*) from switchyard.delivery where reason = 'event deleted'").await, 1);
     }
 
+    async fn what_was_deleted_is_not_left_to_the_old_system_either(scene: Scene) {
+        scene.routing(Mode::Off).await;
+        let [gone, kept] = [scene.event("thing.made").await, scene.event("thing.made").await];
+        scene.sweep().await;
+        scene.run_sql(&format!("delete from events where id = '{gone}'")).await;
+        scene.store.tick().await.unwrap();
+        assert!(scene.row(gone).await.is("o", "e"));
+        let todo = scene.one(&format!("select array_agg(t) from switchyard.todo_old('{AGENT}') t"), &[]).await;
+        assert_eq!(todo.get::<_, Vec<Uuid>>(0), [kept]);
+    }
+
     async fn a_tick_tells_how_much_room_is_left_and_how_long_the_old_system_has_been_waited_for(scene: Scene) {
         let before = scene.store.tick().await.unwrap();
         assert!(before.room >= 5_000_000 && before.old_waits_secs == 0.0, "{before:?}");

@@ -92,7 +92,7 @@ async fn compare(
     done: &mut Advanced,
 ) -> Result<(), StoreError> {
     let tables = store.old_tables(mapping).await?;
-    let compares = Compares { agent: &counterpart.agent, mapping, tables: &tables, now_us: counterpart.now_us };
+    let compares = Compares { agent: &counterpart.agent, mapping, tables: &tables };
     while Instant::now() < ends {
         let decided = store.uncompared(&counterpart.agent, mapping, AT_ONCE).await?;
         if decided.is_empty() {

@@ -215,7 +215,7 @@ async fn with_values(
     let tables = store.old_tables(&mapping).await?;
     let detail = serde_json::json!({ "values_shown": examples.len() }).to_string();
     store.note(operator, "compare", Some(agent), &detail).await?;
-    let compares = Compares { agent, mapping: &mapping, tables: &tables, now_us: counterpart.now_us };
+    let compares = Compares { agent, mapping: &mapping, tables: &tables };
     // One by one, since they may lie far apart and the log between them is long.
     for shown in examples {
         let decided = store.decisions(agent, &mapping, &[shown.example.event_id]).await?;

@@ -6,9 +6,6 @@ use switchyard_store::{Decided, OldTable, Store, StoreError};
 /// How far apart the events of one window may be logged. The log is looked through from the first of them until the last one's wait is
 /// over, so a decision that came a day late is not compared in one look with those of today.
 const WINDOW_US: i64 = 30 * 60 * 1_000_000;
-/// How far beyond the last one's wait the next events are looked for where answers are overwritten. What is compared as it comes is compared
-/// long before that; of what is older, the answer has most likely been written over anyway.
-const BEYOND_US: i64 = 60 * 60 * 1_000_000;
 
 /// An agent, and with what it is compared.
 #[derive(Debug, Clone, Copy)]
@@ -17,8 +14,6 @@ pub(super) struct Compares<'a> {
     pub(super) mapping: &'a Mapping,
     /// What the old system's tables are like, answer by answer.
     pub(super) tables: &'a [OldTable],
-    /// What time it is: microseconds since 1970, of the database's clock.
-    pub(super) now_us: i64,
 }
 
 /// What came of each of these, in no particular order.
@@ -56,18 +51,14 @@ fn window(decided: &[Decided]) -> usize {
 /// None where the old system's rows are too much for one look, which a single event's never are.
 async fn weigh_window(
     store: &Store,
-    Compares { agent, mapping, tables, now_us }: Compares<'_>,
+    Compares { agent, mapping, tables }: Compares<'_>,
     decided: &[Decided],
 ) -> Result<Option<Vec<Finding>>, StoreError> {
     let mut answers: Vec<Vec<Heard>> = vec![Vec::new(); decided.len()];
     let ends = decided.iter().map(|decided| end_of_wait(mapping, decided.at_us, decided.due_us)).max().unwrap_or(0);
     for (place, (answer, table)) in mapping.answers.iter().zip(tables).enumerate() {
-        let looked_to = if table.is_overwritten() { now_us.clamp(ends, ends + BEYOND_US) } else { ends };
-        let next = store.next_of_key(agent, &answer.theirs.source, place, decided, looked_to).await?;
-        let slots = decided
-            .iter()
-            .zip(next)
-            .map(|(decided, next)| slot(mapping, decided.at_us, decided.due_us, next, looked_to));
+        let next = store.next_of_key(agent, &answer.theirs.source, place, decided, ends).await?;
+        let slots = decided.iter().zip(next).map(|(decided, next)| slot(mapping, decided.at_us, decided.due_us, next));
         let asked: Vec<(&Decided, Slot)> = decided.iter().zip(slots).collect();
         let Some(found) = store.old_rows(answer, place, table, &asked).await? else { return Ok(None) };
         for ((answers, found), (_, slot)) in answers.iter_mut().zip(found).zip(asked) {

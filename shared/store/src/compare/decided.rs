@@ -33,7 +33,7 @@ pub struct Decided {
 
 impl Store {
     /// Decisions that were not compared yet and whose wait is over, by so much that an answer of the last moment has been committed; the
-    /// oldest first, at most so many, and fewer where they are large.
+    /// oldest first, at most so many, and fewer where they are large. Not what has become the agent's own since: it would be compared with itself.
     pub async fn uncompared(&self, agent: &str, mapping: &Mapping, at_most: i64) -> Result<Vec<Decided>, StoreError> {
         let mut statement = Statement::default();
         let agent = statement.bind(agent.to_owned(), Type::TEXT);
@@ -42,7 +42,9 @@ impl Store {
         let chosen = format!(
             "select s.event_id, s.at, s.decision from switchyard.shadow s
               where s.agent = {agent} and s.run = 0 and s.outcome is null and s.at <= now() - {over} * interval '1 microsecond'
-                and exists (select 1 from switchyard.event_log l where l.event_id = s.event_id)
+                and exists (select 1 from switchyard.event_log l where l.event_id = s.event_id
+                               and not exists (select 1 from switchyard.delivery d join switchyard.agent a on a.id = d.agent
+                                                where a.name = {agent} and d.seq = l.seq and d.run = 0 and d.owner = 'n'))
               order by s.at limit {at_most}"
         );
         self.decided(statement, &chosen, mapping).await

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::columns::OldTable;
 use super::decided::{Decided, part_of};
-use super::statement::{Statement, from_micros, to_micros};
+use super::statement::{Statement, from_micros};
 use crate::claim::get;
 use crate::{Store, StoreError};
 
@@ -59,14 +59,14 @@ impl Store {
         }
         let values = answer.asked().map(|path| statement.value(path)).collect::<Vec<_>>().join(", ");
         let most = statement.bind(MOST_BYTES, Type::INT8);
-        // In the slot the last row is the answer; behind it the first tells how long the old system took.
+        // In the slot the last row is the answer; behind it any row tells that there may have been one.
         let slot_until = from_micros("k.until_us");
         let in_time = if table.is_overwritten() { "true".to_owned() } else { format!("{} < {slot_until}", rows.at) };
         let sql = format!(
-            "select y.ord, y.at_us, case when y.fits then y.held end, y.fits
+            "select y.ord, case when y.fits then y.held end, y.fits
                from (select x.*, sum(octet_length(array_to_string(x.held, ''))) over (order by x.ord) <= {most}
                                  or row_number() over (order by x.ord) = 1 as fits
-                       from (select distinct on (k.ord) k.ord, {at_us} as at_us,
+                       from (select distinct on (k.ord) k.ord,
                                     case when {at} < {slot_until} then array[{values}]::text[] end as held
                                from unnest({events}, {froms}, {untils}, {columns}) with ordinality k (event_id, from_us, until_us, {names}, ord)
                                join {source} on {same}
@@ -78,14 +78,13 @@ impl Store {
             same = same.join(" and "),
             only = rows.only,
             at = rows.at,
-            at_us = to_micros(&rows.at),
             slot_from = from_micros("k.from_us"),
         );
         for row in self.read(OP, &sql, &statement.parameters()).await? {
-            let (ord, at_us): (i64, i64) = (get(OP, &row, 0)?, get(OP, &row, 1)?);
-            let values: Option<Vec<Option<String>>> = get(OP, &row, 2)?;
+            let ord: i64 = get(OP, &row, 0)?;
+            let values: Option<Vec<Option<String>>> = get(OP, &row, 1)?;
             // A row behind its slot has no size, and always fits but where it comes after what was too much.
-            if !get::<Option<bool>>(OP, &row, 3)?.unwrap_or(true) {
+            if !get::<Option<bool>>(OP, &row, 2)?.unwrap_or(true) {
                 return Ok(None);
             }
             let place = usize::try_from(ord - 1).ok();
@@ -94,7 +93,7 @@ impl Store {
                     Some(values) => {
                         Found::InSlot(values.into_iter().map(|text| text.map_or(Value::Null, json_of)).collect())
                     }
-                    None => Found::After(at_us),
+                    None => Found::After,
                 };
             }
         }
