@@ -224,7 +224,8 @@ begin
        and switchyard.owner_of(a, e.aggregate_id, e.project_id) = 'o'
        and exists (select 1 from switchyard.subscription s where s.agent = a.id and s.type = e.type and e.seq >= s.from_seq
                       and (s.until_seq is null or e.seq <= s.until_seq))
-       and not exists (select 1 from switchyard.shadow s where s.agent = a.name and s.event_id = e.event_id and s.run = 0);
+       and not exists (select 1 from switchyard.shadow s where s.agent = a.name and s.event_id = e.event_id and s.run = 0)
+       and not exists (select 1 from switchyard.delivery d where d.agent = a.id and d.seq = e.seq and d.run = 0 and d.owner = 'n');
   end if;
   select undecided + count(*) into not_yet
     from switchyard.shadow s

@@ -91,6 +91,11 @@ directly_and_pooled! {
         set(&scene.store, AGENT, &mapping()).await.unwrap();
 
         assert_eq!(outcome(&scene, event).await, "", "whoever wrote that row");
+        let done = scene.event("thing.made").await;
+        scene.claim(done).await;
+        scene.routing(Mode::Shadow).await;
+        let report = report(&scene.store, AGENT, 0).await;
+        assert_eq!(report.line.compared.not_yet, 0, "nothing more comes of either");
     }
 
     async fn where_rows_pile_up_a_missing_one_is_missing(scene: Scene) {
