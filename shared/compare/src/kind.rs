@@ -60,10 +60,11 @@ impl Tolerance {
         (ours - theirs).abs() <= self.of(largest) + largest * ROUNDING
     }
 
-    /// Of whole numbers nothing was rounded, however large they are: two ids that differ by one differ.
+    /// Of whole numbers nothing was rounded, however large they are: two ids that differ by one differ. A share of one may be.
     fn holds_of_whole(self, ours: i128, theirs: i128) -> bool {
-        let largest = ours.unsigned_abs().max(theirs.unsigned_abs());
-        ours.abs_diff(theirs) as f64 <= self.of(largest as f64)
+        let largest = ours.unsigned_abs().max(theirs.unsigned_abs()) as f64;
+        let rounding = if let Self::Relative(_) = self { largest * ROUNDING } else { 0.0 };
+        ours.abs_diff(theirs) as f64 <= self.of(largest) + rounding
     }
 
     fn of(self, largest: f64) -> f64 {
@@ -154,6 +155,7 @@ mod tests {
             (WITHIN, json!(0.5), json!("0.52")),
             (WITHIN, json!(0.30), json!(0.35)),
             (SHARE, json!(100), json!(90)),
+            (Kind::Number(Tolerance::Relative(0.35)), json!(180), json!(117)),
             (SHARE, json!(-100), json!(-110)),
             (SHARE, json!(0), json!(0.0)),
             (EXACTLY, json!("1200000000000000001"), json!(1_200_000_000_000_000_001_u64)),

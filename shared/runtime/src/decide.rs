@@ -22,9 +22,9 @@ pub(crate) struct Patience {
     pub(crate) answered: bool,
 }
 
-/// How often a record is given back before it is taken for the one that is never answered, where nobody else is there to tell. By then it has
-/// been tried for some minutes, so that what was down for less costs nobody an attempt; and what is down for longer has opened the breaker, which
-/// lets one record try in a quarter of an hour. Without an end it would come again for ever, and on FIFO keep its whole aggregate waiting.
+/// How often a record was given back, for whatever reason, before it is taken for the one that is never answered, where nobody else is there to
+/// tell. Mostly it has been tried for some minutes by then; and what is down for longer has opened the breaker, which lets one record try in a quarter
+/// of an hour. Without an end it would come again for ever, and on FIFO keep its whole aggregate waiting.
 const GIVEN_BACK: u16 = 8;
 
 /// Gathers for all records at the same time and decides. What is not gathered at the deadline has written nothing, and comes again.
@@ -41,7 +41,11 @@ pub(crate) async fn layer<A: Agent>(
     for (admitted, decision) in admitted.into_iter().zip(decisions) {
         match decision {
             Err(Refusal::Unanswered) => match unanswered(others_are_answered, &admitted.standing) {
-                // Nobody waits for another attempt, and that there is no answer is what is compared.
+                // Nobody waits for another attempt, and that there is no answer is what is compared. Not while it may be that nobody is
+                // answered: what was decided counts as a sign that the dependency is up.
+                Ending::Retry { unanswered: true, .. } if admitted.standing.verdict == Verdict::Shadow => {
+                    endings.end(admitted.parsed.at, ending_of(Refusal::Unanswered), Some(admitted.standing));
+                }
                 Ending::Retry { .. } if admitted.standing.verdict == Verdict::Shadow => {
                     decided.push(Decided { admitted, decision: Err(Refusal::Unanswered) });
                 }
@@ -228,7 +232,13 @@ mod tests {
         let Some(Ending::Returned { cause, .. }) = end(Verdict::Take, GIVEN_BACK - 1).await else { panic!("not yet") };
         assert_eq!(cause, Cause::Dependency);
         assert!(matches!(end(Verdict::Take, GIVEN_BACK).await, Some(Ending::Retry { unanswered: true, .. })));
-        assert_eq!(end(Verdict::Shadow, GIVEN_BACK).await, None, "in shadow mode that there is no answer is stored");
+        let Some(Ending::Returned { cause, .. }) = end(Verdict::Shadow, GIVEN_BACK).await else {
+            panic!("it is no answer")
+        };
+        assert_eq!(cause, Cause::Dependency, "in shadow mode nothing is stored that may be an outage's");
+        let kinds = ["endless", "post"];
+        let told = end_of_first(&kinds, standing(Verdict::Shadow, 0), false).await;
+        assert_eq!(told, None, "where others are answered, that there is no answer is stored");
     }
 
     #[tokio::test]

@@ -36,17 +36,17 @@ language sql volatile set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- What the newest thousand deliveries of an agent in a range came to, live ones alone, that were tried: what only waits says nothing of how often
--- it goes wrong. `failed`: at least once, whatever became of it. Latency
--- is from the log to the transaction that settled it, by whoever owned it, in milliseconds; without what was to wait (`deliver_at`) and what a
--- person has sent again.
+-- it goes wrong. They are looked for among the newest ten thousand. `failed`: at least once, whatever became of it. Latency is from the log to the
+-- transaction that settled it, by whoever owned it, in milliseconds; without what was to wait (`deliver_at`) and what a person has sent again.
 create function switchyard._sample_of(p_agent smallint, p_first bigint, p_last bigint, out sampled bigint, out failed bigint, out done bigint,
   out avg_ms double precision, out p95_ms double precision)
 language sql volatile set search_path = pg_catalog, pg_temp as $$
-  with newest as materialized (
+  with latest as materialized (
     select d.seq, d.state, d.attempts, d.redrives, d.at from switchyard.delivery d
      where d.agent = p_agent and d.run = 0 and d.seq between p_first and p_last
-       and (d.state <> 'a' or d.attempts > 0 or d.redrives > 0)
-     order by d.seq desc limit 1000),
+     order by d.seq desc limit 10000),
+  newest as (
+    select * from latest x where x.state <> 'a' or x.attempts > 0 or x.redrives > 0 order by x.seq desc limit 1000),
   told as (
     select n.state = 'p' or n.attempts > 0 or n.redrives > 0 as failed,
            case when n.state = 'd' and n.redrives = 0 and l.due_at is null

@@ -124,6 +124,7 @@ declare
   aggregate_id_type text;
   payload_type text;
   fills_created_at text;
+  owner name;
   lacks boolean;
   about text;
   body text;
@@ -231,6 +232,13 @@ begin
   revoke execute on function switchyard._events(), switchyard._aggregate_id(text), switchyard._logged, switchyard.log_event(),
     switchyard._insert_events(uuid[], text[], text[], text[], jsonb[], int[], jsonb[]) from public;
 
+  -- Whoever binds anew, a superuser perhaps: the trigger runs as its owner, and must go on to be allowed what stands here.
+  select pg_get_userbyid(p.proowner) into owner from pg_proc p where p.oid = 'switchyard.log_event()'::regprocedure;
+  if owner <> current_user then
+    execute format('alter function switchyard._logged owner to %I', owner);
+    execute format('alter view switchyard.event owner to %I', owner);
+  end if;
+
   update switchyard.mapping x set relation = tab::regclass, attnums = array(
     select (select a.attnum from pg_attribute a where a.attrelid = tab::regclass and a.attname = u.name)
       from unnest(array[m.id, m.type, m.aggregate_type, m.aggregate_id, m.payload, m.metadata, m.version, m.created_at]) with ordinality u (name, ord)
@@ -248,7 +256,7 @@ end $$;
 -- Takes over the names that the application has given to its table and columns since, and says whether there were any. Until then its inserts are
 -- logged and published as ever, and only what we append ourselves fails.
 create function switchyard.follow_renames() returns boolean
-language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp set lock_timeout = '2s' as $$
 declare
   m switchyard.mapping;
   names name[];

@@ -162,9 +162,8 @@ end $$;
 -- One pass: unfinished and parked rows of run 0 follow the routing of now, row by row under lock, at most five thousand, since
 -- claims wait for the pass to end; a row that is being processed is skipped and met in a later pass. What the old system has
 -- failed, be it that somebody has put it back since, is parked first: it may have done half of it, so a person decides whether the agent
--- repeats it. What the agent has failed or parked begins
--- anew with the old system: of the agent's attempts nothing was committed, and a row that stayed parked would stand in nobody's list. Complete when
--- nothing is left over and every transaction that may have read an older routing has ended.
+-- repeats it. What the agent has failed or parked begins anew with the old system: of the agent's attempts nothing was committed, and a row that
+-- stayed parked would stand in nobody's list. Complete when nothing is left over and every transaction that may have read an older routing has ended.
 create function switchyard.reassign(p_agent text, out moved bigint, out complete boolean)
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -185,7 +184,7 @@ begin
     select e.event_id
       from switchyard.delivery d
       join switchyard.event_log e on e.seq = d.seq
-     where d.agent = a.id and d.run = 0 and d.state in ('a', 'f') and d.owner = 'o' and d.touched
+     where d.agent = a.id and d.run = 0 and d.state in ('a', 'f') and d.owner = 'o' and d.owner = any (losing) and d.touched
        and switchyard.owner_of(a, e.aggregate_id, e.project_id) = 'n'
      limit 5000
        for update of d skip locked)

@@ -85,6 +85,28 @@ begin
     from gone g where d.agent = p_agent and d.seq = g.seq and d.run = g.run;
 end $$;
 
+-- The same for what the old system would be given next, up to a thousand of each agent's; `due` does it for the agents. Each is looked up: a plan
+-- that joins the log or the events would read all of them.
+create function switchyard._expire_deleted_of_old() returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
+set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+  gone record;
+begin
+  for gone in
+    select a.id, array_agg(n.seq) as seqs
+      from switchyard.agent a cross join lateral (
+        select d.seq from switchyard.delivery d
+         where d.agent = a.id and d.owner = 'o' and d.state in ('a', 'f') and d.run = 0 and d.next_attempt_at <= now()
+         order by d.next_attempt_at, d.seq limit 1000) n
+      join switchyard.event_log l on l.seq = n.seq
+     where not exists (select 1 from switchyard.event e where e.id = l.event_id)
+     group by a.id
+  loop
+    perform switchyard._expire_deleted(gone.id, gone.seqs);
+  end loop;
+end $$;
+
 -- How long until a delivery that was sent `sends` times before, and not answered, is sent again: the grace, doubled each time, up to an
 -- hour (or the grace, where that is longer), and up to a fifth on top by the sequence, so that what was lost together comes apart.
 create function switchyard._resend_after(grace interval, sends smallint, seq bigint) returns interval
@@ -323,7 +345,6 @@ language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as
 declare
   -- Read before the sequence, so that it can only be above it where rows came without the sequence's value.
   top bigint := (select max(e.seq) from switchyard.event_log e);
-  nobodys record;
 begin
   perform switchyard._see_every_event();
   if top > switchyard.last_seq() then
@@ -339,19 +360,7 @@ begin
     from switchyard.fence f where f.seq > tick.stable_seq;
   partitions_added := switchyard.ensure_partitions();
   room := (select max(p.past) - 1 - tick.last_seq from switchyard.delivery_partition p);
-  -- Of what the old system would be given next: `due` does it for the agents.
-  for nobodys in
-    select a.id, array_agg(n.seq) as seqs
-      from switchyard.agent a cross join lateral (
-        select d.seq from switchyard.delivery d
-         where d.agent = a.id and d.owner = 'o' and d.state in ('a', 'f') and d.run = 0 and d.next_attempt_at <= now()
-         order by d.next_attempt_at, d.seq limit 1000) n
-      join switchyard.event_log l on l.seq = n.seq
-     where not exists (select 1 from switchyard.event e where e.id = l.event_id)
-     group by a.id
-  loop
-    perform switchyard._expire_deleted(nobodys.id, nobodys.seqs);
-  end loop;
+  perform switchyard._expire_deleted_of_old();
   select coalesce(greatest(0, extract(epoch from clock_timestamp() - min(w.next_attempt_at))), 0) into old_waits_secs
     from switchyard.agent a cross join lateral (
       select min(d.next_attempt_at) as next_attempt_at from switchyard.delivery d

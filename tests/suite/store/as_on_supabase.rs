@@ -91,6 +91,17 @@ async fn an_event_goes_its_whole_way_for_a_plain_owner() {
 }
 
 #[tokio::test]
+async fn whoever_binds_anew_the_application_inserts_as_before() {
+    let hosted = Hosted::new().await;
+    let superuser = hosted.database.connect().await;
+    let changed = "begin; select switchyard.unbind(); alter table events alter column aggregate_id type text; select switchyard.bind(); commit";
+    superuser.batch_execute(changed).await.unwrap();
+    hosted.insert("{}").await;
+    hosted.store.tick().await.unwrap();
+    assert_eq!(hosted.number("select count(*) from switchyard.outbox").await, 1);
+}
+
+#[tokio::test]
 async fn digits_of_another_alphabet_never_fail_the_insert() {
     let hosted = Hosted::new().await;
     hosted.insert(r#"{"max_attempts": "٣", "deliver_at": "٢٠٢٦-01-01T00:00:00Z"}"#).await;
