@@ -1,4 +1,4 @@
-"""What the dev runner asks a running LocalStack: ``python -m switchyard_localstack.ask invoke | call | logs | queues``.
+"""What the dev runner asks a running LocalStack: ``python -m switchyard_localstack.ask invoke | call | off-schedule | logs | queues``.
 
 Answers are lines of JSON on standard output. A question that cannot be answered is one line on standard error and exit code 1.
 """
@@ -31,14 +31,24 @@ def invoke(account: Account, function: str) -> None:
 
 def call(account: Account, stack: str, function: str, event: str) -> None:
     """Invokes a function of a stack with an event, waits, and prints its answer."""
-    known = _physical(account, stack)
-    if function not in known:
-        raise Unanswerable(f"there is no function {function!r}; there are {', '.join(known) or 'none'}")
-    answer = account.client("lambda").invoke(FunctionName=known[function], Payload=event.encode())
+    answer = account.client("lambda").invoke(FunctionName=_one(account, stack, function), Payload=event.encode())
     said = json.load(answer["Payload"])
     if "FunctionError" in answer:
         raise Unanswerable(f"{function} failed: {said.get('errorMessage', said)}")
     _say(said)
+
+
+def off_schedule(account: Account, stack: str, function: str) -> None:
+    """Takes a function of a stack off the rules that invoke it. The targets go, since LocalStack goes on with a rule that is disabled."""
+    configured = account.client("lambda").get_function_configuration(FunctionName=_one(account, stack, function))
+    client = account.client("events")
+    rules = client.list_rule_names_by_target(TargetArn=configured["FunctionArn"])["RuleNames"]
+    if not rules:
+        raise Unanswerable(f"no schedule invokes {function}")
+    for rule in rules:
+        targets = client.list_targets_by_rule(Rule=rule)["Targets"]
+        client.remove_targets(Rule=rule, Ids=[t["Id"] for t in targets if t["Arn"] == configured["FunctionArn"]])
+    _say({"off": rules})
 
 
 def functions(account: Account, stack: str) -> dict[str, list[str]]:
@@ -105,6 +115,13 @@ def queues(account: Account) -> None:
         )
 
 
+def _one(account: Account, stack: str, function: str) -> str:
+    known = _physical(account, stack)
+    if function not in known:
+        raise Unanswerable(f"there is no function {function!r}; there are {', '.join(known) or 'none'}")
+    return known[function]
+
+
 def _physical(account: Account, stack: str) -> dict[str, str]:
     """The functions of a stack by the name a person uses for them (`shim` for `ShimFunction`)."""
     pages = account.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack)
@@ -146,6 +163,9 @@ def _parser() -> argparse.ArgumentParser:
     question = questions.add_parser("call", parents=[world], help="invoke a function with the event on standard input")
     question.add_argument("--stack", required=True)
     question.add_argument("--function", required=True, help="such as shim")
+    question = questions.add_parser("off-schedule", parents=[world], help="let nothing but a call invoke a function")
+    question.add_argument("--stack", required=True)
+    question.add_argument("--function", required=True, help="such as steward")
     question = questions.add_parser("logs", parents=[world], help="what functions have logged")
     question.add_argument("--stack", required=True)
     question.add_argument("--function", help="one of them, such as shim")
@@ -164,6 +184,8 @@ def main() -> int:
             invoke(account, asked.function)
         elif asked.question == "call":
             call(account, asked.stack, asked.function, sys.stdin.read())
+        elif asked.question == "off-schedule":
+            off_schedule(account, asked.stack, asked.function)
         elif asked.question == "logs":
             logs(account, asked.stack, asked.function, asked.since, asked.follow)
         else:

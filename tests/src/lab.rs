@@ -154,6 +154,11 @@ impl Lab {
         serde_json::from_str(&self.ask("call", account, &arguments, &event.to_string())).expect("an answer in JSON")
     }
 
+    /// Lets nothing but a call invoke a function (`steward`).
+    pub(crate) fn off_schedule(&self, account: &str, function: &str) {
+        self.ask("off-schedule", account, &["--stack", STACK, "--function", function], "");
+    }
+
     fn ask(&self, question: &str, account: &str, arguments: &[&str], input: &str) -> String {
         let mut command = self.venv.module("switchyard_localstack.ask");
         command.args([question, "--endpoint", &self.localstack.endpoint(), "--account", account]).args(arguments);
