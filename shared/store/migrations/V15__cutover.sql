@@ -225,33 +225,40 @@ begin
   return true;
 end $$;
 
--- The figures of a plan's present step. Of the live deliveries that are the agent's, of events logged since the step began (the latest million
--- sequences at most): how many are settled at the first attempt, and how many have failed once or more, are parked or were brought back. What the old
--- system had failed is not the agent's failure. The lag: for how long the oldest event that is the agent's has waited, asked for or not; 0 where
--- none waits. It is the step's own: an event counts from when it came, or came due; one that was brought back or has changed hands, from then, however
--- old it is; and what was there before the step began, or belongs to a period that is over (all of `--from-beginning`), does not count.
+-- The figures of a plan's present step: of the live deliveries that are the agent's, those of events logged since the step began (the latest million
+-- sequences at most), and those that were given to it since, brought back or from the old system, however old their events are. How many are settled
+-- at the first attempt, and how many have failed once or more, are parked or had to be brought back. What the old system had failed is not the
+-- agent's failure. The lag: for how long the oldest of them has waited, asked for or not, since it came, came due or was given; 0 where none waits.
+-- What was there before the step began, or belongs to a period that is over (all of `--from-beginning`), does not count.
 create function switchyard.cutover_figures(p_agent text, out settled bigint, out failed bigint, out lag_secs double precision)
 language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan as $$
 declare
   a switchyard.agent := switchyard.agent_named(p_agent);
   c switchyard.cutover;
+  begun timestamptz;
   since bigint;
 begin
   select x.* into c from switchyard.cutover x where x.agent = a.id order by x.id desc limit 1;
+  begun := coalesce(c.step_at, '-infinity');
   since := greatest(c.step_seq, switchyard.last_seq() - 1000000);
-  select count(*) filter (where d.state in ('d', 's', 'e') and d.attempts = 0 and d.redrives = 0),
-         count(*) filter (where d.attempts > 0 or d.redrives > 0 or d.state = 'p')
+  select count(*) filter (where x.state in ('d', 's', 'e') and not x.has_failed), count(*) filter (where x.has_failed or x.state = 'p')
     into settled, failed
-    from switchyard.delivery d
-   where d.agent = a.id and d.run = 0 and d.owner = 'n' and d.seq > since and not d.touched;
+    from (select d.state, d.attempts > 0 or d.redrives > 0 as has_failed
+            from switchyard.delivery d
+           where d.agent = a.id and d.run = 0 and d.owner = 'n' and d.seq > since and not d.touched
+          union all
+          -- That an older one had to be brought back is no failure of this step's.
+          select d.state, d.attempts > 0
+            from switchyard.delivery d
+           where d.agent = a.id and d.run = 0 and d.owner = 'n' and d.seq <= since and d.given_at >= begun and not d.touched) x;
 
   select coalesce(greatest(0, extract(epoch from clock_timestamp() - min(x.since))), 0) into lag_secs
     from (select w.since
             from switchyard.delivery d join switchyard.event_log e on e.seq = d.seq
-            cross join lateral (select case when d.epoch > 0 or d.redrives > 0 then d.at else greatest(e.logged_at, e.due_at) end as since) w
+            cross join lateral (select greatest(coalesce(d.given_at, e.logged_at), e.due_at) as since) w
            where d.agent = a.id and d.run = 0 and d.owner = 'n' and d.state in ('a', 'f') and coalesce(e.due_at <= clock_timestamp(), true)
-             and w.since >= coalesce(c.step_at, '-infinity')
-             and (d.epoch > 0 or d.redrives > 0 or exists (
+             and w.since >= begun
+             and (d.given_at is not null or exists (
                   select 1 from switchyard.subscription s where s.agent = a.id and s.type = e.type and s.until_seq is null and e.seq >= s.from_seq))
           union all
           (select greatest(e.logged_at, e.due_at)
@@ -259,7 +266,7 @@ begin
              join switchyard.subscription s on s.agent = a.id and s.type = e.type and s.until_seq is null and e.seq > s.checked and e.seq >= s.from_seq
             where e.seq > (select min(y.checked) from switchyard.subscription y where y.agent = a.id and y.until_seq is null)
               and coalesce(e.due_at <= clock_timestamp(), true)
-              and greatest(e.logged_at, e.due_at) >= coalesce(c.step_at, '-infinity')
+              and greatest(e.logged_at, e.due_at) >= begun
               and switchyard.owner_of(a, e.aggregate_id, e.project_id) = 'n'
               and not exists (select 1 from switchyard.delivery d where d.agent = a.id and d.run = 0 and d.seq = e.seq)
             order by e.seq limit 1)) x;

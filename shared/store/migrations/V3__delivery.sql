@@ -93,6 +93,8 @@ create table switchyard.delivery (
   seq bigint not null,
   at timestamptz not null default now(),
   next_attempt_at timestamptz,
+  -- When it was last given to whoever has it: brought back, or changed hands. Null for what has been theirs all the time.
+  given_at timestamptz,
   run int not null,
   epoch int not null default 0,
   agent smallint not null,
@@ -119,6 +121,8 @@ create index delivery_open on switchyard.delivery (agent, state, owner, next_att
 create index delivery_due on switchyard.delivery (agent, owner, next_attempt_at, seq) where state in ('a', 'f');
 -- What a person looks at and redrives, in the order in which it goes back.
 create index delivery_parked on switchyard.delivery (agent, owner, seq, run) where state = 'p';
+-- What a cutover's step answers for beside what came since.
+create index delivery_given on switchyard.delivery (agent, given_at) where given_at is not null;
 
 -- Adds the partition for [first, past). Built aside and attached, since `create table ... partition of` would lock out
 -- every claim while it waits for the running ones.

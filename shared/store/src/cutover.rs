@@ -110,12 +110,11 @@ pub struct Cutover {
 /// What the ledger says of a plan's present step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CutoverFigures {
-    /// Of the agent's events that came since the step began, how many were settled at the first attempt.
+    /// Of the agent's events that came since the step began, or were given to it since, how many were settled at the first attempt.
     pub settled: u64,
     /// How many have failed once or more, are parked, or were brought back.
     pub failed: u64,
-    /// For how many seconds the oldest event that is the agent's has waited, of what came since the step began; what was brought back counts from
-    /// then. 0 where none waits.
+    /// For how many seconds the oldest of them has waited, since it came, came due or was given to the agent. 0 where none waits.
     pub lag_secs: f64,
 }
 

@@ -206,6 +206,32 @@ directly_and_pooled! {
         assert_eq!(scene.store.cutover_figures(AGENT).await.unwrap().failed, 3, "what was brought back had failed");
     }
 
+    async fn what_the_old_system_had_is_the_step_s_from_when_the_agent_got_it(scene: Scene) {
+        scene.routing(Mode::Off).await;
+        let [done, failing, parked, waiting] = [
+            scene.event("thing.made").await, scene.event("thing.made").await, scene.event("thing.made").await,
+            scene.event("thing.made").await,
+        ];
+        scene.sweep().await;
+        scene.cutover_from(Mode::Off, &[(100, 60)]).await;
+        scene.reassign_completely().await;
+        assert!(scene.row(waiting).await.is("n", "a"));
+        let figures = async || {
+            let figures = scene.store.cutover_figures(AGENT).await.unwrap();
+            (figures.settled, figures.failed)
+        };
+        assert_eq!(figures().await, (0, 0));
+        scene.claim(done).await;
+        scene.fail(failing).await;
+        scene.park(parked).await;
+        assert_eq!(figures().await, (1, 2));
+        scene.claim(failing).await;
+        scene.resend(parked, 0).await;
+        assert_eq!(figures().await, (1, 1), "late is failed; who goes again has failed before it was given");
+        scene.run_sql("update switchyard.cutover set step_at = clock_timestamp() + interval '1 hour'").await;
+        assert_eq!(figures().await, (0, 0), "another step has nothing to do with it");
+    }
+
     async fn the_lag_is_that_of_the_oldest_event_that_is_the_agent_s_asked_for_or_not(scene: Scene) {
         scene.routing(Mode::Off).await;
         let old = scene.event("thing.made").await;
@@ -243,9 +269,11 @@ directly_and_pooled! {
         let lag = async || scene.store.cutover_figures(AGENT).await.unwrap().lag_secs;
         assert_eq!(lag().await, 0.0, "a backlog of before");
         scene.store.redrive(AGENT, &Selection::default(), 0, "ada", "mended").await.unwrap();
-        scene.run_sql("update switchyard.delivery set at = at - interval '100 s' where redrives > 0").await;
+        scene.run_sql("update switchyard.delivery set given_at = given_at - interval '100 s'").await;
         scene.run_sql("update switchyard.cutover set step_at = step_at - interval '1 hour'").await;
         assert!((100.0..160.0).contains(&lag().await), "as long as it has been back: {}", lag().await);
+        scene.fail(parked).await;
+        assert!((100.0..160.0).contains(&lag().await), "a failure is no new beginning: {}", lag().await);
         scene.claim(parked).await;
         scene.store.register(&spec(&["thing.made", "thing.changed", "thing.sold"]), Mode::Full, Since::Beginning).await.unwrap();
         assert_eq!(lag().await, 0.0, "from the beginning, and not asked for yet");
