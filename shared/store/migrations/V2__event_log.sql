@@ -264,7 +264,9 @@ declare
 begin
   select x.* into m from switchyard.mapping x for update;
   if m.relation is distinct from switchyard._events()::oid then
-    -- Restored from a dump: the names are what has come along, and what they stand for is another.
+    -- Restored from a dump: what came along are names, of the table the one that it had last, and what they stand for is another.
+    update switchyard.mapping set schema_name = n.nspname, table_name = c.relname
+      from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = switchyard._events();
     perform switchyard.bind();
     return false;
   end if;

@@ -257,8 +257,12 @@ async fn what_is_bound_can_be_read_again_from_a_dump() {
         let sql: String = shop.one(dumped).await.get(0);
         shop.side.batch_execute(&sql).await.unwrap();
         shop.event(7, "{}").await;
-        // A restored table is another one to the database, under the names that came along.
-        shop.side.batch_execute("update switchyard.mapping set relation = 1, attnums = '{}'").await.unwrap();
+        // A restored table is another one to the database, under the names that came along; this one had got another before, and nobody knew.
+        let restored = format!(
+            "alter table {} rename to journal; update switchyard.mapping set relation = 1, attnums = '{{}}'",
+            shop.events
+        );
+        shop.side.batch_execute(&restored).await.unwrap();
         assert!(!migrate(&shop.database.url().parse().unwrap()).await.unwrap().renamed);
         let known = "select count(*) from switchyard.mapping where relation = switchyard._events() and attnums <> '{}'";
         assert_eq!(shop.number(known).await, 1);
