@@ -104,7 +104,8 @@ impl World {
     pub fn steward_on_call(&self) {
         self.lab.off_schedule(&self.account, "steward");
         // One that its schedule has just begun has had its turn before this one.
-        self.call("steward", &serde_json::json!({ "action": "pass" }));
+        let pass = self.call("steward", &serde_json::json!({ "action": "pass" }));
+        assert_eq!(pass["busy"], false, "{pass}");
     }
 
     /// Starts the function that an output of the stack names, and does not wait for it.

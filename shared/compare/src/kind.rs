@@ -60,11 +60,10 @@ impl Tolerance {
         (ours - theirs).abs() <= self.of(largest) + largest * ROUNDING
     }
 
-    /// Of whole numbers nothing was rounded, however large they are: two ids that differ by one differ. A share of one may be.
+    /// Of whole numbers nothing was rounded, however large they are: two ids that differ by one differ. The tolerance may be, as a share of one is.
     fn holds_of_whole(self, ours: i128, theirs: i128) -> bool {
         let largest = ours.unsigned_abs().max(theirs.unsigned_abs()) as f64;
-        let rounding = if let Self::Relative(_) = self { largest * ROUNDING } else { 0.0 };
-        ours.abs_diff(theirs) as f64 <= self.of(largest) + rounding
+        ours.abs_diff(theirs) as f64 <= self.of(largest) * (1.0 + ROUNDING)
     }
 
     fn of(self, largest: f64) -> f64 {
@@ -185,6 +184,11 @@ mod tests {
             (SHARE, json!(1), json!(-1)),
             (EXACTLY, json!(1_200_000_000_000_000_001_u64), json!(1_200_000_000_000_000_002_u64)),
             (EXACTLY, json!("1200000000000000001"), json!(1_200_000_000_000_000_002_u64)),
+            (
+                Kind::Number(Tolerance::Relative(0.0)),
+                json!(1_200_000_000_000_000_001_u64),
+                json!(1_200_000_000_000_000_002_u64),
+            ),
             (Kind::Boolean, json!(true), json!("perhaps")),
             (second(), json!("2026-01-05T10:00:00Z"), json!("2026-01-05T10:00:01.000001Z")),
             (second(), json!("soon"), json!("soon")),

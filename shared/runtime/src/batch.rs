@@ -73,6 +73,9 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
+    /// The word for a record of shadow mode of which it is stored that nobody answered.
+    pub(crate) const WITHOUT_ANSWER: &'static str = "shadowed without an answer";
+
     /// Failed, and through nobody else's fault.
     pub(crate) fn retry(detail: impl Into<String>) -> Self {
         Self::Retry { detail: detail.into(), after: None, unanswered: false }

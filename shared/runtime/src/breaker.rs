@@ -24,7 +24,7 @@ enum Evidence {
     Up,
     /// It answered, and the record failed.
     Failed,
-    /// Nothing: our own database, the time, or it was not asked.
+    /// Nothing: our own database, the time, or it was not asked; or nobody answered, and that is the end of it in shadow mode.
     None,
 }
 
@@ -33,6 +33,7 @@ impl Evidence {
         match ending {
             Some(Ending::Returned { why, cause: Cause::Dependency }) => Self::Down(why.clone().into_owned()),
             Some(Ending::Retry { detail, unanswered: true, .. }) => Self::Down(detail.clone()),
+            Some(Ending::Finished(Ending::WITHOUT_ANSWER)) => Self::None,
             Some(Ending::Finished(_) | Ending::Park { .. }) => Self::Up,
             Some(Ending::Retry { .. }) => Self::Failed,
             Some(Ending::Returned { .. } | Ending::SameAs(_)) | None => Self::None,
@@ -188,6 +189,12 @@ mod tests {
         assert_eq!(Evidence::of(Some(&retry(true))), down());
         assert_eq!(Evidence::of(Some(&retry(false))), Evidence::Failed);
         assert!(is_answered(Some(&retry(false))) && !is_answered(Some(&retry(true))));
+        let stored = Ending::Finished(Ending::WITHOUT_ANSWER);
+        assert_eq!(
+            Evidence::of(Some(&stored)),
+            Evidence::None,
+            "in shadow mode it is stored, and shows nobody to be up"
+        );
     }
 
     #[test]

@@ -142,7 +142,8 @@ async fn together<A: Agent<Tx = Tx>>(
             }
             Verdict::Shadow => {
                 shadows.push((record.admitted.parsed.ask.clone(), shadow_of(record)?));
-                Ending::Finished("shadowed")
+                let answered = !matches!(record.decision, Err(Refusal::Unanswered));
+                Ending::Finished(if answered { "shadowed" } else { Ending::WITHOUT_ANSWER })
             }
             verdict => look::ending_of(verdict).unwrap_or(Ending::Finished("done")),
         };

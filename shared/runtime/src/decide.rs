@@ -41,11 +41,7 @@ pub(crate) async fn layer<A: Agent>(
     for (admitted, decision) in admitted.into_iter().zip(decisions) {
         match decision {
             Err(Refusal::Unanswered) => match unanswered(others_are_answered, &admitted.standing) {
-                // Nobody waits for another attempt, and that there is no answer is what is compared. Not while it may be that nobody is
-                // answered: what was decided counts as a sign that the dependency is up.
-                Ending::Retry { unanswered: true, .. } if admitted.standing.verdict == Verdict::Shadow => {
-                    endings.end(admitted.parsed.at, ending_of(Refusal::Unanswered), Some(admitted.standing));
-                }
+                // Nobody waits for another attempt, and that there is no answer is what is compared.
                 Ending::Retry { .. } if admitted.standing.verdict == Verdict::Shadow => {
                     decided.push(Decided { admitted, decision: Err(Refusal::Unanswered) });
                 }
@@ -232,13 +228,7 @@ mod tests {
         let Some(Ending::Returned { cause, .. }) = end(Verdict::Take, GIVEN_BACK - 1).await else { panic!("not yet") };
         assert_eq!(cause, Cause::Dependency);
         assert!(matches!(end(Verdict::Take, GIVEN_BACK).await, Some(Ending::Retry { unanswered: true, .. })));
-        let Some(Ending::Returned { cause, .. }) = end(Verdict::Shadow, GIVEN_BACK).await else {
-            panic!("it is no answer")
-        };
-        assert_eq!(cause, Cause::Dependency, "in shadow mode nothing is stored that may be an outage's");
-        let kinds = ["endless", "post"];
-        let told = end_of_first(&kinds, standing(Verdict::Shadow, 0), false).await;
-        assert_eq!(told, None, "where others are answered, that there is no answer is stored");
+        assert_eq!(end(Verdict::Shadow, GIVEN_BACK).await, None, "in shadow mode that there is no answer is stored");
     }
 
     #[tokio::test]

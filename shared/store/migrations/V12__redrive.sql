@@ -124,7 +124,7 @@ begin
      order by d.seq, d.run
        for update of d)
   update switchyard.delivery d set state = 'a', epoch = d.epoch + 1, attempts = 0, sends = 0, deaths = 0, returns = 0,
-         redrives = least(d.redrives + 1, 32767), next_attempt_at = now() + p_hold, at = now(), given_at = now(), reason = p_reason
+         redrives = least(d.redrives + 1, 32767), next_attempt_at = now() + p_hold, at = now(), given_at = clock_timestamp(), reason = p_reason
     from parked p
    where d.agent = a and d.seq = p.seq and d.run = p.run and d.state = 'p'
   returning d.seq, d.run;

@@ -226,10 +226,10 @@ begin
 end $$;
 
 -- The figures of a plan's present step: of the live deliveries that are the agent's, those of events logged since the step began (the latest million
--- sequences at most), and those that were given to it since, brought back or from the old system, however old their events are. How many are settled
--- at the first attempt, and how many have failed once or more, are parked or had to be brought back. What the old system had failed is not the
--- agent's failure. The lag: for how long the oldest of them has waited, asked for or not, since it came, came due or was given; 0 where none waits.
--- What was there before the step began, or belongs to a period that is over (all of `--from-beginning`), does not count.
+-- sequences at most), and those that were given to it since, brought back or from the old system, however old their events are (the latest million, too).
+-- How many are settled at the first attempt, and how many have failed once or more in the step, or are parked. What the old system had failed is not
+-- the agent's failure. The lag: for how long the oldest that is the agent's has waited, asked for or not, since it came, came due or was given to it; 0
+-- where none waits. What was there before the step began, or belongs to a period that is over (all of `--from-beginning`), does not count.
 create function switchyard.cutover_figures(p_agent text, out settled bigint, out failed bigint, out lag_secs double precision)
 language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan as $$
 declare
@@ -247,10 +247,13 @@ begin
             from switchyard.delivery d
            where d.agent = a.id and d.run = 0 and d.owner = 'n' and d.seq > since and not d.touched
           union all
-          -- That an older one had to be brought back is no failure of this step's.
-          select d.state, d.attempts > 0
-            from switchyard.delivery d
-           where d.agent = a.id and d.run = 0 and d.owner = 'n' and d.seq <= since and d.given_at >= begun and not d.touched) x;
+          -- What an older one had failed before was another step's, or nobody's.
+          select g.state, g.attempts > 0 or exists (
+                   select 1 from switchyard.event_log l join switchyard.failure f on f.event_id = l.event_id
+                    where l.seq = g.seq and f.agent = p_agent and f.run = 0 and f.at >= begun)
+            from (select d.state, d.attempts, d.seq from switchyard.delivery d
+                   where d.agent = a.id and d.run = 0 and d.owner = 'n' and d.seq <= since and d.given_at >= begun and not d.touched
+                   order by d.given_at desc limit 1000000) g) x;
 
   select coalesce(greatest(0, extract(epoch from clock_timestamp() - min(x.since))), 0) into lag_secs
     from (select w.since

@@ -256,7 +256,7 @@ end $$;
 -- Takes over the names that the application has given to its table and columns since, and says whether there were any. Until then its inserts are
 -- logged and published as ever, and only what we append ourselves fails.
 create function switchyard.follow_renames() returns boolean
-language plpgsql volatile set search_path = pg_catalog, pg_temp set lock_timeout = '2s' as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   m switchyard.mapping;
   names name[];
@@ -268,7 +268,7 @@ begin
     update switchyard.mapping set schema_name = n.nspname, table_name = c.relname
       from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = switchyard._events();
     perform switchyard.bind();
-    return false;
+    return (select (x.schema_name, x.table_name) <> (m.schema_name, m.table_name) from switchyard.mapping x);
   end if;
   select n.nspname, c.relname into tab from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = m.relation;
   names := array(

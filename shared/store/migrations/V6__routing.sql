@@ -203,7 +203,7 @@ begin
        and not (d.owner = 'o' and d.touched and d.state <> 'p')
      limit 5000
        for update of d skip locked)
-  update switchyard.delivery d set owner = w.owner, epoch = d.epoch + 1, sends = 0, deaths = 0, at = now(), given_at = now(),
+  update switchyard.delivery d set owner = w.owner, epoch = d.epoch + 1, sends = 0, deaths = 0, at = now(), given_at = clock_timestamp(),
          state = case when w.owner = 'o' then 'a' else d.state end, attempts = case when w.owner = 'o' then 0 else d.attempts end,
          next_attempt_at = case when w.owner = 'n' and d.state = 'p' then null else greatest(now(), w.due_at) end
     from wrong w
@@ -258,7 +258,7 @@ declare
   a switchyard.agent := switchyard.agent_named(agent);
 begin
   update switchyard.delivery d set state = 'a', attempts = 0, epoch = d.epoch + 1, redrives = least(d.redrives + 1, 32767),
-         next_attempt_at = now(), at = now(), given_at = now()
+         next_attempt_at = now(), at = now(), given_at = clock_timestamp()
     from switchyard.event_log e
    where e.event_id = retry.event_id and d.agent = a.id and d.seq = e.seq and d.run = 0 and d.owner = 'o' and d.state = 'p';
   if found then

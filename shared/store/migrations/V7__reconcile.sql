@@ -213,7 +213,7 @@ begin
      order by d.seq for update)
   update switchyard.delivery d set state = 'a', attempts = 0, sends = 0, deaths = 0, returns = 0, epoch = d.epoch + 1,
          redrives = case when d.state = 'p' then least(d.redrives + 1, 32767) else d.redrives end,
-         next_attempt_at = now(), at = now(), given_at = now(), reason = p_reason
+         next_attempt_at = now(), at = now(), given_at = clock_timestamp(), reason = p_reason
     from again g
    where d.agent = a.id and d.run = p_run and d.seq = g.seq and d.state in ('a', 'f', 'p');
   get diagnostics redriven = row_count;

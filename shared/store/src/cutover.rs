@@ -112,9 +112,9 @@ pub struct Cutover {
 pub struct CutoverFigures {
     /// Of the agent's events that came since the step began, or were given to it since, how many were settled at the first attempt.
     pub settled: u64,
-    /// How many have failed once or more, are parked, or were brought back.
+    /// How many of them have failed once or more since, or are parked.
     pub failed: u64,
-    /// For how many seconds the oldest of them has waited, since it came, came due or was given to the agent. 0 where none waits.
+    /// For how many seconds the oldest that is the agent's has waited, since it came, came due or was given to it. 0 where none waits.
     pub lag_secs: f64,
 }
 
@@ -168,8 +168,8 @@ impl Store {
         self.read("cutovers_under_way", &sql, &[]).await?.iter().map(cutover).collect()
     }
 
-    /// What the ledger says of the present step of an agent's newest plan. Costs as much as came since the step began (the latest million
-    /// events at most) and what is unfinished: a second or two for each million.
+    /// What the ledger says of the present step of an agent's newest plan. Costs as much as came since the step began, and was given
+    /// to the agent since (the latest million of either at most), and what is unfinished: a second or two for each million.
     ///
     /// Fails with [`StoreError::Config`] where the agent is not registered.
     pub async fn cutover_figures(&self, agent: &str) -> Result<CutoverFigures, StoreError> {

@@ -50,7 +50,8 @@ pub struct AgentFigures {
     pub mode: String,
     /// How many of [`Figures::events_sampled`] are of a type that it listens to.
     pub heard: i64,
-    /// How many of its newest live deliveries in that time were looked at: at most 1,000.
+    /// How many of its newest live deliveries in that time were looked at: at most 1,000 of those that were tried, among the newest 10,000. 0 where
+    /// so many of the newest only wait.
     pub sampled: i64,
     /// How many of those have failed at least once, whatever became of them.
     pub failed: i64,

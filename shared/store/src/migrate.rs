@@ -55,7 +55,7 @@ pub async fn migrate_with(
     patience: &Patience<'_>,
 ) -> Result<Migrated, StoreError> {
     let mut session = Session::open(url, OP).await?;
-    let migrated = match decided(&session.client, events).await {
+    let migrated = match decided(&session.client, events, patience).await {
         Ok((events, renamed)) => apply(&mut session.client, events, renamed, patience).await,
         // Before anything was created: a table that will not do is left without a trace of ours.
         Err(refused) => Err(refused),
@@ -68,8 +68,19 @@ fn fail(error: tokio_postgres::Error) -> StoreError {
 }
 
 /// Which table it is: the one that the database remembers, or what was asked for where it fits; and whether it was remembered by another name.
-async fn decided(client: &Client, asked: Option<&EventsTable>) -> Result<(Mapping, bool), StoreError> {
-    let renamed = catalogue::follow_renames(client).await?;
+async fn decided(
+    client: &Client,
+    asked: Option<&EventsTable>,
+    patience: &Patience<'_>,
+) -> Result<(Mapping, bool), StoreError> {
+    let mut tries = patience.with("the new names of the table and its columns");
+    let renamed = loop {
+        tries.ready(client).await?;
+        match catalogue::follow_renames(client).await {
+            Ok(renamed) => break renamed,
+            Err(failure) => tries.step_back(failure).await?,
+        }
+    };
     let remembered = catalogue::mapping(client).await?;
     let table = match (&remembered, asked) {
         (Some(remembered), None) => return Ok((remembered.clone(), renamed)),

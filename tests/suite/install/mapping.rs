@@ -263,7 +263,7 @@ async fn what_is_bound_can_be_read_again_from_a_dump() {
             shop.events
         );
         shop.side.batch_execute(&restored).await.unwrap();
-        assert!(!migrate(&shop.database.url().parse().unwrap()).await.unwrap().renamed);
+        assert!(migrate(&shop.database.url().parse().unwrap()).await.unwrap().renamed);
         let known = "select count(*) from switchyard.mapping where relation = switchyard._events() and attnums <> '{}'";
         assert_eq!(shop.number(known).await, 1);
         assert_eq!(shop.pending().await.len(), 1);
