@@ -96,11 +96,11 @@ async fn the_answer_names_exactly_the_records_that_must_come_again_and_is_never_
     let world = World::at_rest().await;
     world.database.batch_execute(REFUSE).await.unwrap();
     let tap = world.tap().await;
+    world.deaf("Sentiment").await;
     let titles = ["Good", "Refused one", "Nice", "Refused two", "Great", "Bad", "Slow", "Fast"];
     for title in titles {
         world.post(title, "words").await;
     }
-    world.deaf("Sentiment").await;
     world.wake_shim();
     let mut bodies = tap.hear(titles.len(), |body| body.contains("feedback.created")).await;
     bodies.push("{ no event".into());
@@ -119,10 +119,10 @@ async fn the_answer_names_exactly_the_records_that_must_come_again_and_is_never_
 async fn a_database_that_is_down_costs_no_attempt_and_fills_no_dead_letter_queue() {
     let world = World::at_rest().await;
     let tap = world.tap().await;
+    world.deaf("Sentiment").await;
     for number in 0..3 {
         world.post(&format!("Post {number}"), "words").await;
     }
-    world.deaf("Sentiment").await;
     world.wake_shim();
     let bodies = tap.hear(3, |body| body.contains("feedback.created")).await;
 

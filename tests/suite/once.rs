@@ -63,10 +63,11 @@ async fn one_event_is_handled_by_several_agents_at_the_same_time() {
 async fn an_older_event_never_overwrites_what_a_newer_one_wrote() {
     let world = World::at_rest().await;
     let tap = world.tap().await;
+    // The first event is kept from the queue before anybody sees it; the second arrives and is written down.
+    world.database.batch_execute("begin").await.unwrap();
     let post = world.post("I hate this", "").await;
     world.database.execute("update posts set title = 'I love this' where id = $1", &[&post]).await.unwrap();
-    // The first event is kept from the queue; the second arrives and is written down.
-    world.database.batch_execute("create table kept as select * from switchyard.outbox order by seq limit 1; delete from switchyard.outbox where seq in (select seq from kept)").await.unwrap();
+    world.database.batch_execute("create table kept as select * from switchyard.outbox order by seq limit 1; delete from switchyard.outbox where seq in (select seq from kept); commit").await.unwrap();
     world.wake_shim();
     eventually("the newer one written down", async || {
         (world.count("select count(*) from sentiment_analysis where label = 'positive'").await == 1).then_some(())

@@ -18,6 +18,8 @@ const MENDED: &str = "drop trigger refuse on sentiment_analysis";
 /// A world in which so many posts are refused and parked for `sentiment`, and one without a text beside them.
 async fn parked(refused: usize) -> World {
     let world = World::new().await;
+    // A pass looks into the dead-letter queue, and what it looks at is not there for a second.
+    world.steward_on_call();
     world.database.batch_execute(REFUSE).await.unwrap();
     world.database.batch_execute(ONE_ATTEMPT).await.unwrap();
     for number in 0..refused {
@@ -174,7 +176,8 @@ async fn everything_goes_back_by_a_move_task_and_is_done_once() {
 
 #[tokio::test]
 async fn a_running_move_task_is_reported_not_doubled_and_can_be_cancelled() {
-    let world = parked(8).await;
+    // More than `dlq` looks at, or there would be nothing to move for a moment, and the task done.
+    let world = parked(12).await;
 
     let first = switchyard(&world, &["redrive", "sentiment", "--yes", "--rate", "1", "--json"]).json();
     assert_eq!((&first["way"], &first["moving"]["status"]), (&json!("move"), &json!("RUNNING")));
@@ -191,8 +194,8 @@ async fn a_running_move_task_is_reported_not_doubled_and_can_be_cancelled() {
     })
     .await;
     // What has moved is refused and parked again by the agent, the rest by the cancellation: none waits to come from the table.
-    left_parked(&world, 9).await;
-    letters(&world, 9).await;
+    left_parked(&world, 13).await;
+    letters(&world, 13).await;
     let again = switchyard(&world, &["redrive", "sentiment", "--cancel"]);
     assert_eq!(again.code, 0, "what is cancelled may be cancelled again: {}", again.err);
     let done = audit(&world).await;
@@ -312,6 +315,7 @@ async fn an_edited_payload_goes_back_as_a_new_version_beside_the_original() {
 #[tokio::test]
 async fn what_sns_could_not_deliver_goes_to_the_agent_s_queue() {
     let world = World::at_rest().await;
+    world.steward_on_call();
     let tap = world.tap().await;
     world.post("Lovely", "words").await;
     world.deaf("Sentiment").await;

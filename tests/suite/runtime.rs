@@ -62,7 +62,7 @@ async fn who_gathers_for_ever_while_the_others_are_answered_has_had_an_attempt()
     let bench = Bench::new(Mode::Full).await;
     let bodies = bench.give(&orders([("gather", "hang"), ("gather", "work")])).await;
 
-    let again = bench.handle(&bodies, Duration::from_secs(12)).await;
+    let again = bench.handle(&bodies, Duration::from_secs(14)).await;
 
     assert_eq!((again, bench.count("done").await), (vec![0], 1));
     assert_eq!(bench.count("switchyard.failure").await, 1, "a person sees it");

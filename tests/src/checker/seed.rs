@@ -14,7 +14,7 @@ use super::random::Random;
 use super::{SeedReport, agent, invariants, old_system, operators};
 
 /// How long a world may take to come to rest. Other databases of the cluster hold the stable point back too.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// With a planted fault the world may never come to rest; then there is no point in waiting.
 const PATIENCE_WITH_A_PLANT: Duration = Duration::from_secs(20);
 

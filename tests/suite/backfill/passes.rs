@@ -51,7 +51,7 @@ impl Bench {
     /// A pass with so little time that it ends although something is still under way.
     async fn short_pass(&self) -> Pass {
         let reserve = Duration::from_secs(8);
-        self.steward.pass(Instant::now() + reserve + Duration::from_millis(1_500)).await.unwrap()
+        self.steward.pass(Instant::now() + reserve + Duration::from_secs(3)).await.unwrap()
     }
 
     /// The agent's function, for as long as `other` takes: claims what comes in batches, and says which run and event it took.
@@ -404,6 +404,8 @@ async fn what_people_ask_is_answered_with_how_far_it_is() {
     assert!(bench.pass().await.backfills.is_empty(), "nobody's step");
     let going = ask(Act::Resume, None, Some(9)).await.unwrap().progress.unwrap();
     assert_eq!((going.state, going.per_second), (BackfillState::Running, 9));
+    bench.short_pass().await;
+    bench.fill_bucket().await;
     bench.short_pass().await;
     let ended = ask(Act::Cancel, None, None).await.unwrap();
     assert_eq!(ended.progress.unwrap().state, BackfillState::Cancelled);

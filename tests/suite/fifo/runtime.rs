@@ -106,7 +106,7 @@ async fn one_that_is_not_answered_behind_one_that_was_has_had_an_attempt() {
     let bench = bench().await;
     let bodies = bench.give(&orders([("apply", "work"), ("gather", "hang")])).await;
     let event = in_groups(&bodies, "aa");
-    assert_eq!(again(bench.worker().handle(event, Instant::now() + Duration::from_secs(12)).await), [1]);
+    assert_eq!(again(bench.worker().handle(event, Instant::now() + Duration::from_secs(14)).await), [1]);
     assert_eq!(bench.states().await, "df");
 }
 

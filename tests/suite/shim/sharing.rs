@@ -59,11 +59,11 @@ async fn the_shards_of_a_shim_that_died_are_taken_over_within_its_lease() {
     let database = Database::migrated().await;
     let client = database.connect().await;
     let dead = Sharer { name: "shim", holder: Uuid::new_v4(), at_once: 2, lasts_ms: 1_500 };
+    let began = Instant::now();
     assert_eq!(database.store().share(&dead, Shards::NONE).await.unwrap().held, Shards::ALL);
     insert(&client, 50, OWN, "'{}'").await;
     let topic = MemoryTopic::default();
     let carrier = Carrier::new(database.store(), topic.clone(), resident(2));
-    let began = Instant::now();
 
     tokio::select! {
         ended = carrier.carry(long()) => panic!("a resident shim stays: {ended:?}"),

@@ -63,6 +63,10 @@ directly_and_pooled! {
         let [first, second] = [scene.event("thing.made").await, scene.event("thing.made").await];
         let mut in_flight = scene.store.begin().await.unwrap();
         in_flight.claim(AGENT, &[Ask::live(first)]).await.unwrap();
+        // Long enough to be seen waiting, however slow the machine.
+        let body: String = scene.one("select pg_get_functiondef('switchyard.drop_oldest'::regproc)", &[]).await.get(0);
+        assert!(body.contains("'200ms'"));
+        scene.run_sql(&body.replace("'200ms'", "'2s'")).await;
         // Touches the old partition while the drop wants it.
         let claiming = async {
             scene.somebody_waits().await;
