@@ -19,7 +19,7 @@ const MENDED: &str = "drop trigger refuse on sentiment_analysis";
 async fn parked(refused: usize) -> World {
     let world = World::new().await;
     // A pass looks into the dead-letter queue, and what it looks at is not there for a second.
-    world.steward_on_call();
+    world.steward_on_call().await;
     world.database.batch_execute(REFUSE).await.unwrap();
     world.database.batch_execute(ONE_ATTEMPT).await.unwrap();
     for number in 0..refused {
@@ -315,7 +315,7 @@ async fn an_edited_payload_goes_back_as_a_new_version_beside_the_original() {
 #[tokio::test]
 async fn what_sns_could_not_deliver_goes_to_the_agent_s_queue() {
     let world = World::at_rest().await;
-    world.steward_on_call();
+    world.steward_on_call().await;
     let tap = world.tap().await;
     world.post("Lovely", "words").await;
     world.deaf("Sentiment").await;

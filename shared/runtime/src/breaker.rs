@@ -7,6 +7,7 @@
 
 use crate::batch::{Admitted, Cause, Ending, Endings};
 use std::time::Duration;
+use switchyard_agent::Refusal;
 use switchyard_store::{BreakerState, Store};
 
 /// How many records in a row must find the dependency down. One can be bad luck; a batch is up to ten.
@@ -24,7 +25,7 @@ enum Evidence {
     Up,
     /// It answered, and the record failed.
     Failed,
-    /// Nothing: our own database, the time, or it was not asked; or nobody answered, and that is the end of it in shadow mode.
+    /// Nothing: our own database, the time, or it was not asked.
     None,
 }
 
@@ -39,6 +40,17 @@ impl Evidence {
             Some(Ending::Returned { .. } | Ending::SameAs(_)) | None => Self::None,
         }
     }
+}
+
+/// What each of the records that were tried has shown. That there was no answer is stored in shadow mode, and shows that the dependency is down where
+/// nobody else was answered either.
+fn evidence(tried: &[usize], endings: &Endings<'_>) -> Vec<Evidence> {
+    let answered = tried.iter().any(|at| is_answered(endings.ending(*at)));
+    let of = |at: &usize| match endings.ending(*at) {
+        Some(Ending::Finished(Ending::WITHOUT_ANSWER)) if !answered => Evidence::Down(Refusal::Unanswered.to_string()),
+        ending => Evidence::of(ending),
+    };
+    tried.iter().map(of).collect()
 }
 
 /// Whether this ending shows that somebody answers the agent.
@@ -128,7 +140,7 @@ pub(crate) async fn report(
     tried: &[usize],
     endings: &Endings<'_>,
 ) {
-    let told = match streak.judge(state, tried.iter().map(|at| Evidence::of(endings.ending(*at)))) {
+    let told = match streak.judge(state, evidence(tried, endings)) {
         None => return,
         Some(Report::Recovered) => store.recovered(agent).await,
         Some(Report::Trip(why)) => {
@@ -190,11 +202,7 @@ mod tests {
         assert_eq!(Evidence::of(Some(&retry(false))), Evidence::Failed);
         assert!(is_answered(Some(&retry(false))) && !is_answered(Some(&retry(true))));
         let stored = Ending::Finished(Ending::WITHOUT_ANSWER);
-        assert_eq!(
-            Evidence::of(Some(&stored)),
-            Evidence::None,
-            "in shadow mode it is stored, and shows nobody to be up"
-        );
+        assert!(!is_answered(Some(&stored)), "in shadow mode it is stored");
     }
 
     #[test]

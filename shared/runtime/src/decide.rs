@@ -228,7 +228,10 @@ mod tests {
         let Some(Ending::Returned { cause, .. }) = end(Verdict::Take, GIVEN_BACK - 1).await else { panic!("not yet") };
         assert_eq!(cause, Cause::Dependency);
         assert!(matches!(end(Verdict::Take, GIVEN_BACK).await, Some(Ending::Retry { unanswered: true, .. })));
+        assert!(matches!(end(Verdict::Shadow, GIVEN_BACK - 1).await, Some(Ending::Returned { .. })));
         assert_eq!(end(Verdict::Shadow, GIVEN_BACK).await, None, "in shadow mode that there is no answer is stored");
+        let told = end_of_first(&["endless", "post"], standing(Verdict::Shadow, 0), false).await;
+        assert_eq!(told, None, "and at once where others are answered");
     }
 
     #[tokio::test]

@@ -38,7 +38,7 @@ fn progress(world: &World) -> Value {
 #[tokio::test]
 async fn old_feedback_reaches_the_agent_its_effects_are_applied_and_what_it_says_is_heard() {
     let world = World::new().await;
-    world.steward_on_call();
+    world.steward_on_call().await;
     let events = old_posts(&world, 25).await;
     let tap = world.tap().await;
 
@@ -120,7 +120,7 @@ async fn a_steward_that_is_killed_in_the_middle_has_lost_nothing_and_done_nothin
 #[tokio::test]
 async fn it_is_paused_let_go_on_and_ended_by_somebody_with_a_name() {
     let world = World::new().await;
-    world.steward_on_call();
+    world.steward_on_call().await;
     old_posts(&world, 5).await;
     let none = switchyard(&world, &["backfill", "sentiment", "--pause"]);
     assert!(none.error().contains("sentiment has no backfill under way"), "{}", none.err);

@@ -101,7 +101,7 @@ async fn one_that_fails_is_waited_for_by_its_own_aggregate_and_by_no_other() {
 #[tokio::test]
 async fn a_redrive_within_five_minutes_of_the_first_sending_is_not_swallowed_and_neither_is_the_next_letter() {
     let world = World::of_fifo().await;
-    world.steward_on_call();
+    world.steward_on_call().await;
     world.post("", "").await;
     world.wake_shim();
     let parked_in = async |epoch: i64| {

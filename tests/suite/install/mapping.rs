@@ -2,9 +2,10 @@
 
 use super::shop::{AGENT, BARE, BARE_MAPPING, FULL, FULL_MAPPING, Shop, empty, install};
 use switchyard_store::{
-    AppendEvent, Ask, BackfillPhase, BackfillSelection, Cancellation, Delays, Ingested, Known, Page, Publication,
-    StoreError, Type, Verdict, migrate,
+    AppendEvent, Ask, BackfillPhase, BackfillSelection, Cancellation, Delays, Ingested, Known, Page, Patience,
+    Progress, Publication, StoreError, Type, Verdict, migrate, migrate_with,
 };
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 fn child_of(cause: Uuid, subject: &str) -> AppendEvent {
@@ -248,6 +249,30 @@ async fn a_table_and_columns_that_get_other_names_fail_no_insert_and_are_followe
         shop.store.publish(&say).await.unwrap();
         assert_eq!(shop.pending().await.len(), 3);
     }
+}
+
+#[tokio::test]
+async fn who_reads_the_events_is_waited_for_and_then_the_new_names_are_followed() {
+    let shop = Shop::full().await;
+    shop.side.batch_execute(r#"alter table shop."Order Events" rename kind to name"#).await.unwrap();
+    let reader = shop.client().await;
+    reader.batch_execute("begin; select from switchyard.event").await.unwrap();
+    let busy = Notify::new();
+    let tell = |progress: Progress<'_>| {
+        if matches!(progress, Progress::Busy { what, .. } if what.contains("new names")) {
+            busy.notify_one();
+        }
+    };
+    let url = shop.database.url().parse().unwrap();
+    let let_go = async {
+        busy.notified().await;
+        reader.batch_execute("commit").await.unwrap();
+    };
+
+    let patience = Patience { tell: &tell, ..Patience::default() };
+    let (migrated, ()) = tokio::join!(migrate_with(&url, None, &patience), let_go);
+
+    assert!(migrated.unwrap().renamed);
 }
 
 #[tokio::test]

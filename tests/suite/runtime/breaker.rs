@@ -1,6 +1,7 @@
 //! What the agent depends on is down: nothing is tried, nothing is spent, and it goes on by itself afterwards.
 
 use super::bench::{Bench, Obedient, PLENTY, again, batch, orders};
+use std::time::Duration;
 use switchyard_runtime::Worker;
 use switchyard_store::{BreakerState, Mode};
 use tokio::time::Instant;
@@ -86,6 +87,23 @@ async fn half_open_a_record_that_finds_it_still_down_opens_it_again() {
 
     let breaker = bench.store.breakers().await.unwrap().remove(0);
     assert_eq!((breaker.state, breaker.opens, bench.agent.gathered.get()), (BreakerState::Open, 2, 1));
+    nothing_is_spent(&bench).await;
+}
+
+#[tokio::test]
+async fn in_shadow_mode_who_is_never_answered_is_stored_in_the_end_and_it_opens_again() {
+    let bench = Bench::new(Mode::Shadow).await;
+    let bodies = bench.give(&orders([("gather", "hang")])).await;
+    let eight_times = "select switchyard.returned('obedient', array[l.event_id], '{0}', '{null}', '1 s')
+                         from switchyard.event_log l, generate_series(1, 8)";
+    bench.client.batch_execute(eight_times).await.unwrap();
+    bench.store.trip("obedient", "told to").await.unwrap();
+    half_open(&bench).await;
+
+    assert!(bench.handle(&bodies, Duration::from_secs(14)).await.is_empty());
+
+    let breaker = bench.store.breakers().await.unwrap().remove(0);
+    assert_eq!((breaker.state, breaker.opens, bench.count("switchyard.shadow").await), (BreakerState::Open, 2, 1));
     nothing_is_spent(&bench).await;
 }
 

@@ -94,7 +94,7 @@ async fn a_breaker_opened_by_hand_stops_its_agent_and_no_other_and_closed_it_goe
 #[tokio::test]
 async fn what_the_queue_gave_up_is_parked_and_its_letter_says_why() {
     let world = World::new().await;
-    world.steward_on_call();
+    world.steward_on_call().await;
     world.call("steward", &json!({ "action": "breaker", "agent": "sentiment", "set": "open", "operator": "ada" }));
     pass(&world);
     let post = world.post("It kills", "").await.to_string();
@@ -134,7 +134,7 @@ async fn what_the_queue_gave_up_is_parked_and_its_letter_says_why() {
 #[tokio::test]
 async fn what_sns_could_not_deliver_reaches_its_agent() {
     let world = World::new().await;
-    world.steward_on_call();
+    world.steward_on_call().await;
     let tap = world.tap().await;
     world.deaf("Sentiment").await;
     let post = world.post("Undelivered", "").await.to_string();

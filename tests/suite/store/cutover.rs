@@ -233,6 +233,18 @@ directly_and_pooled! {
         assert_eq!(figures().await, (0, 0), "another step has nothing to do with it");
     }
 
+    async fn what_had_failed_before_the_step_is_no_failure_of_it_when_it_comes_back(scene: Scene) {
+        scene.cutover_from(Mode::Off, &[(100, 60)]).await;
+        let parked = scene.event("thing.made").await;
+        scene.park(parked).await;
+        scene.store.hold_cutover(AGENT, "let me look", "ada").await.unwrap();
+        scene.store.go_on_with_cutover(AGENT, "ada").await.unwrap();
+        scene.resend(parked, 0).await;
+        scene.claim(parked).await;
+        let figures = scene.store.cutover_figures(AGENT).await.unwrap();
+        assert_eq!((figures.settled, figures.failed), (1, 0));
+    }
+
     async fn the_lag_is_that_of_the_oldest_event_that_is_the_agent_s_asked_for_or_not(scene: Scene) {
         scene.routing(Mode::Off).await;
         let old = scene.event("thing.made").await;
