@@ -263,16 +263,16 @@ async fn who_reads_the_events_is_waited_for_and_then_the_new_names_are_followed(
             busy.notify_one();
         }
     };
-    let url = shop.database.url().parse().unwrap();
-    let let_go = async {
-        busy.notified().await;
-        reader.batch_execute("commit").await.unwrap();
-    };
+    let (url, patience) = (shop.database.url().parse().unwrap(), Patience { tell: &tell, ..Patience::default() });
 
-    let patience = Patience { tell: &tell, ..Patience::default() };
-    let (migrated, ()) = tokio::join!(migrate_with(&url, None, &patience), let_go);
+    let mut following = std::pin::pin!(migrate_with(&url, None, &patience));
+    tokio::select! {
+        early = &mut following => panic!("it has not waited: {early:?}"),
+        () = busy.notified() => {}
+    }
+    reader.batch_execute("commit").await.unwrap();
 
-    assert!(migrated.unwrap().renamed);
+    assert!(following.await.unwrap().renamed);
 }
 
 #[tokio::test]
