@@ -1,4 +1,5 @@
-"""What the dev runner asks a running LocalStack: ``python -m switchyard_localstack.ask invoke | call | off-schedule | logs | queues``.
+"""What the dev runner and the tests ask a running LocalStack:
+``python -m switchyard_localstack.ask invoke | call | off-schedule | logs | queues``.
 
 Answers are lines of JSON on standard output. A question that cannot be answered is one line on standard error and exit code 1.
 """

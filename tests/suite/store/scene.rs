@@ -245,7 +245,8 @@ impl Scene {
     }
 }
 
-/// A deadline for a condition.
+/// A deadline for a condition: longer than `eventually` waits, for as long as which a test in another database may hold a transaction open. It holds the
+/// stable point of every database back.
 pub(crate) struct Patience {
     what: &'static str,
     until: std::time::Instant,
