@@ -47,6 +47,8 @@ pub struct Options {
     pub durable: bool,
     /// `max_connections`.
     pub max_connections: u16,
+    /// What else is set, by Postgres' own names.
+    pub settings: &'static [(&'static str, &'static str)],
 }
 
 /// A running Postgres; dropping it stops it.
@@ -225,6 +227,9 @@ fn start_on(binaries: &Binaries, options: &Options, account: Account, port: u16)
         for name in ["fsync", "synchronous_commit", "full_page_writes"] {
             set(name, "off");
         }
+    }
+    for (name, value) in options.settings {
+        set(name, value);
     }
     let process = spawn(&mut command, options, account)?;
     let mut postgres = Postgres { process, port, log: options.log.clone() };

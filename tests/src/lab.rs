@@ -46,6 +46,7 @@ pub fn server() -> &'static Postgres {
             port: Port::Free,
             durable: false,
             max_connections: 500,
+            settings: &[],
         };
         (or_panic(Postgres::start(&or_panic(Binaries::find(&venv)), &options)), scratch)
     });
@@ -187,6 +188,6 @@ fn declaration<T: serde::de::DeserializeOwned>(bootstraps: &Bootstraps, name: &s
     serde_json::from_slice(&output.stdout).expect("the agent declares itself as JSON")
 }
 
-fn or_panic<T, E: std::fmt::Display>(result: Result<T, E>) -> T {
+pub(crate) fn or_panic<T, E: std::fmt::Display>(result: Result<T, E>) -> T {
     result.unwrap_or_else(|error| panic!("the lab cannot start: {error}"))
 }

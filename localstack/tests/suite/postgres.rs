@@ -20,7 +20,14 @@ fn scratch() -> Scratch {
 }
 
 fn options(dir: &Path, port: Port) -> Options {
-    Options { data: dir.join("postgres"), log: dir.join("postgres.log"), port, durable: false, max_connections: 20 }
+    Options {
+        data: dir.join("postgres"),
+        log: dir.join("postgres.log"),
+        port,
+        durable: false,
+        max_connections: 20,
+        settings: &[],
+    }
 }
 
 #[tokio::test]

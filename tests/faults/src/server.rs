@@ -49,6 +49,7 @@ impl Server {
             port: Port::Free,
             durable: true,
             max_connections: 600,
+            settings: &[],
         };
         let postgres = Postgres::start(&binaries, &options)?;
         // The same again after a crash, since everybody has its address.

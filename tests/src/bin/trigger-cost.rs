@@ -82,7 +82,7 @@ impl Server {
         let venv = Venv::ensure(&places, &mut quiet).expect("the environment");
         let scratch = places.scratch("trigger-cost").expect("a folder");
         let (data, log) = (scratch.dir().join("data"), scratch.dir().join("log"));
-        let options = Options { data, log, port: Port::Free, durable, max_connections: 50 };
+        let options = Options { data, log, port: Port::Free, durable, max_connections: 50, settings: &[] };
         let binaries = Binaries::find(&venv).expect("Postgres");
         Self { postgres: Postgres::start(&binaries, &options).expect("a server"), _scratch: scratch }
     }

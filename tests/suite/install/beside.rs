@@ -95,7 +95,7 @@ impl Decoding {
         let binaries = Binaries::find(&Venv::ensure(&places, &mut quiet).unwrap()).unwrap();
         let scratch = places.scratch("decoding").unwrap();
         let (data, log) = (scratch.dir().join("data"), scratch.dir().join("log"));
-        let options = Options { data, log, port: Port::Free, durable: true, max_connections: 20 };
+        let options = Options { data, log, port: Port::Free, durable: true, max_connections: 20, settings: &[] };
         drop(Postgres::start(&binaries, &options).unwrap());
         let settings = options.data.join("postgresql.auto.conf");
         std::fs::write(&settings, "wal_level = logical\nfsync = off\n").unwrap();

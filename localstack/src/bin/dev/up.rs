@@ -231,6 +231,7 @@ impl Work {
                 port: self.options.postgres_port.map_or(Port::Preferred(POSTGRES_PORT), Port::Fixed),
                 durable: true,
                 max_connections: MAX_CONNECTIONS,
+                settings: &[],
             };
             let postgres = Postgres::start(&binaries, &options)?;
             let (port, pid) = (postgres.port(), postgres.pid());
