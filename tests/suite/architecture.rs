@@ -10,6 +10,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("switchyard-agent", &["switchyard-event"]),
     ("switchyard-compare", &[]),
     ("switchyard-store", &["switchyard-event", "switchyard-compare"]),
+    ("switchyard-setup", &["switchyard-store"]),
     ("switchyard-bus", &["switchyard-faults"]),
     (
         "switchyard-runtime",

@@ -30,7 +30,7 @@ fn cargo(lab: &Lab) -> String {
         let program = lab.bootstraps.program(name);
         script.push_str(&format!("  'run -qp {name} -- declare') exec '{}' declare ;;\n", program.display()));
     }
-    for installed in ["--path shared/store --bin switchyard-setup", "--path functions/console"] {
+    for installed in ["--path shared/setup", "--path functions/console"] {
         script.push_str(&format!("  'install --locked {installed}') ;;\n"));
     }
     script + "  *) exit 2 ;;\nesac\n"
