@@ -202,7 +202,7 @@ pub enum Error {
         /// The command.
         what: &'static str,
     },
-    /// The database was made by another version of the migrations.
+    /// The database was set up by another version.
     #[error("{source}; `cargo dev reset` starts afresh")]
     Schema {
         /// What does not fit.

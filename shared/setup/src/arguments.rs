@@ -7,7 +7,7 @@ use switchyard_store::Mode;
 
 /// Make a database ready for Switchyard while the application goes on. Safe to repeat.
 ///
-/// Applies the migrations that are missing and installs the triggers on the application's tables. Then it registers each agent whose
+/// Applies the tables that are missing, replaces the functions that have changed, and installs the triggers on the application's tables. Then it registers each agent whose
 /// declaration arrives on standard input, one JSON object a line, as `cargo run -qp AGENT -- declare` prints it. Register an agent before
 /// you deploy it: an event from before the registration is not the agent's.
 ///
@@ -63,7 +63,7 @@ pub(crate) struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
-  switchyard-setup                            apply the migrations
+  switchyard-setup                            make the schema
   cargo run -qp theme -- declare | switchyard-setup
                                               register the agent `theme`, or bring it up to date
   cargo run -qp theme -- declare | switchyard-setup --first-mode shadow

@@ -1,4 +1,4 @@
-//! A direct connection of its own, for what needs a session: migrations and their removal.
+//! A direct connection of its own, for what needs a session: the setup and its removal.
 
 use std::time::{Duration, Instant};
 
@@ -6,10 +6,10 @@ use tokio_postgres::{Client, NoTls};
 
 use crate::{DatabaseUrl, StoreError, claim, store};
 
-/// Two migrators at a time would trip over each other; this is the number they agree on.
+/// Two setups at a time would trip over each other; this is the number they agree on.
 const ADVISORY_LOCK: i64 = 0x5357_4954_4348;
 
-/// A session that has the migrations of its database to itself. It ends with its client, however that comes about.
+/// A session that has the setup of its database to itself. It ends with its client, however that comes about.
 pub(crate) struct Session {
     pub(crate) client: Client,
     operation: &'static str,
@@ -28,7 +28,7 @@ impl Session {
             tokio::spawn(connection);
             client
         };
-        // Migrations speak of `public` by name; the notices of `if not exists` are of no use to anybody.
+        // The setup speaks of `public` by name; the notices of `if not exists` are of no use to anybody.
         let settings = "set client_min_messages = warning; set search_path = public";
         client.batch_execute(settings).await.map_err(|error| StoreError::from_postgres(operation, error))?;
         let session = Self { client, operation };
@@ -49,7 +49,7 @@ impl Session {
     }
 }
 
-/// Waits for another migrator to end, for as long as one may take.
+/// Waits for another setup to end, for as long as one may take.
 async fn lock(client: &Client, operation: &'static str) -> Result<(), StoreError> {
     let sql = format!("select pg_try_advisory_lock({ADVISORY_LOCK})");
     let deadline = Instant::now() + Duration::from_secs(180);
@@ -59,7 +59,7 @@ async fn lock(client: &Client, operation: &'static str) -> Result<(), StoreError
             return Ok(());
         }
         if Instant::now() > deadline {
-            return Err(StoreError::config("another migration of this database does not come to an end"));
+            return Err(StoreError::config("another setup of this database does not come to an end"));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -84,19 +84,6 @@ impl StoreError {
         Self::sorted(operation, Sort::of(&error), Box::new(error))
     }
 
-    /// The same where the database's error is wrapped in another library's.
-    pub(crate) fn from_wrapped(operation: &'static str, error: impl Error + Send + Sync + 'static) -> Self {
-        let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
-        while let Some(e) = cause {
-            if let Some(e) = e.downcast_ref::<tokio_postgres::Error>() {
-                let sort = Sort::of(e);
-                return Self::sorted(operation, sort, Box::new(error));
-            }
-            cause = e.source();
-        }
-        Self::Bug { operation, problem: error.to_string(), source: Some(Box::new(error)) }
-    }
-
     fn sorted(operation: &'static str, sort: Sort, source: Box<dyn Error + Send + Sync>) -> Self {
         match sort {
             Sort::Unavailable => Self::Unavailable { operation, source },

@@ -1,6 +1,6 @@
 //! How much there is, how quick and how faulty.
 //!
-//! Measured by a function that reads places of the log and samples, never all of it (`V17__figures.sql`): a tenth of a second at three million
+//! Measured by a function that reads places of the log and samples, never all of it (`functions/figures.sql`): a tenth of a second at three million
 //! events.
 
 use std::time::Duration;

@@ -32,6 +32,7 @@ mod remove;
 mod report;
 mod revise;
 mod routing;
+mod schema;
 mod selection;
 mod shards;
 mod store;

@@ -1,26 +1,20 @@
-//! Migrations: what makes a database ready, on a live table too.
+//! Setup: what makes a database ready, on a live table too.
 
-use refinery::Target;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use crate::claim::get;
 use crate::direct::Session;
 use crate::mapping::{EventsTable, Mapping};
-use crate::patience::{Patience, Progress};
-use crate::{DatabaseUrl, StoreError, catalogue, store};
-
-mod embedded {
-    #![allow(missing_docs, clippy::unwrap_used, reason = "written by the macro")]
-    refinery::embed_migrations!("migrations");
-}
+use crate::patience::Patience;
+use crate::{DatabaseUrl, StoreError, catalogue, schema, store};
 
 const OP: &str = "migrate";
 
 /// What [`migrate`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Migrated {
-    /// The migrations applied by this call, such as `V1__events`.
+    /// What was applied by this call: files of tables, such as `tables/events`, then `functions` and `log_trigger`.
     pub applied: Vec<String>,
     /// The triggers installed by this call, such as `posts insert`.
     pub triggers: Vec<String>,
@@ -41,7 +35,8 @@ pub async fn migrate(url: &DatabaseUrl) -> Result<Migrated, StoreError> {
 /// The same for an events table that the caller names, and with the caller's patience.
 ///
 /// Needs a direct connection (not a transaction-mode pooler), the right to create a schema, and to own the tables that get a trigger. Safe on a
-/// live database, to repeat, and to run twice at once. Each migration and each trigger is a transaction of its own, so what is done stays done.
+/// live database, to repeat, and to run twice at once. Each file of tables, the functions, and each trigger are a transaction of their own, so what is
+/// done stays done. The functions are replaced where any of them has changed: see [`crate`].
 ///
 /// The only lock that an application's writers wait for is the one under which a trigger is created: for the milliseconds that takes, and while it
 /// waits for the transactions that have written to the same table (see [`Patience`]). Readers wait for nothing.
@@ -112,57 +107,15 @@ async fn apply(
     renamed: bool,
     patience: &Patience<'_>,
 ) -> Result<Migrated, StoreError> {
-    client.batch_execute("create schema if not exists switchyard").await.map_err(fail)?;
-    let applied = migrations(client, &events, patience).await?;
-    // New functions are everybody's until this: some of them act with the owner's rights.
-    let revoke = "revoke execute on all functions in schema switchyard from public";
-    client.batch_execute(revoke).await.map_err(fail)?;
+    // The first of the tables reads it.
+    let json = serde_json::to_string(&events).map_err(|e| StoreError::bug(OP, e.to_string()))?;
+    let set = "select set_config('switchyard.mapping', $1, false)";
+    client.query_typed(set, &[(&json, Type::TEXT)]).await.map_err(fail)?;
+    let applied = schema::bring_up_to_date(client, patience).await?;
     // Each locks out its table's writers until the end of its transaction.
     let missing = "select name, ddl from switchyard.missing_triggers()";
     let triggers = patience.each(client, OP, "the triggers on the application's tables", missing).await?;
     let rows = client.query_typed("select switchyard.found_by_time()", &[]).await.map_err(fail)?;
     let found_by_time = get(OP, &store::only(OP, rows)?, 0)?;
     Ok(Migrated { applied, triggers, events, renamed, found_by_time })
-}
-
-/// Each in a transaction of its own.
-async fn migrations(client: &mut Client, events: &Mapping, patience: &Patience<'_>) -> Result<Vec<String>, StoreError> {
-    // The first of them reads it.
-    let json = serde_json::to_string(events).map_err(|e| StoreError::bug(OP, e.to_string()))?;
-    let set = "select set_config('switchyard.mapping', $1, false)";
-    client.query_typed(set, &[(&json, Type::TEXT)]).await.map_err(fail)?;
-    let mut versions: Vec<_> = runner().get_migrations().iter().map(|m| (m.version(), m.to_string())).collect();
-    versions.sort_unstable();
-    let mut applied = Vec::new();
-    for (version, name) in versions {
-        let target = runner().set_target(Target::Version(version));
-        let mut tries = patience.with(&name);
-        let report = loop {
-            tries.ready(client).await?;
-            match target.run_async(client).await.map_err(explain) {
-                Ok(report) => break report,
-                Err(failure) => tries.step_back(failure).await?,
-            }
-        };
-        for done in report.applied_migrations() {
-            let done = done.to_string();
-            (patience.tell)(Progress::Done(&done));
-            applied.push(done);
-        }
-    }
-    Ok(applied)
-}
-
-fn runner() -> refinery::Runner {
-    let mut runner = embedded::migrations::runner();
-    runner.set_migration_table_name("switchyard.migration");
-    runner
-}
-
-/// The database's own error out of the library's, so that it is sorted like any other.
-fn explain(error: refinery::Error) -> StoreError {
-    match error.kind() {
-        refinery::error::Kind::Connection(_, _) => StoreError::from_wrapped(OP, error),
-        _ => StoreError::config(format!("the migrations do not fit this database: {error}")),
-    }
 }

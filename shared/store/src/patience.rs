@@ -14,7 +14,7 @@ use crate::claim::get;
 /// What DDL says of itself while it goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress<'a> {
-    /// This one is done, such as `V2__event_log` or `posts insert`.
+    /// This one is done, such as `tables/events` or `posts insert`.
     Done(&'a str),
     /// The application's transactions left no gap for this one; it is tried again after the pause.
     Busy {

@@ -134,7 +134,7 @@ impl Store {
     }
 
     /// Logs events of the last `hours` that have no log row, up to a thousand, and returns how many: to be asked now and then for longer
-    /// than the ten minutes that each [`Store::tick`] looks back. What was inserted before the first migration is left alone.
+    /// than the ten minutes that each [`Store::tick`] looks back. What was inserted before the first setup is left alone.
     ///
     /// Fails with [`StoreError::Config`] where row-level security hides events from this role.
     pub async fn log_what_is_unlogged(&self, hours: u32) -> Result<i64, StoreError> {

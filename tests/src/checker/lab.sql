@@ -45,7 +45,7 @@ create function lab.reset() returns void language plpgsql as $$
 declare
   p record;
 begin
-  for p in select name from switchyard.delivery_partition loop
+  for p in select name from switchyard.delivery_partitions() loop
     execute format('drop table switchyard.%I', p.name);
   end loop;
   if to_regclass('lab.cached_routing') is not null then truncate lab.cached_routing; end if;

@@ -118,7 +118,7 @@ async fn writers_wait_no_longer_than_agreed_and_a_reader_that_never_ends_is_in_n
         told.times_busy()
     );
     assert!(application.longest() <= LOCK_TIMEOUT + MARGIN, "{:?}", application.longest());
-    assert!(told.busy.lock().unwrap().iter().all(|what| what == "V2__event_log"), "only the trigger waits for writers");
+    assert!(told.busy.lock().unwrap().iter().all(|what| what == "log_trigger"), "only the trigger waits for writers");
     assert_eq!(*told.done.lock().unwrap(), [&migrated.applied[..], &migrated.triggers[..]].concat());
     reader.batch_execute("select count(*) from events; commit").await.unwrap();
 
@@ -167,5 +167,5 @@ async fn an_installation_that_never_finds_a_gap_says_so_and_goes_on_the_next_tim
     assert!(matches!(given_up, StoreError::Conflict { .. }), "{given_up}");
     holder.batch_execute("insert into events (id, type) values (gen_random_uuid(), 'slow'); commit").await.unwrap();
     let migrated = migrate_with(&url, None, &hasty).await.unwrap();
-    assert_eq!(migrated.applied[0], "V2__event_log", "what was done stays done");
+    assert_eq!(migrated.applied[0], "log_trigger", "what was done stays done");
 }

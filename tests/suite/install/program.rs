@@ -62,7 +62,7 @@ async fn a_database_is_set_up_with_its_mapping_and_its_agents_and_cleared_again(
     let first = setup(&database, &["--events", file.name(), "--lock-timeout", "500ms"], DECLARED);
     assert_eq!((first.code, first.err.as_str()), (0, ""));
     for line in [
-        "applied V1__events",
+        "applied tables/events",
         "events are in shop.Order Events (id as event id",
         "registered packer: order.placed added",
     ] {

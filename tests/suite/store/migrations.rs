@@ -25,7 +25,7 @@ async fn an_empty_database_gets_everything_and_a_second_time_changes_nothing() {
     let database = Database::empty().await;
     let url = database.url().parse().unwrap();
     let first = migrate(&url).await.unwrap();
-    assert_eq!(first.applied.first().map(String::as_str), Some("V1__events"));
+    assert_eq!(first.applied.first().map(String::as_str), Some("tables/events"));
     let client = database.connect().await;
     let before = shape(&client).await;
     let second = migrate(&url).await.unwrap();
@@ -101,7 +101,7 @@ async fn a_migration_waits_for_the_applications_transaction_in_short_steps() {
         application.batch_execute("commit").await.unwrap();
     };
     let (migrated, ()) = tokio::join!(migration, insert_meanwhile);
-    assert!(migrated.unwrap().applied.contains(&"V2__event_log".to_owned()));
+    assert!(migrated.unwrap().applied.contains(&"log_trigger".to_owned()));
 }
 
 #[tokio::test]

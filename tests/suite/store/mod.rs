@@ -19,6 +19,7 @@ mod migrations;
 mod publishing;
 mod reconciling;
 mod redriving;
+mod replacing;
 mod replays;
 mod reporting;
 mod resending;

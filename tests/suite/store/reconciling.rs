@@ -253,7 +253,7 @@ directly_and_pooled! {
         scene.sweep().await;
         scene.run_sql("update switchyard.delivery set next_attempt_at = now() - interval '1 hour'").await;
         let after = scene.store.tick().await.unwrap();
-        let room = "select max(past) - 1 - switchyard.last_seq() from switchyard.delivery_partition";
+        let room = "select max(past) - 1 - switchyard.last_seq() from switchyard.delivery_partitions()";
         assert_eq!(after.room, scene.number(room).await);
         scene.run_sql("select setval('switchyard.event_log_seq_seq', switchyard.last_seq() + 10)").await;
         assert_eq!(scene.store.tick().await.unwrap().room, after.room - 10);

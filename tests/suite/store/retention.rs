@@ -8,7 +8,7 @@ use super::scene::{AGENT, Scene};
 
 /// Small partitions, an old event in the first, and a watermark that has passed it.
 async fn with_an_old_event(scene: &Scene) -> Uuid {
-    scene.run_sql("do $$ declare p record; begin for p in select name from switchyard.delivery_partition loop execute 'drop table switchyard.' || p.name; end loop; end $$").await;
+    scene.run_sql("do $$ declare p record; begin for p in select name from switchyard.delivery_partitions() loop execute 'drop table switchyard.' || p.name; end loop; end $$").await;
     scene.run_sql("select switchyard.add_partition(1, 3), switchyard.add_partition(3, 1000)").await;
     let event = scene.event("thing.made").await;
     for _ in 0..4 {

@@ -10,9 +10,8 @@ use crate::state::DATABASE;
 /// Connections of the runner itself.
 const CONNECTIONS: usize = 4;
 
-/// Makes the database if it is not there, then brings the application's tables and ours up to date. Returns how many of our
-/// migrations were new.
-pub(crate) async fn prepare(places: &Places, port: u16) -> Result<usize, Error> {
+/// Makes the database if it is not there, then brings the application's tables and ours up to date. Returns whether anything of ours was new.
+pub(crate) async fn prepare(places: &Places, port: u16) -> Result<bool, Error> {
     let admin = postgres::url(port, "postgres");
     if !postgres::has_database(&admin, DATABASE).await? {
         postgres::create_database(&admin, DATABASE).await?;
@@ -26,7 +25,7 @@ pub(crate) async fn prepare(places: &Places, port: u16) -> Result<usize, Error> 
         StoreError::Config { .. } => Error::Schema { source },
         other => other.into(),
     })?;
-    Ok(migrated.applied.len())
+    Ok(!migrated.applied.is_empty())
 }
 
 /// Forgets what the last run left half done: the lease of a shim that was killed, for which the next one would wait, and the messages in the

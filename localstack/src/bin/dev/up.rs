@@ -257,8 +257,8 @@ impl Work {
     fn prepare_database(&self, runtime: &tokio::runtime::Runtime, state: &State) -> Result<(), Error> {
         self.steps.run("Schema", |_| {
             let port = state.postgres_port.ok_or(Error::NotRunning)?;
-            let applied = runtime.block_on(schema::prepare(&self.places, port))?;
-            let note = if applied == 0 { "up to date".to_owned() } else { count(applied as u64, "migration") };
+            let changed = runtime.block_on(schema::prepare(&self.places, port))?;
+            let note = if changed { "set up" } else { "up to date" }.to_owned();
             Ok(((), note))
         })
     }

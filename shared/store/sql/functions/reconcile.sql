@@ -1,10 +1,10 @@
--- Reconciling: what is missing is found, what is due is sent again, what is asked for again is resent.
+-- What is missing is found, and what is due is sent again.
 
 -- Writes the missing rows of what is older than the agent's grace, and moves the watermark up to the stable point. At most `p_window`
 -- sequences a pass, so that each is short and what it did stays done: within them rows are written for everything visible, and only the
 -- watermark waits for the stable point, which any long write transaction in the cluster, in another database too, holds back. What lies more
 -- than a window above a point that is held back waits with it. `more`: the watermark has moved, and another pass has something to do.
-create function switchyard.sweep(p_agent text, p_window bigint default 50000, out written bigint, out more boolean)
+create or replace function switchyard.sweep(p_agent text, p_window bigint default 50000, out written bigint, out more boolean)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan as $$
 declare
   a switchyard.agent := switchyard.agent_named(p_agent);
@@ -52,7 +52,7 @@ begin
 end $$;
 
 -- What has no row although it is older than the grace: nothing, right after a sweep.
-create function switchyard.missing(p_agent text, p_at_most int default 1000) returns table (seq bigint, event_id uuid)
+create or replace function switchyard.missing(p_agent text, p_at_most int default 1000) returns table (seq bigint, event_id uuid)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan as $$
 declare
   a switchyard.agent := switchyard.agent_named(p_agent);
@@ -72,7 +72,7 @@ end $$;
 -- Ends the deliveries of an event that the application has deleted: there is nothing left to send, and whoever held a
 -- copy would find nothing to work on. So, too, of one that was cancelled, for an agent that has only listened to it since. What somebody is working
 -- on is left for later.
-create function switchyard._expire_deleted(p_agent smallint, p_seqs bigint[]) returns void
+create or replace function switchyard._expire_deleted(p_agent smallint, p_seqs bigint[]) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
   perform switchyard._see_every_event();
@@ -87,7 +87,7 @@ end $$;
 
 -- The same for what the old system would be given next, up to a thousand of each agent's; `due` does it for the agents. Each is looked up: a plan
 -- that joins the log or the events would read all of them.
-create function switchyard._expire_deleted_of_old() returns void
+create or replace function switchyard._expire_deleted_of_old() returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
 set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
@@ -109,7 +109,7 @@ end $$;
 
 -- How long until a delivery that was sent `sends` times before, and not answered, is sent again: the grace, doubled each time, up to an
 -- hour (or the grace, where that is longer), and up to a fifth on top by the sequence, so that what was lost together comes apart.
-create function switchyard._resend_after(grace interval, sends smallint, seq bigint) returns interval
+create or replace function switchyard._resend_after(grace interval, sends smallint, seq bigint) returns interval
 language sql immutable parallel safe
 return greatest(grace, least(grace * power(2, least(sends, 30)), interval '1 hour')) * (1 + (hashint8(seq) & 1023) / 5120.0);
 
@@ -117,7 +117,7 @@ return greatest(grace, least(grace * power(2, least(sends, 30)), interval '1 hou
 -- is healed when the lease runs out. What the shim has not published yet is left to the shim, which keeps the order. After twenty sends
 -- without an answer of any kind more would not help: the delivery is parked, for a person to see. What is sent although the queue still holds
 -- messages (`p_overdue` above nought) does not count: the copy that nobody answers may be among them.
-create function switchyard.due(p_agent text, p_at_most int, p_overdue interval default '0')
+create or replace function switchyard.due(p_agent text, p_at_most int, p_overdue interval default '0')
 returns table (seq bigint, run int, epoch int, sends smallint)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 #variable_conflict use_column
@@ -178,134 +178,10 @@ begin
   return query select u.s, u.r, u.e, u.n from unnest(seqs, runs, epochs, sent) u (s, r, e, n);
 end $$;
 
-create function switchyard.new_run(p_agent text, p_reason text) returns int
-language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
-declare
-  a switchyard.agent := switchyard.agent_named(p_agent);
-  r int;
-begin
-  insert into switchyard.run (agent, reason, by)
-  values (a.id, p_reason, coalesce(nullif(current_setting('switchyard.operator', true), ''), session_user)) returning run into r;
-  perform switchyard.note('new_run', p_agent, jsonb_build_object('run', r, 'reason', p_reason));
-  return r;
-end $$;
-
--- The one primitive behind redrive, reconcile and replay. Run 0: what is unfinished or parked is made due, a missing row
--- is a first ask, final rows are left alone. A run above 0 adds the given events that are final in run 0, and repeating it
--- never redoes a done one.
-create function switchyard.resend(p_agent text, p_seqs bigint[], p_run int, p_reason text, out added bigint, out redriven bigint)
-language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
-declare
-  a switchyard.agent := switchyard.agent_named(p_agent);
-begin
-  perform pg_current_xact_id();
-  if p_run > 0 then
-    -- Against a cancellation at the same time, which too locks the run before its rows.
-    perform 1 from switchyard.run r where r.run = p_run and r.agent = a.id and r.open for share;
-    if not found then
-      raise exception 'run % is not open for %', p_run, p_agent using errcode = 'SY004';
-    end if;
-  end if;
-  with again as materialized (
-    select d.seq from switchyard.delivery d
-     where d.agent = a.id and d.run = p_run and d.seq = any (p_seqs) and d.state in ('a', 'f', 'p')
-       and (p_run = 0 or exists (select 1 from switchyard.run r where r.run = p_run and r.open))
-     order by d.seq for update)
-  update switchyard.delivery d set state = 'a', attempts = 0, sends = 0, deaths = 0, returns = 0, epoch = d.epoch + 1,
-         redrives = case when d.state = 'p' then least(d.redrives + 1, 32767) else d.redrives end,
-         next_attempt_at = now(), at = now(), given_at = clock_timestamp(), reason = p_reason
-    from again g
-   where d.agent = a.id and d.run = p_run and d.seq = g.seq and d.state in ('a', 'f', 'p');
-  get diagnostics redriven = row_count;
-
-  if p_run > 0 then
-    insert into switchyard.delivery (agent, run, seq, owner, state, next_attempt_at, reason)
-    select a.id, p_run, d.seq, 'n', 'a', now(), p_reason from switchyard.delivery d
-     where d.agent = a.id and d.run = 0 and d.seq = any (p_seqs) and d.state in ('d', 's', 'e')
-     order by d.seq
-    on conflict do nothing;
-  else
-    insert into switchyard.delivery (agent, run, seq, owner, state, next_attempt_at, reason)
-    select r.id, 0, e.seq, o.owner, case when o.cancelled then 'e' else 'a' end::"char", case when not o.cancelled then now() end,
-           case when o.cancelled then 'cancelled' else p_reason end
-      from switchyard.event_log e
-      join switchyard.subscription s on s.agent = a.id and s.type = e.type and e.seq >= s.from_seq and (s.until_seq is null or e.seq <= s.until_seq)
-      join switchyard.agent r on r.id = a.id
-      cross join lateral (select switchyard.owner_of(r, e.aggregate_id, e.project_id) as owner,
-                                 e.due_at is not null and exists (select 1 from switchyard.cancelled c where c.seq = e.seq) as cancelled) o
-     where e.seq = any (p_seqs) and e.seq >= (select f.seq from switchyard.floor f)
-     order by e.seq
-    on conflict do nothing;
-  end if;
-  get diagnostics added = row_count;
-  if added + redriven > 0 then
-    perform switchyard.note('resend', p_agent, jsonb_build_object('run', p_run, 'reason', p_reason, 'added', added, 'redriven', redriven));
-  end if;
-end $$;
-
--- Ends a replay: what is unfinished or parked is superseded; what is done stays done.
-create function switchyard.cancel_run(p_run int) returns bigint
-language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
-declare
-  a smallint;
-  n bigint;
-begin
-  update switchyard.run set open = false where run = p_run returning agent into a;
-  if not found then
-    raise exception 'there is no run % to cancel', p_run using errcode = 'SY004';
-  end if;
-  with open as materialized (
-    select d.seq from switchyard.delivery d where d.agent = a and d.run = p_run and d.state in ('a', 'f', 'p') order by d.seq for update)
-  update switchyard.delivery d set state = 's', at = now(), reason = 'run cancelled', next_attempt_at = null
-    from open o
-   where d.agent = a and d.run = p_run and d.seq = o.seq and d.state in ('a', 'f', 'p');
-  get diagnostics n = row_count;
-  perform switchyard.note('cancel_run', (select x.name from switchyard.agent x where x.id = a), jsonb_build_object('run', p_run, 'cancelled', n));
-  return n;
-end $$;
-
--- Run 0 of an agent in numbers: from the watermark's counter and the rows that are not done, so that its cost does not grow with
--- what was done, only with what is unfinished, superseded or expired (3 s at a million).
-create function switchyard.ledger(p_agent text, out subscribed bigint, out done bigint, out pending bigint, out assigned bigint,
-  out assigned_old bigint, out failing bigint, out parked bigint, out parked_old bigint, out superseded bigint, out expired bigint)
-language plpgsql volatile set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan as $$
-declare
-  a switchyard.agent := switchyard.agent_named(p_agent);
-  lo bigint;
-  counted bigint;
-begin
-  -- Periods that ended and were swept have nothing after the watermark.
-  select coalesce(min(s.checked) filter (where s.until_seq is null or s.checked < s.until_seq), switchyard.last_seq()), coalesce(sum(s.n), 0)
-    into lo, counted from switchyard.subscription s where s.agent = a.id;
-  with row_or_retired as (
-    select d.state, d.owner, 1 as n, exists (
-             select 1 from switchyard.event_log e join switchyard.subscription s on s.agent = a.id and s.type = e.type
-              where e.seq = d.seq and e.seq <= s.checked and e.seq >= s.from_seq and (s.until_seq is null or e.seq <= s.until_seq)) as swept
-      from switchyard.delivery d where d.agent = a.id and d.run = 0 and d.state <> 'd'
-    union all
-    select r.state, r.owner, r.n, true from switchyard.retired r where r.agent = a.id and r.run = 0 and r.state <> 'd'),
-  open as (
-    select coalesce(sum(n) filter (where state = 'a' and owner = 'n'), 0) as a, coalesce(sum(n) filter (where state = 'a' and owner = 'o'), 0) as o,
-           coalesce(sum(n) filter (where state = 'f'), 0) as f, coalesce(sum(n) filter (where state = 'p'), 0) as p, coalesce(sum(n) filter (where state = 'p' and owner = 'o'), 0) as po,
-           coalesce(sum(n) filter (where state = 's'), 0) as s, coalesce(sum(n) filter (where state = 'e'), 0) as e,
-           coalesce(sum(n) filter (where swept), 0) as swept
-      from row_or_retired),
-  tail as (
-    select count(*) as n, count(*) filter (where d.seq is null) as missing, count(*) filter (where d.state = 'd') as done
-      from switchyard.event_log e
-      join switchyard.subscription s on s.agent = a.id and s.type = e.type and e.seq > s.checked and e.seq >= s.from_seq
-                                    and (s.until_seq is null or e.seq <= s.until_seq)
-      left join switchyard.delivery d on d.agent = a.id and d.run = 0 and d.seq = e.seq and d.seq > lo
-     where e.seq > lo)
-  select counted + t.n, counted - x.swept + t.done, t.missing, x.a, x.o, x.f, x.p, x.po, x.s, x.e
-    into subscribed, done, pending, assigned, assigned_old, failing, parked, parked_old, superseded, expired
-    from open x cross join tail t;
-end $$;
-
 -- Logs and queues for publication what has no log row although it was inserted since `p_since` and since there is a log:
 -- rows that came while the trigger was disabled, or while the sequence was behind. Returns how many. Uses the application's index on
 -- `created_at`; a row without that time is not found, and none where there is no such index.
-create function switchyard.unlogged(p_since timestamptz, p_at_most int default 1000) returns bigint
+create or replace function switchyard.unlogged(p_since timestamptz, p_at_most int default 1000) returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp set timezone = 'UTC' set jit = off as $$
 declare
   n bigint;
@@ -338,7 +214,7 @@ end $$;
 -- What a schedule does for the whole ledger: a fence, room ahead, outbox rows without an event (it was deleted), events of
 -- the last ten minutes without a log row. Answers how much room is left, and for how long the oldest row of the old systems
 -- has been waiting for them.
-create function switchyard.tick(
+create or replace function switchyard.tick(
   out last_seq bigint, out stable_seq bigint, out oldest_fence_secs double precision, out partitions_added int,
   out room bigint, out old_waits_secs double precision, out logged_late bigint)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
@@ -359,7 +235,7 @@ begin
   select coalesce(extract(epoch from clock_timestamp() - min(f.at)), 0) into oldest_fence_secs
     from switchyard.fence f where f.seq > tick.stable_seq;
   partitions_added := switchyard.ensure_partitions();
-  room := (select max(p.past) - 1 - tick.last_seq from switchyard.delivery_partition p);
+  room := (select max(p.past) - 1 - tick.last_seq from switchyard.delivery_partitions() p);
   perform switchyard._expire_deleted_of_old();
   select coalesce(greatest(0, extract(epoch from clock_timestamp() - min(w.next_attempt_at))), 0) into old_waits_secs
     from switchyard.agent a cross join lateral (
@@ -372,98 +248,8 @@ begin
    where o.seq = gone.seq;
 end $$;
 
--- Retention: the oldest partition goes when nothing in it is unfinished and every subscription was swept past it.
--- Answers what it did: the partition's name, or why none went. Copies of a message can still arrive after 37 days (23 of
--- the topic's retries, 14 of the queue), so a delivery is remembered for longer than that. What a backfill has done is remembered for good, since the
--- next one goes by it: where there is some, the floor passes the partition and it stays.
-create function switchyard.drop_oldest(p_older_than interval default '45 days', out dropped text, out kept_because text)
-language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
-declare
-  p record;
-  earlier record;
-  unfinished boolean;
-begin
-  -- All claims wait behind us while we wait.
-  perform set_config('lock_timeout', '200ms', true);
-  -- What is below the floor and there was made by a backfill, and stays.
-  select x.* into p from switchyard.delivery_partition x where x.past > (select f.seq from switchyard.floor f) order by x.first limit 1;
-  if not found or p.past > switchyard.last_seq() then
-    kept_because := 'in use';
-    return;
-  end if;
-  if exists (select 1 from switchyard.event_log e where e.seq >= p.first and e.seq < p.past and e.logged_at > clock_timestamp() - p_older_than) then
-    kept_because := 'too young';
-    return;
-  end if;
-  -- Decided once without a lock, so that the common refusals hold up nobody, and once more under it.
-  for locked in 0..1 loop
-    if locked = 1 then
-      -- The parent first, as every claim does: locked the other way round the two kill each other.
-      lock table only switchyard.delivery in access exclusive mode;
-      perform 1 from switchyard.floor for update;
-    end if;
-    -- Its deliveries are as young as it is, however old their events are.
-    if exists (select 1 from switchyard.backfill b where b.first_seq < p.past and b.last_seq >= p.first
-                  and (b.ended_at is null or b.ended_at > clock_timestamp() - p_older_than)) then
-      kept_because := 'a backfill';
-      return;
-    end if;
-    if exists (select 1 from switchyard.subscription s
-                where s.checked < least(coalesce(s.until_seq, p.past - 1), p.past - 1)) then
-      kept_because := 'not swept';
-      return;
-    end if;
-    execute format('select exists (select 1 from switchyard.%I where state in (''a'', ''f'', ''p''))', p.name) into unfinished;
-    if unfinished then
-      kept_because := 'unfinished rows';
-      return;
-    end if;
-  end loop;
-  update switchyard.floor set seq = p.past;
-  for earlier in select x.agent, x.run from switchyard.backfill x where x.taken > 0 and x.first_seq < p.past and x.last_seq >= p.first loop
-    if exists (select 1 from switchyard.delivery d where d.agent = earlier.agent and d.run = earlier.run and d.seq >= p.first and d.seq < p.past) then
-      kept_because := 'what a backfill has done';
-      perform switchyard.note('floor_passed', null, jsonb_build_object('partition', p.name, 'first', p.first, 'past', p.past, 'because', kept_because));
-      return;
-    end if;
-  end loop;
-  execute format('insert into switchyard.retired select agent, run, state, owner, count(*), min(seq), max(seq) from switchyard.%I group by 1, 2, 3, 4', p.name);
-  execute format('drop table switchyard.%I', p.name);
-  perform switchyard.note('drop_oldest', null, jsonb_build_object('partition', p.name, 'first', p.first, 'past', p.past));
-  dropped := p.name;
-end $$;
-
--- Forgets what nobody will ask about any more: publishers' keys when their window is over, failures and audit rows after a year, what came from below the floor after as long as deliveries
--- are remembered. At most so many of each, by their numbers, which grow with time. Returns how many went.
-create function switchyard.prune(p_at_most int default 10000) returns bigint
-language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
-declare
-  n bigint;
-  went bigint;
-begin
-  delete from switchyard.failure f using (select x.id from switchyard.failure x order by x.id limit p_at_most) old
-   where f.id = old.id and f.at < now() - interval '1 year';
-  get diagnostics went = row_count;
-  delete from switchyard.audit r using (select x.id from switchyard.audit x order by x.id limit p_at_most) old
-   where r.id = old.id and r.at < now() - interval '1 year';
-  get diagnostics n = row_count;
-  went := went + n;
-  delete from switchyard.late l using (
-    select x.agent, x.event_id, x.run from switchyard.late x where x.first_at < now() - interval '45 days' limit p_at_most) old
-   where l.agent = old.agent and l.event_id = old.event_id and l.run = old.run;
-  get diagnostics n = row_count;
-  return went + n + switchyard.forget_keys(p_at_most);
-end $$;
-
--- When somebody last looked deeper than each tick does.
-create table switchyard.deep_look (
-  one boolean primary key default true check (one),
-  at timestamptz not null default '-infinity'
-);
-insert into switchyard.deep_look default values;
-
 -- Whether it is time to look deeper, and then it is done: of those who ask at once, one is told so.
-create function switchyard.deeper(p_every interval) returns boolean
+create or replace function switchyard.deeper(p_every interval) returns boolean
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
   update switchyard.deep_look x set at = clock_timestamp() where x.at <= clock_timestamp() - p_every;

@@ -1,7 +1,7 @@
--- Events that wait for their time (`deliver_at`): to look at, and to cancel. A row of the outbox waits, so nothing is on its way yet.
+-- Events that wait for their time (`deliver_at`): listed, and cancelled. A row of the outbox waits, so nothing is on its way yet.
 
 -- What waits, the next first: of these types, projects and aggregates, where any are named, above (`p_after_due`, `p_after_seq`).
-create function switchyard.delayed(
+create or replace function switchyard.delayed(
   p_types text[], p_projects text[], p_aggregates text[], p_after_due timestamptz, p_after_seq bigint, p_at_most bigint)
 returns table (seq bigint, event_id uuid, type text, aggregate_id text, project_id text, due_at timestamptz, logged_at timestamptz)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan as $$
@@ -20,7 +20,7 @@ end $$;
 
 -- Cancels one event that waits. Its deliveries are settled as expired, so that the ledger balances and nobody sends them again; with a row for each
 -- agent that listens, an agent that is handed a copy all the same, since the shim read the outbox in this very moment, finds it settled.
-create function switchyard._cancel_delayed(p_seq bigint, p_operator text, p_reason text) returns text
+create or replace function switchyard._cancel_delayed(p_seq bigint, p_operator text, p_reason text) returns text
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   l switchyard.event_log;
@@ -63,7 +63,7 @@ end $$;
 
 -- Cancels events that wait for their time. Answers for each: cancelled, already_cancelled, unknown, not_delayed (it never had to wait), due (its time has
 -- come, and it may be on its way), or taken (the old system has worked on it before its time).
-create function switchyard.cancel_delayed(p_events uuid[], p_operator text, p_reason text) returns table (event_id uuid, answer text)
+create or replace function switchyard.cancel_delayed(p_events uuid[], p_operator text, p_reason text) returns table (event_id uuid, answer text)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 #variable_conflict use_column
 declare

@@ -1,8 +1,80 @@
--- How much there is, how quick and how faulty: what advice is given from, and what a team's own page shows. Nothing here reads the whole log:
--- places in it are found by its key, samples are its newest rows, and where counting would be dear the answer says that it is an estimate.
+-- The ledger in numbers, and the live view.
+
+-- Run 0 of an agent in numbers: from the watermark's counter and the rows that are not done, so that its cost does not grow with
+-- what was done, only with what is unfinished, superseded or expired (3 s at a million).
+create or replace function switchyard.ledger(p_agent text, out subscribed bigint, out done bigint, out pending bigint, out assigned bigint,
+  out assigned_old bigint, out failing bigint, out parked bigint, out parked_old bigint, out superseded bigint, out expired bigint)
+language plpgsql volatile set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan as $$
+declare
+  a switchyard.agent := switchyard.agent_named(p_agent);
+  lo bigint;
+  counted bigint;
+begin
+  -- Periods that ended and were swept have nothing after the watermark.
+  select coalesce(min(s.checked) filter (where s.until_seq is null or s.checked < s.until_seq), switchyard.last_seq()), coalesce(sum(s.n), 0)
+    into lo, counted from switchyard.subscription s where s.agent = a.id;
+  with row_or_retired as (
+    select d.state, d.owner, 1 as n, exists (
+             select 1 from switchyard.event_log e join switchyard.subscription s on s.agent = a.id and s.type = e.type
+              where e.seq = d.seq and e.seq <= s.checked and e.seq >= s.from_seq and (s.until_seq is null or e.seq <= s.until_seq)) as swept
+      from switchyard.delivery d where d.agent = a.id and d.run = 0 and d.state <> 'd'
+    union all
+    select r.state, r.owner, r.n, true from switchyard.retired r where r.agent = a.id and r.run = 0 and r.state <> 'd'),
+  open as (
+    select coalesce(sum(n) filter (where state = 'a' and owner = 'n'), 0) as a, coalesce(sum(n) filter (where state = 'a' and owner = 'o'), 0) as o,
+           coalesce(sum(n) filter (where state = 'f'), 0) as f, coalesce(sum(n) filter (where state = 'p'), 0) as p, coalesce(sum(n) filter (where state = 'p' and owner = 'o'), 0) as po,
+           coalesce(sum(n) filter (where state = 's'), 0) as s, coalesce(sum(n) filter (where state = 'e'), 0) as e,
+           coalesce(sum(n) filter (where swept), 0) as swept
+      from row_or_retired),
+  tail as (
+    select count(*) as n, count(*) filter (where d.seq is null) as missing, count(*) filter (where d.state = 'd') as done
+      from switchyard.event_log e
+      join switchyard.subscription s on s.agent = a.id and s.type = e.type and e.seq > s.checked and e.seq >= s.from_seq
+                                    and (s.until_seq is null or e.seq <= s.until_seq)
+      left join switchyard.delivery d on d.agent = a.id and d.run = 0 and d.seq = e.seq and d.seq > lo
+     where e.seq > lo)
+  select counted + t.n, counted - x.swept + t.done, t.missing, x.a, x.o, x.f, x.p, x.po, x.s, x.e
+    into subscribed, done, pending, assigned, assigned_old, failing, parked, parked_old, superseded, expired
+    from open x cross join tail t;
+end $$;
+
+-- What a live view shows: each event, what every agent made of it, and what it caused.
+create or replace function switchyard.stream(p_after bigint, p_at_most int)
+returns table (seq bigint, id uuid, type text, aggregate_type text, aggregate_id text, project_id text, created_at text, causation_id text,
+               correlation_id text, published boolean, deliveries json, children json)
+language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
+#variable_conflict use_column
+begin
+  return query
+  with page as materialized (
+    select * from switchyard.event_log x where x.seq > p_after order by x.seq limit p_at_most),
+  -- An effect follows its cause closely: a window keeps this cheap without an index on the application's table. Read once for
+  -- the page, event by event: asked for each cause, the planner reads the whole table each time.
+  caused as materialized (
+    select k.seq, k.event_id, k.type, c.cause
+      from switchyard.event_log k
+      cross join lateral (select e.metadata ->> 'causation_id' as cause from switchyard.event e where e.id = k.event_id offset 0) c
+     where k.seq > p_after and k.seq <= (select max(p.seq) + 2000 from page p) and c.cause is not null)
+  select l.seq, l.event_id, l.type, coalesce(e.aggregate_type, ''), coalesce(l.aggregate_id, ''), l.project_id,
+         switchyard.rfc3339(e.created_at), e.metadata ->> 'causation_id', e.metadata ->> 'correlation_id',
+         not exists (select 1 from switchyard.outbox o where o.seq = l.seq),
+         (select coalesce(json_agg(json_build_object('agent', a.name, 'owner', coalesce(d.owner, w.owner), 'state', d.state,
+                   'attempts', coalesce(d.attempts, 0), 'run', coalesce(d.run, 0), 'reason', d.reason, 'at', switchyard.rfc3339(d.at))
+                   order by a.name, d.run), '[]')
+            from switchyard.subscription s
+            join switchyard.agent a on a.id = s.agent
+            left join lateral (select * from switchyard.delivery x where x.agent = a.id and x.seq = l.seq offset 0) d on true
+            cross join lateral (select switchyard.owner_of(a, l.aggregate_id, l.project_id) as owner) w
+           where s.type = l.type and l.seq >= s.from_seq and (s.until_seq is null or l.seq <= s.until_seq)),
+         (select coalesce(json_agg(json_build_object('seq', k.seq, 'id', k.event_id, 'type', k.type) order by k.seq), '[]')
+            from caused k where k.cause = l.event_id::text and k.seq > l.seq and k.seq <= l.seq + 2000)
+    from page l
+    left join lateral (select * from switchyard.event v where v.id = l.event_id offset 0) e on true
+   order by l.seq;
+end $$;
 
 -- How many events a range of the log holds: counted where it is short; else the sequences drawn, less as many as are missing among the newest.
-create function switchyard._events_between(p_first bigint, p_last bigint, out n bigint, out estimated boolean)
+create or replace function switchyard._events_between(p_first bigint, p_last bigint, out n bigint, out estimated boolean)
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   counted constant bigint := 200000;
@@ -17,7 +89,7 @@ end $$;
 
 -- The most events in one second. The fences that a schedule sets every minute divide the range; of the ten fullest spans up to twenty thousand
 -- events each are counted by second, and a span that is longer counts with its average at least.
-create function switchyard._peak_between(p_first bigint, p_last bigint, p_since timestamptz, p_until timestamptz) returns double precision
+create or replace function switchyard._peak_between(p_first bigint, p_last bigint, p_since timestamptz, p_until timestamptz) returns double precision
 language sql volatile set search_path = pg_catalog, pg_temp as $$
   with mark as (
     select p_first - 1 as seq, p_since as at
@@ -38,7 +110,7 @@ $$;
 -- What the newest thousand deliveries of an agent in a range came to, live ones alone, that were tried: what only waits says nothing of how often
 -- it goes wrong. They are looked for among the newest ten thousand. `failed`: at least once, whatever became of it. Latency is from the log to the
 -- transaction that settled it, by whoever owned it, in milliseconds; without what was to wait (`deliver_at`) and what a person has sent again.
-create function switchyard._sample_of(p_agent smallint, p_first bigint, p_last bigint, out sampled bigint, out failed bigint, out done bigint,
+create or replace function switchyard._sample_of(p_agent smallint, p_first bigint, p_last bigint, out sampled bigint, out failed bigint, out done bigint,
   out avg_ms double precision, out p95_ms double precision)
 language sql volatile set search_path = pg_catalog, pg_temp as $$
   with latest as materialized (
@@ -56,8 +128,10 @@ language sql volatile set search_path = pg_catalog, pg_temp as $$
     from told t
 $$;
 
+-- How much there is, how quick and how faulty: what advice is given from, and what a team's own page shows. Nothing of it reads the whole log:
+-- places in it are found by its key, samples are its newest rows, and where counting would be dear the answer says that it is an estimate.
 -- Everything, of the time since `p_window` ago, or since events are logged where that is shorter. The keys are those of the store's `Figures`.
-create function switchyard.figures(p_window interval default '1 day') returns json
+create or replace function switchyard.figures(p_window interval default '1 day') returns json
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan as $$
 declare
   most constant int := 100000;

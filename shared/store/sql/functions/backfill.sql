@@ -1,56 +1,8 @@
 -- Backfill: events from before an agent listened, those from before the log among them, become deliveries of a run of their own.
 
--- How far history is numbered: the lowest sequence that was given, and the event that got it, which all others still to come are older than.
--- History gets its sequences downwards, from the newest event on, so that they are in order of creation however far back a later backfill reaches,
--- and below those of all live events, so that whatever is gated by the sequence takes it for older.
-create table switchyard.history (
-  one boolean primary key default true check (one),
-  seq bigint not null default 0,
-  at timestamptz,
-  id uuid
-);
-insert into switchyard.history default values;
-
--- One row for each backfill. It works its way through the log from `cursor_seq` on to `last_seq`; each step writes its rows and moves the cursor in
--- one transaction, so that whoever dies in between has lost nothing and done nothing twice.
-create table switchyard.backfill (
-  run int primary key references switchyard.run,
-  agent smallint not null references switchyard.agent,
-  -- The selection. No project means all. The times are those of the log: when an event was logged, or, of history, when it was created.
-  types text[] not null,
-  projects text[] not null,
-  since timestamptz not null,
-  until timestamptz not null,
-  per_second int not null check (per_second between 1 and 1000),
-  state text not null default 'running' check (state in ('running', 'paused', 'done', 'cancelled')),
-  -- numbering: history gets its sequences. counting: the selection is counted. sending: deliveries are written and sent. ending: all are, and
-  -- some are unfinished.
-  phase text not null check (phase in ('numbering', 'counting', 'sending', 'ending')),
-  -- Between these are its events in the log. The first moves down while history is numbered.
-  first_seq bigint not null,
-  last_seq bigint not null,
-  cursor_seq bigint not null,
-  selected bigint not null default 0,
-  -- How many fitted, and belonged to the old system, were cancelled, or wait for their time.
-  left_out bigint not null default 0,
-  taken bigint not null default 0,
-  -- The bucket of tokens: up to this time the rate is used up.
-  spent_until timestamptz,
-  -- Since when, and from how many on, the pace is measured: the last start, or change of rate.
-  measured_at timestamptz,
-  measured_from bigint not null default 0,
-  -- How many were parked when somebody last let it go on.
-  parked_before bigint not null default 0,
-  -- Why it stands still, in a few words: the caller's, who sees what the database does not.
-  waits text,
-  started_at timestamptz not null default clock_timestamp(),
-  ended_at timestamptz
-);
-create unique index backfill_active on switchyard.backfill (agent) where state in ('running', 'paused');
-
 -- What the application's table needs for history to be numbered: an index on the time and the id. Without it each window would sort whatever has
 -- the same time, which is everything where a table was filled by one import.
-create function switchyard.history_index_exists() returns boolean
+create or replace function switchyard.history_index_exists() returns boolean
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select exists (
     select 1 from switchyard.mapping m
@@ -61,7 +13,7 @@ $$;
 
 -- The statements that make it and take it away again: `concurrently`, so that no writer waits, and therefore each sent on its own. A partitioned
 -- table's cannot be made so: null.
-create function switchyard.history_index_ddl(out made text, out dropped text)
+create or replace function switchyard.history_index_ddl(out made text, out dropped text)
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   m switchyard.mapping;
@@ -75,7 +27,7 @@ begin
 end $$;
 
 -- What history needs to be numbered down to `p_since`, or a refusal in words.
-create function switchyard._history_is_ready(p_since timestamptz) returns void
+create or replace function switchyard._history_is_ready(p_since timestamptz) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   -- As large as a table may be for its windows to be sorted each time: some 100,000 events.
@@ -94,7 +46,7 @@ begin
 end $$;
 
 -- The events of these types that an agent listens to for good; refuses what it does not listen to. None named: all that it listens to.
-create function switchyard._listened_to(p_agent switchyard.agent, p_types text[]) returns text[]
+create or replace function switchyard._listened_to(p_agent switchyard.agent, p_types text[]) returns text[]
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   all_types text[] := array(select s.type from switchyard.subscription s where s.agent = p_agent.id and s.until_seq is null order by s.type);
@@ -107,12 +59,12 @@ begin
 end $$;
 
 -- Whether anything may be sent to the agent that it was not sent live: it must own something.
-create function switchyard._owns_something(p_agent switchyard.agent) returns boolean
+create or replace function switchyard._owns_something(p_agent switchyard.agent) returns boolean
 language sql stable set search_path = pg_catalog, pg_temp
 return (p_agent).mode = 'full' or ((p_agent).mode = 'percent' and ((p_agent).percent > 0 or (p_agent).pinned_new <> '{}'));
 
 -- Retention has dropped deliveries of below the floor; what a backfill does of events from there is remembered anew.
-create function switchyard._ensure_below_the_floor() returns void
+create or replace function switchyard._ensure_below_the_floor() returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   gap record;
@@ -124,7 +76,7 @@ begin
   for gap in
     select x.first, x.past
       from (select coalesce(lag(p.past) over (order by p.first), 1) as first, p.first as past
-              from (select d.first, d.past from switchyard.delivery_partition d where d.past <= bottom union all select bottom, bottom) p) x
+              from (select d.first, d.past from switchyard.delivery_partitions() d where d.past <= bottom union all select bottom, bottom) p) x
      where x.first < x.past
   loop
     perform switchyard.add_partition(gap.first, gap.past);
@@ -132,7 +84,7 @@ begin
 end $$;
 
 -- Starts a backfill and returns its run. One at a time for each agent.
-create function switchyard.start_backfill(
+create or replace function switchyard.start_backfill(
   p_agent text, p_types text[], p_projects text[], p_since timestamptz, p_until timestamptz, p_per_second int, p_operator text) returns int
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
@@ -175,7 +127,7 @@ end $$;
 -- Numbers the next window of history for whom it may concern: all events of the time, since the sequence is everybody's. Returns how many rows it
 -- wrote, and whether it has come down to `p_since`. Each of a window's events is looked up in the log: a plan that reads the log to join it would read
 -- all of it for every window.
-create function switchyard._number_history(p_since timestamptz, p_window int, out numbered bigint, out lowest bigint, out reached boolean)
+create or replace function switchyard._number_history(p_since timestamptz, p_window int, out numbered bigint, out lowest bigint, out reached boolean)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set timezone = 'UTC' set plan_cache_mode = force_custom_plan
 set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
@@ -228,7 +180,7 @@ end $$;
 -- fits. `reached`: as far as it has looked. What fits is what no period of the agent covers (that is delivered live, or was), and what no earlier
 -- backfill has taken, unless that was cancelled before it was done. Of it `seqs` is what the routing of now gives to the agent, and `left_out` how
 -- many belong to the old system, were cancelled, or wait for their time.
-create function switchyard._select_history(
+create or replace function switchyard._select_history(
   p_agent switchyard.agent, p_backfill switchyard.backfill, p_after bigint, p_window int, p_at_most int,
   out seqs bigint[], out left_out bigint, out reached bigint)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan as $$
@@ -264,7 +216,7 @@ begin
 end $$;
 
 -- The active backfill of an agent, locked: whoever works on it comes after whoever did.
-create function switchyard._active_backfill(p_agent text) returns switchyard.backfill
+create or replace function switchyard._active_backfill(p_agent text) returns switchyard.backfill
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   b switchyard.backfill;
@@ -279,7 +231,7 @@ end $$;
 
 -- One window of what comes before anything is sent: history is numbered, then the selection counted. Returns the phase that comes next, and whether
 -- the window brought it further: counting waits for transactions that may still commit one of its events.
-create function switchyard.prepare_backfill(p_agent text, p_numbered int default 5000, p_counted int default 50000, out phase text, out further boolean)
+create or replace function switchyard.prepare_backfill(p_agent text, p_numbered int default 5000, p_counted int default 50000, out phase text, out further boolean)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
   a switchyard.agent := switchyard.agent_named(p_agent);
@@ -309,12 +261,12 @@ begin
 end $$;
 
 -- How many a rate lets pass now that is used up to a time: what it has come to since, and never more than `p_burst` of it.
-create function switchyard._allowance(p_now timestamptz, p_spent_until timestamptz, p_per_second int, p_burst interval) returns int
+create or replace function switchyard._allowance(p_now timestamptz, p_spent_until timestamptz, p_per_second int, p_burst interval) returns int
 language sql immutable parallel safe
 return greatest(0, floor(extract(epoch from p_now - greatest(p_spent_until, p_now - p_burst)) * p_per_second))::int;
 
 -- How many deliveries of a backfill are unfinished, up to `p_most`: between its first sequence and its cursor, so that live ones are not looked at.
-create function switchyard._unfinished(p_backfill switchyard.backfill, p_most int) returns int
+create or replace function switchyard._unfinished(p_backfill switchyard.backfill, p_most int) returns int
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select count(*)::int from (
     select 1 from switchyard.delivery d
@@ -322,7 +274,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
        and d.seq >= (p_backfill).first_seq and d.seq <= (p_backfill).cursor_seq limit p_most) x
 $$;
 
-create function switchyard._parked_of(p_backfill switchyard.backfill) returns bigint
+create or replace function switchyard._parked_of(p_backfill switchyard.backfill) returns bigint
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select count(*) from switchyard.delivery d
    where d.agent = (p_backfill).agent and d.owner = 'n' and d.state = 'p' and d.run = (p_backfill).run
@@ -330,7 +282,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Who has a backfill that runs, and what decides whether it goes on.
-create function switchyard.backfills_running(p_agent text default null)
+create or replace function switchyard.backfills_running(p_agent text default null)
 returns table (agent text, run int, phase text, per_second int, owns boolean, breaker text, unfinished int, allowance int, unpublished int)
 language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan as $$
 #variable_conflict use_column
@@ -348,7 +300,7 @@ end $$;
 -- next `p_window` rows of the log. They are leased as `due` would lease them: the caller sends them after the commit, and what it does not send is due
 -- when the lease runs out. Paused by itself where a hundred more are parked than when somebody last let it go on. Done when there is nothing left and
 -- nothing unfinished.
-create function switchyard.take_backfill(
+create or replace function switchyard.take_backfill(
   p_agent text, p_at_most int, p_unfinished int, p_window int default 20000,
   out run int, out seqs bigint[], out state text, out further boolean)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
@@ -416,14 +368,14 @@ begin
 end $$;
 
 -- Says why it stands still, for whoever looks.
-create function switchyard.backfill_waits(p_agent text, p_why text) returns void
+create or replace function switchyard.backfill_waits(p_agent text, p_why text) returns void
 language sql volatile set search_path = pg_catalog, pg_temp as $$
   update switchyard.backfill b set waits = p_why
     from switchyard.agent a
    where a.name = p_agent and b.agent = a.id and b.state = 'running' and b.waits is distinct from p_why
 $$;
 
-create function switchyard.pause_backfill(p_agent text, p_operator text) returns void
+create or replace function switchyard.pause_backfill(p_agent text, p_operator text) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   b switchyard.backfill := switchyard._active_backfill(p_agent);
@@ -435,7 +387,7 @@ begin
 end $$;
 
 -- Lets it go on, at another rate where one is given: of one that runs only the rate changes. What it could have sent meanwhile is not made up for.
-create function switchyard.resume_backfill(p_agent text, p_per_second int, p_operator text) returns void
+create or replace function switchyard.resume_backfill(p_agent text, p_per_second int, p_operator text) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   b switchyard.backfill := switchyard._active_backfill(p_agent);
@@ -450,7 +402,7 @@ begin
 end $$;
 
 -- Ends it: what is unfinished or parked is superseded, what is done stays done. A later backfill takes up what this one has not done.
-create function switchyard.cancel_backfill(p_agent text, p_operator text) returns bigint
+create or replace function switchyard.cancel_backfill(p_agent text, p_operator text) returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   b switchyard.backfill := switchyard._active_backfill(p_agent);
@@ -461,7 +413,7 @@ begin
 end $$;
 
 -- How far the newest backfill of an agent is. The time grows with what is unfinished, parked, superseded or expired of the agent, not with what is done.
-create function switchyard.backfill_progress(p_agent text)
+create or replace function switchyard.backfill_progress(p_agent text)
 returns table (run int, state text, phase text, waits text, per_second int, types text[], projects text[], since text, until text, numbered bigint,
                selected bigint, left_out bigint, taken bigint, pending bigint, parked bigint, superseded bigint, expired bigint, pace double precision,
                ends_at text, started_at text, ended_at text)
@@ -492,7 +444,7 @@ begin
 end $$;
 
 -- What a backfill would select, by type: what is in the log, and what of history is not numbered yet. Changes nothing. Reads all that is selected once.
-create function switchyard.preview_backfill(p_agent text, p_types text[], p_projects text[], p_since timestamptz, p_until timestamptz)
+create or replace function switchyard.preview_backfill(p_agent text, p_types text[], p_projects text[], p_since timestamptz, p_until timestamptz)
 returns table (type text, n bigint, oldest text, newest text)
 language plpgsql stable set search_path = pg_catalog, pg_temp set timezone = 'UTC' set jit = off set plan_cache_mode = force_custom_plan as $$
 #variable_conflict use_column

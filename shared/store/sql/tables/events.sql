@@ -1,10 +1,17 @@
--- Where the application keeps its events. The table is left exactly as it is, columns and indexes alike; only a database that has none, and
--- names none, gets one. Everything of ours lives in the schema `switchyard` beside it.
-create schema if not exists switchyard;
+-- Where the application keeps its events. Its table stays exactly as it is, columns and indexes alike; only a database that has none, and names
+-- none, gets one. Everything of ours lives in the schema `switchyard` beside it.
+
+do $$
+begin
+  if getdatabaseencoding() <> 'UTF8' then
+    raise exception 'this database is in %, and events travel in UTF-8: use a database with the encoding UTF8', getdatabaseencoding()
+      using errcode = 'SY001';
+  end if;
+end $$;
 
 -- The application's table and its columns, by our names for them: what `switchyard-setup --events` was given, or `public.events`. A column
--- that is null does not exist there. Never changed once it stands, since the log's trigger and all of ours were made for it, but where the
--- application gives the same table or column another name.
+-- that is null does not exist there. A row changes only where the application renames the table or a column: the log's trigger and all of ours
+-- were made for this table.
 create table switchyard.mapping (
   one boolean primary key default true check (one),
   schema_name text not null,
@@ -19,14 +26,14 @@ create table switchyard.mapping (
   created_at text,
   -- Whether the triggers on posts, votes, comments and so on append domain events: another team's `posts` may be something else.
   domain_events boolean not null,
-  -- The table and its columns (in the order of above) by what a new name leaves as it is. Of this life of the table: a restored one has others.
+  -- The table and its columns (in the order of above) by what a rename does not change. A restored database has other numbers.
   relation oid,
   attnums smallint[]
 );
 
 do $$
 declare
-  -- The migrating session says which, having looked whether it fits.
+  -- The session that sets up says which, having looked whether it fits.
   given jsonb := nullif(current_setting('switchyard.mapping', true), '');
 begin
   given := coalesce(given, jsonb_build_object('schema', 'public', 'table', 'events', 'id', 'id', 'type', 'type', 'aggregate_type', 'aggregate_type',

@@ -1,63 +1,14 @@
--- Shadow comparison: what came of comparing an agent's decisions with what the old system did. The comparing itself is the steward's; here
--- stand the mapping that says with what, the outcomes, and their counts.
-
--- How an agent's decisions are compared, as the team wrote it.
-create table switchyard.counterpart (
-  agent text primary key,
-  mapping jsonb not null,
-  -- Another one with each mapping: an outcome by an older mapping is none.
-  version int not null,
-  since timestamptz not null default clock_timestamp(),
-  -- Up to here the old system's rows were looked through for those that answer no event.
-  strays_to timestamptz not null,
-  -- Why the last comparison could not be made.
-  trouble text
-);
-create sequence switchyard.counterpart_version as int;
-
--- `outcome` is null until the decision was compared. `differs` names the fields; their values are payload and stand nowhere.
-alter table switchyard.shadow
-  add column outcome text check (outcome in ('agreed', 'differed', 'only_old', 'only_new', 'overtaken')),
-  add column differs text[],
-  add column judged_by int;
-create index shadow_at on switchyard.shadow (agent, at);
--- What is still to be compared, in the order in which its time comes.
-create index shadow_open on switchyard.shadow (agent, at) where outcome is null and run = 0;
-create index shadow_told on switchyard.shadow (agent, outcome, at) where outcome <> 'agreed';
-
--- Outcomes counted by the minute of the decision (of the row, for strays). By the minute and not by the hour, so that a cutover's step of ten
--- minutes is judged by its own ten minutes.
-create table switchyard.comparison (
-  agent text not null,
-  minute timestamptz not null,
-  agreed bigint not null default 0,
-  differed bigint not null default 0,
-  only_old bigint not null default 0,
-  only_new bigint not null default 0,
-  overtaken bigint not null default 0,
-  -- Rows of the old system that answer no event.
-  strays bigint not null default 0,
-  primary key (agent, minute)
-);
-
--- The latest strays, as examples.
-create table switchyard.stray (
-  agent text not null,
-  answer text not null,
-  key text[] not null,
-  at timestamptz not null,
-  primary key (agent, at, answer, key)
-);
+-- Shadow comparison: what came of comparing an agent's decisions with what the old system did.
 
 -- What a value has at a path, as text and as JSON. Of a column of type JSON whatever it holds: see `_project_of`. A value that cannot be looked into
 -- has nothing there, so that one event, or one row of the old system, does not end the comparing of the others.
-create function switchyard._text_at(given anyelement, path text[]) returns text
+create or replace function switchyard._text_at(given anyelement, path text[]) returns text
 language sql stable as 'select to_jsonb(given) #>> path';
 
-create function switchyard._json_at(given anyelement, path text[]) returns text
+create or replace function switchyard._json_at(given anyelement, path text[]) returns text
 language sql stable as 'select (to_jsonb(given) #> path)::text';
 
-create function switchyard._json_at(given json, path text[]) returns text
+create or replace function switchyard._json_at(given json, path text[]) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
   return (given #> path)::text;
@@ -72,7 +23,7 @@ exception
     return null;
 end $$;
 
-create function switchyard._text_at(given json, path text[]) returns text
+create or replace function switchyard._text_at(given json, path text[]) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
   return given #>> path;
@@ -84,32 +35,9 @@ exception when others then
   end;
 end $$;
 
--- The first sequence that was logged at this time or later. Sequences are drawn and stamped in the same insert, so their order is that of their
--- times but for what overlapped: whoever must miss none looks a second further. What lies below 1 is history, and has no time in the log. By
--- halving: some twenty reads of the log's key, since an index on the time would be paid for by every insert.
-create function switchyard._seq_logged_from(p_at timestamptz) returns bigint
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
-declare
-  lo bigint := 1;
-  hi bigint := switchyard.last_seq() + 1;
-  mid bigint;
-  e record;
-begin
-  while lo < hi loop
-    mid := lo + (hi - lo) / 2;
-    select x.seq, x.logged_at into e from switchyard.event_log x where x.seq >= mid and x.seq < hi order by x.seq limit 1;
-    if not found or e.logged_at >= p_at then
-      hi := mid;
-    else
-      lo := e.seq + 1;
-    end if;
-  end loop;
-  return lo;
-end $$;
-
 -- Sets how an agent is compared. What was counted by another mapping is forgotten, and the latest decisions are compared anew. Strays are
 -- looked for from now on; what the old system writes within its wait after the installation may answer events that no log has.
-create function switchyard.set_counterpart(p_operator text, p_agent text, p_mapping jsonb, p_wait_ms bigint) returns int
+create or replace function switchyard.set_counterpart(p_operator text, p_agent text, p_mapping jsonb, p_wait_ms bigint) returns int
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
   a switchyard.agent := switchyard.agent_named(p_agent);
@@ -130,7 +58,7 @@ begin
 end $$;
 
 -- Compares an agent no longer. Its decisions stay.
-create function switchyard.drop_counterpart(p_operator text, p_agent text) returns boolean
+create or replace function switchyard.drop_counterpart(p_operator text, p_agent text) returns boolean
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
   delete from switchyard.counterpart c where c.agent = p_agent;
@@ -145,7 +73,7 @@ end $$;
 
 -- Writes outcomes down and counts them, each decision once, whoever else compares the same; nothing where the mapping is another one by now.
 -- `p_differs` are JSON lists of names. Returns how many were counted.
-create function switchyard.note_compared(p_agent text, p_version int, p_events uuid[], p_outcomes text[], p_differs text[]) returns bigint
+create or replace function switchyard.note_compared(p_agent text, p_version int, p_events uuid[], p_outcomes text[], p_differs text[]) returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
   n bigint;
@@ -176,7 +104,7 @@ end $$;
 
 -- Writes down rows of the old system that answer no event, and up to when its rows were looked through. A row that is there already is not
 -- counted again. `p_keys` are JSON lists. Returns how many were counted.
-create function switchyard.note_strays(p_agent text, p_version int, p_answers text[], p_keys text[], p_ats timestamptz[], p_to timestamptz) returns bigint
+create or replace function switchyard.note_strays(p_agent text, p_version int, p_answers text[], p_keys text[], p_ats timestamptz[], p_to timestamptz) returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
   n bigint;
@@ -205,7 +133,7 @@ end $$;
 
 -- How an agent and the old system compare since then. `only_old` includes the strays. Not yet: decisions whose wait is not over, and events of
 -- the last ten minutes that the agent should have decided about and has not.
-create function switchyard.compared(
+create or replace function switchyard.compared(
   p_agent text, p_since timestamptz,
   out agreed bigint, out differed bigint, out only_old bigint, out only_new bigint, out overtaken bigint, out strays bigint, out not_yet bigint)
 language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off as $$
@@ -237,7 +165,7 @@ end $$;
 
 -- Forgets decisions that are older than anything that could still be delivered, and counts of over ninety days; at most so many of an agent.
 -- A decision holds what an agent made of a payload, so it is not kept for longer than it is of use. Returns how many went.
-create function switchyard.prune_compared(p_at_most int default 10000) returns bigint
+create or replace function switchyard.prune_compared(p_at_most int default 10000) returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
   a record;

@@ -3,7 +3,7 @@
 
 -- Arguments of the trigger: event type ('' where the row's status decides), aggregate type, key of the row, key of the aggregate.
 -- The transition tables are `fresh` and, for updates, `stale`.
-create function switchyard.log_change() returns trigger
+create or replace function switchyard.log_change() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_hashagg = off as $$
 declare
   -- A statement on millions of rows makes arrays of so many, one after the other: the grouping is sorted for that, not hashed.
@@ -60,7 +60,7 @@ exception when others then
 end $$;
 
 -- Which event a change is, or null. Bookkeeping columns do not make an update.
-create function switchyard.change_type(event_type text, old jsonb, new jsonb) returns text
+create or replace function switchyard.change_type(event_type text, old jsonb, new jsonb) returns text
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 declare
   bookkeeping text[];
@@ -76,7 +76,7 @@ begin
   return case when new - coalesce(bookkeeping, '{}') <> old - coalesce(bookkeeping, '{}') then event_type end;
 end $$;
 
-create function switchyard.change_metadata(row_now jsonb) returns jsonb
+create or replace function switchyard.change_metadata(row_now jsonb) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select switchyard.chain() || jsonb_strip_nulls(jsonb_build_object(
     'project_id', row_now ->> 'project_id', 'user_id', row_now ->> 'user_id', 'timestamp', switchyard.rfc3339(now())))
@@ -84,7 +84,7 @@ $$;
 
 -- The triggers that are missing on the application's tables, each with the statement that creates it. A table whose key is no
 -- uuid is left alone.
-create function switchyard.missing_triggers() returns table (name text, ddl text)
+create or replace function switchyard.missing_triggers() returns table (name text, ddl text)
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
   return query
@@ -118,7 +118,7 @@ end $$;
 
 -- Installs what is missing, all in this transaction: for a quiet database, once an application table was added. `migrate`
 -- does it after every migration with a transaction for each, since it locks out the table's writers until its end.
-create function switchyard.install_triggers() returns text[]
+create or replace function switchyard.install_triggers() returns text[]
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   w record;

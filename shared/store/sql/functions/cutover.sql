@@ -1,45 +1,8 @@
 -- Cutover plans: an agent's share grows step by step while the figures stay inside their limits. Whether they do is decided by the steward; what
 -- is here keeps the plan, and makes each of its steps one transaction with the routing that it sets.
 
-create table switchyard.cutover (
-  id bigint generated always as identity primary key,
-  agent smallint not null references switchyard.agent,
-  state text not null default 'running' check (state in ('running', 'held', 'rolled_back', 'done')),
-  -- Held by a person: then nothing but a person moves it. Held by a limit it is still watched, and may roll back.
-  by_hand boolean not null default false,
-  -- Why it is not running.
-  because text,
-  percents int[] not null,
-  soaks_secs bigint[] not null,
-  -- From 1.
-  step int not null default 1,
-  step_at timestamptz not null default clock_timestamp(),
-  -- The figures of a step are those of what was logged after it.
-  step_seq bigint not null default switchyard.last_seq(),
-  -- A rate of fewer outcomes than these says nothing yet.
-  at_least int not null check (at_least > 0),
-  -- Shares of 1, and seconds. Past the first a plan is held, past the second it rolls back; null: no such limit.
-  max_mismatch double precision,
-  back_at_mismatch double precision,
-  max_failures double precision not null,
-  back_at_failures double precision,
-  max_lag_secs double precision not null,
-  back_at_lag_secs double precision,
-  -- Where it came from.
-  was_mode text not null,
-  was_percent int not null,
-  by text not null,
-  at timestamptz not null default clock_timestamp(),
-  ended_at timestamptz,
-  check (cardinality(percents) between 1 and 50 and cardinality(percents) = cardinality(soaks_secs)),
-  check (0 < all (percents) and 100 >= all (percents) and 0 <= all (soaks_secs)),
-  check (step between 1 and cardinality(percents))
-);
-create unique index cutover_under_way on switchyard.cutover (agent) where state in ('running', 'held');
-create index cutover_latest on switchyard.cutover (agent, id desc);
-
 -- An agent's newest plan, where it is in one of these states, locked after the agent's row, as a change of routing locks the two.
-create function switchyard._cutover_of(p_agent text, p_states text[]) returns switchyard.cutover
+create or replace function switchyard._cutover_of(p_agent text, p_states text[]) returns switchyard.cutover
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   a switchyard.agent := switchyard.agent_named(p_agent);
@@ -54,7 +17,7 @@ begin
 end $$;
 
 -- A change of routing that is a plan's own: the trigger below knows it by the setting.
-create function switchyard._cutover_routes(p_agent text, p_mode text, p_percent int, p_drain boolean, p_beside boolean, p_operator text) returns void
+create or replace function switchyard._cutover_routes(p_agent text, p_mode text, p_percent int, p_drain boolean, p_beside boolean, p_operator text) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
   perform set_config('switchyard.cutover', p_agent, true);
@@ -64,7 +27,7 @@ end $$;
 
 -- A hand on the switch wins: whoever moves it, by whatever way, stops a plan that would move it again. Whoever sets what is set already means it
 -- to stay, so that counts, too. A pin does not: it is beyond every percentage.
-create function switchyard._hand_on_the_switch() returns trigger
+create or replace function switchyard._hand_on_the_switch() returns trigger
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
   if coalesce(current_setting('switchyard.cutover', true), '') <> new.name then
@@ -77,18 +40,25 @@ begin
   end if;
   return null;
 end $$;
-create trigger cutover_hand after update of mode, percent, drain, beside on switchyard.agent for each row
-  execute function switchyard._hand_on_the_switch();
+
+do $$
+begin
+  -- Only where it is missing: to make it waits for whoever is changing an agent.
+  if not exists (select from pg_trigger t where t.tgrelid = 'switchyard.agent'::regclass and t.tgname = 'cutover_hand') then
+    create trigger cutover_hand after update of mode, percent, drain, beside on switchyard.agent for each row
+      execute function switchyard._hand_on_the_switch();
+  end if;
+end $$;
 
 -- Sets the routing of the plan's present step. With a limit on mismatch the agent goes on to decide in shadow what the old system owns.
-create function switchyard._cutover_steps(p_agent text, p_cutover switchyard.cutover, p_operator text) returns void
+create or replace function switchyard._cutover_steps(p_agent text, p_cutover switchyard.cutover, p_operator text) returns void
 language sql volatile set search_path = pg_catalog, pg_temp as $$
   select switchyard._cutover_routes(p_agent, 'percent', p_cutover.percents[p_cutover.step], false,
     coalesce(p_cutover.max_mismatch, p_cutover.back_at_mismatch) is not null, p_operator)
 $$;
 
 -- Begins a plan with its first step.
-create function switchyard.cutover_start(
+create or replace function switchyard.cutover_start(
   p_agent text, p_percents int[], p_soaks_secs bigint[], p_at_least int, p_max_mismatch double precision, p_back_at_mismatch double precision,
   p_max_failures double precision, p_back_at_failures double precision, p_max_lag_secs double precision, p_back_at_lag_secs double precision,
   p_operator text) returns void
@@ -110,9 +80,9 @@ begin
     raise exception '% is compared with nothing, so its mismatch cannot be measured: set a mapping first (switchyard compare % --mapping FILE)',
       p_agent, p_agent using errcode = 'SY004';
   end if;
-  insert into switchyard.cutover (agent, percents, soaks_secs, at_least, max_mismatch, back_at_mismatch, max_failures, back_at_failures,
+  insert into switchyard.cutover (agent, step_seq, percents, soaks_secs, at_least, max_mismatch, back_at_mismatch, max_failures, back_at_failures,
                                   max_lag_secs, back_at_lag_secs, was_mode, was_percent, by)
-  values (a.id, p_percents, p_soaks_secs, p_at_least, p_max_mismatch, p_back_at_mismatch, p_max_failures, p_back_at_failures,
+  values (a.id, switchyard.last_seq(), p_percents, p_soaks_secs, p_at_least, p_max_mismatch, p_back_at_mismatch, p_max_failures, p_back_at_failures,
           p_max_lag_secs, p_back_at_lag_secs, a.mode, a.percent, p_operator)
   returning * into c;
   perform switchyard.note_as(p_operator, 'cutover_started', p_agent, jsonb_strip_nulls(to_jsonb(c) - 'id' - 'agent' - 'state' - 'at' - 'by' - 'by_hand'));
@@ -121,7 +91,7 @@ begin
 end $$;
 
 -- Done, where the step is the last one and has no soak: nothing more would come of watching it.
-create function switchyard._cutover_ends(p_agent text, p_cutover switchyard.cutover, p_operator text) returns void
+create or replace function switchyard._cutover_ends(p_agent text, p_cutover switchyard.cutover, p_operator text) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
   if p_cutover.step = cardinality(p_cutover.percents) and p_cutover.soaks_secs[p_cutover.step] = 0 then
@@ -132,7 +102,7 @@ end $$;
 
 -- From the step that the caller has judged to the next, or to the end. False where the plan is not there, not running or elsewhere by now: then
 -- nothing was done. `p_figures` are what it was judged by, for the audit.
-create function switchyard.cutover_advance(p_agent text, p_id bigint, p_step int, p_figures text, p_operator text) returns boolean
+create or replace function switchyard.cutover_advance(p_agent text, p_id bigint, p_step int, p_figures text, p_operator text) returns boolean
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   a switchyard.agent;
@@ -159,7 +129,7 @@ begin
 end $$;
 
 -- Stops the plan where it is: the routing stays.
-create function switchyard.cutover_hold(p_agent text, p_because text, p_operator text) returns void
+create or replace function switchyard.cutover_hold(p_agent text, p_because text, p_operator text) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   c switchyard.cutover := switchyard._cutover_of(p_agent, '{running,held}');
@@ -169,7 +139,7 @@ begin
 end $$;
 
 -- The same by a limit, where it is still running in the step that the caller has judged.
-create function switchyard.cutover_hold_at(p_agent text, p_id bigint, p_step int, p_because text, p_figures text, p_operator text) returns boolean
+create or replace function switchyard.cutover_hold_at(p_agent text, p_id bigint, p_step int, p_because text, p_figures text, p_operator text) returns boolean
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
   update switchyard.cutover x set state = 'held', because = p_because where x.id = p_id and x.state = 'running' and x.step = p_step;
@@ -180,7 +150,7 @@ begin
 end $$;
 
 -- Goes on with a plan that is held: its present step is set again, and soaks anew from now on.
-create function switchyard.cutover_go_on(p_agent text, p_operator text) returns void
+create or replace function switchyard.cutover_go_on(p_agent text, p_operator text) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   c switchyard.cutover := switchyard._cutover_of(p_agent, '{held}');
@@ -193,7 +163,7 @@ begin
 end $$;
 
 -- Back to where nothing is the agent's, from any step, the end included: `shadow` where the plan came from there, else `off`. What the agent has not finished follows.
-create function switchyard._cutover_back(p_agent text, p_cutover switchyard.cutover, p_because text, p_figures text, p_operator text) returns void
+create or replace function switchyard._cutover_back(p_agent text, p_cutover switchyard.cutover, p_because text, p_figures text, p_operator text) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
   update switchyard.cutover x set state = 'rolled_back', because = p_because, ended_at = clock_timestamp() where x.id = p_cutover.id;
@@ -202,14 +172,14 @@ begin
   perform switchyard._cutover_routes(p_agent, case p_cutover.was_mode when 'shadow' then 'shadow' else 'off' end, 0, true, false, p_operator);
 end $$;
 
-create function switchyard.cutover_roll_back(p_agent text, p_because text, p_operator text) returns void
+create or replace function switchyard.cutover_roll_back(p_agent text, p_because text, p_operator text) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
   perform switchyard._cutover_back(p_agent, switchyard._cutover_of(p_agent, '{running,held,done}'), p_because, null, p_operator);
 end $$;
 
 -- The same by a limit: not where somebody has moved the plan since it was judged, or holds it.
-create function switchyard.cutover_roll_back_at(p_agent text, p_id bigint, p_step int, p_because text, p_figures text, p_operator text) returns boolean
+create or replace function switchyard.cutover_roll_back_at(p_agent text, p_id bigint, p_step int, p_because text, p_figures text, p_operator text) returns boolean
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   a switchyard.agent;
@@ -230,7 +200,7 @@ end $$;
 -- How many are settled at the first attempt, and how many have failed once or more in the step, or are parked. What the old system had failed is not
 -- the agent's failure. The lag: for how long the oldest that is the agent's has waited, asked for or not, since it came, came due or was given to it; 0
 -- where none waits. What was there before the step began, or belongs to a period that is over (all of `--from-beginning`), does not count.
-create function switchyard.cutover_figures(p_agent text, out settled bigint, out failed bigint, out lag_secs double precision)
+create or replace function switchyard.cutover_figures(p_agent text, out settled bigint, out failed bigint, out lag_secs double precision)
 language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan as $$
 declare
   a switchyard.agent := switchyard.agent_named(p_agent);

@@ -1,11 +1,7 @@
--- What is parked: to look at, to edit, to send back.
-
--- Which parked deliveries. An empty list means all; `since` counts, `until` does not.
-create type switchyard.selection as (
-  events uuid[], types text[], reasons text[], projects text[], since timestamptz, until timestamptz, at_most bigint);
+-- What is parked: selected, reported, sent back, dismissed.
 
 -- A time that a person has given, or a refusal in words.
-create function switchyard.time_given(p_name text, p_text text) returns timestamptz
+create or replace function switchyard.time_given(p_name text, p_text text) returns timestamptz
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   t timestamptz := switchyard.timestamp_or_null(p_text);
@@ -16,15 +12,9 @@ begin
   return t;
 end $$;
 
--- The ledger's number of an agent, or null: dead letters of what is no agent (the way in) are looked at too.
-create function switchyard._agent_id(p_agent text) returns smallint
-language sql stable set search_path = pg_catalog, pg_temp as $$
-  select a.id from switchyard.agent a where a.name = p_agent
-$$;
-
 -- The parked deliveries of a selection above (`p_after_seq`, `p_after_run`), the lowest sequences first. A plan for each selection: an
 -- event that is named is looked up, and not searched for among a million. What the old system has parked is its own, unless it is asked for.
-create function switchyard.parked_deliveries(
+create or replace function switchyard.parked_deliveries(
   p_agent text, p_selection switchyard.selection, p_after_seq bigint default -9223372036854775808, p_after_run int default 0,
   p_owners "char"[] default '{n}')
 returns table (seq bigint, run int, event_id uuid, type text, aggregate_id text, project_id text, reason text, attempts smallint,
@@ -54,7 +44,7 @@ end $$;
 
 -- What is parked in the dead-letter queue alone, as far as a selection can tell: a body that is no event has no id, type or project.
 -- An event that was not in the table and is now has a delivery that tells more.
-create function switchyard._loose(p_agent text, p_selection switchyard.selection)
+create or replace function switchyard._loose(p_agent text, p_selection switchyard.selection)
 returns table (id bigint, event_id uuid, message_id text, type text, reason text, error text, at timestamptz)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan as $$
 #variable_conflict use_column
@@ -77,7 +67,7 @@ begin
 end $$;
 
 -- What is parked, by reason and type: how many, since when, and what the latest of them says.
-create function switchyard.parked(p_agent text, p_selection switchyard.selection)
+create or replace function switchyard.parked(p_agent text, p_selection switchyard.selection)
 returns table (reason text, type text, n bigint, oldest timestamptz, newest timestamptz, error text, examples uuid[])
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 #variable_conflict use_column
@@ -109,7 +99,7 @@ end $$;
 -- Sends parked deliveries back, so many (`p_selection.at_most`) above (`p_after_seq`, `p_after_run`): parked becomes assigned, of the next
 -- epoch, with everything counted anew. What is not parked (any more) is left alone, so that two at once do each row once.
 -- `p_hold`: somebody else brings the messages; the table sends what has not been answered by then.
-create function switchyard._send_back(p_agent text, p_seqs bigint[], p_runs int[], p_hold interval, p_reason text)
+create or replace function switchyard._send_back(p_agent text, p_seqs bigint[], p_runs int[], p_hold interval, p_reason text)
 returns table (seq bigint, run int)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 #variable_conflict use_column
@@ -130,7 +120,7 @@ begin
   returning d.seq, d.run;
 end $$;
 
-create function switchyard.redrive(
+create or replace function switchyard.redrive(
   p_agent text, p_selection switchyard.selection, p_after_seq bigint, p_after_run int, p_hold interval, p_operator text, p_reason text)
 returns table (seq bigint, run int, redriven boolean)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
@@ -156,7 +146,7 @@ begin
 end $$;
 
 -- The same for exactly these deliveries.
-create function switchyard.redrive_these(p_agent text, p_events uuid[], p_runs int[], p_hold interval, p_operator text, p_reason text)
+create or replace function switchyard.redrive_these(p_agent text, p_events uuid[], p_runs int[], p_hold interval, p_operator text, p_reason text)
 returns table (event_id uuid, run int)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 #variable_conflict use_column
@@ -180,7 +170,7 @@ end $$;
 
 -- Marks as sent back what only the dead-letter queue had: exactly these events and messages, or, where both are null, all of it that was there at
 -- `p_before`. Should one fail again it is there again.
-create function switchyard.sent_back(p_agent text, p_events uuid[], p_messages text[], p_before timestamptz, p_operator text) returns bigint
+create or replace function switchyard.sent_back(p_agent text, p_events uuid[], p_messages text[], p_before timestamptz, p_operator text) returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan as $$
 declare
   n bigint;
@@ -198,7 +188,7 @@ end $$;
 
 -- Ends parked deliveries that nobody will send back, what the old system has parked only where the event is named, so many (`p_selection.at_most`) above (`p_after_seq`, `p_after_run`): final, and no longer in
 -- the way of retention. Answers those that were looked at.
-create function switchyard.dismiss(
+create or replace function switchyard.dismiss(
   p_agent text, p_selection switchyard.selection, p_after_seq bigint, p_after_run int, p_operator text, p_reason text)
 returns table (seq bigint, run int, dismissed boolean)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
@@ -236,7 +226,7 @@ begin
 end $$;
 
 -- A selection as the audit tells it: what was named, and of events how many.
-create function switchyard._told(p_selection switchyard.selection) returns jsonb
+create or replace function switchyard._told(p_selection switchyard.selection) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select jsonb_strip_nulls(jsonb_build_object(
     'events', nullif(cardinality((p_selection).events), 0), 'types', to_jsonb(nullif((p_selection).types, '{}')),
@@ -244,7 +234,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     'since', (p_selection).since, 'until', (p_selection).until))
 $$;
 
-create function switchyard.set_auto_redrive(p_agent text, p_times int, p_after interval, p_operator text) returns void
+create or replace function switchyard.set_auto_redrive(p_agent text, p_times int, p_after interval, p_operator text) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   a switchyard.agent := switchyard.agent_named(p_agent);
@@ -258,7 +248,7 @@ end $$;
 -- Sends back what may have healed by itself: parked because attempts, answers or processes ran out, never because somebody rejected it, nor what
 -- the old system may have done half of.
 -- Each wait is twice as long as the one before. At most a hundred, the longest parked first.
-create function switchyard.auto_redrive(p_agent text) returns setof bigint
+create or replace function switchyard.auto_redrive(p_agent text) returns setof bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
   a switchyard.agent := switchyard.agent_named(p_agent);
@@ -282,104 +272,4 @@ begin
     perform switchyard.note('auto_redrive', p_agent, jsonb_build_object('redriven', cardinality(back)));
   end if;
   return query select distinct b from unnest(back) b order by 1;
-end $$;
-
--- A payload that somebody has edited. The event itself is the record and stays as it was; what is sent and read is the newest revision.
-create table switchyard.revision (
-  event_id uuid not null,
-  revision int not null,
-  payload jsonb not null,
-  by text not null,
-  at timestamptz not null default clock_timestamp(),
-  reason text not null,
-  primary key (event_id, revision)
-);
-
-create function switchyard.revise(p_event uuid, p_payload text, p_operator text, p_reason text) returns int
-language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
-declare
-  edited jsonb;
-  n int;
-begin
-  begin
-    edited := p_payload::jsonb;
-  exception
-    when untranslatable_character then
-      raise exception 'the payload holds an escaped NUL (\u0000), which the table cannot hold' using errcode = 'SY004';
-    when data_exception or program_limit_exceeded then
-      raise exception 'the payload is not JSON that the table can hold' using errcode = 'SY004';
-  end;
-  perform switchyard._see_every_event();
-  -- Two who edit at once come one after the other. The log's row, since the event's own is the application's to lock.
-  perform 1 from switchyard.event_log l join switchyard.event e on e.id = l.event_id where l.event_id = p_event for no key update of l;
-  if not found then
-    raise exception 'no logged event has the id %', p_event using errcode = 'SY004';
-  end if;
-  insert into switchyard.revision (event_id, revision, payload, by, reason)
-  select p_event, coalesce(max(r.revision), 0) + 1, edited, p_operator, p_reason from switchyard.revision r where r.event_id = p_event
-  returning revision into n;
-  perform switchyard.note_as(p_operator, 'revise', null, jsonb_build_object('event_id', p_event, 'revision', n, 'reason', p_reason));
-  return n;
-end $$;
-
--- Another payload for what is parked, and that back to its agent: both or neither. The rows are locked first, so that what is read is parked
--- when the new payload is written, and nobody has seen the old one since.
-create function switchyard.revise_and_redrive(
-  p_agent text, p_event uuid, p_payload text, p_operator text, p_reason text, out revision int, out seq bigint)
-language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
-declare
-  a smallint := switchyard._agent_id(p_agent);
-  at_seq bigint := (select l.seq from switchyard.event_log l where l.event_id = p_event);
-  runs int[];
-begin
-  select array_agg(x.run) into runs
-    from (select d.run from switchyard.delivery d
-           where d.agent = a and d.seq = at_seq and d.owner = 'n' and d.state = 'p' order by d.run for update) x;
-  if runs is null then
-    raise exception '% is not parked for %: nothing was changed', p_event, p_agent using errcode = 'SY004';
-  end if;
-  revision := switchyard.revise(p_event, p_payload, p_operator, p_reason);
-  seq := at_seq;
-  perform switchyard._send_back(p_agent, array_fill(at_seq, array[cardinality(runs)]), runs, interval '0', p_reason);
-  perform switchyard.note_as(p_operator, 'redrive', p_agent, jsonb_build_object(
-    'redriven', cardinality(runs), 'reason', p_reason, 'hold_secs', 0, 'event_id', p_event, 'revision', revision));
-end $$;
-
--- Payloads for messages that came without: the newest revision, as `payload::text` prints it, and only its size where that is too large.
-create function switchyard.payloads(p_events uuid[], p_max_bytes bigint) returns table (ord bigint, payload text, bytes bigint, revision int)
-language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off as $$
-begin
-  perform switchyard._see_every_event();
-  return query
-  select u.ord, case when octet_length(p.text) <= p_max_bytes then p.text end, octet_length(p.text)::bigint, coalesce(v.revision, 0)
-    from unnest(p_events) with ordinality u (event_id, ord)
-    left join switchyard.event e on e.id = u.event_id
-    left join lateral (select r.revision, r.payload from switchyard.revision r where r.event_id = e.id order by r.revision desc limit 1) v on true
-    cross join lateral (select case when e.id is not null then coalesce(v.payload::text, e.payload::text, 'null') end as text offset 0) p
-   order by u.ord;
-end $$;
-
--- How an event came about: its cause, the cause of that, and so on, at most so many links with the event itself, which comes last. Ends
--- where a cause is missing, and at a circle, which a publisher's own metadata can make.
-create function switchyard.chain_of(p_event uuid, p_at_most bigint)
-returns table (nth bigint, id uuid, type text, aggregate_id text, hops int, at text)
-language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off as $$
-#variable_conflict use_column
-declare
-  seen uuid[] := '{}';
-  next uuid := p_event;
-  cause text;
-begin
-  perform switchyard._see_every_event();
-  while next is not null and not next = any (seen) and cardinality(seen) < p_at_most loop
-    select e.metadata ->> 'causation_id' into cause from switchyard.event e where e.id = next;
-    exit when not found;
-    seen := seen || next;
-    next := case when cause ~* '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' then cause::uuid end;
-  end loop;
-  return query
-  select cardinality(seen) - u.ord, e.id, coalesce(e.type::text, ''), coalesce(e.aggregate_id::text, ''),
-         case when e.metadata ->> 'hops' ~ '^[0-9]{1,9}$' then (e.metadata ->> 'hops')::int else 0 end,
-         coalesce(switchyard.rfc3339(e.created_at), e.metadata ->> 'timestamp', '')
-    from unnest(seen) with ordinality u (id, ord) join switchyard.event e on e.id = u.id;
 end $$;

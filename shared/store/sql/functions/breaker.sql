@@ -1,34 +1,12 @@
--- The breaker of each agent: whether what it depends on is believed to be up. Written by the runtime (trip, probe, recovered), by the
--- steward (half_open, which also pauses the queue) and by people (force).
-
-create table switchyard.breaker (
-  agent smallint primary key references switchyard.agent,
-  state text not null default 'closed' check (state in ('closed', 'open', 'half_open')),
-  -- Set by hand: nothing automatic moves it.
-  forced boolean not null default false,
-  reason text,
-  since timestamptz not null default clock_timestamp(),
-  -- How often it has opened since it was last closed.
-  opens smallint not null default 0,
-  -- Open: when to try again; null: at once, or never while it is forced.
-  retry_at timestamptz,
-  -- Half-open: until then somebody is trying.
-  probe_until timestamptz,
-  -- The event source mappings that the steward has turned off, by their ids, so that it turns on only what it has turned off itself: of an agent
-  -- with lanes each for itself, and of two stacks on one database each stack its own.
-  paused text[] not null default '{}'
-);
-
--- Agents that were registered before there were breakers.
-insert into switchyard.breaker (agent) select a.id from switchyard.agent a;
+-- The breaker of each agent.
 
 -- How long a breaker waits that has opened so many times in a row: 30 s, doubled each time, up to 15 minutes.
-create function switchyard._breaker_wait(opens int) returns interval
+create or replace function switchyard._breaker_wait(opens int) returns interval
 language sql immutable parallel safe
 return least(interval '30 seconds' * power(2, least(greatest(opens, 1), 10) - 1), interval '15 minutes');
 
 -- The row, locked; made where somebody has taken it away, since a breaker that nobody can open protects nothing.
-create function switchyard._breaker_of(p_agent text) returns switchyard.breaker
+create or replace function switchyard._breaker_of(p_agent text) returns switchyard.breaker
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   a switchyard.agent := switchyard.agent_named(p_agent);
@@ -43,13 +21,13 @@ begin
 end $$;
 
 -- As `look` tells it: without a lock.
-create function switchyard.breaker_state(p_agent text) returns text
+create or replace function switchyard.breaker_state(p_agent text) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select b.state from switchyard.breaker b join switchyard.agent a on a.id = b.agent where a.name = p_agent
 $$;
 
 -- The dependency is down: closed or half-open becomes open. What is open stays as it is, and so does what a person has forced.
-create function switchyard.trip(p_agent text, p_reason text) returns text
+create or replace function switchyard.trip(p_agent text, p_reason text) returns text
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   b switchyard.breaker := switchyard._breaker_of(p_agent);
@@ -67,7 +45,7 @@ begin
 end $$;
 
 -- The wait is over: single records may be tried.
-create function switchyard.half_open(p_agent text) returns text
+create or replace function switchyard.half_open(p_agent text) returns text
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   b switchyard.breaker := switchyard._breaker_of(p_agent);
@@ -81,7 +59,7 @@ begin
 end $$;
 
 -- Whether the caller may try one record now. One at a time; who asks and dies holds the others up for a minute.
-create function switchyard.probe(p_agent text) returns boolean
+create or replace function switchyard.probe(p_agent text) returns boolean
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   -- Read before a possible wait for the row, so that two who ask together do not both find the token run out.
@@ -96,7 +74,7 @@ begin
 end $$;
 
 -- A probe came through.
-create function switchyard.recovered(p_agent text) returns text
+create or replace function switchyard.recovered(p_agent text) returns text
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   b switchyard.breaker := switchyard._breaker_of(p_agent);
@@ -112,7 +90,7 @@ end $$;
 
 -- By hand: open or closed, and it stays so; null gives it back to the machine. What was forced open is tried at once then, since the
 -- person has seen no reason to wait longer.
-create function switchyard.force_breaker(p_agent text, p_state text, p_operator text) returns void
+create or replace function switchyard.force_breaker(p_agent text, p_state text, p_operator text) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   b switchyard.breaker := switchyard._breaker_of(p_agent);
@@ -132,7 +110,7 @@ begin
 end $$;
 
 -- The steward remembers which mappings it has turned off.
-create function switchyard.set_paused(p_agent text, p_mappings text[], p_paused boolean) returns void
+create or replace function switchyard.set_paused(p_agent text, p_mappings text[], p_paused boolean) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   b switchyard.breaker := switchyard._breaker_of(p_agent);

@@ -1,0 +1,189 @@
+-- The ways into the event log.
+
+-- Correlation and causation of what this transaction does, where the application has set them and they are ids:
+-- `select set_config('switchyard.correlation_id', '...', true)`.
+create or replace function switchyard.chain() returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select jsonb_strip_nulls(jsonb_build_object(
+    'correlation_id', case when c ~* pattern then c end, 'causation_id', case when u ~* pattern then u end))
+    from (select current_setting('switchyard.correlation_id', true) as c, current_setting('switchyard.causation_id', true) as u,
+                 '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' as pattern) s
+$$;
+
+-- Appends what agents decided. An id that is there already stays as it is. Returns how many were new.
+create or replace function switchyard.append(
+  p_ids uuid[], p_types text[], p_aggregate_types text[], p_aggregate_ids text[], p_payloads text[], p_versions int[], p_metadata text[])
+returns bigint
+language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
+begin
+  return switchyard._insert_events(p_ids, p_types, p_aggregate_types, p_aggregate_ids, p_payloads::jsonb[], p_versions, p_metadata::jsonb[]);
+end $$;
+
+-- The event that a key stands for until its window ends: the one given, where the key is new or its window is over, or another. Of those who ask at
+-- once, all but one wait for the first to commit.
+create or replace function switchyard._keyed(p_digest bytea, p_event uuid, p_window interval) returns uuid
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  standing uuid;
+begin
+  loop
+    insert into switchyard.publish_key as k (digest, event_id, until) values (p_digest, p_event, clock_timestamp() + p_window)
+    on conflict (digest) do update set event_id = excluded.event_id, until = excluded.until where k.until <= clock_timestamp()
+    returning k.event_id into standing;
+    exit when found;
+    select k.event_id into standing from switchyard.publish_key k where k.digest = p_digest;
+    -- Or its window has ended just now, and it was forgotten.
+    exit when found;
+  end loop;
+  return standing;
+end $$;
+
+-- Forgets keys whose window is over. Returns how many.
+create or replace function switchyard.forget_keys(p_at_most int) returns bigint
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  n bigint;
+begin
+  with over as (
+    select k.digest from switchyard.publish_key k where k.until <= clock_timestamp() order by k.until limit p_at_most for update skip locked)
+  delete from switchyard.publish_key k using over o where k.digest = o.digest;
+  get diagnostics n = row_count;
+  return n;
+end $$;
+
+-- For the application: appends one event and returns its id. With an idempotency key, which counts within a project and a type, a repetition
+-- appends nothing and returns the id of the first: for ever, or, with a window, for so long after the first. The two know nothing of each
+-- other, so a key is given a window every time or never.
+create or replace function switchyard.publish(
+  type text, aggregate_type text, aggregate_id text, payload jsonb, project_id text default null, version int default 1,
+  metadata jsonb default '{}', idempotency_key text default null, idempotency_window interval default null)
+returns uuid
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  event_id uuid := gen_random_uuid();
+  digest bytea;
+  hex text;
+  standing uuid;
+begin
+  if coalesce(publish.type, '') = '' then
+    raise exception 'publish: an event needs a type' using errcode = '22023';
+  end if;
+  if idempotency_window is not null and (idempotency_key is null or idempotency_window <= interval '0') then
+    raise exception 'publish: a window is longer than nothing, and the window of an idempotency key' using errcode = '22023';
+  end if;
+  if idempotency_key is not null then
+    digest := sha256(convert_to(jsonb_build_array('switchyard', publish.project_id, publish.type, idempotency_key)::text, 'UTF8'));
+    if idempotency_window is null then
+      -- The id follows from the key, so the table's own primary key does the rest. Version 8: an id of our own making.
+      hex := encode(digest, 'hex');
+      event_id := (substr(hex, 1, 12) || '8' || substr(hex, 14, 3) || 'a' || substr(hex, 18, 15))::uuid;
+    else
+      standing := switchyard._keyed(digest, event_id, idempotency_window);
+      if standing <> event_id then
+        return standing;
+      end if;
+    end if;
+  end if;
+  perform switchyard._insert_events(array[event_id], array[publish.type], array[publish.aggregate_type], array[publish.aggregate_id],
+    array[publish.payload], array[publish.version], array[switchyard.chain() || coalesce(publish.metadata, '{}')
+      || jsonb_strip_nulls(jsonb_build_object('project_id', publish.project_id, 'idempotency_key', idempotency_key))]);
+  return event_id;
+end $$;
+
+-- The signature of a webhook to the shim: what the header `x-switchyard-signature` holds, for the time in seconds that the header
+-- `x-switchyard-timestamp` holds and the body as it is sent. HMAC-SHA256 (RFC 2104) over `TIMESTAMP.BODY`, of core functions alone, since
+-- not every database has pgcrypto.
+create or replace function switchyard.sign(secret text, at bigint, body text) returns text
+language plpgsql stable strict set search_path = pg_catalog, pg_temp as $$
+declare
+  block constant int := 64;
+  key bytea := convert_to(secret, 'UTF8');
+  inner_pad bytea;
+  outer_pad bytea;
+begin
+  if length(key) > block then
+    key := sha256(key);
+  end if;
+  inner_pad := key || decode(repeat('00', block - length(key)), 'hex');
+  outer_pad := inner_pad;
+  for i in 0 .. block - 1 loop
+    outer_pad := set_byte(outer_pad, i, get_byte(outer_pad, i) # 92); -- 0x5c
+    inner_pad := set_byte(inner_pad, i, get_byte(inner_pad, i) # 54); -- 0x36
+  end loop;
+  return 'v1=' || encode(sha256(outer_pad || sha256(inner_pad || convert_to(at || '.' || body, 'UTF8'))), 'hex');
+end $$;
+
+-- For publishers without a database: appends events that came as messages, each for itself: one that the table refuses leaves the others alone. Answers appended,
+-- duplicate (the same id with the same content is there), conflict (the same id with other content), or refused with a reason and words.
+-- `sequence` is the log's to give; a timestamp that the publisher left out is filled in, and counts as no difference.
+create or replace function switchyard.ingest(
+  p_ids uuid[], p_types text[], p_aggregate_types text[], p_aggregate_ids text[], p_payloads text[], p_versions int[], p_metadata text[])
+returns table (ord bigint, answer text, reason text, error text)
+language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
+declare
+  given record;
+  aggregate text;
+  body jsonb;
+  about jsonb;
+begin
+  perform switchyard._see_every_event();
+  for given in
+    select u.* from unnest(p_ids, p_types, p_aggregate_types, p_aggregate_ids, p_payloads, p_versions, p_metadata)
+             with ordinality u (id, type, aggregate_type, aggregate_id, payload, version, metadata, ord)
+     order by u.ord
+  loop
+    ord := given.ord;
+    answer := null;
+    reason := null;
+    error := null;
+    begin
+      aggregate := switchyard._aggregate_id(given.aggregate_id);
+      body := given.payload::jsonb;
+      about := given.metadata::jsonb;
+      if jsonb_typeof(about) is distinct from 'object' then
+        raise exception 'metadata is no object' using errcode = 'invalid_parameter_value';
+      end if;
+      about := about - 'sequence';
+      if switchyard._insert_events(array[given.id], array[given.type], array[given.aggregate_type], array[aggregate], array[body],
+           array[given.version], array[about]) = 1 then
+        answer := 'appended';
+      else
+        -- Whoever was first has committed by now: the insert has waited for that.
+        select case when (e.type, e.aggregate_type, e.aggregate_id, e.payload::jsonb, e.version,
+                          e.metadata - 'sequence' - case when about ? 'timestamp' then '' else 'timestamp' end)
+                         is not distinct from (given.type, given.aggregate_type, aggregate, body, given.version, about)
+                    then 'duplicate' else 'conflict' end into answer
+          from switchyard.event e where e.id = given.id;
+        -- Deleted in between: what was there cannot be compared any more.
+        answer := coalesce(answer, 'conflict');
+      end if;
+    exception
+      when untranslatable_character then
+        answer := 'refused';
+        reason := 'nul';
+        error := 'an escaped NUL (\u0000), which the table cannot hold';
+      when statement_too_complex then
+        answer := 'refused';
+        reason := 'too_deep';
+        error := 'nested too deep for the table';
+      when program_limit_exceeded then
+        answer := 'refused';
+        reason := 'oversized';
+        error := left(sqlerrm, 500);
+      when data_exception then
+        answer := 'refused';
+        reason := 'malformed';
+        error := left(sqlerrm, 500);
+      when others then
+        -- Nobody's fault in the batch: the connection or a standby, a lock, resources, an operator, files, a missing right, a trigger that names what is gone. The same again is right.
+        if left(sqlstate, 2) in ('08', '25', '40', '42', '53', '55', '57', '58', 'XX') then
+          raise;
+        end if;
+        answer := 'refused';
+        reason := 'refused_by_the_table';
+        error := left(sqlerrm, 500);
+    end;
+    return next;
+  end loop;
+end $$;

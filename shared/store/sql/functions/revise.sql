@@ -1,0 +1,90 @@
+-- Payloads: edited, read for messages that came without, and how an event came about.
+
+create or replace function switchyard.revise(p_event uuid, p_payload text, p_operator text, p_reason text) returns int
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  edited jsonb;
+  n int;
+begin
+  begin
+    edited := p_payload::jsonb;
+  exception
+    when untranslatable_character then
+      raise exception 'the payload holds an escaped NUL (\u0000), which the table cannot hold' using errcode = 'SY004';
+    when data_exception or program_limit_exceeded then
+      raise exception 'the payload is not JSON that the table can hold' using errcode = 'SY004';
+  end;
+  perform switchyard._see_every_event();
+  -- Two who edit at once come one after the other. The log's row, since the event's own is the application's to lock.
+  perform 1 from switchyard.event_log l join switchyard.event e on e.id = l.event_id where l.event_id = p_event for no key update of l;
+  if not found then
+    raise exception 'no logged event has the id %', p_event using errcode = 'SY004';
+  end if;
+  insert into switchyard.revision (event_id, revision, payload, by, reason)
+  select p_event, coalesce(max(r.revision), 0) + 1, edited, p_operator, p_reason from switchyard.revision r where r.event_id = p_event
+  returning revision into n;
+  perform switchyard.note_as(p_operator, 'revise', null, jsonb_build_object('event_id', p_event, 'revision', n, 'reason', p_reason));
+  return n;
+end $$;
+
+-- Another payload for what is parked, and that back to its agent: both or neither. The rows are locked first, so that what is read is parked
+-- when the new payload is written, and nobody has seen the old one since.
+create or replace function switchyard.revise_and_redrive(
+  p_agent text, p_event uuid, p_payload text, p_operator text, p_reason text, out revision int, out seq bigint)
+language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
+declare
+  a smallint := switchyard._agent_id(p_agent);
+  at_seq bigint := (select l.seq from switchyard.event_log l where l.event_id = p_event);
+  runs int[];
+begin
+  select array_agg(x.run) into runs
+    from (select d.run from switchyard.delivery d
+           where d.agent = a and d.seq = at_seq and d.owner = 'n' and d.state = 'p' order by d.run for update) x;
+  if runs is null then
+    raise exception '% is not parked for %: nothing was changed', p_event, p_agent using errcode = 'SY004';
+  end if;
+  revision := switchyard.revise(p_event, p_payload, p_operator, p_reason);
+  seq := at_seq;
+  perform switchyard._send_back(p_agent, array_fill(at_seq, array[cardinality(runs)]), runs, interval '0', p_reason);
+  perform switchyard.note_as(p_operator, 'redrive', p_agent, jsonb_build_object(
+    'redriven', cardinality(runs), 'reason', p_reason, 'hold_secs', 0, 'event_id', p_event, 'revision', revision));
+end $$;
+
+-- Payloads for messages that came without: the newest revision, as `payload::text` prints it, and only its size where that is too large.
+create or replace function switchyard.payloads(p_events uuid[], p_max_bytes bigint) returns table (ord bigint, payload text, bytes bigint, revision int)
+language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off as $$
+begin
+  perform switchyard._see_every_event();
+  return query
+  select u.ord, case when octet_length(p.text) <= p_max_bytes then p.text end, octet_length(p.text)::bigint, coalesce(v.revision, 0)
+    from unnest(p_events) with ordinality u (event_id, ord)
+    left join switchyard.event e on e.id = u.event_id
+    left join lateral (select r.revision, r.payload from switchyard.revision r where r.event_id = e.id order by r.revision desc limit 1) v on true
+    cross join lateral (select case when e.id is not null then coalesce(v.payload::text, e.payload::text, 'null') end as text offset 0) p
+   order by u.ord;
+end $$;
+
+-- How an event came about: its cause, the cause of that, and so on, at most so many links with the event itself, which comes last. Ends
+-- where a cause is missing, and at a circle, which a publisher's own metadata can make.
+create or replace function switchyard.chain_of(p_event uuid, p_at_most bigint)
+returns table (nth bigint, id uuid, type text, aggregate_id text, hops int, at text)
+language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off as $$
+#variable_conflict use_column
+declare
+  seen uuid[] := '{}';
+  next uuid := p_event;
+  cause text;
+begin
+  perform switchyard._see_every_event();
+  while next is not null and not next = any (seen) and cardinality(seen) < p_at_most loop
+    select e.metadata ->> 'causation_id' into cause from switchyard.event e where e.id = next;
+    exit when not found;
+    seen := seen || next;
+    next := case when cause ~* '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' then cause::uuid end;
+  end loop;
+  return query
+  select cardinality(seen) - u.ord, e.id, coalesce(e.type::text, ''), coalesce(e.aggregate_id::text, ''),
+         case when e.metadata ->> 'hops' ~ '^[0-9]{1,9}$' then (e.metadata ->> 'hops')::int else 0 end,
+         coalesce(switchyard.rfc3339(e.created_at), e.metadata ->> 'timestamp', '')
+    from unnest(seen) with ordinality u (id, ord) join switchyard.event e on e.id = u.id;
+end $$;

@@ -1,0 +1,12 @@
+-- From here on events are logged. Applied once, after the tables and the functions, and in a transaction of its own: from the trigger to the
+-- commit the application's writers wait.
+select switchyard.ensure_partitions();
+
+-- Always: it fires also where rows arrive by replication, which ordinary triggers sleep through.
+do $$
+begin
+  execute format('create trigger switchyard_log after insert on %s for each row execute function switchyard.log_event()', switchyard._events());
+  execute format('alter table %s enable always trigger switchyard_log', switchyard._events());
+end $$;
+
+insert into switchyard.logging (since) values (clock_timestamp());
