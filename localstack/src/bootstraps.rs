@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::guard::{Guarded, Whom, watched};
 use crate::progress::{Progress, Tick};
@@ -35,6 +35,21 @@ impl Bootstraps {
     /// The program of one function.
     pub fn program(&self, name: &str) -> PathBuf {
         self.dir.join(name).join("bootstrap")
+    }
+
+    /// What an agent's program prints when its only argument is `declare`.
+    ///
+    /// # Errors
+    /// [`Error::Declaration`] when the program fails, or prints something else.
+    pub fn declaration<T: DeserializeOwned>(&self, agent: &str) -> Result<T, Error> {
+        let wrong = |reason: String| Error::Declaration { agent: agent.to_owned(), reason };
+        let mut command = Command::new(self.program(agent));
+        let output = command.arg("declare").stdin(Stdio::null()).output().map_err(|error| wrong(error.to_string()))?;
+        if !output.status.success() {
+            let errors = String::from_utf8_lossy(&output.stderr);
+            return Err(wrong(errors.lines().next_back().unwrap_or("it failed and printed nothing").to_owned()));
+        }
+        serde_json::from_slice(&output.stdout).map_err(|error| wrong(error.to_string()))
     }
 }
 

@@ -170,6 +170,14 @@ pub enum Error {
         /// Its log.
         log: PathBuf,
     },
+    /// There is no agent of this name.
+    #[error("there is no agent {agent:?}; the agents are {agents}")]
+    NoAgent {
+        /// The name that was asked for.
+        agent: String,
+        /// Those that there are.
+        agents: String,
+    },
     /// An agent's program did not declare itself.
     #[error("the agent {agent} does not declare itself: {reason}")]
     Declaration {

@@ -90,14 +90,14 @@ impl Lab {
             &localstack::Options { dir: dir.join("localstack"), log: dir.join("localstack.log"), port: Port::Free },
         ));
         let bootstraps = or_panic(bootstraps::build(&places, &mut quiet));
-        let agents = bootstraps.agents.iter().map(|name| declaration(&bootstraps, name)).collect();
+        let agents = bootstraps.agents.iter().map(|name| or_panic(bootstraps.declaration(name))).collect();
         prepare_template(postgres, &places).await;
         Self { postgres, localstack, bootstraps, agents, venv, places, worlds: AtomicU32::new(0), scratch }
     }
 
     /// What the agents declare, in the order of their names.
     pub fn declarations(&self) -> Vec<Declaration> {
-        self.bootstraps.agents.iter().map(|name| declaration(&self.bootstraps, name)).collect()
+        self.bootstraps.agents.iter().map(|name| or_panic(self.bootstraps.declaration(name))).collect()
     }
 
     /// Where LocalStack keeps what it tells about its processes.
@@ -180,12 +180,6 @@ async fn prepare_template(postgres: &Postgres, places: &Places) {
     drop(client);
     let url: DatabaseUrl = url.parse().expect("our own URL");
     or_panic(switchyard_store::migrate(&url).await);
-}
-
-/// What an agent says of itself.
-fn declaration<T: serde::de::DeserializeOwned>(bootstraps: &Bootstraps, name: &str) -> T {
-    let output = std::process::Command::new(bootstraps.program(name)).arg("declare").output().expect("the agent runs");
-    serde_json::from_slice(&output.stdout).expect("the agent declares itself as JSON")
 }
 
 pub(crate) fn or_panic<T, E: std::fmt::Display>(result: Result<T, E>) -> T {

@@ -8,6 +8,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("switchyard-insight", &[]),
     ("switchyard-advice", &[]),
     ("switchyard-agent", &["switchyard-event"]),
+    ("switchyard-template", &["switchyard-agent"]),
     ("switchyard-compare", &[]),
     ("switchyard-store", &["switchyard-event", "switchyard-compare"]),
     ("switchyard-setup", &["switchyard-store"]),
@@ -40,7 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("shim", &["switchyard-event", "switchyard-store", "switchyard-bus", "switchyard-runtime", "switchyard-faults"]),
-    ("switchyard-localstack", &["switchyard-event", "switchyard-store"]),
+    ("switchyard-localstack", &["switchyard-store", "switchyard-template"]),
     ("redrive", &["switchyard-event", "switchyard-store", "switchyard-bus", "switchyard-runtime", "switchyard-faults"]),
     (
         "console",
@@ -67,8 +68,14 @@ const ONLY: &[(&str, &[&str])] = &[
 const FROM_OUTSIDE: &[&str] = &["switchyard-tests", "faults", "differences", "flips"];
 
 /// The crates that stay free of I/O, so that they compile for anything.
-const PURE: &[&str] =
-    &["switchyard-event", "switchyard-agent", "switchyard-insight", "switchyard-compare", "switchyard-advice"];
+const PURE: &[&str] = &[
+    "switchyard-event",
+    "switchyard-agent",
+    "switchyard-template",
+    "switchyard-insight",
+    "switchyard-compare",
+    "switchyard-advice",
+];
 
 struct Package {
     name: String,

@@ -20,8 +20,8 @@ async fn every_agent_s_block_is_what_the_agent_declares() {
     for declaration in declarations {
         let name = &declaration.name;
         assert!(
-            template.contains(&declaration.template_block()),
-            "the block of {name} in template.yaml is not what it declares: replace it by what `cargo run -p {name} -- template` prints"
+            template.contains(&switchyard_template::block(&declaration)),
+            "the block of {name} in template.yaml is not what it declares: replace it by what `cargo dev template {name}` prints"
         );
     }
 }

@@ -131,6 +131,16 @@ fn an_input_that_is_no_feedback_is_named_with_its_reason() {
 }
 
 #[test]
+fn template_prints_an_agent_s_block_as_template_yaml_has_it_and_names_the_agents_that_there_are() {
+    let lab = Lab::new();
+    let said = lab.dev(&["template", "sentiment"]);
+    let template = fs::read_to_string(Places::of_this_checkout().root().join("template.yaml")).unwrap();
+    assert!(said.code == Some(0) && said.out.starts_with("  # agent sentiment:"), "{said:?}");
+    assert!(template.contains(&said.out), "{said:?}");
+    lab.dev(&["template", "sentimental"]).is_one_error_with(&["sentimental", "duplicate, sentiment"]);
+}
+
+#[test]
 fn reset_asks_a_person_and_removes_the_state() {
     let lab = Lab::new();
     fs::create_dir_all(lab.state().join("logs")).unwrap();

@@ -1,4 +1,4 @@
-//! What an agent says of itself: the template's block and the ledger's row are made from this, and nothing else has to be edited.
+//! What an agent declares: its block of the template and its row in the ledger are made from this, and nothing else has to be edited.
 
 use crate::{Agent, Schedule};
 use serde::{Deserialize, Serialize};
@@ -69,7 +69,7 @@ impl Lanes {
     }
 }
 
-/// Everything an agent declares, as data. `bootstrap declare` prints it as JSON.
+/// Everything an agent declares, as data. `bootstrap declare` prints it as JSON, and whoever reads that gets the same back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Declaration {
     /// [`Agent::NAME`].
@@ -100,6 +100,28 @@ impl Declaration {
             schedule: A::SCHEDULE,
             limits: A::LIMITS,
             lanes: A::LANES,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_declaration_comes_back_from_its_json_unchanged() {
+        for lanes in [Lanes::One, Lanes::EXPRESS] {
+            let declared = Declaration {
+                name: "baseline-validation".into(),
+                subscribes: vec!["model.evaluated".into(), "clock.ticked".into()],
+                routed_by: RoutedBy::Project,
+                max_attempts: 7,
+                schedule: Schedule { base_ms: 2_000, cap_ms: 60_000 },
+                limits: Limits { timeout_secs: 20, memory_mb: 512, max_concurrency: 3, batch_size: 1 },
+                lanes,
+            };
+            let json = serde_json::to_string(&declared).unwrap();
+            assert_eq!(serde_json::from_str::<Declaration>(&json).unwrap(), declared, "{json}");
         }
     }
 }

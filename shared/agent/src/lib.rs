@@ -4,18 +4,20 @@ mod decision;
 mod declaration;
 mod refusal;
 mod schedule;
-mod template;
 pub mod testing;
 
 pub use decision::Decision;
 pub use declaration::{Declaration, Lanes, Limits, RoutedBy};
 pub use refusal::{Refusal, Reject};
 pub use schedule::Schedule;
-pub use template::STOPPED_CHAIN;
 
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
 use switchyard_event::{Event, EventType, NewEvent, UPCASTS, Upcast};
+
+/// What the runtime logs when it parks an event because its chain is too long or too old. The metric filters of `template.yaml` look for these
+/// words.
+pub const STOPPED_CHAIN: &str = "a chain was stopped";
 
 /// One agent. See the crate's page for what each step may do.
 ///

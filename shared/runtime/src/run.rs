@@ -37,17 +37,15 @@ const ANSWER: Duration = Duration::from_millis(500);
 /// The least time in which a record is worth trying alone: one that is cut short by the end of the time would look like one that kills.
 const ALONE: Duration = Duration::from_secs(2);
 
-/// Runs an agent until Lambda ends the process. With the argument `declare`, prints what the agent declares as JSON and ends; with `template`,
-/// its block of `template.yaml`.
+/// Runs an agent until Lambda ends the process. With the argument `declare`, prints what the agent declares as JSON and ends.
 ///
 /// A configuration that is missing or wrong ends the process with one line that names it.
 pub fn run_agent<A: Agent<Tx = Tx>>(agent: impl FnOnce(Database) -> A) -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("declare") => print(&serde_json::json!(Declaration::of::<A>()).to_string()),
-        Some("template") => print(Declaration::of::<A>().template_block().trim_end()),
         Some(other) => {
             eprintln_line(&format!(
-                "unknown argument {other:?}: `declare` prints what the agent declares, `template` its block of template.yaml; without one, this is a Lambda function"
+                "unknown argument {other:?}: `declare` prints what the agent declares; without an argument, this is a Lambda function"
             ));
             ExitCode::from(2)
         }

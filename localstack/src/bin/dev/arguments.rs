@@ -45,6 +45,11 @@ pub(crate) enum Command {
     Send(Send),
     /// Show the logs of an agent or function, or of all
     Logs(Logs),
+    /// Print an agent's block of template.yaml, from what the agent declares
+    ///
+    /// It compiles the functions and asks the agent's program. Paste the block under Resources, or replace the one that is there: a test
+    /// fails when the two differ.
+    Template(Template),
     /// Check this machine, one line for each thing, with the way out where something is missing
     Doctor,
     /// Stop everything and delete this checkout's database and state
@@ -118,6 +123,12 @@ pub(crate) struct Logs {
     /// How far back to begin, in minutes
     #[arg(long, default_value_t = 60, value_name = "MINUTES")]
     pub(crate) since: u64,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Template {
+    /// The agent: a folder of functions/agents
+    pub(crate) agent: String,
 }
 
 #[derive(Debug, Clone, Default, Args)]

@@ -1,7 +1,6 @@
 //! The functions, from their source to the running stack.
 
 use std::collections::BTreeMap;
-use std::process::{Command, Stdio};
 
 use switchyard_localstack::bootstraps::Bootstraps;
 use switchyard_localstack::localstack::{self, Outputs, Stack};
@@ -30,21 +29,9 @@ const SHIM: &str = "ShimFunctionName";
 /// Tells the ledger of every agent: from now on events of its types are accounted for.
 pub(crate) async fn register(store: &Store, bootstraps: &Bootstraps) -> Result<(), Error> {
     for agent in &bootstraps.agents {
-        store.register(&declaration(bootstraps, agent)?, Mode::Full, Since::Now).await?;
+        store.register(&bootstraps.declaration::<AgentSpec>(agent)?, Mode::Full, Since::Now).await?;
     }
     Ok(())
-}
-
-/// What an agent's program prints when its only argument is `declare`.
-fn declaration(bootstraps: &Bootstraps, agent: &str) -> Result<AgentSpec, Error> {
-    let wrong = |reason: String| Error::Declaration { agent: agent.to_owned(), reason };
-    let mut command = Command::new(bootstraps.program(agent));
-    let output = command.arg("declare").stdin(Stdio::null()).output().map_err(|error| wrong(error.to_string()))?;
-    if !output.status.success() {
-        let errors = String::from_utf8_lossy(&output.stderr);
-        return Err(wrong(errors.lines().next_back().unwrap_or("it failed and said nothing").to_owned()));
-    }
-    serde_json::from_slice(&output.stdout).map_err(|error| wrong(error.to_string()))
 }
 
 /// Deploys the template with the functions, and wakes the shim, which would otherwise wait for its schedule.

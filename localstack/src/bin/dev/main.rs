@@ -1,6 +1,6 @@
 //! `cargo dev`: the whole system on this machine.
 //!
-//! One file per command (`up`, `down`, `status`, `send`, `logs`, `doctor`, `reset`); the rest is what they share. The first Ctrl-C
+//! One file per command (`up`, `down`, `status`, `send`, `logs`, `template`, `doctor`, `reset`); the rest is what they share. The first Ctrl-C
 //! or SIGTERM stops everything in order.
 
 mod arguments;
@@ -21,6 +21,7 @@ mod state;
 mod status;
 mod steps;
 mod style;
+mod template;
 mod tree;
 mod up;
 mod watch;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Status(options) => status::run(&places, &options),
         Command::Send(options) => send::run(&places, &options),
         Command::Logs(options) => logs::run(&places, &options),
+        Command::Template(options) => template::run(&places, &options),
         Command::Doctor => doctor::run(&places),
         Command::Reset(options) => reset::run(&places, &options),
     };
