@@ -1,4 +1,4 @@
-//! From a body to a row: what a publisher may say, and what becomes of it. Pure.
+//! From a body to a row of the events table, or the reason why there is none. Pure.
 
 use switchyard_event::{Event, Metadata, MetadataError};
 use switchyard_store::AppendEvent;
@@ -8,11 +8,11 @@ use switchyard_store::AppendEvent;
 pub struct Refused {
     /// A short stable word: what failures are grouped by.
     pub reason: String,
-    /// What is wrong, for people; holds no value of the payload.
+    /// What is wrong, for the operator; holds no value of the payload.
     pub error: String,
 }
 
-/// The reason of what stands too far behind the first of its chain.
+/// The reason for an event that is too many hops from the first of its chain.
 pub(crate) const TOO_MANY_HOPS: &str = "too_many_hops";
 
 impl Refused {
@@ -32,11 +32,11 @@ pub fn row(body: &str, max_hops: u32) -> Result<AppendEvent, Refused> {
     let event = Event::parse(body).map_err(|error| Refused::new(error.reason(), error.to_string()))?;
     let hops = event.metadata.hops;
     if hops > max_hops {
-        let error = format!("{hops} events stand between it and the first of its chain, and {max_hops} may");
+        let error = format!("the event is {hops} hops from the first of its chain; {max_hops} are allowed");
         return Err(Refused::new(TOO_MANY_HOPS, error));
     }
     let version = i32::try_from(event.version)
-        .map_err(|_| Refused::new("malformed", format!("the version {} is none", event.version)))?;
+        .map_err(|_| Refused::new("malformed", format!("the version {} is too large", event.version)))?;
     let metadata = Metadata::of_row(Some(&event.metadata.to_json()), event.metadata.timestamp)
         .map_err(|error: MetadataError| Refused::new("malformed", error.to_string()))?;
     Ok(AppendEvent {
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn the_payload_and_the_chain_are_kept_and_what_the_way_to_an_agent_sets_is_not_taken_from_a_publisher() {
+    fn the_payload_and_the_chain_are_kept_and_keys_that_only_the_shim_sets_are_dropped() {
         let row = row(&with(r#""causation_id":"c","hops":3,"mine":1.0,"revision":3"#), 16).unwrap();
         assert_eq!(row.payload, Event::parse(SAMPLE).unwrap().payload());
         for kept in [r#""causation_id":"c""#, r#""hops":3"#, r#""mine":1.0"#] {
@@ -74,14 +74,14 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_that_runs_away_ends_at_the_door() {
+    fn an_event_of_too_long_a_chain_is_refused() {
         let far = with("\"hops\":17");
         assert_eq!(row(&far, 16).unwrap_err().reason, "too_many_hops");
         assert!(row(&far, 17).is_ok());
     }
 
     #[test]
-    fn what_is_no_event_is_refused_with_the_reason_that_an_agent_would_give() {
+    fn a_body_that_is_no_event_is_refused_with_the_reason_that_an_agent_would_give() {
         let nul = SAMPLE.replacen("\"payload\":{", "\"payload\":{\"nul\":\"\\u0000\",", 1);
         let twice = SAMPLE.replacen("\"payload\":{", "\"payload\":{\"a\":1,\"a\":2,", 1);
         let huge = SAMPLE.replacen("\"version\":1", "\"version\":4294967295", 1);
@@ -94,7 +94,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_published_there_is_a_row_or_a_reason(body in ".*", inside in ".*") {
+        fn every_body_becomes_a_row_or_a_reason(body in ".*", inside in ".*") {
             for body in [body, SAMPLE.replacen("Checkout", &inside, 1)] {
                 match row(&body, 16) {
                     Ok(row) => prop_assert!(Event::parse(&body).is_ok_and(|event| event.id == row.id)),

@@ -1,4 +1,4 @@
-//! One batch: what becomes of each message, carried out.
+//! One batch of messages: appends the events, parks the rest.
 
 use crate::read::{self, Refused, TOO_MANY_HOPS};
 use switchyard_agent::STOPPED_CHAIN;
@@ -16,14 +16,14 @@ struct Received {
     body: String,
     /// How often it was received, this time included.
     receives: u32,
-    /// Sent back by hand after its chain had become too long: it is not stopped again.
-    pardoned: bool,
+    /// An operator has sent it back after its chain had become too long: it is not stopped again.
+    exempt_from_hops: bool,
 }
 
-/// How a message ended.
+/// The outcome of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Ending {
-    /// It stands in the table, since now or since before.
+enum Outcome {
+    /// It is in the table, from now or from before.
     Taken,
     /// It can never be an event: to the dead-letter queue.
     Parked(Refused),
@@ -49,17 +49,17 @@ impl<Q: Queues> Ingest<Q> {
     pub async fn take(&self, batch: SqsEvent) -> SqsBatchResponse {
         let messages: Vec<Received> = batch.records.into_iter().map(Received::from).collect();
         let again = match self.append(&messages).await {
-            Ok(endings) => self.park(&messages, endings).await,
+            Ok(outcomes) => self.park(&messages, outcomes).await,
             Err(error) => {
-                tracing::warn!(%error, messages = messages.len(), "the table did not answer: they come again");
+                tracing::warn!(%error, messages = messages.len(), "the database did not answer; the messages come again");
                 (0..messages.len()).collect()
             }
         };
         self.come_again(&messages, &again).await
     }
 
-    /// Everything that is an event into the table; how each message ended, in their order.
-    async fn append(&self, messages: &[Received]) -> Result<Vec<Ending>, StoreError> {
+    /// Appends what is an event. Returns each message's outcome, in their order.
+    async fn append(&self, messages: &[Received]) -> Result<Vec<Outcome>, StoreError> {
         let read: Vec<Result<AppendEvent, Refused>> =
             messages.iter().map(|message| read::row(&message.body, message.hops(self.max_hops))).collect();
         let rows: Vec<AppendEvent> = read.iter().filter_map(|row| row.as_ref().ok()).cloned().collect();
@@ -68,8 +68,8 @@ impl<Q: Queues> Ingest<Q> {
         let mut answers = answers.into_iter();
         read.into_iter()
             .map(|row| match row {
-                Err(refused) => Ok(Ending::Parked(refused)),
-                Ok(row) => answers.next().map(|answer| ending(answer, &row)).ok_or(StoreError::Bug {
+                Err(refused) => Ok(Outcome::Parked(refused)),
+                Ok(row) => answers.next().map(|answer| outcome(answer, &row)).ok_or(StoreError::Bug {
                     operation: "ingest",
                     problem: "fewer answers than events".into(),
                     source: None,
@@ -91,13 +91,13 @@ impl<Q: Queues> Ingest<Q> {
     /// Parks what can never be an event: the row, then the letter, then the acknowledgement. The row comes first, since it goes by the message's
     /// id and repeating it changes nothing, while each letter would be another: a database that is down must not fill the dead-letter queue. A
     /// crash after the letter doubles it at worst. Returns the places of those that could not be parked.
-    async fn park(&self, messages: &[Received], endings: Vec<Ending>) -> Vec<usize> {
-        let parked: Vec<(usize, Refused)> = endings
+    async fn park(&self, messages: &[Received], outcomes: Vec<Outcome>) -> Vec<usize> {
+        let parked: Vec<(usize, Refused)> = outcomes
             .into_iter()
             .enumerate()
-            .filter_map(|(at, ending)| match ending {
-                Ending::Taken => None,
-                Ending::Parked(refused) => Some((at, refused)),
+            .filter_map(|(at, outcome)| match outcome {
+                Outcome::Taken => None,
+                Outcome::Parked(refused) => Some((at, refused)),
             })
             .collect();
         if parked.is_empty() {
@@ -105,7 +105,7 @@ impl<Q: Queues> Ingest<Q> {
         }
         let rows: Vec<Nameless> = parked.iter().map(|(at, refused)| nameless(&messages[*at], refused)).collect();
         if let Err(error) = self.store.park_nameless(NAME, &rows).await {
-            tracing::warn!(%error, messages = parked.len(), "failures could not be recorded: they come again");
+            tracing::warn!(%error, messages = parked.len(), "the failures could not be recorded; the messages come again");
             return parked.into_iter().map(|(at, _)| at).collect();
         }
         let letters: Vec<Message> = parked.iter().map(|(at, refused)| letter(&messages[*at], refused)).collect();
@@ -115,9 +115,9 @@ impl<Q: Queues> Ingest<Q> {
         for ((at, refused), answer) in parked.into_iter().zip(buried) {
             let message = &messages[at];
             match answer {
-                Ok(()) => told(message, &refused),
+                Ok(()) => log_parked(message, &refused),
                 Err(error) => {
-                    tracing::warn!(message.id = message.id, %error, "could not be put into the dead-letter queue: it comes again");
+                    tracing::warn!(message.id = message.id, %error, "the message could not be sent to the dead-letter queue; it comes again");
                     again.push(at);
                 }
             }
@@ -144,26 +144,25 @@ impl<Q: Queues> Ingest<Q> {
 }
 
 /// What the table's answer means for the message.
-fn ending(answer: Ingested, row: &AppendEvent) -> Ending {
+fn outcome(answer: Ingested, row: &AppendEvent) -> Outcome {
     match answer {
-        Ingested::Appended | Ingested::Duplicate => Ending::Taken,
-        Ingested::Conflict => Ending::Parked(Refused::new(
+        Ingested::Appended | Ingested::Duplicate => Outcome::Taken,
+        Ingested::Conflict => Outcome::Parked(Refused::new(
             "id_conflict",
-            format!("the table has another event with the id {}: the same id must be the same event", row.id),
+            format!("the table has another event with the id {}; an id belongs to one event", row.id),
         )),
         Ingested::Refused { reason, error } => {
-            Ending::Parked(Refused::new(reason, format!("the event {}: {error}", row.id)))
+            Outcome::Parked(Refused::new(reason, format!("the event {}: {error}", row.id)))
         }
     }
 }
 
-/// A line of the log.
-fn told(message: &Received, refused: &Refused) {
+fn log_parked(message: &Received, refused: &Refused) {
     let Refused { reason, error } = refused;
     tracing::error!(agent = NAME, message.id = message.id, reason, error, "{}", words(reason));
 }
 
-/// What a metric filter counts, for a chain that was stopped, here as with every agent.
+/// The log message. A metric filter counts stopped chains by it, here as for every agent.
 fn words(reason: &str) -> &'static str {
     if reason == TOO_MANY_HOPS { STOPPED_CHAIN } else { "parked" }
 }
@@ -182,9 +181,9 @@ fn letter(message: &Received, refused: &Refused) -> Message {
 }
 
 impl Received {
-    /// How many hops it may have.
+    /// How many hops it may have; no limit where an operator has sent it back.
     const fn hops(&self, max: u32) -> u32 {
-        if self.pardoned { u32::MAX } else { max }
+        if self.exempt_from_hops { u32::MAX } else { max }
     }
 }
 
@@ -192,7 +191,7 @@ impl From<SqsMessage> for Received {
     fn from(message: SqsMessage) -> Self {
         let reason = message.message_attributes.get("reason").and_then(|reason| reason.string_value.as_deref());
         Self {
-            pardoned: reason == Some(TOO_MANY_HOPS),
+            exempt_from_hops: reason == Some(TOO_MANY_HOPS),
             receives: message.attributes.get("ApproximateReceiveCount").and_then(|n| n.parse().ok()).unwrap_or(1),
             id: message.message_id.unwrap_or_default(),
             receipt_handle: message.receipt_handle.unwrap_or_default(),
@@ -206,13 +205,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chain_that_ends_at_the_door_is_told_in_the_words_that_the_alarm_counts() {
+    fn a_stopped_chain_is_logged_in_the_words_that_the_alarm_counts() {
         assert_eq!(words(TOO_MANY_HOPS), STOPPED_CHAIN);
         assert_eq!(words("malformed"), "parked");
     }
 
     #[test]
-    fn a_chain_that_was_sent_back_by_hand_is_not_stopped_again() {
+    fn a_chain_that_an_operator_has_sent_back_is_not_stopped_again() {
         let of = |reason: &str| {
             let mut message = SqsMessage::default();
             let mut attribute = switchyard_runtime::SqsMessageAttribute::default();

@@ -1,4 +1,4 @@
-//! The pipeline: a reader, lanes that publish, and a deleter, on one thread.
+//! The pipeline: a reader, concurrent publish calls, and a deleter, on one thread.
 
 use crate::{
     Settings,
@@ -17,10 +17,10 @@ use tokio::{
 
 /// How many accepted events are deleted at once, at least, while there is more to do.
 const DELETE: usize = 200;
-/// What is kept of an invocation's time for the calls under way and the last delete.
+/// The part of an invocation's time that is kept for the calls in flight and the last delete.
 const RESERVE: Duration = Duration::from_secs(8);
 
-/// Carries rows from the table to a topic.
+/// Carries rows from the outbox to a topic.
 pub struct Carrier<T> {
     store: Store,
     topic: Rc<T>,
@@ -34,26 +34,27 @@ pub struct Carried {
     pub published: u64,
     /// Entries that the topic refused; they are tried again.
     pub refused: u64,
-    /// Rows that no queue could carry, or that the topic refused too often: set aside, visible in the ledger.
-    pub set_aside: u64,
+    /// Events that could not be published: no queue could carry them, or the topic refused them too often. They stay in the outbox, parked, and no
+    /// agent receives them.
+    pub parked: u64,
 }
 
-/// What came of waking the shim.
+/// The outcome of waking the shim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Woken {
-    /// Somebody is at work already, and looks once more before it leaves for want of work.
+    /// Another shim runs already, and polls once more before it ends for want of work.
     AtWork,
-    /// Nobody was: what was pending has been carried.
+    /// No shim ran: this one has published what was pending.
     Carried(Carried),
 }
 
-/// How long to stay.
+/// When one run of the pipeline ends.
 #[derive(Debug, Clone, Copy)]
-struct Stint {
-    /// The latest.
+struct Until {
+    /// At the latest.
     end: Instant,
-    /// Whether to leave as soon as nothing is pending.
-    sweep: bool,
+    /// Or as soon as nothing is pending.
+    drained: bool,
 }
 
 impl<T: Topic + 'static> Carrier<T> {
@@ -68,12 +69,12 @@ impl<T: Topic + 'static> Carrier<T> {
     /// [`StoreError`] where the database could not be asked. What was published and not deleted by then is published again.
     pub async fn carry(&self, deadline: Instant) -> Result<Carried, StoreError> {
         let end = deadline.checked_sub(RESERVE).unwrap_or_else(Instant::now);
-        let sweep = self.settings.resident.is_zero();
-        let end = if sweep { end } else { end.min(Instant::now() + self.settings.resident) };
-        self.stay(Stint { end, sweep }).await
+        let drained = self.settings.resident.is_zero();
+        let end = if drained { end } else { end.min(Instant::now() + self.settings.resident) };
+        self.run(Until { end, drained }).await
     }
 
-    /// Carries what is pending and leaves, unless somebody is at work already: then that one knows, and this returns at once.
+    /// Carries what is pending and ends, unless a shim is at work already: then that one is told, and this returns at once.
     ///
     /// # Errors
     /// As [`Carrier::carry`].
@@ -82,81 +83,81 @@ impl<T: Topic + 'static> Carrier<T> {
             return Ok(Woken::AtWork);
         }
         let end = deadline.checked_sub(RESERVE).unwrap_or_else(Instant::now);
-        self.stay(Stint { end, sweep: true }).await.map(Woken::Carried)
+        self.run(Until { end, drained: true }).await.map(Woken::Carried)
     }
 
-    async fn stay(&self, stint: Stint) -> Result<Carried, StoreError> {
+    async fn run(&self, until: Until) -> Result<Carried, StoreError> {
         let mut lease = Lease::join(&self.store, self.settings.shims, self.settings.times).await?;
-        let mut work = Work::new(self.settings.lanes);
-        let result = LocalSet::new().run_until(self.work(&mut work, &mut lease, stint)).await;
+        let mut work = Work::new(self.settings.publish_concurrency);
+        let result = LocalSet::new().run_until(self.work(&mut work, &mut lease, until)).await;
         if result.is_err() {
-            // What failed is what counts; where the lease could not be given back either, it runs out.
+            // The failure is what counts; if the lease cannot be given back either, it runs out.
             let _ = lease.leave(true).await;
         }
         tracing::info!(published = work.carried.published, refused = work.carried.refused, "carried");
         result.map(|()| work.carried)
     }
 
-    async fn work(&self, work: &mut Work, lease: &mut Lease<'_>, stint: Stint) -> Result<(), StoreError> {
-        let mut lanes: JoinSet<Call> = JoinSet::new();
+    async fn work(&self, work: &mut Work, lease: &mut Lease<'_>, until: Until) -> Result<(), StoreError> {
+        let mut calls: JoinSet<Call> = JoinSet::new();
         loop {
-            let in_time = Instant::now() < stint.end;
+            let in_time = Instant::now() < until.end;
             if in_time {
                 self.share(work, lease).await?;
             }
             let going = in_time && lease.stays();
             if going {
                 work.read(&self.store).await?;
-                while lanes.len() < self.settings.lanes
+                while calls.len() < self.settings.publish_concurrency
                     && let Some(before) = lease.start_before()
                     && let Some(call) = work.plan.next_call(Instant::now())
                 {
                     self.deleted_too_early(&call).await?;
-                    lanes.spawn_local(publish(Rc::clone(&self.topic), call, before));
+                    calls.spawn_local(publish(Rc::clone(&self.topic), call, before));
                 }
             }
-            if lanes.is_empty() {
+            if calls.is_empty() {
                 work.delete(&self.store).await?;
-                let drained = stint.sweep && lease.is_complete() && work.drained();
+                let drained = until.drained && lease.is_complete() && work.drained();
                 if (!going || drained) && lease.leave(!going).await? {
                     return Ok(());
                 }
                 if drained {
-                    work.look_again();
+                    work.poll_now();
                 }
             }
-            // Nothing but a landing, a read, a release or the lease can change what there is to do.
-            let next = work.next().into_iter().fold(stint.end.min(lease.ask_at()), Instant::min);
+            // Only a call that returns, a read, the end of a backoff or the lease can change what there is to do.
+            let next = work.next().into_iter().fold(until.end.min(lease.ask_at()), Instant::min);
             tokio::select! {
-                Some(landed) = lanes.join_next() => {
-                    // A lane does not panic; if it did, its events are unanswered and stay in the outbox for the next invocation.
-                    if let Ok(call) = landed { work.land(call) }
-                    while let Some(Ok(call)) = lanes.try_join_next() { work.land(call) }
+                Some(returned) = calls.join_next() => {
+                    // A call does not panic; if it did, its events would stay in the outbox for the next invocation.
+                    if let Ok(call) = returned { work.returned(call) }
+                    while let Some(Ok(call)) = calls.try_join_next() { work.returned(call) }
                 }
-                () = sleep_until(next), if going || lanes.is_empty() => {}
+                () = sleep_until(next), if going || calls.is_empty() => {}
             }
-            work.count_faults(&self.store).await?;
+            work.count_refusals(&self.store).await?;
             if work.undeleted() >= DELETE {
                 work.delete(&self.store).await?;
             }
         }
     }
 
-    /// Renews, hands over what others are to have, and lets the work know what is its own.
+    /// Renews the lease, gives back the shards that others are to have, and tells the work which shards are its own.
     async fn share(&self, work: &mut Work, lease: &mut Lease<'_>) -> Result<(), StoreError> {
         work.hold(lease.shards());
-        let giving = lease.giving();
-        if !giving.is_empty() && !work.plan.flies(giving) {
+        let surplus = lease.surplus();
+        if !surplus.is_empty() && !work.plan.has_in_flight(surplus) {
             // Or the next holder would publish it once more.
             work.delete(&self.store).await?;
         }
-        lease.keep(|giving| work.plan.flies(giving)).await?;
+        lease.renew(|surplus| work.plan.has_in_flight(surplus)).await?;
         work.hold(lease.shards());
         point("shim.after_lease");
         Ok(())
     }
 
-    /// A mistake that the fault suite can switch on: to mark as published what is about to be.
+    /// A bug that the fault suite can plant: to mark as published what is about to be.
     async fn deleted_too_early(&self, call: &[(i64, Message)]) -> Result<(), StoreError> {
         if bug("mark_before_publish") {
             let seqs: Vec<i64> = call.iter().map(|(seq, _)| *seq).collect();
@@ -166,7 +167,7 @@ impl<T: Topic + 'static> Carrier<T> {
     }
 }
 
-/// One call, unless the process has stood still so long since that its lease may have run out: then another may be publishing these.
+/// One call, unless the process has stood still for so long that its lease may have run out: then another shim may be publishing these events.
 async fn publish<T: Topic>(topic: Rc<T>, call: Vec<(i64, Message)>, before: Instant) -> Call {
     let (seqs, messages): (Vec<i64>, Vec<Message>) = call.into_iter().unzip();
     point("shim.before_publish");
@@ -185,7 +186,7 @@ mod tests {
     use switchyard_bus::MemoryTopic;
 
     #[tokio::test]
-    async fn a_lane_whose_process_stood_still_until_its_lease_ran_out_publishes_nothing() {
+    async fn a_call_of_a_process_that_stood_still_until_its_lease_ran_out_publishes_nothing() {
         let topic = Rc::new(MemoryTopic::default());
         let call = || vec![(7, Message::new("{}".into()))];
         let (seqs, late) = publish(Rc::clone(&topic), call(), Instant::now()).await;

@@ -1,4 +1,4 @@
-//! The right to publish: shards of aggregates, shared with whoever else publishes, for a short while at a time.
+//! The right to publish: a lease on shards of aggregates, shared with the other shims.
 
 use crate::settings::Times;
 use std::time::Duration;
@@ -6,10 +6,10 @@ use switchyard_store::{Shards, Share, Sharer, Store, StoreError};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// What is shared.
+/// The name of the lease.
 pub(crate) const NAME: &str = "shim";
 
-/// A part in the sharing, and what is held as far as this process can know.
+/// This shim's part of the lease, as far as this process can know.
 pub(crate) struct Lease<'a> {
     store: &'a Store,
     sharer: Sharer,
@@ -21,7 +21,7 @@ pub(crate) struct Lease<'a> {
 }
 
 impl<'a> Lease<'a> {
-    /// Takes part from now on, of at most `at_once` who do. Asking tells the others to hand over.
+    /// Takes part from now on, as one of at most `at_once`. The others see it and give back what is over their share.
     pub(crate) async fn join(store: &'a Store, at_once: u16, times: Times) -> Result<Self, StoreError> {
         let lasts = if trusts_the_lease() { times.lease / 12 } else { times.lease };
         let lasts_ms = u32::try_from(lasts.as_millis()).unwrap_or(u32::MAX);
@@ -33,12 +33,11 @@ impl<'a> Lease<'a> {
         Ok(lease)
     }
 
-    /// Renews when it is time, and gives back what somebody else is to have once `busy` says that nothing is on its way for it and nothing of
-    /// it is still to be deleted.
-    pub(crate) async fn keep(&mut self, busy: impl FnOnce(Shards) -> bool) -> Result<(), StoreError> {
+    /// Renews when it is time, and gives back the surplus once `busy` says that none of its events is in flight or still to be deleted.
+    pub(crate) async fn renew(&mut self, busy: impl FnOnce(Shards) -> bool) -> Result<(), StoreError> {
         let now = Instant::now();
-        let giving = self.giving();
-        let back = if !giving.is_empty() && !busy(giving) { giving } else { Shards::NONE };
+        let surplus = self.surplus();
+        let back = if !surplus.is_empty() && !busy(surplus) { surplus } else { Shards::NONE };
         if now >= self.ask_at || !back.is_empty() {
             let share = self.store.share(&self.sharer, back).await?;
             self.take(share, now);
@@ -52,31 +51,31 @@ impl<'a> Lease<'a> {
         self.ask_at = asked + pause(&share, &self.times);
     }
 
-    /// What may be published from here. Nothing, once the lease has run out.
+    /// The shards that may be published from here. None once the lease has run out.
     pub(crate) fn shards(&self) -> Shards {
         if self.until > Instant::now() || trusts_the_lease() {
-            self.share.held.without(self.giving())
+            self.share.held.without(self.surplus())
         } else {
             Shards::NONE
         }
     }
 
-    /// What is held and to be given back: nothing more is started for it.
-    pub(crate) fn giving(&self) -> Shards {
-        giving(&self.share)
+    /// The shards that are held and are to be given back: no call starts for them.
+    pub(crate) fn surplus(&self) -> Shards {
+        surplus(&self.share)
     }
 
-    /// Whether it holds what is its due, so that what it does not hold is somebody else's.
+    /// Whether it holds its fair share, so that another shim holds the rest.
     pub(crate) fn is_complete(&self) -> bool {
         self.share.held.len() == self.share.fair
     }
 
-    /// Whether it may stay; otherwise enough newer ones are there.
+    /// Whether it may stay; otherwise there are enough newer shims.
     pub(crate) fn stays(&self) -> bool {
         self.share.stays
     }
 
-    /// When it is to be renewed.
+    /// When to renew.
     pub(crate) fn ask_at(&self) -> Instant {
         self.ask_at
     }
@@ -89,24 +88,24 @@ impl<'a> Lease<'a> {
         self.until.checked_sub(self.times.call).filter(|before| *before > Instant::now())
     }
 
-    /// Gives everything back, so that the next one need not wait. `false` where somebody has knocked: then it is to look once more. With
-    /// `anyway` it leaves all the same.
+    /// Gives everything back, so that the next shim need not wait. `false` where it was woken meanwhile: then it is to poll once more. With `anyway`
+    /// it leaves all the same.
     pub(crate) async fn leave(&self, anyway: bool) -> Result<bool, StoreError> {
         self.store.leave(&self.sharer, anyway).await
     }
 }
 
-/// A mistake that the fault suite can switch on: a lease that is shorter than a publish may take (a second), and no reckoning with that.
+/// A bug that the fault suite can plant: a lease that is shorter than a call may take (a second), and no allowance for that.
 fn trusts_the_lease() -> bool {
     switchyard_faults::bug("lease_shorter_than_publish")
 }
 
-/// What is over the fair share goes back: the highest, so that the same ones are named each time.
-fn giving(share: &Share) -> Shards {
+/// What is over the fair share: the highest shards, so that it is the same ones each time.
+fn surplus(share: &Share) -> Shards {
     share.held.highest(share.held.len().saturating_sub(share.fair))
 }
 
-/// How long until the next question: soon while something is missing, seldom when nobody else is there.
+/// How long until the next renewal: soon below the fair share, seldom without another shim.
 fn pause(share: &Share, times: &Times) -> Duration {
     match (share.held.len() < share.fair, share.alone) {
         (true, _) => times.ask,
@@ -125,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn who_lacks_something_asks_often_and_who_is_alone_seldom() {
+    fn a_shim_below_its_share_asks_often_and_one_that_is_alone_seldom() {
         let times = Times::default();
         assert_eq!(pause(&share(3, 8, false), &times), times.ask);
         assert_eq!(pause(&share(16, 16, true), &times), times.renew);
@@ -136,9 +135,9 @@ mod tests {
         #[test]
         fn exactly_what_is_over_the_fair_share_is_given_back(held in 0u8..=16, fair in 0usize..=16) {
             let share = share(held, fair, false);
-            let giving = giving(&share);
-            prop_assert!(share.held.contain(giving));
-            prop_assert_eq!(share.held.without(giving).len(), usize::from(held).min(fair));
+            let surplus = surplus(&share);
+            prop_assert!(share.held.contain(surplus));
+            prop_assert_eq!(share.held.without(surplus).len(), usize::from(held).min(fair));
         }
     }
 }

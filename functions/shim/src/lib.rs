@@ -9,7 +9,7 @@ mod webhook;
 mod work;
 
 pub use carry::{Carried, Carrier, Woken};
-pub use plan::{Plan, Waiting};
+pub use plan::Plan;
 pub use settings::{Settings, StartError, Times};
 pub use signature::{Secrets, TOLERANCE_SECS, Unsigned};
 pub use webhook::{Request, Response};

@@ -1,4 +1,4 @@
-//! What the shim is told by its environment.
+//! The shim's settings, from its environment.
 
 use crate::signature::Secrets;
 use std::time::Duration;
@@ -18,33 +18,33 @@ pub enum StartError {
     Store(#[from] StoreError),
 }
 
-/// The shim's settings. Durations end in their unit where they stand in the environment.
+/// The shim's settings. A variable that is a duration ends in its unit.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The topic.
     pub topic_arn: String,
-    /// How long one invocation stays; zero drains once and leaves.
+    /// How long one invocation stays; zero publishes what is pending once and ends.
     pub resident: Duration,
-    /// How many calls are on their way at the same time.
-    pub lanes: usize,
+    /// How many calls to the topic are in flight at the same time.
+    pub publish_concurrency: usize,
     /// How many connections to the database it may open.
     pub connections: usize,
-    /// How many shims share the work at once. The newest stay, so that with one each invocation replaces the one before.
+    /// How many shims share the work at once. The newest stay: with one, each invocation replaces the one before.
     pub shims: u16,
     /// How its lease is timed.
     pub times: Times,
 }
 
-/// How the lease is timed. Not for the environment: they hang together.
+/// The times of the lease. They depend on each other, so none is a variable of its own.
 #[derive(Debug, Clone, Copy)]
 pub struct Times {
-    /// How long it lasts without a renewal: how long a shim that died keeps the others waiting.
+    /// How long it lasts without a renewal: for so long the others wait for the shards of a shim that died.
     pub lease: Duration,
-    /// How often it is renewed by one that is alone; by one that shares, three times as often.
+    /// How often a shim renews it that is alone; one that shares renews three times as often.
     pub renew: Duration,
-    /// How often one asks that has less than its fair share.
+    /// How often a shim asks that has less than its fair share.
     pub ask: Duration,
-    /// How long a call to the topic may take; none is started that the lease does not outlast.
+    /// How long a call to the topic may take; none starts that the lease does not outlast.
     pub call: Duration,
 }
 
@@ -61,7 +61,7 @@ impl Default for Times {
 
 impl Settings {
     /// Reads `TOPIC_ARN`, `RESIDENT_SECONDS` (75, longer than the schedule's minute, so that the next one finds this one still there and takes
-    /// over without a gap), `LANES` (16), `SHIMS` (1) and `DATABASE_CONNECTIONS` (2).
+    /// over without a gap), `PUBLISH_CONCURRENCY` (16), `SHIMS` (1) and `DATABASE_CONNECTIONS` (2).
     ///
     /// # Errors
     /// [`ConfigError`], naming the variable.
@@ -69,7 +69,7 @@ impl Settings {
         Ok(Self {
             topic_arn: environment.required("TOPIC_ARN", "the ARN of the topic that events are published to")?,
             resident: Duration::from_secs(environment.or("RESIDENT_SECONDS", 75, "a whole number of seconds")?),
-            lanes: environment.or("LANES", 16, "a whole number")?,
+            publish_concurrency: environment.or("PUBLISH_CONCURRENCY", 16, "a whole number")?,
             connections: environment.or("DATABASE_CONNECTIONS", 2, "a whole number")?,
             shims: environment.or("SHIMS", 1, "a whole number")?,
             times: Times::default(),
@@ -77,7 +77,7 @@ impl Settings {
     }
 }
 
-/// What a webhook may be signed with, from `WEBHOOK_SECRETS`; `None` where there is none, and then no webhook is listened to.
+/// What a webhook may be signed with, from `WEBHOOK_SECRETS`; `None` where there is none, and then the URL answers 404.
 ///
 /// # Errors
 /// [`ConfigError`], naming the variable and never its value.

@@ -1,4 +1,4 @@
-//! The shim's URL: a signed webhook that wakes it at once. A wake-up is a hint and no more; the schedule finds what no webhook has told.
+//! The shim's URL: a signed webhook that wakes it at once. A webhook is only a hint; the schedule finds what no webhook announced.
 
 use crate::{
     Woken,
@@ -45,8 +45,8 @@ pub struct Response {
 }
 
 impl Request {
-    /// The request that an invocation is; `None` for what the schedule or a person sends. Whatever has a `requestContext` came through the URL, and
-    /// is never taken for the schedule's: nobody has signed it.
+    /// The request of an invocation; `None` for an invocation by the schedule or an operator. Whatever has a `requestContext` came through the URL and
+    /// must be signed: it never counts as the schedule's.
     ///
     /// # Errors
     /// The answer to a request that cannot be read.
@@ -58,10 +58,10 @@ impl Request {
         Self::deserialize(event).map(Some).map_err(unreadable)
     }
 
-    /// Who may not wake the shim is told so, and nothing is done for them. `now` in seconds since 1970.
+    /// Checks that the sender may wake the shim. `now` in seconds since 1970.
     ///
     /// # Errors
-    /// The answer to them.
+    /// The answer to a sender that may not.
     pub fn admit(&self, secrets: Option<&Secrets>, now: i64) -> Result<(), Response> {
         let Some(secrets) = secrets else {
             return Err(text(404, "no webhook is set up here: the parameter ShimWebhookSecret is empty"));
@@ -86,13 +86,13 @@ impl Request {
 }
 
 impl Response {
-    /// What came of it.
+    /// The answer to a sender that has woken the shim.
     pub(crate) fn of(woken: &Woken) -> Self {
         match woken {
-            Woken::AtWork => text(202, "a shim is at work, and looks again before it leaves"),
+            Woken::AtWork => text(202, "a shim is at work; it polls again before it ends"),
             Woken::Carried(carried) => match serde_json::to_string(carried) {
                 Ok(body) => answer(200, "application/json", body),
-                Err(_) => text(200, "carried"),
+                Err(_) => text(200, "published"),
             },
         }
     }
@@ -185,13 +185,13 @@ mod tests {
 
     #[test]
     fn the_answer_says_what_was_done() {
-        let carried = Carried { published: 3, refused: 0, set_aside: 1 };
+        let carried = Carried { published: 3, refused: 0, parked: 1 };
         let answer = serde_json::to_value(Response::of(&Woken::Carried(carried))).unwrap();
         assert_eq!(
             (&answer["statusCode"], &answer["headers"]["content-type"]),
             (&json!(200), &json!("application/json"))
         );
-        assert_eq!(answer["body"], r#"{"published":3,"refused":0,"set_aside":1}"#);
+        assert_eq!(answer["body"], r#"{"published":3,"refused":0,"parked":1}"#);
         assert_eq!(Response::of(&Woken::AtWork).status_code, 202);
     }
 }

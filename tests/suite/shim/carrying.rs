@@ -16,12 +16,12 @@ use switchyard_tests::{Database, eventually};
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
-/// Four lanes, alone, and gone as soon as nothing is pending.
+/// Four calls at the same time, alone, and ended as soon as nothing is pending.
 pub(super) fn sweeping() -> Settings {
     Settings {
         topic_arn: String::new(),
         resident: Duration::ZERO,
-        lanes: 4,
+        publish_concurrency: 4,
         connections: 2,
         shims: 1,
         times: Times::default(),
@@ -192,7 +192,7 @@ async fn a_payload_that_no_message_could_carry_stays_in_the_table_and_its_event_
 
     let trip = Trip::through(&database, async |_, events| all_accepted(events)).await;
 
-    assert_eq!((trip.carried.published, trip.carried.set_aside), (4, 0));
+    assert_eq!((trip.carried.published, trip.carried.parked), (4, 0));
     let checks: Vec<Option<u64>> =
         trip.taken.iter().map(|(_, event)| event.metadata.claim_check.map(|check| check.bytes)).collect();
     assert_eq!(checks, [None, Some(262_144), Some(2_000_002), None]);
@@ -249,7 +249,7 @@ async fn a_delay_is_waited_for_in_the_table_and_not_a_moment_longer_than_needed(
 }
 
 #[tokio::test]
-async fn a_row_that_no_queue_could_carry_is_set_aside_and_holds_back_nothing() {
+async fn a_row_that_no_queue_could_carry_is_parked_and_delays_no_other() {
     let database = Database::migrated().await;
     let client = database.connect().await;
     let payload =
@@ -265,7 +265,7 @@ async fn a_row_that_no_queue_could_carry_is_set_aside_and_holds_back_nothing() {
 
     let trip = Trip::through(&database, async |_, events| all_accepted(events)).await;
 
-    assert_eq!((trip.carried.published, trip.carried.set_aside), (2, 3));
+    assert_eq!((trip.carried.published, trip.carried.parked), (2, 3));
     let reasons = "select count(*) from switchyard.outbox where parked_at is not null
                     and reason like case seq when 3 then 'too_deep: %' else 'too_large: %' end";
     assert_eq!(number(&client, reasons).await, 3);
@@ -285,7 +285,7 @@ async fn rows_whose_events_were_deleted_hold_back_nothing_and_go() {
 }
 
 #[tokio::test]
-async fn one_entry_that_fails_its_whole_call_is_found_and_set_aside_alone() {
+async fn one_entry_that_fails_its_whole_call_is_found_and_parked_alone() {
     let database = Database::migrated().await;
     let client = database.connect().await;
     insert(&client, 20, "('00000000-0000-0000-0000-0000000000' || 10 + n % 10)::uuid", "to_jsonb(n)").await;
@@ -300,7 +300,7 @@ async fn one_entry_that_fails_its_whole_call_is_found_and_set_aside_alone() {
     })
     .await;
 
-    assert_eq!((trip.carried.published, trip.carried.set_aside), (19, 1));
+    assert_eq!((trip.carried.published, trip.carried.parked), (19, 1));
     let poison = "select count(*) from switchyard.outbox where seq = 4 and parked_at is not null and reason like 'InvalidParameterValue%'";
     assert_eq!((number(&client, poison).await, number(&client, LEFT).await), (1, 1));
     assert!(trip.calls < 25, "{} calls", trip.calls);
@@ -317,7 +317,7 @@ async fn a_right_that_is_missing_is_no_event_s_fault() {
     })
     .await;
 
-    let carried = Carried { published: 1, refused: 5, set_aside: 0 };
+    let carried = Carried { published: 1, refused: 5, parked: 0 };
     assert_eq!(trip.carried, carried);
 }
 
@@ -350,6 +350,6 @@ async fn an_outage_of_the_topic_is_waited_for_asleep() {
     })
     .await;
 
-    assert_eq!((trip.carried.published, trip.carried.set_aside), (60, 0));
+    assert_eq!((trip.carried.published, trip.carried.parked), (60, 0));
     assert!(trip.wakes < 5 * trip.calls, "{} wakes for {} calls", trip.wakes, trip.calls);
 }

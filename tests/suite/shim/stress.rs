@@ -198,7 +198,8 @@ fn shims(number: u64, database: &Database, seen: &Arc<Mutex<Seen>>, done: &Arc<A
         while !done.load(Ordering::Relaxed) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let resident = Duration::from_millis(random.u64(300..2_000));
-            let settings = Settings { resident, lanes: 4, shims: SHIMS as u16, times: TIMES, ..sweeping() };
+            let settings =
+                Settings { resident, publish_concurrency: 4, shims: SHIMS as u16, times: TIMES, ..sweeping() };
             let topic = Stormy {
                 shim: random.u64(..),
                 random: RefCell::new(random.fork()),
