@@ -41,11 +41,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("shim", &["switchyard-event", "switchyard-store", "switchyard-bus", "switchyard-runtime", "switchyard-faults"]),
-    ("switchyard-localstack", &["switchyard-store", "switchyard-template"]),
+    ("switchyard-localstack", &["switchyard-store", "switchyard-template", "switchyard-terminal"]),
     ("redrive", &["switchyard-event", "switchyard-store", "switchyard-bus", "switchyard-runtime", "switchyard-faults"]),
     (
         "console",
-        &["redrive", "steward", "switchyard-advice", "switchyard-compare", "switchyard-store", "switchyard-bus"],
+        &[
+            "redrive",
+            "steward",
+            "switchyard-advice",
+            "switchyard-compare",
+            "switchyard-store",
+            "switchyard-bus",
+            "switchyard-terminal",
+        ],
     ),
 ];
 

@@ -10,7 +10,7 @@ use switchyard_localstack::python::{Python, Venv};
 
 use crate::arguments::Logs;
 use crate::style::{BOLD, CYAN, DIM, RED, YELLOW, paint};
-use crate::{Outcome, ask, clock, signals, state};
+use crate::{Outcome, ask, signals, state, when};
 
 /// One line of the answer.
 #[derive(Debug, Deserialize)]
@@ -46,7 +46,7 @@ pub(crate) fn run(places: &Places, options: &Logs) -> Outcome {
 fn print(line: &Line) {
     use std::io::Write;
 
-    let (at, function) = (clock::of_millis(line.at), paint(CYAN, format!("{:<10}", line.function)));
+    let (at, function) = (when::of_millis(line.at), paint(CYAN, format!("{:<10}", line.function)));
     let mut out = anstream::stdout().lock();
     for text in line.message.lines() {
         // Whoever reads us may stop reading: `cargo dev logs | head`.

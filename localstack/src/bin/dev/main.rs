@@ -5,7 +5,6 @@
 
 mod arguments;
 mod ask;
-mod clock;
 mod deployment;
 mod detach;
 mod doctor;
@@ -20,7 +19,6 @@ mod signals;
 mod state;
 mod status;
 mod steps;
-mod style;
 mod template;
 mod tree;
 mod up;
@@ -30,6 +28,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use switchyard_localstack::{Error, Places};
+use switchyard_terminal::{style, when};
 
 use arguments::{Arguments, Command};
 
@@ -49,7 +48,7 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            style::error(&error);
+            style::error(error);
             ExitCode::FAILURE
         }
     }

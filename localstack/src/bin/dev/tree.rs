@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use switchyard_store::{State, StreamDelivery, StreamEvent};
 
-use crate::clock;
 use crate::style::{BOLD, CYAN, DIM, GREEN, RED, YELLOW, paint};
+use crate::when;
 
 /// How an event stands, over all agents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub(crate) fn is_final(state: State) -> bool {
 
 /// The event with its agents and effects, a line for each. `cause` is the type of the event that caused it, where that is known.
 pub(crate) fn render(event: &StreamEvent, cause: Option<&str>) -> Vec<String> {
-    let time = event.created_at.as_deref().and_then(millis).map(clock::of_millis).unwrap_or_else(|| " ".repeat(12));
+    let time = event.created_at.as_deref().and_then(millis).map(when::of_millis).unwrap_or_else(|| " ".repeat(12));
     let about = format!("{} {}", event.aggregate_type, short(&event.aggregate_id));
     let mut first = format!("{}  {}  {}", paint(DIM, time), paint(BOLD, &event.event_type), paint(DIM, about));
     if let Some(cause) = cause {

@@ -24,25 +24,23 @@ mod route;
 mod selection;
 mod stack;
 mod status;
-mod style;
 mod watch;
-mod when;
 
 use crate::{
     arguments::{Arguments, Command},
     failure::Failure,
     functions::Stack,
-    style::{RED, paint, tell},
 };
 use clap::Parser;
 use std::process::ExitCode;
+use switchyard_terminal::{style, when};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     match run(Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tell(format!("{} {error}", paint(RED.bold(), "error:")));
+            style::error(error);
             ExitCode::FAILURE
         }
     }

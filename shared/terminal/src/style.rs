@@ -1,5 +1,4 @@
-//! How answers look: colours and boxes in a terminal, plain columns in a pipe. `anstream` drops the colours where nobody sees them or
-//! `NO_COLOR` is set.
+//! Colours, lines and tables: boxes in a terminal, plain columns in a pipe. `anstream` drops the colours outside a terminal and where `NO_COLOR` is set.
 
 use anstyle::{AnsiColor, Style};
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets};
@@ -8,41 +7,53 @@ use std::{
     io::{IsTerminal, Write},
 };
 
-pub(crate) const BOLD: Style = Style::new().bold();
-pub(crate) const DIM: Style = Style::new().dimmed();
-pub(crate) const GREEN: Style = AnsiColor::Green.on_default();
-pub(crate) const RED: Style = AnsiColor::Red.on_default();
-pub(crate) const YELLOW: Style = AnsiColor::Yellow.on_default();
+/// A heading, or what counts.
+pub const BOLD: Style = Style::new().bold();
+/// What matters less.
+pub const DIM: Style = Style::new().dimmed();
+/// Well.
+pub const GREEN: Style = AnsiColor::Green.on_default();
+/// Failed.
+pub const RED: Style = AnsiColor::Red.on_default();
+/// Needs attention.
+pub const YELLOW: Style = AnsiColor::Yellow.on_default();
+/// A name among other text.
+pub const CYAN: Style = AnsiColor::Cyan.on_default();
 
-/// Says a line on standard output. Whoever reads it may stop reading (`switchyard dlq | head`): that is no failure, only the end.
-pub(crate) fn say(line: impl Display) {
+/// Prints a line on standard output. Ends the process with success where nobody reads on (`switchyard dlq | head`).
+pub fn say(line: impl Display) {
     if writeln!(anstream::stdout(), "{line}").is_err() {
         std::process::exit(0);
     }
 }
 
-/// Says a line on standard error: how far something is, or why it failed. Nobody may be there to hear it.
-pub(crate) fn tell(line: impl Display) {
+/// Prints a line on standard error: progress, or why something failed. Does nothing where standard error is closed.
+pub fn tell(line: impl Display) {
     let _ = writeln!(anstream::stderr(), "{line}");
 }
 
+/// Prints the one line of a command that failed, on standard error.
+pub fn error(error: impl Display) {
+    tell(format!("{} {error}", paint(RED.bold(), "error:")));
+}
+
 /// Text in a style.
-pub(crate) fn paint(style: Style, text: impl Display) -> String {
+pub fn paint(style: Style, text: impl Display) -> String {
     format!("{style}{text}{style:#}")
 }
 
 /// A cell of a table.
-pub(crate) fn cell(text: impl ToString) -> Cell {
+pub fn cell(text: impl ToString) -> Cell {
     Cell::new(text)
 }
 
-/// A cell that somebody should look at: the table measures its text without the colour.
-pub(crate) fn alarming(text: impl ToString, color: Color) -> Cell {
+/// A cell in a colour: the table measures its text without the colour.
+pub fn alarming(text: impl ToString, color: Color) -> Cell {
     Cell::new(text).fg(color)
 }
 
-/// A table. Columns whose title starts with `#` hold numbers and stand on the right; the mark itself is not shown.
-pub(crate) fn table(titles: &[&str], rows: Vec<Vec<Cell>>) -> String {
+/// A table for standard output. A column whose title starts with `#` holds numbers and is aligned to the right; the mark itself is not printed.
+pub fn table(titles: &[&str], rows: Vec<Vec<Cell>>) -> String {
     draw(titles, rows, std::io::stdout().is_terminal())
 }
 
@@ -63,8 +74,8 @@ fn draw(titles: &[&str], rows: Vec<Vec<Cell>>, terminal: bool) -> String {
     table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
-/// `1 event`, `2 events`.
-pub(crate) fn count(n: impl TryInto<u64>, word: &str) -> String {
+/// `1 event`, `2 events`, `2 deliveries`; a number below 0 prints as 0.
+pub fn count(n: impl TryInto<u64>, word: &str) -> String {
     let n = n.try_into().unwrap_or(0);
     match word.strip_suffix('y') {
         _ if n == 1 => format!("{n} {word}"),
@@ -73,8 +84,8 @@ pub(crate) fn count(n: impl TryInto<u64>, word: &str) -> String {
     }
 }
 
-/// A text on one line, shortened to what a column holds.
-pub(crate) fn short(text: &str, longest: usize) -> String {
+/// A text on one line, of at most `longest` characters.
+pub fn short(text: &str, longest: usize) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.chars().count() <= longest { line } else { line.chars().take(longest - 1).chain(['…']).collect() }
 }
@@ -85,7 +96,8 @@ mod tests {
 
     #[test]
     fn one_is_singular_and_everything_else_is_not() {
-        assert_eq!(count(1_i64, "letter"), "1 letter");
+        assert_eq!(count(1_i64, "event"), "1 event");
+        assert_eq!(count(0_u64, "row"), "0 rows");
         assert_eq!(count(2_i64, "delivery"), "2 deliveries");
         assert_eq!(count(-1_i64, "event"), "0 events");
     }

@@ -1,20 +1,20 @@
-//! Times as people say them.
+//! Times and durations, as an operator writes and reads them.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use std::str::FromStr;
 
-/// A span: `90s`, `15m`, `2h`, `3d`.
+/// A duration: `90s`, `15m`, `2h`, `3d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Duration {
+pub struct Duration {
     /// Its length in seconds.
-    pub(crate) secs: u32,
+    pub secs: u32,
 }
 
 impl FromStr for Duration {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no duration: a number and a unit, as in 90s, 15m, 2h or 3d");
+        let wrong = || format!("{text:?} is not a duration: write a number and a unit, as in 90s, 15m, 2h or 3d");
         let unit = text.chars().last().ok_or_else(wrong)?;
         let seconds: u32 = match unit {
             's' => 1,
@@ -30,7 +30,7 @@ impl FromStr for Duration {
 
 /// A moment: a time in RFC 3339, or how long ago.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ago {
+pub enum Ago {
     /// That time.
     At(Timestamp),
     /// So long before now.
@@ -45,14 +45,14 @@ impl FromStr for Ago {
             return Ok(Self::At(at));
         }
         text.parse().map(Self::Before).map_err(|_: String| {
-            format!("{text:?} is no time: write 2026-01-05T09:30:00Z, or how long ago: 90m, 2h, 3d")
+            format!("{text:?} is not a time: write 2026-01-05T09:30:00Z, or how long ago: 90m, 2h, 3d")
         })
     }
 }
 
 impl Ago {
     /// The moment in RFC 3339.
-    pub(crate) fn as_of(self, now: Timestamp) -> String {
+    pub fn as_of(self, now: Timestamp) -> String {
         match self {
             Self::At(at) => at,
             Self::Before(span) => now - SignedDuration::from_secs(i64::from(span.secs)),
@@ -62,7 +62,7 @@ impl Ago {
 }
 
 /// An age in the two largest units that matter: `45s`, `3m 20s`, `5h 2m`, `12d 1h`.
-pub(crate) fn age(secs: u64) -> String {
+pub fn age(secs: u64) -> String {
     let (days, hours, minutes) = (secs / 86_400, secs / 3_600 % 24, secs / 60 % 60);
     match (days, hours, minutes, secs % 60) {
         (0, 0, 0, seconds) => format!("{seconds}s"),
@@ -72,10 +72,20 @@ pub(crate) fn age(secs: u64) -> String {
     }
 }
 
-/// How long ago a time in RFC 3339 is; the text itself where it is none.
-pub(crate) fn since(text: &str, now: Timestamp) -> String {
+/// How long ago a time in RFC 3339 is; any other text unchanged.
+pub fn since(text: &str, now: Timestamp) -> String {
     let Ok(then) = text.parse::<Timestamp>() else { return text.to_owned() };
     format!("{} ago", age(u64::try_from(now.duration_since(then).as_secs()).unwrap_or(0)))
+}
+
+/// The time of day where the machine is, `14:03:07.250`, of milliseconds since 1970.
+#[must_use]
+pub fn of_millis(millis: i64) -> String {
+    Timestamp::from_millisecond(millis).map_or_else(|_| millis.to_string(), |at| in_zone(at, TimeZone::system()))
+}
+
+fn in_zone(at: Timestamp, zone: TimeZone) -> String {
+    at.to_zoned(zone).strftime("%H:%M:%S%.3f").to_string()
 }
 
 #[cfg(test)]
@@ -101,7 +111,12 @@ mod tests {
     }
 
     #[test]
-    fn an_age_is_said_in_two_units() {
+    fn a_time_of_day_is_printed_to_the_millisecond() {
+        assert_eq!(in_zone(Timestamp::from_millisecond(1_700_000_000_250).unwrap(), TimeZone::UTC), "22:13:20.250");
+    }
+
+    #[test]
+    fn an_age_is_printed_in_two_units() {
         assert_eq!([age(45), age(200), age(18_120), age(1_040_400)], ["45s", "3m 20s", "5h 2m", "12d 1h"]);
         let now: Timestamp = "2026-01-05T12:00:00Z".parse().unwrap();
         assert_eq!(since("2026-01-05T11:59:00Z", now), "1m 0s ago");

@@ -1,0 +1,4 @@
+#![doc = include_str!("../README.md")]
+
+pub mod style;
+pub mod when;
