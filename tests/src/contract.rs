@@ -1,10 +1,10 @@
 //! What the traits of the bus promise, as checks that every implementation passes: AWS's on LocalStack, the ones in memory, and AWS's clients
-//! against any other server that speaks the same API. Each check is given a rig: the implementation, and what it takes to look at it from the
-//! other side. A queue is its own other side.
+//! against any other server that speaks the same API. Each check is given a rig: the implementation, and what reads its results. A
+//! queue needs none.
 //!
 //! Two capabilities have checks of their own, since not every implementation has them: FIFO (`keeps_what_a_fifo_...`) and tenants
-//! ([`tells_whose_a_message_is`]). One that lacks them says so, by [`lacks_fifo`] and [`lacks_tenants`]: a gap is a statement of its tests, and fails as
-//! soon as it is no gap any more.
+//! ([`returns_the_tenant_of_a_message`]). The tests of one that lacks them state it, by [`lacks_fifo`] and [`lacks_tenants`], and fail as
+//! soon as it has them.
 //!
 //! # Panics
 //! Every check panics where a promise is broken: that is how it fails.
@@ -23,15 +23,15 @@ pub use fifo::{keeps_what_a_fifo_queue_promises, keeps_what_a_fifo_topic_promise
 pub use functions::{FunctionsRig, keeps_what_functions_promise};
 pub use mappings::keeps_what_mappings_promise;
 pub use moves::{MovesRig, keeps_what_moves_promise};
-pub use queue::{keeps_what_a_queue_promises, lacks_tenants, tells_whose_a_message_is};
+pub use queue::{keeps_what_a_queue_promises, lacks_tenants, returns_the_tenant_of_a_message};
 pub use queues::keeps_what_queues_promise;
 pub use topic::{TopicRig, keeps_what_a_topic_promises};
 
 use std::{collections::BTreeMap, time::Duration};
 use switchyard_bus::{Message, Queue, Received};
 
-/// A body and its attributes, as a receiver sees them.
-pub type Heard = (String, BTreeMap<String, String>);
+/// A message's body and attributes, as a receiver sees them.
+pub type Content = (String, BTreeMap<String, String>);
 
 /// Longer than any test: what is received with this is seen once.
 const HIDDEN: Duration = Duration::from_secs(600);
@@ -50,13 +50,13 @@ fn message_of(bytes: usize) -> Message {
 }
 
 /// What a receiver must see of such a message.
-fn whole(message: &Message) -> Heard {
+fn whole(message: &Message) -> Content {
     let attribute = |name: &str| Some((name.to_owned(), message.attribute(name)?.to_owned()));
     (message.body.clone(), ["event_type", "version"].into_iter().filter_map(attribute).collect())
 }
 
-fn heard(received: &[Received]) -> Vec<Heard> {
-    let mut all: Vec<Heard> = received.iter().map(|one| (one.body.clone(), one.attributes.clone())).collect();
+fn contents(received: &[Received]) -> Vec<Content> {
+    let mut all: Vec<Content> = received.iter().map(|one| (one.body.clone(), one.attributes.clone())).collect();
     all.sort();
     all
 }

@@ -1,7 +1,7 @@
 //! The ingress topic: what somebody publishes who has no database.
 
 use serde_json::json;
-use switchyard_bus::{DeadLetter, Hold, MemoryQueues, Message, Queues};
+use switchyard_bus::{DeadLetter, MemoryQueues, Message, Queues, Visibility};
 use switchyard_runtime::SqsEvent;
 use switchyard_store::Store;
 use switchyard_tests::{World, database::Database};
@@ -105,7 +105,7 @@ mod by_the_batch {
 
         assert!(answer.batch_item_failures.is_empty());
         assert_eq!(count(&side, "select count(*) from events").await, 9);
-        let buried = queues.buried();
+        let buried = queues.dead_letters();
         assert_eq!(buried.len(), 1);
         assert_eq!((buried[0].body.as_str(), buried[0].attribute("reason")), (bodies[4].as_str(), Some("malformed")));
     }
@@ -141,8 +141,8 @@ mod by_the_batch {
         // Alone, the bad one has no call to the table that would fail; the row of its failure does.
         assert_eq!(ingest.take(batch(&bodies[1..], 1)).await.batch_item_failures.len(), 1);
 
-        assert!(queues.buried().is_empty(), "an outage leaves no letters");
-        let waits: Vec<u64> = queues.held().iter().step_by(2).map(|hold| hold.delay.as_secs()).collect();
+        assert!(queues.dead_letters().is_empty(), "an outage leaves no letters");
+        let waits: Vec<u64> = queues.visibilities().iter().step_by(2).map(|hold| hold.delay.as_secs()).collect();
         assert!(waits[0] <= 2 && (16..=32).contains(&waits[1]) && (450..=900).contains(&waits[2]), "{waits:?}");
     }
 
@@ -171,10 +171,10 @@ mod by_the_batch {
     struct NoBurial;
 
     impl Queues for NoBurial {
-        async fn hold(&self, _: &[Hold]) -> usize {
+        async fn set_visibility(&self, _: &[Visibility]) -> usize {
             0
         }
-        async fn bury(&self, letters: &[DeadLetter]) -> Vec<Result<(), switchyard_bus::BusError>> {
+        async fn dead_letter(&self, letters: &[DeadLetter]) -> Vec<Result<(), switchyard_bus::BusError>> {
             let refused = |_: &Message| {
                 Err(switchyard_bus::BusError {
                     operation: "SendMessageBatch",

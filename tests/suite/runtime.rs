@@ -38,7 +38,7 @@ async fn every_kind_of_failure_takes_only_its_own_record() {
     assert_eq!(bench.count("done").await, 2, "what was refused has left nothing behind");
     // In the order of the log: done, failing, failing, parked, failing, returned, failing, failing, done.
     assert_eq!(bench.states().await, "dffpfaffd");
-    assert_eq!(bench.queues.held().len(), 6);
+    assert_eq!(bench.queues.visibilities().len(), 6);
 }
 
 #[tokio::test]
@@ -46,16 +46,16 @@ async fn the_last_attempt_goes_to_the_dead_letter_queue_and_is_acknowledged() {
     let bench = Bench::new(Mode::Full).await;
     let bodies = bench.give(&orders([("gather", "retry"), ("apply", "panic")])).await;
     assert_eq!(bench.handle(&bodies, PLENTY).await, [0, 1]);
-    assert!(bench.queues.buried().is_empty());
+    assert!(bench.queues.dead_letters().is_empty());
 
     assert!(bench.handle(&bodies, PLENTY).await.is_empty());
 
     assert_eq!(bench.reasons(), ["attempts_used_up", "attempts_used_up"]);
-    let letter = &bench.queues.buried()[1];
+    let letter = &bench.queues.dead_letters()[1];
     assert_eq!((letter.attribute("attempts"), letter.attribute("error")), (Some("2"), Some("panicked: told to")));
     assert_eq!(bench.states().await, "pp");
     assert!(bench.handle(&bodies, PLENTY).await.is_empty(), "a copy of what is parked is acknowledged");
-    assert_eq!(bench.queues.buried().len(), 2);
+    assert_eq!(bench.queues.dead_letters().len(), 2);
 }
 
 #[tokio::test]
@@ -100,7 +100,7 @@ async fn a_connection_that_is_lost_in_the_middle_costs_nobody_an_attempt() {
     let again = bench.handle(&bodies, PLENTY).await;
 
     assert!(again.contains(&1) && !again.contains(&0), "{again:?}");
-    assert_eq!((bench.count("switchyard.failure").await, bench.queues.buried().len()), (0, 0));
+    assert_eq!((bench.count("switchyard.failure").await, bench.queues.dead_letters().len()), (0, 0));
     assert!(bench.handle(&bodies[2..], PLENTY).await.is_empty());
     assert_eq!(bench.count("done").await, 2, "each once");
 }
@@ -112,7 +112,7 @@ async fn a_copy_in_the_same_batch_waits_as_long_as_the_record_that_it_is_a_copy_
 
     assert_eq!(bench.handle(&[body.clone(), body], PLENTY).await, [0, 1]);
 
-    let held = bench.queues.held();
+    let held = bench.queues.visibilities();
     assert_eq!((held.len(), held[0].delay), (2, held[1].delay));
 }
 
@@ -143,7 +143,7 @@ async fn shadow_stores_what_would_have_been_a_refusal_too_and_touches_nothing() 
     assert_eq!(bench.count("switchyard.shadow").await, 4);
     assert_eq!(bench.count("switchyard.shadow where decision::jsonb ? 'refused'").await, 3);
     assert_eq!((bench.count("done").await, bench.count("switchyard.failure").await), (0, 0));
-    assert!(bench.queues.buried().is_empty(), "the old system's events fill no dead-letter queue");
+    assert!(bench.queues.dead_letters().is_empty(), "the old system's events fill no dead-letter queue");
 }
 
 /// Makes the first commit of a shadow decision come too late.
@@ -166,7 +166,7 @@ async fn a_refusal_stays_what_is_compared_when_it_is_decided_anew() {
         assert!(bench.handle(&bodies, PLENTY).await.is_empty());
 
         assert_eq!(bench.count("switchyard.shadow where decision::jsonb ? 'refused'").await, 1, "{refusal}");
-        assert!(bench.queues.buried().is_empty() && bench.agent.gathered.get() == 2, "{refusal}");
+        assert!(bench.queues.dead_letters().is_empty() && bench.agent.gathered.get() == 2, "{refusal}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::read::{self, Refused, TOO_MANY_HOPS};
 use switchyard_agent::STOPPED_CHAIN;
-use switchyard_bus::{Hold, Message, Queues};
+use switchyard_bus::{Message, Queues, Visibility};
 use switchyard_runtime::{SqsBatchResponse, SqsEvent, SqsMessage, letter::Letter, wait};
 use switchyard_store::{AppendEvent, Ingested, Nameless, Store, StoreError};
 
@@ -88,9 +88,9 @@ impl<Q: Queues> Ingest<Q> {
         self.store.ingest(rows).await
     }
 
-    /// Parks what can never be an event: the row, then the letter, then the acknowledgement. The row comes first, since it goes by the message's
-    /// id and repeating it changes nothing, while each letter would be another: a database that is down must not fill the dead-letter queue. A
-    /// crash after the letter doubles it at worst. Returns the places of those that could not be parked.
+    /// Parks what can never be an event: the row, then the dead letter, then the acknowledgement. The row comes first, since it goes by the message's
+    /// id and repeating it changes nothing, while each dead letter would be another: a database that is down must not fill the dead-letter queue. A
+    /// crash after the dead letter causes a copy of it at worst. Returns the places of those that could not be parked.
     async fn park(&self, messages: &[Received], outcomes: Vec<Outcome>) -> Vec<usize> {
         let parked: Vec<(usize, Refused)> = outcomes
             .into_iter()
@@ -108,11 +108,12 @@ impl<Q: Queues> Ingest<Q> {
             tracing::warn!(%error, messages = parked.len(), "the failures could not be recorded; the messages come again");
             return parked.into_iter().map(|(at, _)| at).collect();
         }
-        let letters: Vec<Message> = parked.iter().map(|(at, refused)| letter(&messages[*at], refused)).collect();
+        let dead_letters: Vec<Message> =
+            parked.iter().map(|(at, refused)| dead_letter(&messages[*at], refused)).collect();
         // Boxed: the futures of an AWS SDK are so deep that the compiler gives up on laying out one around them.
-        let buried = Box::pin(self.queues.bury(&letters)).await;
+        let answers = Box::pin(self.queues.dead_letter(&dead_letters)).await;
         let mut again = Vec::new();
-        for ((at, refused), answer) in parked.into_iter().zip(buried) {
+        for ((at, refused), answer) in parked.into_iter().zip(answers) {
             let message = &messages[at];
             match answer {
                 Ok(()) => log_parked(message, &refused),
@@ -126,14 +127,14 @@ impl<Q: Queues> Ingest<Q> {
     }
 
     async fn come_again(&self, messages: &[Received], again: &[usize]) -> SqsBatchResponse {
-        let hold = |at: &usize| Hold {
+        let later = |at: &usize| Visibility {
             queue_arn: None,
             receipt_handle: messages[*at].receipt_handle.clone(),
             delay: wait::after_return(messages[*at].receives, fastrand::f64()),
         };
-        let holds: Vec<Hold> = again.iter().map(hold).collect();
-        if !holds.is_empty() {
-            Box::pin(self.queues.hold(&holds)).await;
+        let changes: Vec<Visibility> = again.iter().map(later).collect();
+        if !changes.is_empty() {
+            Box::pin(self.queues.set_visibility(&changes)).await;
         }
         let mut answer = SqsBatchResponse::default();
         for at in again {
@@ -171,7 +172,7 @@ fn nameless(message: &Received, refused: &Refused) -> Nameless {
     Nameless { message_id: message.id.clone(), run: 0, reason: refused.reason.clone(), error: refused.error.clone() }
 }
 
-fn letter(message: &Received, refused: &Refused) -> Message {
+fn dead_letter(message: &Received, refused: &Refused) -> Message {
     let (reason, error) = (&refused.reason, &refused.error);
     let (body, message_id) = (&message.body, &message.id);
     let letter =

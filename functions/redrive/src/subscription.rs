@@ -7,7 +7,7 @@ use crate::{
     scan,
     table::forward,
 };
-use switchyard_bus::{AgentPlaces, Directory, Kind, Lanes, Moves, Queue, Received};
+use switchyard_bus::{AgentPlaces, AgentQueues, Directory, Kind, Moves, Queue, Received};
 use tokio::time::Instant;
 
 /// How many letters are held at a time.
@@ -24,7 +24,7 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
         let Some(url) = &place.subscription_dead_letter_url else {
             return Err(format!("{} has no dead-letter queue for its subscription", place.agent));
         };
-        let (from, queue) = ((self.open)(url), Lanes::of(place, &self.open));
+        let (from, queue) = ((self.open)(url), AgentQueues::of(place, &self.open));
         let shows_ten_of_a_group = Kind::of(url).is_fifo();
         let mut done = Redriven::nothing(order);
         done.letters = Box::pin(from.depth()).await.map_err(|error| error.to_string())?.visible;

@@ -9,7 +9,7 @@ use crate::{
     scan, words,
 };
 use std::collections::BTreeSet;
-use switchyard_bus::{AgentPlaces, Destination, Directory, Keys, Lanes, Message, Moves, Queue, Received};
+use switchyard_bus::{AgentPlaces, AgentQueues, Destination, Directory, Keys, Message, Moves, Queue, Received};
 use switchyard_runtime::resend::send_these;
 use switchyard_store::{Ask, Due, Standing, Verdict};
 use tokio::time::Instant;
@@ -134,7 +134,7 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
             let redriven: BTreeSet<(Uuid, i32)> = redriven.iter().copied().collect();
             done.removed += copies.remove(&(self.open)(&place.dead_letter_url), &order.selection, &redriven).await;
         }
-        let queue = Lanes::of(place, &self.open);
+        let queue = AgentQueues::of(place, &self.open);
         for some in redriven.chunks(AT_A_TIME) {
             if Instant::now() >= ends {
                 back.unsent += some.len();
@@ -240,9 +240,10 @@ pub(crate) async fn forward<'a, Q: Queue>(
 fn forwarded_message(letter: &Received) -> Message {
     let number = |name: &str| letter.attributes.get(name).and_then(|value| value.parse().ok());
     let text = |name: &str| letter.attributes.get(name).map(String::as_str).unwrap_or_default();
-    let once = letter.keys.once.as_ref().map(|_| Keys::id(&format!("{}.again", letter.message_id)));
+    let deduplication_id =
+        letter.keys.deduplication_id.as_ref().map(|_| Keys::id(&format!("{}.again", letter.message_id)));
     let message = Message::new(letter.body.clone())
-        .keyed(Keys { once, ..letter.keys.clone() })
+        .keyed(Keys { deduplication_id, ..letter.keys.clone() })
         .number("run", number("run").unwrap_or(0))
         .text("event_type", text("event_type"))
         .text("reason", text("reason"))

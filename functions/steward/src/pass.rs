@@ -13,7 +13,7 @@ use crate::{
 };
 use futures_util::{StreamExt, stream};
 use std::{collections::BTreeMap, time::Duration};
-use switchyard_bus::{Directory, Lanes, Mappings, Queue};
+use switchyard_bus::{AgentQueues, Directory, Mappings, Queue};
 use switchyard_runtime::FIGURES;
 use switchyard_store::{BreakerState, Store, StoreError};
 use tokio::time::{Instant, timeout_at};
@@ -165,7 +165,7 @@ impl<D: Directory, M: Mappings, Q: Queue> Steward<D, M, Q> {
             let places = wards.iter().find(|ward| ward.name == agent)?.places.as_ref()?;
             let flows = tended.iter().find(|done| done.standing.agent == agent)?.standing.flows;
             let open = |url: &str| (self.outside.queue)(url);
-            Some(Reach { queue: open(&places.queue_url), lanes: Lanes::of(places, open), flows })
+            Some(Reach { queue: open(&places.queue_url), lanes: AgentQueues::of(places, open), flows })
         };
         let until = ends.min(Instant::now() + backfill::LONGEST);
         let done = backfill::advance(&self.store, running.unwrap_or_default(), reach, until).await;

@@ -15,7 +15,7 @@ use std::{
     sync::{Mutex, PoisonError},
     time::Duration,
 };
-use switchyard_bus::{AgentPlaces, BusError, Lanes, Mappings, Queue};
+use switchyard_bus::{AgentPlaces, AgentQueues, BusError, Mappings, Queue};
 use switchyard_runtime::resend;
 use switchyard_store::{Breaker, Overdue, Store};
 use tokio::time::{Instant, timeout};
@@ -288,8 +288,8 @@ impl<D, M: Mappings, Q: Queue> Tending<'_, D, M, Q> {
     }
 
     /// Its queue, and its express queue where it has one.
-    fn lanes(&self, places: &AgentPlaces) -> Lanes<Q> {
-        Lanes::of(places, |url| self.queue(url))
+    fn lanes(&self, places: &AgentPlaces) -> AgentQueues<Q> {
+        AgentQueues::of(places, |url| self.queue(url))
     }
 
     /// What its mappings are, in the order of its places.

@@ -1,4 +1,4 @@
-//! Which agents a stack has, and where their messages lie. No list of agents is kept anywhere: what is deployed is the list.
+//! Which agents a stack has, with their queues, functions and mappings. There is no list of agents: what is deployed is the list.
 
 use crate::BusError;
 use aws_sdk_lambda::types::EventSourceMappingConfiguration;
@@ -9,46 +9,46 @@ use std::collections::HashMap;
 /// The tag of an agent's queue that holds the agent's name.
 const AGENT_TAG: &str = "switchyard:agent";
 
-/// The tag of an agent's queue that holds the URL of the queue for what SNS could not deliver to it.
+/// The tag of an agent's queue that holds the URL of the queue for messages that SNS could not deliver to it.
 const SUBSCRIPTION_TAG: &str = "switchyard:subscription-dead-letters";
 
 /// The tag of an agent's express queue that holds the least priority which goes there.
 const EXPRESS_TAG: &str = "switchyard:express-from";
 
-/// CloudFormation's own tag on what it makes. It tells the stack `dev` from the stack `dev-two`, whose queues begin with `dev-` as well.
+/// CloudFormation's own tag. It distinguishes the stack `dev` from the stack `dev-two`, whose queues begin with `dev-` as well.
 const STACK_TAG: &str = "aws:cloudformation:stack-name";
 
-/// Where one agent's messages lie and what handles them. `ingest` is no agent, but is operated like one, and has its places here too.
+/// One agent's queues, function and mappings. `ingest` is no agent, but operated like one, and is in the directory too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentPlaces {
     /// The agent's name.
     pub agent: String,
     /// Its queue.
     pub queue_url: String,
-    /// Its queue, as moves name it.
+    /// The ARN of its queue, for moves.
     pub queue_arn: String,
-    /// Its dead-letter queue: what it parked, and what its processes died of.
+    /// Its dead-letter queue.
     pub dead_letter_url: String,
-    /// Its dead-letter queue, as moves name it.
+    /// The ARN of its dead-letter queue, for moves.
     pub dead_letter_arn: String,
-    /// What SNS could not deliver to its queue; None where the deployment has none.
+    /// The queue for messages that SNS could not deliver to its queue; `None` where the deployment has none.
     pub subscription_dead_letter_url: Option<String>,
     /// The ARN of its function.
     pub function: String,
     /// The UUID of the event source mapping that feeds its function.
     pub mapping: String,
-    /// Its second queue, for what is urgent; None for an agent that has asked for none.
+    /// Its express queue; `None` for an agent that has not asked for one.
     pub express: Option<Express>,
 }
 
-/// The queue of an agent for what is urgent. It shares the agent's function and dead-letter queue.
+/// The express queue of an agent, for urgent messages. It shares the agent's function and dead-letter queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Express {
     /// The least priority that goes here.
     pub from: u8,
     /// The queue.
     pub queue_url: String,
-    /// The queue, as moves name it.
+    /// The ARN of the queue, for moves.
     pub queue_arn: String,
     /// The UUID of the event source mapping that feeds the agent's function from it.
     pub mapping: String,
@@ -61,33 +61,33 @@ impl AgentPlaces {
     }
 }
 
-/// What a look at a stack has found.
+/// What a directory has found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Places {
-    /// Every agent once, in the order of their names, and whole: one of whose queues something could not be told is not among them, since an agent
-    /// without its express queue would look like one that has a single lane.
+    /// Every agent once, by name, and complete: an agent with a queue that could not be inspected is left out, since without its express queue it
+    /// would look like an agent with one queue.
     pub agents: Vec<AgentPlaces>,
-    /// One line for each queue of which could not be told whose it is or where its dead letters go: such as one without a dead-letter queue, or one
-    /// that did not answer. While there is one, an agent that is not among `agents` need not be gone.
+    /// One line for each queue whose agent or dead-letter queue could not be found out: it has no dead-letter queue, or did not answer. While there
+    /// is one, an agent that is not among `agents` may still be deployed.
     pub troubles: Vec<String>,
 }
 
 /// The agents of a stack.
 #[allow(async_fn_in_trait)]
 pub trait Directory {
-    /// The agents; none where the stack has none. What is deployed now: ask again rather than remember. One queue that is set up wrongly hides its
+    /// The agents that are deployed now; none where the stack has none. Ask again rather than remember. A queue that is set up wrongly leaves out its
     /// own agent and no other: it is among the troubles.
     ///
     /// # Errors
-    /// [`BusError`] where the list itself cannot be had.
+    /// [`BusError`] where the list itself is not available.
     async fn places(&self) -> Result<Places, BusError>;
 }
 
-/// The agents of a stack as Lambda's event source mappings and the tags of their queues tell.
+/// The agents of a stack, by Lambda's event source mappings and the tags of their queues.
 ///
-/// A mapping whose queue is named `STACK-...` is a candidate; the queue's tag `switchyard:agent` makes it an agent's. A queue that is fed to a
-/// function and has no such tag is somebody else's and left out. CloudFormation shortens long names, so the stack's must be short enough to
-/// stand whole in those of its queues: up to 28 characters always is.
+/// A mapping whose queue is named `STACK-...` is a candidate; the queue's tag `switchyard:agent` makes it an agent's. A queue without that
+/// tag is left out. CloudFormation shortens long names, so the stack's name must be short enough to be whole in the names of its queues: up to 28
+/// characters always is.
 #[derive(Debug, Clone)]
 pub struct LambdaDirectory {
     lambda: aws_sdk_lambda::Client,
@@ -176,74 +176,79 @@ impl Directory for LambdaDirectory {
             let (queue, function) = (queue_name(&candidate.queue_arn).to_owned(), candidate.function.clone());
             self.owned(candidate)
                 .await
-                .map_err(|error| Unseen { function, trouble: format!("the queue {queue}: {error}") })
+                .map_err(|error| Uninspected { function, trouble: format!("the queue {queue}: {error}") })
         };
         Ok(gathered(join_all(self.candidates().await?.into_iter().map(one)).await))
     }
 }
 
-/// Whose a queue is.
+/// A queue with its owner.
 #[derive(Debug)]
 enum Owned {
-    /// This agent's, with all that is its own but for an express queue.
+    /// The queue of this agent, without its express queue.
     Agent(AgentPlaces),
     /// The express queue of the agent with this name, which feeds this function.
     Express { agent: String, function: String, express: Express },
 }
 
-/// A queue of which it could not be told whose it is. The function that it feeds tells it apart: an agent's queues all feed its own.
+/// A queue that could not be inspected. The function that it feeds identifies its agent: all queues of an agent feed the same function.
 #[derive(Debug)]
-struct Unseen {
+struct Uninspected {
     function: String,
     trouble: String,
 }
 
-/// What the candidates came to: the agents that were seen whole, and what is wrong with the queues of the others.
-fn gathered(candidates: Vec<Result<Option<Owned>, Unseen>>) -> Places {
-    let (mut agents, mut lanes, mut unseen) = (Vec::new(), HashMap::new(), Vec::new());
+/// The complete agents, and what is wrong with the queues of the others.
+fn gathered(candidates: Vec<Result<Option<Owned>, Uninspected>>) -> Places {
+    let (mut agents, mut express_queues, mut uninspected) = (Vec::new(), HashMap::new(), Vec::new());
     for candidate in candidates {
         match candidate {
             Ok(Some(Owned::Agent(agent))) => agents.push(agent),
-            Ok(Some(Owned::Express { agent, function, express })) => drop(lanes.insert(agent, (function, express))),
+            Ok(Some(Owned::Express { agent, function, express })) => {
+                drop(express_queues.insert(agent, (function, express)))
+            }
             Ok(None) => {}
-            Err(trouble) => unseen.push(trouble),
+            Err(trouble) => uninspected.push(trouble),
         }
     }
-    let is_whole = |function: &str| unseen.iter().all(|unseen| unseen.function != function);
-    lanes.retain(|_, (function, _)| is_whole(function));
-    let (whole, partly): (Vec<_>, Vec<_>) = in_order(agents).into_iter().partition(|agent| is_whole(&agent.function));
-    let agents: Vec<_> = whole
+    let is_complete = |function: &str| uninspected.iter().all(|queue| queue.function != function);
+    express_queues.retain(|_, (function, _)| is_complete(function));
+    let (complete, incomplete): (Vec<_>, Vec<_>) =
+        in_order(agents).into_iter().partition(|agent| is_complete(&agent.function));
+    let agents: Vec<_> = complete
         .into_iter()
-        .map(|agent| AgentPlaces { express: lanes.remove(&agent.agent).map(|(_, express)| express), ..agent })
+        .map(|agent| AgentPlaces { express: express_queues.remove(&agent.agent).map(|(_, express)| express), ..agent })
         .collect();
-    let mut troubles: Vec<String> = unseen.into_iter().map(|unseen| unseen.told(&partly)).collect();
-    troubles.extend(lanes.into_iter().map(|(agent, (_, express))| {
+    let mut troubles: Vec<String> = uninspected.into_iter().map(|queue| queue.message(&incomplete)).collect();
+    troubles.extend(express_queues.into_iter().map(|(agent, (_, express))| {
         let queue = queue_name(&express.queue_arn);
-        format!("the queue {queue}: it is the express queue of {agent}, which has no other: deploy the template again")
+        format!(
+            "the queue {queue} is the express queue of {agent}, which has no other queue: deploy the template again"
+        )
     }));
     troubles.sort();
     Places { agents, troubles }
 }
 
-impl Unseen {
-    /// One line, with the agent that is passed over for it, where that is known.
-    fn told(self, partly: &[AgentPlaces]) -> String {
-        match partly.iter().find(|agent| agent.function == self.function) {
+impl Uninspected {
+    /// One line, with the agent that is left out because of it, where that is known.
+    fn message(self, incomplete: &[AgentPlaces]) -> String {
+        match incomplete.iter().find(|agent| agent.function == self.function) {
             Some(AgentPlaces { agent, .. }) => {
-                format!("{}; until it can be seen, {agent} is passed over", self.trouble)
+                format!("{}; until it can be inspected, {agent} is left out", self.trouble)
             }
             None => self.trouble,
         }
     }
 }
 
-/// What the tag of an express queue says.
+/// The priority in the tag of an express queue.
 fn least_priority(tag: &str, queue_arn: &str) -> Result<u8, BusError> {
     let queue = queue_name(queue_arn);
     tag.parse().ok().filter(|from| (1..=10).contains(from)).ok_or_else(|| BusError {
         operation: "ListQueueTags",
         detail: format!(
-            "the tag {EXPRESS_TAG} of {queue} is {tag:?} and no priority from 1 to 10: deploy the template again"
+            "the tag {EXPRESS_TAG} of {queue} is {tag:?}, not a priority from 1 to 10: deploy the template again"
         ),
         transient: false,
         setup: true,
@@ -276,7 +281,7 @@ fn target(policy: &str) -> Option<String> {
     Some(policy.get("deadLetterTargetArn")?.as_str()?.to_owned())
 }
 
-/// By name, and each agent once: nobody can redrive to an agent that is two. A second queue with the same tag was made by hand.
+/// By name, and each agent once. A second queue with the same tag was made by hand; it is ignored.
 fn in_order(mut places: Vec<AgentPlaces>) -> Vec<AgentPlaces> {
     places.sort_by(|a, b| (&a.agent, &a.queue_arn).cmp(&(&b.agent, &b.queue_arn)));
     places.dedup_by(|later, first| {
@@ -286,7 +291,7 @@ fn in_order(mut places: Vec<AgentPlaces>) -> Vec<AgentPlaces> {
                 agent = first.agent,
                 used = first.queue_arn,
                 ignored = later.queue_arn,
-                "two queues claim to be one agent's"
+                "two queues have the tag of one agent; the second is ignored"
             );
         }
         same
@@ -307,7 +312,7 @@ impl MemoryDirectory {
         Self { places: Places { agents: in_order(places), troubles: Vec::new() } }
     }
 
-    /// And a queue of which this is told instead of whose it is.
+    /// The same with a queue that could not be inspected.
     #[must_use]
     pub fn with_trouble(mut self, trouble: impl Into<String>) -> Self {
         self.places.troubles.push(trouble.into());
@@ -352,18 +357,18 @@ mod tests {
         }
     }
 
-    fn own(name: &str) -> Result<Option<Owned>, Unseen> {
+    fn own(name: &str) -> Result<Option<Owned>, Uninspected> {
         Ok(Some(Owned::Agent(agent(name))))
     }
 
-    fn lane(agent: &str) -> Result<Option<Owned>, Unseen> {
+    fn express_queue(agent: &str) -> Result<Option<Owned>, Uninspected> {
         let queue_arn = format!("arn:aws:sqs:eu-west-1:000000000000:dev-{agent}");
         let express = Express { from: 8, queue_url: String::new(), queue_arn, mapping: "express".into() };
         Ok(Some(Owned::Express { agent: agent.into(), function: format!("{agent}-function"), express }))
     }
 
-    fn broken(agent: &str) -> Result<Option<Owned>, Unseen> {
-        Err(Unseen { function: format!("{agent}-function"), trouble: "the queue dev-x: broken".into() })
+    fn broken(agent: &str) -> Result<Option<Owned>, Uninspected> {
+        Err(Uninspected { function: format!("{agent}-function"), trouble: "the queue dev-x: broken".into() })
     }
 
     fn names(found: &Places) -> Vec<&str> {
@@ -371,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn one_broken_queue_hides_no_other_agent_and_is_told() {
+    fn a_broken_queue_is_reported_and_hides_no_other_agent() {
         let found = gathered(vec![own("b"), broken("c"), Ok(None), own("a")]);
         assert_eq!(
             found,
@@ -380,19 +385,19 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_of_whose_queues_one_could_not_be_seen_is_passed_over_rather_than_taken_for_one_with_a_single_lane() {
-        let found = gathered(vec![own("a"), broken("a"), own("b"), lane("b")]);
+    fn an_agent_with_a_queue_that_could_not_be_inspected_is_left_out_rather_than_shown_without_its_express_queue() {
+        let found = gathered(vec![own("a"), broken("a"), own("b"), express_queue("b")]);
         assert_eq!(names(&found), ["b"]);
-        assert_eq!(found.troubles, ["the queue dev-x: broken; until it can be seen, a is passed over"]);
+        assert_eq!(found.troubles, ["the queue dev-x: broken; until it can be inspected, a is left out"]);
 
-        let found = gathered(vec![broken("a"), lane("a"), own("b")]);
+        let found = gathered(vec![broken("a"), express_queue("a"), own("b")]);
         assert_eq!(names(&found), ["b"]);
         assert_eq!(found.troubles, ["the queue dev-x: broken"], "its express queue is set up well");
     }
 
     #[test]
-    fn an_express_queue_belongs_to_its_agent_and_one_without_an_agent_is_told() {
-        let found = gathered(vec![lane("b"), lane("a"), own("a")]);
+    fn an_express_queue_belongs_to_its_agent_and_one_without_an_agent_is_reported() {
+        let found = gathered(vec![express_queue("b"), express_queue("a"), own("a")]);
         assert_eq!(found.agents[0].mappings().collect::<Vec<_>>(), ["usual", "express"]);
         assert!(found.troubles.len() == 1 && found.troubles[0].contains("dev-b"), "{:?}", found.troubles);
     }

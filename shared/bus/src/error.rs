@@ -1,4 +1,4 @@
-//! What a call to the bus can end in, and whose fault it is.
+//! The error of a call to the bus, and whether a retry or the operator can help.
 
 use aws_sdk_sqs::{
     config::http::HttpResponse,
@@ -12,17 +12,17 @@ use thiserror::Error;
 pub struct BusError {
     /// The call, in AWS's words.
     pub operation: &'static str,
-    /// The service's answer or what kept it from answering; holds no payload.
+    /// The service's message, or why there was no answer; holds no payload.
     pub detail: String,
     /// Whether the same call may succeed later (throttling, timeouts, 5xx): costs no attempt.
     pub transient: bool,
-    /// Whether no call at all can succeed until somebody mends the set-up: a right is missing, or the topic. Nothing in the call is at
-    /// fault then.
+    /// Whether no call can succeed until an operator corrects the set-up: a permission is missing, or the topic. The message is not at fault
+    /// then.
     pub setup: bool,
 }
 
 impl BusError {
-    /// A refusal that is no entry's fault and none of the set-up's: `transient` where the same may pass later.
+    /// A refusal that the set-up did not cause: `transient` where the same call may succeed later.
     pub(crate) fn refused(operation: &'static str, detail: impl Into<String>, transient: bool) -> Self {
         Self { operation, detail: detail.into(), transient, setup: false }
     }
@@ -32,7 +32,7 @@ impl BusError {
         Self::refused(operation, error.to_string(), false)
     }
 
-    /// What an SDK error says, without its debug print: that one holds the request.
+    /// An SDK error, without its debug print: that one holds the request.
     pub(crate) fn of<E: std::error::Error + ProvideErrorMetadata + 'static>(
         operation: &'static str,
         error: &SdkError<E, HttpResponse>,
@@ -52,14 +52,14 @@ impl BusError {
     }
 }
 
-/// An answer without a code is no service's own word (a proxy's page, a body cut short), so it may pass as well.
+/// An answer without a code is not the service's own (a proxy's page, a body cut short), so a retry may succeed.
 fn is_transient(code: Option<&str>, status: u16) -> bool {
     const PASSING: [&str; 6] = ["Throttl", "TooManyRequests", "Internal", "Unavailable", "Timeout", "InUse"];
     status >= 500 || status == 429 || code.is_none_or(|code| PASSING.iter().any(|part| code.contains(part)))
 }
 
-/// The codes of a call that fails whatever it holds (Amazon SNS API Reference, PublishBatch and "Common Error Types"). A topic's name that
-/// is none comes as an invalid parameter, like a fault of an entry; only its message tells.
+/// The codes of a call that fails whatever it holds (Amazon SNS API Reference, PublishBatch and "Common Error Types"). A topic that
+/// does not exist comes as an invalid parameter, as a bad entry does; only the message differs.
 pub(crate) fn is_setup(code: &str, message: &str) -> bool {
     const SETUP: [&str; 12] = [
         "Access",
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_pass_is_told_from_what_stays() {
+    fn throttling_and_outages_are_transient_and_refusals_are_not() {
         for (code, status, transient) in [
             (Some("ThrottledException"), 400, true),
             (Some("InternalError"), 500, true),
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_of_the_set_up_is_no_entry_s_fault() {
+    fn a_fault_of_the_set_up_is_not_taken_for_a_bad_entry() {
         for code in [
             "AuthorizationError",
             "AccessDenied",

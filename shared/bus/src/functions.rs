@@ -1,4 +1,4 @@
-//! Asking a function and waiting for its answer: for the command line, never on an event's way.
+//! Invoking a function and waiting for its answer: for the command line, never for an event.
 
 use crate::BusError;
 use aws_sdk_lambda::{
@@ -13,11 +13,11 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
 /// Functions, by their names or ARNs.
 #[allow(async_fn_in_trait)]
 pub trait Functions {
-    /// Invokes a function with a request in JSON and returns its answer, in JSON as well. Once: nothing is tried again.
+    /// Invokes a function with a request in JSON and returns its answer, in JSON as well. It makes one call, without retries.
     ///
     /// # Errors
     /// [`BusError`]: `setup` where there is no such function or the right to invoke it is missing. Where the function itself failed, the detail
-    /// is its own message and nothing is transient. A transient error may have been done: the function may have run.
+    /// is its own message and nothing is transient. After a transient error the function may have run.
     async fn invoke(&self, function: &str, json: &str) -> Result<String, BusError>;
 }
 
@@ -50,7 +50,7 @@ impl Functions for LambdaFunctions {
         let answer = Box::pin(call.send()).await.map_err(|error| BusError::of(OPERATION, &error))?;
         let text = answer.payload.map(Blob::into_inner).unwrap_or_default();
         let text = String::from_utf8(text)
-            .map_err(|_| BusError::refused(OPERATION, format!("{function} answered what is no text"), false))?;
+            .map_err(|_| BusError::refused(OPERATION, format!("the answer of {function} is not text"), false))?;
         match answer.function_error {
             None => Ok(text),
             Some(kind) => Err(failed(function, &kind, &text)),
@@ -58,7 +58,7 @@ impl Functions for LambdaFunctions {
     }
 }
 
-/// What a function's failure says to a person: its message where it has one.
+/// A function's failure for the operator: its own message where it has one.
 fn failed(function: &str, kind: &str, answer: &str) -> BusError {
     let answer: serde_json::Value = serde_json::from_str(answer).unwrap_or_default();
     let message = answer.get("errorMessage").and_then(serde_json::Value::as_str).unwrap_or(kind);
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_is_told_in_the_function_s_own_words() {
+    fn a_failure_carries_the_function_s_own_message() {
         let detail = |answer| failed("redrive", "Unhandled", answer).detail;
         assert_eq!(
             detail(r#"{"errorType": "Refused", "errorMessage": "there is no agent \"x\""}"#),

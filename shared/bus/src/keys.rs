@@ -1,4 +1,4 @@
-//! What SQS and SNS order a message by, and recognise a copy of it by.
+//! The keys by which SQS and SNS order messages, drop copies and share out a queue.
 
 use crate::Kind;
 use sha2::{Digest, Sha256};
@@ -7,21 +7,21 @@ use std::fmt::Write;
 /// The longest group or deduplication id (Amazon SQS API Reference, SendMessage).
 const LONGEST: usize = 128;
 
-/// What a message is ordered, recognised and shared out by. Which of it counts is a question of the [`Kind`] of the queue or topic: one of
-/// FIFO takes the group and the copy's id and refuses a message without them; a standard one takes the tenant, where there is one.
+/// A message's group, deduplication id and tenant. Which of them count depends on the [`Kind`] of the queue or topic: a FIFO one takes the group
+/// and the deduplication id and refuses a message without them; a standard one takes the tenant, where there is one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Keys {
-    /// FIFO: what is in one group is handled in its order, one after the other.
+    /// FIFO: the messages of a group are handled in order, one after the other.
     pub group: Option<String>,
-    /// FIFO: the deduplication id. What has one that was sent within the last five minutes is taken, and dropped.
-    pub once: Option<String>,
-    /// Standard: whose message it is. SQS serves quiet tenants first while a loud one has a backlog (Amazon SQS Developer Guide, "Amazon SQS fair
+    /// FIFO: a message with an id that was sent within the last five minutes is accepted, and dropped.
+    pub deduplication_id: Option<String>,
+    /// Standard: the tenant of a fair queue. SQS serves quiet tenants first while a loud one has a backlog (Amazon SQS Developer Guide, "Amazon SQS fair
     /// queues").
     pub tenant: Option<String>,
 }
 
 impl Keys {
-    /// The id of a group or of a copy as the services take it: up to 128 characters of ASCII that print, no space among them (Amazon SQS API
+    /// A group or deduplication id as the services take it: up to 128 characters of ASCII that print, no space among them (Amazon SQS API
     /// Reference, SendMessage). Any other text is replaced by its hash, so that equal texts stay equal.
     #[must_use]
     pub fn id(text: &str) -> String {
@@ -34,26 +34,26 @@ impl Keys {
         })
     }
 
-    /// What a queue or topic of this kind is told: the message group's id and the deduplication id.
-    pub(crate) fn told(&self, kind: Kind) -> (Option<String>, Option<String>) {
+    /// The message group id and the deduplication id that a queue or topic of this kind takes.
+    pub(crate) fn ids(&self, kind: Kind) -> (Option<String>, Option<String>) {
         match kind {
-            Kind::Fifo => (self.group.clone(), self.once.clone()),
+            Kind::Fifo => (self.group.clone(), self.deduplication_id.clone()),
             Kind::Standard => (self.tenant.clone(), None),
         }
     }
 
-    /// What one of this kind tells of a message.
-    pub(crate) fn of(kind: Kind, group: Option<String>, once: Option<String>) -> Self {
+    /// The keys of a message from a queue or topic of this kind.
+    pub(crate) fn of(kind: Kind, group: Option<String>, deduplication_id: Option<String>) -> Self {
         match kind {
-            Kind::Fifo => Self { group, once, tenant: None },
+            Kind::Fifo => Self { group, deduplication_id, tenant: None },
             Kind::Standard => Self { tenant: group, ..Self::default() },
         }
     }
 
-    /// Why no queue or topic of FIFO takes a message with these, if none does.
+    /// Why no FIFO queue or topic takes a message with these keys; `None` where they do.
     pub(crate) fn fault(&self) -> Option<&'static str> {
-        match (&self.group, &self.once) {
-            (None, _) => Some("the message has no group, and FIFO orders by nothing else"),
+        match (&self.group, &self.deduplication_id) {
+            (None, _) => Some("the message has no group, and FIFO needs one"),
             (_, None) => Some("the message has no deduplication id"),
             _ => None,
         }
@@ -66,14 +66,14 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_the_services_take_stays_readable() {
+    fn a_text_that_the_services_take_is_its_own_id() {
         for text in ["post-1", "2f6c2f0e-6d1c-4b8e-9d11-0d7b2f1c7a10", "a:b/c|d~`{}", &"x".repeat(128)] {
             assert_eq!(Keys::id(text), text);
         }
     }
 
     #[test]
-    fn what_they_refuse_becomes_a_hash() {
+    fn a_text_that_they_refuse_becomes_a_hash() {
         for text in ["", "two words", "größe", "tab\t", "\u{7f}", &"x".repeat(129)] {
             let id = Keys::id(text);
             assert!(id.starts_with("sha256:") && id.len() == 71, "{text:?} became {id}");

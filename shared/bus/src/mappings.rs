@@ -6,13 +6,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// What a mapping was last told to be, and whether it is so yet.
+/// The state of a mapping: what was last requested, and whether it is in effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MappingState {
-    /// What it was told: whether the function shall be fed. While a mapping is created or updated otherwise the service does not say; then this
-    /// is `true`, which a later look corrects.
+    /// Whether the function is to be fed. While a mapping is created or updated otherwise the service does not report it; then this is `true`,
+    /// and a later call corrects it.
     pub wanted: bool,
-    /// Whether it is so. A change takes seconds to a minute; until then the function may be fed or not, and another change is refused as
+    /// Whether it is in effect. A change takes seconds to a minute; until then the function may be fed or not, and another change is refused as
     /// transient.
     pub settled: bool,
 }
@@ -34,12 +34,12 @@ pub trait Mappings {
     /// [`BusError`]: `setup` where there is no such mapping.
     async fn enabled(&self, mapping: &str) -> Result<MappingState, BusError>;
 
-    /// Tells a mapping to feed its function or to stop. Repeating it changes nothing. Returns the state that it has now, which is seldom
+    /// Makes a mapping feed its function, or stop. Repeating it changes nothing. Returns the state that it has now, which is seldom
     /// settled: batches that were taken before a stop are still handled.
     ///
     /// # Errors
-    /// [`BusError`]: transient while an earlier change is under way, `setup` where there is no such mapping. A transient one may have been
-    /// done: [`Mappings::enabled`] tells.
+    /// [`BusError`]: transient while an earlier change is under way, `setup` where there is no such mapping. After a
+    /// transient one the change may have been made: ask [`Mappings::enabled`].
     async fn set_enabled(&self, mapping: &str, enabled: bool) -> Result<MappingState, BusError>;
 }
 
@@ -86,7 +86,7 @@ fn state(operation: &'static str, word: Option<&str>) -> Result<MappingState, Bu
     }
 }
 
-/// Mappings in memory. A change is settled at the second look, as it takes a while elsewhere. Clones are the same.
+/// Mappings in memory. A change is settled at the second call of `enabled`, as it takes a while elsewhere. Clones are the same.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryMappings {
     states: Arc<Mutex<BTreeMap<String, MappingState>>>,
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_mapping_that_says_disabled_feeds_nobody() {
+    fn only_a_disabled_mapping_feeds_nobody() {
         for (word, feeds) in [
             ("Disabled", false),
             ("Disabling", true),

@@ -21,7 +21,7 @@ pub const MAX_ATTRIBUTES: usize = 10;
 /// A body with its attributes, all of them strings or numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// What the receiver gets, as it is.
+    /// The receiver gets exactly this.
     pub body: String,
     attributes: BTreeMap<Cow<'static, str>, Attribute>,
     keys: Keys,
@@ -38,7 +38,7 @@ impl Message {
     /// A message without attributes.
     #[must_use]
     pub const fn new(body: String) -> Self {
-        Self { body, attributes: BTreeMap::new(), keys: Keys { group: None, once: None, tenant: None } }
+        Self { body, attributes: BTreeMap::new(), keys: Keys { group: None, deduplication_id: None, tenant: None } }
     }
 
     /// Adds an attribute of type String. An empty one is left out: SNS and SQS refuse empty values.
@@ -53,14 +53,14 @@ impl Message {
         self.with(name.into(), "Number", value.to_string())
     }
 
-    /// For FIFO: in this group, in its order, and known as `once` to whoever drops copies. Any text: see [`Keys::id`].
+    /// Sets the group and the deduplication id, for FIFO. Any text: see [`Keys::id`].
     #[must_use]
-    pub fn in_group(mut self, group: &str, once: &str) -> Self {
-        (self.keys.group, self.keys.once) = (Some(Keys::id(group)), Some(Keys::id(once)));
+    pub fn in_group(mut self, group: &str, deduplication_id: &str) -> Self {
+        (self.keys.group, self.keys.deduplication_id) = (Some(Keys::id(group)), Some(Keys::id(deduplication_id)));
         self
     }
 
-    /// For fair queues: whose message it is. Nobody's where the text is empty.
+    /// Sets the tenant, for fair queues; an empty text sets none.
     #[must_use]
     pub fn of_tenant(mut self, tenant: &str) -> Self {
         self.keys.tenant = (!tenant.is_empty()).then(|| Keys::id(tenant));
@@ -74,7 +74,7 @@ impl Message {
         self
     }
 
-    /// What it is ordered, recognised and shared out by.
+    /// Its group, deduplication id and tenant.
     #[must_use]
     pub const fn keys(&self) -> &Keys {
         &self.keys
@@ -114,13 +114,13 @@ pub(crate) fn refused(c: char) -> bool {
     (c < ' ' && !matches!(c, '\t' | '\n' | '\r')) || matches!(c, '\u{FFFE}' | '\u{FFFF}')
 }
 
-/// The text with what SQS refuses replaced: a coloured error message must not keep a record from its dead-letter queue.
+/// The text with the characters that SQS refuses replaced: a coloured error message must not keep a message out of its dead-letter queue.
 fn sendable(value: String) -> String {
     if value.contains(refused) { value.replace(refused, "\u{FFFD}") } else { value }
 }
 
 /// Splits a list into calls: in order, at most [`BATCH_ENTRIES`] each, at most `max_bytes` in all. One that is larger than `max_bytes` by
-/// itself gets a call of its own, for the service to refuse it by name.
+/// itself gets a call of its own, and the service refuses that one alone.
 pub fn pack<T>(entries: Vec<T>, max_bytes: usize, size: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
     let sum_ignored = switchyard_faults::bug("batch_sum_ignored");
     let mut calls: Vec<Vec<T>> = Vec::new();
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_sqs_would_refuse_is_replaced_in_an_attribute() {
+    fn a_character_that_sqs_refuses_is_replaced_in_an_attribute() {
         let message = Message::new(String::new()).text("error", "\u{1b}[31mno\u{ffff}\n");
         assert_eq!(message.attribute("error"), Some("\u{fffd}[31mno\u{fffd}\n"));
     }

@@ -19,7 +19,7 @@ pub struct Move {
     pub handle: Option<String>,
     /// How far it is.
     pub status: MoveStatus,
-    /// How many messages are moved, approximately.
+    /// How many messages it has moved, approximately.
     pub moved: i64,
     /// How many there were to move when it started, approximately; None where the service does not say.
     pub to_move: Option<i64>,
@@ -36,11 +36,11 @@ pub enum MoveStatus {
     Running,
     /// The queue was found empty.
     Completed,
-    /// Told to stop; some messages may still move.
+    /// About to stop; some messages may still move.
     Cancelling,
-    /// Stopped; what was not moved is where it was.
+    /// Stopped; the other messages are where they were.
     Cancelled,
-    /// Stopped by a fault: see [`Move::failure`]. What was not moved is where it was.
+    /// Stopped by a fault: see [`Move::failure`]. The other messages are where they were.
     Failed,
 }
 
@@ -55,8 +55,8 @@ impl MoveStatus {
 /// Moves of dead-letter queues. Every message is in one of the two queues at any time, and never in both for good.
 ///
 /// A move takes what is visible when it comes by, messages that arrived after its start included, until the queue is found empty. It has no
-/// filter. One runs for a queue at a time. Only a queue that is the dead-letter queue of another queue can be moved from; that of a
-/// subscription is none.
+/// filter. One runs for a queue at a time. Only the dead-letter queue of another queue can be moved from,
+/// not the dead-letter queue of a subscription.
 #[allow(async_fn_in_trait)]
 pub trait Moves {
     /// Starts a move and returns its handle. The destination is always named: a message that was sent straight to a dead-letter queue has
@@ -64,7 +64,7 @@ pub trait Moves {
     ///
     /// # Errors
     /// [`BusError`], not transient: a move of this queue is running, or the queue is no dead-letter queue; `setup` where a queue does not
-    /// exist. A transient one may have started it: [`Moves::list`] tells.
+    /// exist. After a transient one the move may have started: ask [`Moves::list`].
     async fn start(&self, dead_letter_arn: &str, to_arn: &str, per_second: Option<u16>) -> Result<String, BusError>;
 
     /// The last moves of a dead-letter queue, at most ten, newest first.
@@ -76,11 +76,11 @@ pub trait Moves {
     /// Stops a move; returns how many messages it has moved so far, approximately. It ends soon after, not at once.
     ///
     /// # Errors
-    /// [`BusError`], not transient: the handle is none, or its move is over.
+    /// [`BusError`], not transient: the handle is not valid, or its move is over.
     async fn cancel(&self, handle: &str) -> Result<i64, BusError>;
 }
 
-/// The rate that is asked for, within what the service takes.
+/// The rate, within what the service takes.
 fn rate(per_second: u16) -> u16 {
     per_second.clamp(1, MOVES_PER_SECOND)
 }

@@ -1,4 +1,4 @@
-//! One queue by its URL, as somebody uses it who is not its agent: the steward, a redrive, an ingest.
+//! One queue by its URL, for the functions that are not its agent: the steward, redrive, ingest.
 
 mod in_turn;
 mod memory;
@@ -14,8 +14,8 @@ use std::{
 };
 
 /// How full a queue is. SQS counts approximately: a number may be late by up to a minute (Amazon SQS Developer Guide, "Best practices for
-/// Amazon SQS standard queues"), so 0 is a hint that it is empty, not a proof. The age of the oldest message is not among what SQS says of a
-/// queue: [`Received::sent_at`] of what a look brings tells it.
+/// Amazon SQS standard queues"), so 0 is a hint that it is empty, not a proof. SQS does not report the age of the
+/// oldest message of a queue: receive it, and see [`Received::sent_at`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Depth {
     /// Waiting to be received.
@@ -27,13 +27,13 @@ pub struct Depth {
 }
 
 impl Depth {
-    /// All messages, whatever keeps them.
+    /// All messages, in whichever state.
     #[must_use]
     pub const fn total(&self) -> u64 {
         self.visible + self.in_flight + self.delayed
     }
 
-    /// Whether nothing is there, as far as the queue knows.
+    /// Whether the queue reports no message.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.total() == 0
@@ -43,19 +43,19 @@ impl Depth {
 /// A message as it was received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
-    /// What the sender sent, to the letter.
+    /// What the sender sent, byte for byte.
     pub body: String,
     /// The values of its attributes. The types are dropped: only the topic's filter policies read those.
     pub attributes: BTreeMap<String, String>,
-    /// The service's name for it; a redrive gives a new one, so nothing may be remembered by it.
+    /// The service's id of it; a redrive gives a new one, so deduplicate nothing by it.
     pub message_id: String,
-    /// What deletes or releases it. Good for this receive only.
+    /// What deletes or releases it. Valid for this receive only.
     pub receipt_handle: String,
     /// When it was sent to its first queue: a dead-letter queue keeps the time of the queue before it. None where the queue does not say.
     pub sent_at: Option<SystemTime>,
-    /// What it was sent with for its order and its copies. A move by the service may replace them.
+    /// The keys that it was sent with. A move by the service may replace them.
     pub keys: Keys,
-    /// How often it was received, this time included. Goes on counting after a redrive on some implementations: no index for a table.
+    /// How often it was received, this time included. Some implementations go on counting after a redrive.
     pub receives: u32,
 }
 
@@ -72,10 +72,10 @@ impl Received {
 
 /// One queue.
 ///
-/// On a standard queue delivery is at least once and the order is nobody's promise. On one of FIFO ([`crate::Kind`]) the messages of a group come
-/// in the order in which they were sent; while one of them is received and neither deleted nor visible again, no other one of its group is
-/// received; and what has the deduplication id of a message of the last five minutes is taken and dropped. Nothing is tried again in here: the
-/// callers own that.
+/// On a standard queue delivery is at least once, and no order is promised. On a FIFO queue ([`crate::Kind`]) the messages of a group come in the
+/// order in which they were sent; while one of them is received and neither deleted nor visible again, no other one of its group is received; and
+/// a message with the deduplication id of a message of the last five minutes is accepted and dropped. Nothing is retried in here: the callers
+/// own retries.
 #[allow(async_fn_in_trait)]
 pub trait Queue {
     /// How full it is, approximately.
@@ -84,36 +84,36 @@ pub trait Queue {
     /// [`BusError`] where the queue does not answer or does not exist (`setup`).
     async fn depth(&self) -> Result<Depth, BusError>;
 
-    /// Puts messages into the queue, any number of them: split into as many calls as they need ([`crate::pack`], 1 MiB a call).
+    /// Sends messages, any number of them: split into as many calls as they need ([`crate::pack`], 1 MiB a call).
     ///
-    /// Atomicity: none. The answers stand in the order of the messages. `Ok` is in the queue; `Err` may be there too where the call was not
+    /// Atomicity: none. The answers are in the order of the messages. `Ok` is in the queue; `Err` may be there too where the call was not
     /// answered (`transient`), so a caller that tries again sends at least once. A message that no queue takes (no body, over 1 MiB with its
-    /// attributes, a character that SQS refuses, on FIFO one without its keys) is refused by itself, not transient, and never sent: its neighbours
-    /// are none the worse. On FIFO whatever stands behind one of its group that was not taken and may be later is not sent either (`transient`),
-    /// so that it does not overtake it; the price is a call for each message of the longest group.
+    /// attributes, a character that SQS refuses, on FIFO one without its keys) is refused by itself, not transient, and never sent; the others
+    /// are. On FIFO a message behind one of its group that was not taken and may be later is not sent either (`transient`), so that it does not
+    /// overtake it; the price is a call for each message of the longest group.
     async fn send(&self, messages: &[Message]) -> Vec<Result<(), BusError>>;
 
     /// Takes up to `max` messages (at most ten, the service's limit for a call) and hides them for `visibility` (whole seconds, rounded up, at
-    /// most twelve hours; 0 leaves them visible). Who receives a message again before deleting it has two handles, of which the newer counts.
+    /// most twelve hours; 0 leaves them visible). A caller that receives a message again before deleting it has two handles; the newer one is valid.
     ///
     /// An answer may hold fewer than are there. An empty one means that the queue was found empty: all of its servers were asked, which takes
-    /// up to a second. On FIFO it means that nothing may be received now: of a group that somebody holds a message of, there may be more, and of one
-    /// group no more than ten are ever held at once.
+    /// up to a second. On FIFO it means that nothing may be received now: a group with a received message may have more, and of
+    /// one group at most ten are received at once.
     ///
     /// # Errors
-    /// [`BusError`]: nothing is known to be received; what was comes back when its visibility is over.
+    /// [`BusError`]: no message is known to be received; one that was comes again when its visibility timeout ends.
     async fn receive(&self, max: usize, visibility: Duration) -> Result<Vec<Received>, BusError>;
 
-    /// Removes received messages, any number of them. The answers stand in the order of the handles. One that is gone already counts as
-    /// removed. One whose removal failed comes again, so what was done with it must bear a second time.
+    /// Deletes received messages, any number of them. The answers are in the order of the handles. One that is gone already counts as
+    /// deleted. One that could not be deleted comes again.
     async fn delete(&self, receipt_handles: &[String]) -> Vec<Result<(), BusError>>;
 
-    /// Makes received messages visible again at once. Best effort: one that could not be released comes when its visibility is over. Returns
-    /// how many could not.
+    /// Makes received messages visible again at once. Best effort: one that could not be released comes again when its visibility timeout ends.
+    /// Returns how many could not.
     async fn release(&self, receipt_handles: &[String]) -> usize;
 }
 
-/// Why no queue takes this message, if none does.
+/// Why no queue takes this message; `None` where queues do.
 fn fault(kind: Kind, message: &Message) -> Option<String> {
     let bytes = message.size();
     if message.body.is_empty() {
@@ -163,13 +163,13 @@ mod tests {
 
     fn received(body: String, attributes: BTreeMap<String, String>) -> Received {
         let (message_id, receipt_handle) = ("1".into(), "1".into());
-        let keys = Keys { group: Some("g".into()), once: Some("o".into()), tenant: None };
+        let keys = Keys { group: Some("g".into()), deduplication_id: Some("o".into()), tenant: None };
         Received { body, attributes, message_id, receipt_handle, sent_at: None, keys, receives: 1 }
     }
 
     proptest! {
         #[test]
-        fn what_was_received_goes_on_as_it_came(
+        fn a_received_message_is_sent_on_unchanged(
             body in ".{1,40}",
             attributes in prop::collection::btree_map("[a-z_]{1,12}", "[ -~é]{1,20}", 0..=MAX_ATTRIBUTES),
         ) {
@@ -182,7 +182,7 @@ mod tests {
         }
 
         #[test]
-        fn a_body_is_at_fault_exactly_for_a_character_that_no_queue_takes(body in "[\\x00-\\x{10FFFF}]{1,20}") {
+        fn a_body_is_refused_exactly_for_a_character_that_no_queue_takes(body in "[\\x00-\\x{10FFFF}]{1,20}") {
             let xml = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..);
             prop_assert_eq!(fault(Kind::Standard, &Message::new(body.clone())).is_none(), body.chars().all(xml));
         }

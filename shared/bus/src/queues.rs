@@ -1,4 +1,4 @@
-//! What a handler says to the queue it was fed from.
+//! The two things that a handler does with a message that it has received: set when it comes again, or dead-letter it.
 
 use crate::{BusError, MemoryQueue, Message, Queue, SqsQueue};
 use std::{
@@ -6,30 +6,30 @@ use std::{
     time::Duration,
 };
 
-/// A received message that should come again, not before `delay` is over.
+/// A received message that comes again after `delay`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hold {
+pub struct Visibility {
     /// The receipt handle of this receive.
     pub receipt_handle: String,
-    /// The ARN of the queue that it was received from; none where the agent has only one.
+    /// The ARN of the queue that it was received from; `None` where the agent has only one.
     pub queue_arn: Option<String>,
-    /// How long; rounded up to whole seconds, at most twelve hours.
+    /// How long it stays invisible; rounded up to whole seconds, at most twelve hours.
     pub delay: Duration,
 }
 
 /// A message for the dead-letter queue.
 pub type DeadLetter = Message;
 
-/// The queue of an agent, or its two lanes, and its dead-letter queue.
+/// The queue of an agent, its express queue where it has one, and its dead-letter queue.
 #[allow(async_fn_in_trait)]
 pub trait Queues {
-    /// Sets when received messages come again. Best effort: one that could not be held back comes again when its visibility timeout ends,
-    /// so the caller reports it as failed all the same. Returns how many could not.
-    async fn hold(&self, holds: &[Hold]) -> usize;
+    /// Sets when received messages come again. Best effort: one that could not be set comes again when its visibility timeout ends,
+    /// so the caller reports it as failed all the same. Returns how many could not be set.
+    async fn set_visibility(&self, changes: &[Visibility]) -> usize;
 
-    /// Puts messages into the dead-letter queue. The answers stand in the order of the messages: what is `Ok` is there; what is
-    /// not may be there too, and twice after another try. See [`Queue::send`] for what no queue takes.
-    async fn bury(&self, letters: &[DeadLetter]) -> Vec<Result<(), BusError>>;
+    /// Sends messages to the dead-letter queue. The answers are in the order of the messages: `Ok` is in the queue; `Err` may be there too, and
+    /// twice after another try. See [`Queue::send`] for what no queue takes.
+    async fn dead_letter(&self, messages: &[DeadLetter]) -> Vec<Result<(), BusError>>;
 }
 
 /// The queues of one agent on SQS.
@@ -57,61 +57,61 @@ impl SqsQueues {
 }
 
 impl Queues for SqsQueues {
-    async fn hold(&self, holds: &[Hold]) -> usize {
-        let is_express = |hold: &&Hold| {
-            let (arn, express) = (hold.queue_arn.as_deref(), self.express.as_ref());
+    async fn set_visibility(&self, changes: &[Visibility]) -> usize {
+        let is_express = |change: &&Visibility| {
+            let (arn, express) = (change.queue_arn.as_deref(), self.express.as_ref());
             arn.zip(express).is_some_and(|(arn, express)| express.has_arn(arn))
         };
-        let (express, usual): (Vec<&Hold>, Vec<&Hold>) = holds.iter().partition(is_express);
+        let (express, others): (Vec<&Visibility>, Vec<&Visibility>) = changes.iter().partition(is_express);
         let mut missed = 0;
-        for (queue, holds) in self.express.iter().zip([express]).chain([(&self.queue, usual)]) {
-            let holds: Vec<_> = holds.into_iter().map(|hold| (hold.receipt_handle.as_str(), hold.delay)).collect();
-            missed += queue.hide(&holds).await;
+        for (queue, changes) in self.express.iter().zip([express]).chain([(&self.queue, others)]) {
+            let changes: Vec<_> = changes.into_iter().map(|one| (one.receipt_handle.as_str(), one.delay)).collect();
+            missed += queue.set_visibility(&changes).await;
         }
         missed
     }
 
-    async fn bury(&self, letters: &[DeadLetter]) -> Vec<Result<(), BusError>> {
-        self.dead_letters.send(letters).await
+    async fn dead_letter(&self, messages: &[DeadLetter]) -> Vec<Result<(), BusError>> {
+        self.dead_letters.send(messages).await
     }
 }
 
-/// Queues in memory: what was held and what was buried, in order.
+/// Queues in memory: every visibility that was set and every dead letter, in order.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryQueues {
-    held: Arc<Mutex<Vec<Hold>>>,
-    buried: MemoryQueue,
+    visibilities: Arc<Mutex<Vec<Visibility>>>,
+    dead_letters: MemoryQueue,
 }
 
 impl MemoryQueues {
-    /// Queues of FIFO.
+    /// FIFO queues.
     #[must_use]
     pub fn fifo() -> Self {
-        Self { buried: MemoryQueue::fifo(), ..Self::default() }
+        Self { dead_letters: MemoryQueue::fifo(), ..Self::default() }
     }
 
-    /// Everything held back so far.
+    /// Every visibility that was set so far.
     #[must_use]
-    pub fn held(&self) -> Vec<Hold> {
-        self.held.lock().map(|list| list.clone()).unwrap_or_default()
+    pub fn visibilities(&self) -> Vec<Visibility> {
+        self.visibilities.lock().map(|list| list.clone()).unwrap_or_default()
     }
 
     /// Everything in the dead-letter queue.
     #[must_use]
-    pub fn buried(&self) -> Vec<DeadLetter> {
-        self.buried.messages()
+    pub fn dead_letters(&self) -> Vec<DeadLetter> {
+        self.dead_letters.messages()
     }
 }
 
 impl Queues for MemoryQueues {
-    async fn hold(&self, holds: &[Hold]) -> usize {
-        if let Ok(mut list) = self.held.lock() {
-            list.extend_from_slice(holds);
+    async fn set_visibility(&self, changes: &[Visibility]) -> usize {
+        if let Ok(mut list) = self.visibilities.lock() {
+            list.extend_from_slice(changes);
         }
         0
     }
 
-    async fn bury(&self, letters: &[DeadLetter]) -> Vec<Result<(), BusError>> {
-        self.buried.send(letters).await
+    async fn dead_letter(&self, messages: &[DeadLetter]) -> Vec<Result<(), BusError>> {
+        self.dead_letters.send(messages).await
     }
 }

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// What became of one entry of a call.
+/// The answer to one entry of a call.
 pub type Published = Result<(), Refused>;
 
 /// An entry that the topic refused while it may have taken its neighbours.
@@ -26,12 +26,12 @@ pub trait Topic {
     ///
     /// Atomicity: none. The answers stand in the order of the messages; each message is published or refused by itself, and any may have
     /// been published before the call failed as a whole, so a caller that tries again publishes at least once.
-    /// Ordering: on a standard topic none between the messages of a call; on one of FIFO that of the call within each group.
-    /// Copies: on FIFO what has the deduplication id of a message of the last five minutes is accepted and goes nowhere.
+    /// Ordering: on a standard topic none between the messages of a call; on a FIFO topic that of the call within each group.
+    /// Copies: on FIFO a message with the deduplication id of a message of the last five minutes is accepted and delivered to nobody.
     ///
     /// # Errors
     /// [`BusError`]: transient if the call as a whole was not answered, not transient for a call that no topic takes (no message, more than
-    /// ten, too many bytes, on FIFO one without its keys) or that the topic refuses as a whole, be it for one entry's sake or for the set-up's.
+    /// ten, too many bytes, on FIFO one without its keys) or that the topic refuses as a whole, because of one entry or of the set-up.
     async fn publish(&self, messages: &[Message]) -> Result<Vec<Published>, BusError>;
 }
 
@@ -58,7 +58,7 @@ pub struct SnsTopic {
 }
 
 impl SnsTopic {
-    /// The topic with this ARN, which tells its kind.
+    /// The topic with this ARN, whose end is its kind.
     #[must_use]
     pub fn new(settings: &aws_config::SdkConfig, arn: String) -> Self {
         Self { client: aws_sdk_sns::Client::new(settings), kind: Kind::of(&arn), arn }
@@ -72,8 +72,8 @@ impl Topic for SnsTopic {
         for (index, message) in messages.iter().enumerate() {
             let mut entry = PublishBatchRequestEntry::builder().id(index.to_string()).message(&message.body);
             // A standard topic hands the group on to standard queues (Amazon SNS API Reference, PublishBatchRequestEntry).
-            let (group, once) = message.keys().told(self.kind);
-            entry = entry.set_message_group_id(group).set_message_deduplication_id(once);
+            let (group, deduplication_id) = message.keys().ids(self.kind);
+            entry = entry.set_message_group_id(group).set_message_deduplication_id(deduplication_id);
             for (name, attribute) in message.attributes() {
                 let value = MessageAttributeValue::builder()
                     .data_type(attribute.kind)
@@ -116,18 +116,18 @@ impl Topic for SnsTopic {
 #[derive(Debug, Clone, Default)]
 pub struct MemoryTopic {
     kind: Kind,
-    heard: Arc<Mutex<Heard>>,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Debug, Default)]
-struct Heard {
+struct State {
     published: Vec<Message>,
     /// The deduplication ids of all of them: no time passes here.
-    once: BTreeSet<String>,
+    deduplication_ids: BTreeSet<String>,
 }
 
 impl MemoryTopic {
-    /// One of FIFO.
+    /// A FIFO topic.
     #[must_use]
     pub fn fifo() -> Self {
         Self { kind: Kind::Fifo, ..Self::default() }
@@ -136,18 +136,19 @@ impl MemoryTopic {
     /// Everything published so far.
     #[must_use]
     pub fn published(&self) -> Vec<Message> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).published.clone()
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).published.clone()
     }
 }
 
 impl Topic for MemoryTopic {
     async fn publish(&self, messages: &[Message]) -> Result<Vec<Published>, BusError> {
         acceptable(self.kind, messages)?;
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         for message in messages {
-            let copy = self.kind.is_fifo() && message.keys().once.clone().is_some_and(|once| !heard.once.insert(once));
+            let copy = self.kind.is_fifo()
+                && message.keys().deduplication_id.clone().is_some_and(|id| !state.deduplication_ids.insert(id));
             if !copy {
-                heard.published.push(message.clone());
+                state.published.push(message.clone());
             }
         }
         Ok(vec![Ok(()); messages.len()])

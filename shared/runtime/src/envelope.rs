@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn on_fifo_an_aggregate_is_a_group_and_only_the_same_sending_of_the_same_delivery_is_a_copy() {
-        let once = |message: Message| message.keys().once.clone();
+        let once = |message: Message| message.keys().deduplication_id.clone();
         let at = |second| Timestamp::from_second(second).unwrap();
         let sent = |run, epoch, second| once(delivery(&row(), run, epoch, at(second)).unwrap());
         let other = Pending { id: uuid::Uuid::from_u128(1), ..row() };

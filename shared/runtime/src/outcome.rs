@@ -10,7 +10,7 @@ use aws_lambda_events::event::sqs::SqsBatchResponse;
 use jiff::Timestamp;
 use std::{borrow::Cow, cell::Cell, time::Duration};
 use switchyard_agent::Schedule;
-use switchyard_bus::{Hold, Message as BusMessage, Queues};
+use switchyard_bus::{Message as BusMessage, Queues, Visibility};
 use switchyard_event::{Event, Reason};
 use switchyard_store::{Ask, Failed, Nameless, ParkReport, Standing, Store, StoreError, Verdict};
 
@@ -185,11 +185,11 @@ impl<Q: Queues> Desk<'_, Q> {
             for at in std::iter::once(*at).chain(endings.copies(*at)) {
                 let Message { receipt_handle, queue, .. } = &endings.messages[at];
                 let (receipt_handle, queue_arn) = (receipt_handle.clone(), queue.clone());
-                holds.push(Hold { receipt_handle, queue_arn, delay: *delay });
+                holds.push(Visibility { receipt_handle, queue_arn, delay: *delay });
             }
         }
         if !holds.is_empty() {
-            self.queues.hold(&holds).await;
+            self.queues.set_visibility(&holds).await;
         }
     }
 
@@ -236,7 +236,7 @@ impl<Q: Queues> Desk<'_, Q> {
         let letters: Vec<BusMessage> =
             burials.iter().map(|(at, burial)| letter(agent, &messages[*at], burial)).collect();
         let (mut named, mut nameless, mut settled) = (Vec::new(), Vec::new(), Vec::new());
-        for ((at, burial), answer) in burials.into_iter().zip(self.queues.bury(&letters).await) {
+        for ((at, burial), answer) in burials.into_iter().zip(self.queues.dead_letter(&letters).await) {
             match answer {
                 Ok(()) => match &burial.of {
                     Of::Delivery(ask) => named.push((at, burial.report(ask.clone()))),
@@ -469,7 +469,7 @@ mod tests {
         let buried_as = |id: &str, of| {
             let message = Message { id: id.into(), ..Message::with_body(body) };
             let burial = Burial { of, reason: "not_in_table".into(), detail: String::new(), attempts: 1 };
-            letter("sentiment", &message, &burial).keys().once.clone().unwrap()
+            letter("sentiment", &message, &burial).keys().deduplication_id.clone().unwrap()
         };
         let of = [|| Of::Delivery(Ask { event_id: uuid::Uuid::nil(), run: 0, epoch: Some(0) }), || Of::Nobody];
         for of in of {

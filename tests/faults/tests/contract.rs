@@ -7,7 +7,7 @@ use faults::broker::Broker;
 use std::time::Duration;
 use switchyard_bus::{LambdaDirectory, LambdaMappings, Message, Queue, SnsTopic, SqsMoves, SqsQueue, SqsQueues, Topic};
 use switchyard_tests::contract::{
-    Heard, MovesRig, TopicRig, keeps_what_a_directory_promises, keeps_what_a_queue_promises,
+    Content, MovesRig, TopicRig, keeps_what_a_directory_promises, keeps_what_a_queue_promises,
     keeps_what_a_topic_promises, keeps_what_mappings_promise, keeps_what_moves_promise, keeps_what_queues_promise,
     lacks_fifo, lacks_tenants,
 };
@@ -40,7 +40,7 @@ impl TopicRig for OnTheStandIn {
         &self.topic
     }
 
-    async fn heard(&self, expected: usize) -> Vec<Heard> {
+    async fn published(&self, expected: usize) -> Vec<Content> {
         let mut heard = Vec::new();
         while heard.len() < expected {
             let received = self.ear.receive(10, HIDDEN).await.unwrap();

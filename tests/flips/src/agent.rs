@@ -97,7 +97,7 @@ async fn worker(stage: &Stage, mover: &Mover<'_>, store: &Store, queues: &Memory
             let lives = if dies { Duration::from_millis(chance.u64(..60)) } else { Duration::from_secs(120) };
             let Ok(answer) = timeout(lives, handling).await else {
                 stage.count("processes of the agent that died", 1);
-                stage.queue.hide(&handles, AFTER_A_DEATH);
+                stage.queue.set_visibility(&handles, AFTER_A_DEATH);
                 break;
             };
             let again: Vec<String> = answer
@@ -105,7 +105,7 @@ async fn worker(stage: &Stage, mover: &Mover<'_>, store: &Store, queues: &Memory
                 .iter()
                 .filter_map(|failure| handles.get(failure.item_identifier.parse::<usize>().ok()?).cloned())
                 .collect();
-            stage.queue.hide(&again, Duration::from_millis(chance.u64(20..200)));
+            stage.queue.set_visibility(&again, Duration::from_millis(chance.u64(20..200)));
             let done: Vec<String> = handles.into_iter().filter(|handle| !again.contains(handle)).collect();
             stage.queue.delete(&done).await;
         }

@@ -1,6 +1,6 @@
 //! The contract of [`Moves`].
 
-use super::{heard, message, receive_all, sorted, whole};
+use super::{contents, message, receive_all, sorted, whole};
 use crate::eventually;
 use switchyard_bus::{Message, Move, MoveStatus, Moves, Queue};
 
@@ -24,7 +24,7 @@ pub struct MovesRig<M, Q> {
 pub async fn keeps_what_moves_promise<M: Moves, Q: Queue>(rig: MovesRig<M, Q>) {
     assert_eq!(rig.moves.list(&rig.dead_letter_arn).await.unwrap(), [], "nothing was ever moved");
     rig.moves_the_whole_queue_and_changes_no_message().await;
-    rig.runs_one_at_a_time_and_stops_when_told().await;
+    rig.runs_one_at_a_time_and_can_be_cancelled().await;
     rig.takes_any_rate().await;
     rig.refuses_what_cannot_be_moved().await;
 }
@@ -53,12 +53,12 @@ impl<M: Moves, Q: Queue> MovesRig<M, Q> {
         assert_eq!((done.moved, done.handle, done.failure), (12, None, None));
         assert!(done.started_at.is_some());
         let received = receive_all(&self.queue, 12).await;
-        assert_eq!(heard(&received), sorted(messages.iter().map(whole)));
+        assert_eq!(contents(&received), sorted(messages.iter().map(whole)));
         assert!(self.dead_letters.depth().await.unwrap().is_empty());
         take_away(&self.queue, received).await;
     }
 
-    async fn runs_one_at_a_time_and_stops_when_told(&self) {
+    async fn runs_one_at_a_time_and_can_be_cancelled(&self) {
         let messages: Vec<Message> = (0..20).map(|n| message(&n.to_string())).collect();
         assert_eq!(self.dead_letters.send(&messages).await, vec![Ok(()); 20]);
 
@@ -80,7 +80,7 @@ impl<M: Moves, Q: Queue> MovesRig<M, Q> {
         let moved = receive_all(&self.queue, there).await;
         let left = receive_all(&self.dead_letters, 20 - there).await;
         let all = [moved.clone(), left.clone()].concat();
-        assert_eq!(heard(&all), sorted(messages.iter().map(whole)), "each is in one of the two");
+        assert_eq!(contents(&all), sorted(messages.iter().map(whole)), "each is in one of the two");
         take_away(&self.queue, moved).await;
         take_away(&self.dead_letters, left).await;
         let statuses: Vec<MoveStatus> = self.list().await.iter().map(|one| one.status).collect();

@@ -1,6 +1,6 @@
 //! The contract of [`Queue`].
 
-use super::{HIDDEN, ODD, heard, message, message_of, receive_all, sorted, whole};
+use super::{HIDDEN, ODD, contents, message, message_of, receive_all, sorted, whole};
 use crate::eventually;
 use std::collections::BTreeSet;
 use switchyard_bus::{Depth, Keys, Message, QUEUE_BYTES, Queue, Received};
@@ -8,16 +8,16 @@ use switchyard_bus::{Depth, Keys, Message, QUEUE_BYTES, Queue, Received};
 /// Every promise of a queue, given an empty one that nobody else uses. It is empty again afterwards.
 pub async fn keeps_what_a_queue_promises(queue: impl Queue) {
     is_empty_and_says_so(&queue).await;
-    hands_out_what_it_was_given_to_the_letter(&queue).await;
-    refuses_what_no_queue_takes_and_nothing_else(&queue).await;
+    returns_every_message_unchanged(&queue).await;
+    refuses_a_message_that_no_queue_takes_and_no_other(&queue).await;
     takes_a_mebibyte_a_call_and_as_many_calls_as_it_needs(&queue).await;
-    hides_what_was_received_until_it_is_released(&queue).await;
+    hides_a_received_message_until_it_is_released(&queue).await;
     deletes_each_by_itself(&queue).await;
     is_empty_and_says_so(&queue).await;
 }
 
-/// What a standard queue that is fair promises, given an empty one that nobody else uses: it tells whose each message is, as it was told.
-pub async fn tells_whose_a_message_is(queue: impl Queue) {
+/// What a standard queue that is fair promises, given an empty one that nobody else uses: it returns the tenant of each message.
+pub async fn returns_the_tenant_of_a_message(queue: impl Queue) {
     let messages = [message("a").of_tenant("project 7"), message("b").of_tenant("p").in_group("g", "o"), message("c")];
     assert_eq!(queue.send(&messages).await, vec![Ok(()); 3]);
     let received = receive_all(&queue, 3).await;
@@ -28,7 +28,7 @@ pub async fn tells_whose_a_message_is(queue: impl Queue) {
     empty(&queue, &received).await;
 }
 
-/// That a queue takes a message with a tenant and forgets whose it is, given an empty standard queue that nobody else uses.
+/// That a queue takes a message with a tenant and forgets the tenant, given an empty standard queue that nobody else uses.
 pub async fn lacks_tenants(queue: impl Queue) {
     assert_eq!(queue.send(&[message("a").of_tenant("p")]).await, [Ok(())]);
     let received = receive_all(&queue, 1).await;
@@ -46,7 +46,7 @@ async fn becomes(queue: &impl Queue, depth: Depth) {
     eventually(&format!("{depth:?}"), async || (queue.depth().await.expect("it answers") == depth).then_some(())).await;
 }
 
-async fn hands_out_what_it_was_given_to_the_letter(queue: &impl Queue) {
+async fn returns_every_message_unchanged(queue: &impl Queue) {
     let messages: Vec<Message> =
         (0..22).map(|n| n.to_string()).chain([ODD.into()]).map(|body| message(&body)).collect();
     assert_eq!(
@@ -58,14 +58,14 @@ async fn hands_out_what_it_was_given_to_the_letter(queue: &impl Queue) {
 
     let received = receive_all(queue, 23).await;
 
-    assert_eq!(heard(&received), sorted(messages.iter().map(whole)));
+    assert_eq!(contents(&received), sorted(messages.iter().map(whole)));
     assert!(received.iter().all(|one| one.receives == 1 && one.sent_at.is_some()));
     let ids: BTreeSet<&String> = received.iter().map(|one| &one.message_id).collect();
     assert_eq!(ids.len(), 23, "each has an id of its own");
     empty(queue, &received).await;
 }
 
-async fn refuses_what_no_queue_takes_and_nothing_else(queue: &impl Queue) {
+async fn refuses_a_message_that_no_queue_takes_and_no_other(queue: &impl Queue) {
     let bad = [String::new(), "\u{0}".into(), "a\u{1b}b".into(), "\u{ffff}".into(), "x".repeat(QUEUE_BYTES)];
     let good = ["tab\tand\r\n", "\u{7f}", "\u{fffd}", "\u{10ffff}", "😀"];
     let mut messages: Vec<Message> = good.iter().map(|body| message(body)).collect();
@@ -96,12 +96,12 @@ async fn takes_a_mebibyte_a_call_and_as_many_calls_as_it_needs(queue: &impl Queu
     for messages in [exactly.to_vec(), more.to_vec()] {
         assert_eq!(queue.send(&messages).await, vec![Ok(()); messages.len()]);
         let received = receive_all(queue, messages.len()).await;
-        assert_eq!(heard(&received), sorted(messages.iter().map(whole)));
+        assert_eq!(contents(&received), sorted(messages.iter().map(whole)));
         empty(queue, &received).await;
     }
 }
 
-async fn hides_what_was_received_until_it_is_released(queue: &impl Queue) {
+async fn hides_a_received_message_until_it_is_released(queue: &impl Queue) {
     let messages = ["one", "two", "three"].map(message);
     assert_eq!(queue.send(&messages).await, vec![Ok(()); 3]);
     assert_eq!(queue.receive(0, HIDDEN).await.unwrap(), [], "none wanted, none taken");
@@ -116,7 +116,7 @@ async fn hides_what_was_received_until_it_is_released(queue: &impl Queue) {
     assert_eq!((&again[0].body, &again[0].message_id), (&one.body, &one.message_id), "and nothing but it");
     assert_eq!(again[0].receives, 2);
     assert_ne!(again[0].receipt_handle, one.receipt_handle, "a handle is good for one receive");
-    assert_eq!(heard(&[others.clone(), again.clone()].concat()), sorted(messages.iter().map(whole)));
+    assert_eq!(contents(&[others.clone(), again.clone()].concat()), sorted(messages.iter().map(whole)));
     empty(queue, &[others, again].concat()).await;
 }
 

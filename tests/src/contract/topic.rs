@@ -1,34 +1,34 @@
 //! The contract of [`Topic`].
 
-use super::{Heard, ODD, message, message_of, sorted, whole};
+use super::{Content, ODD, message, message_of, sorted, whole};
 use switchyard_bus::{Message, TOPIC_BYTES, Topic};
 
-/// A topic and an ear on it.
+/// A topic and a queue that is subscribed to it.
 #[allow(async_fn_in_trait)]
 pub trait TopicRig {
     /// The topic.
     fn topic(&self) -> &impl Topic;
-    /// Everything published since the last time it was asked, as soon as it is so much.
-    async fn heard(&self, expected: usize) -> Vec<Heard>;
+    /// Every message published since the last call, as soon as there are `expected`.
+    async fn published(&self, expected: usize) -> Vec<Content>;
 }
 
 const KIB: usize = 1024;
 
 /// Every promise of a topic.
 pub async fn keeps_what_a_topic_promises(rig: impl TopicRig) {
-    carries_what_it_is_given_to_the_letter(&rig).await;
+    delivers_every_message_unchanged(&rig).await;
     refuses_a_call_that_no_topic_takes(&rig).await;
     counts_attributes_and_the_whole_batch_up_to_the_last_byte(&rig).await;
 }
 
-async fn carries_what_it_is_given_to_the_letter(rig: &impl TopicRig) {
+async fn delivers_every_message_unchanged(rig: &impl TopicRig) {
     let bodies = (0..9).map(|n| format!("{{\"n\": {n}}}")).chain([ODD.to_owned()]);
     let messages: Vec<Message> = bodies.map(|body| message(&body)).collect();
 
     let answers = rig.topic().publish(&messages).await.unwrap();
 
     assert_eq!(answers, vec![Ok(()); 10], "one answer for each message");
-    assert_eq!(sorted(rig.heard(10).await), sorted(messages.iter().map(whole)));
+    assert_eq!(sorted(rig.published(10).await), sorted(messages.iter().map(whole)));
 }
 
 async fn refuses_a_call_that_no_topic_takes(rig: &impl TopicRig) {
@@ -47,7 +47,7 @@ async fn counts_attributes_and_the_whole_batch_up_to_the_last_byte(rig: &impl To
             let answer = rig.topic().publish(&call).await;
             if fits {
                 assert_eq!(answer.unwrap(), vec![Ok(()); call.len()], "{bytes} bytes in {} messages", call.len());
-                let lengths = sorted(rig.heard(call.len()).await.into_iter().map(|(body, _)| body.len()));
+                let lengths = sorted(rig.published(call.len()).await.into_iter().map(|(body, _)| body.len()));
                 assert_eq!(lengths, sorted(call.iter().map(|message| message.body.len())), "all of it arrives");
             } else {
                 let refused = answer.expect_err("more than a topic takes");

@@ -89,7 +89,7 @@ impl Bench {
 
     fn again(&self, batch: &[Received]) {
         let handles: Vec<String> = batch.iter().map(|received| received.receipt_handle.clone()).collect();
-        self.queue().hide(&handles, Duration::ZERO);
+        self.queue().set_visibility(&handles, Duration::ZERO);
     }
 }
 

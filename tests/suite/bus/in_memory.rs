@@ -1,4 +1,4 @@
-//! The twins in memory.
+//! The implementations in memory.
 
 use std::{collections::BTreeMap, time::Duration};
 use switchyard_bus::{
@@ -6,10 +6,10 @@ use switchyard_bus::{
     Message, Queue, Queues, Topic,
 };
 use switchyard_tests::contract::{
-    FunctionsRig, Heard, MovesRig, TopicRig, keeps_what_a_directory_promises, keeps_what_a_fifo_queue_promises,
+    Content, FunctionsRig, MovesRig, TopicRig, keeps_what_a_directory_promises, keeps_what_a_fifo_queue_promises,
     keeps_what_a_fifo_topic_promises, keeps_what_a_queue_promises, keeps_what_a_topic_promises,
     keeps_what_functions_promise, keeps_what_mappings_promise, keeps_what_moves_promise, keeps_what_queues_promise,
-    tells_whose_a_message_is,
+    returns_the_tenant_of_a_message,
 };
 
 #[derive(Default)]
@@ -22,7 +22,7 @@ impl TopicRig for InMemory {
     fn topic(&self) -> &impl Topic {
         &self.topic
     }
-    async fn heard(&self, _: usize) -> Vec<Heard> {
+    async fn published(&self, _: usize) -> Vec<Content> {
         let published = self.topic.published();
         let before = self.heard.replace(published.len());
         published[before..].iter().map(|message| (message.body.clone(), attributes(message))).collect()
@@ -45,18 +45,18 @@ async fn the_queue_in_memory_keeps_what_a_queue_promises() {
 }
 
 #[tokio::test]
-async fn a_fair_queue_in_memory_tells_whose_a_message_is() {
-    tells_whose_a_message_is(MemoryQueue::default()).await;
+async fn a_fair_queue_in_memory_returns_the_tenant_of_a_message() {
+    returns_the_tenant_of_a_message(MemoryQueue::default()).await;
 }
 
 #[tokio::test]
-async fn what_is_of_fifo_in_memory_keeps_what_fifo_promises() {
+async fn a_fifo_queue_and_topic_in_memory_keep_what_fifo_promises() {
     keeps_what_a_fifo_queue_promises(MemoryQueue::fifo()).await;
     keeps_what_a_fifo_topic_promises(InMemory { topic: MemoryTopic::fifo(), ..InMemory::default() }).await;
 }
 
 #[tokio::test]
-async fn a_queue_of_fifo_in_memory_forgets_an_id_after_five_minutes() {
+async fn a_fifo_queue_in_memory_forgets_a_deduplication_id_after_five_minutes() {
     let queue = MemoryQueue::fifo();
     let message = [Message::new("x".into()).in_group("g", "o")];
     for (pass, there) in [(0, 1), (299, 1), (1, 2)] {
@@ -67,7 +67,7 @@ async fn a_queue_of_fifo_in_memory_forgets_an_id_after_five_minutes() {
 }
 
 #[tokio::test]
-async fn the_time_of_a_queue_in_memory_passes_when_it_is_told_to() {
+async fn the_time_of_a_queue_in_memory_passes_when_a_test_says_so() {
     let queue = MemoryQueue::default();
     queue.send(&[Message::new("x".into())]).await[0].as_ref().unwrap();
     let visibility = Duration::from_millis(29_001);
@@ -76,21 +76,21 @@ async fn the_time_of_a_queue_in_memory_passes_when_it_is_told_to() {
     assert_eq!(queue.receive(1, visibility).await.unwrap(), [], "a visibility timeout is whole seconds, rounded up");
     queue.pass(Duration::from_millis(1));
     assert_eq!(queue.receive(1, visibility).await.unwrap()[0].receives, 2);
-    assert_eq!(queue.release(&[first.receipt_handle]).await, 1, "an older handle releases nothing");
+    assert_eq!(queue.release(&[first.receipt_handle]).await, 1, "an older handle releases no message");
 }
 
 #[tokio::test]
 async fn the_queues_in_memory_keep_what_queues_promise() {
     let queues = MemoryQueues::default();
-    let buried = keeps_what_queues_promise(&queues, vec!["one".into(), "two".into()]).await;
-    assert_eq!((queues.buried(), queues.held().len()), (buried, 2));
+    let dead_letters = keeps_what_queues_promise(&queues, vec!["one".into(), "two".into()]).await;
+    assert_eq!((queues.dead_letters(), queues.visibilities().len()), (dead_letters, 2));
 }
 
 #[tokio::test]
-async fn the_queues_of_fifo_in_memory_bury_a_letter_with_keys_and_no_other() {
-    let letter = Message::new("x".into());
-    assert!(MemoryQueues::fifo().bury(std::slice::from_ref(&letter)).await[0].is_err(), "without keys");
-    assert_eq!(MemoryQueues::fifo().bury(&[letter.in_group("g", "o")]).await, [Ok(())]);
+async fn the_fifo_queues_in_memory_take_a_dead_letter_with_keys_and_no_other() {
+    let message = Message::new("x".into());
+    assert!(MemoryQueues::fifo().dead_letter(std::slice::from_ref(&message)).await[0].is_err(), "without keys");
+    assert_eq!(MemoryQueues::fifo().dead_letter(&[message.in_group("g", "o")]).await, [Ok(())]);
 }
 
 #[tokio::test]

@@ -3,16 +3,16 @@
 use aws_sdk_sqs::types::QueueAttributeName;
 use std::time::Duration;
 use switchyard_bus::{
-    Hold, Kind, LambdaDirectory, LambdaFunctions, LambdaMappings, Mappings, Message, Queue, Queues, SnsTopic, SqsMoves,
-    SqsQueue, SqsQueues, TOPIC_BYTES, Topic,
+    Kind, LambdaDirectory, LambdaFunctions, LambdaMappings, Mappings, Message, Queue, Queues, SnsTopic, SqsMoves,
+    SqsQueue, SqsQueues, TOPIC_BYTES, Topic, Visibility,
 };
 use switchyard_tests::{
     Tap, World,
     contract::{
-        FunctionsRig, Heard, MovesRig, TopicRig, keeps_what_a_directory_promises, keeps_what_a_fifo_queue_promises,
+        Content, FunctionsRig, MovesRig, TopicRig, keeps_what_a_directory_promises, keeps_what_a_fifo_queue_promises,
         keeps_what_a_fifo_topic_promises, keeps_what_a_queue_promises, keeps_what_a_topic_promises,
         keeps_what_functions_promise, keeps_what_mappings_promise, keeps_what_moves_promise, keeps_what_queues_promise,
-        tells_whose_a_message_is,
+        returns_the_tenant_of_a_message,
     },
     eventually,
 };
@@ -28,7 +28,7 @@ impl TopicRig for OnSns {
     fn topic(&self) -> &impl Topic {
         &self.topic
     }
-    async fn heard(&self, expected: usize) -> Vec<Heard> {
+    async fn published(&self, expected: usize) -> Vec<Content> {
         self.tap.hear_whole(expected).await
     }
 }
@@ -96,15 +96,15 @@ async fn the_queues_on_sqs_keep_what_queues_promise() {
     let buried = keeps_what_queues_promise(&queues, handles).await;
 
     assert_eq!(world.dead_letters("Sentiment", buried.len()).await.len(), buried.len());
-    let gone = Hold { receipt_handle: "no such handle".into(), queue_arn: None, delay: Duration::ZERO };
-    assert_eq!(queues.hold(&[gone]).await, 1, "one that cannot be held is counted, not an error");
+    let gone = Visibility { receipt_handle: "no such handle".into(), queue_arn: None, delay: Duration::ZERO };
+    assert_eq!(queues.set_visibility(&[gone]).await, 1, "one that cannot be set is counted, not an error");
 }
 
 #[tokio::test]
-async fn a_fair_queue_on_sqs_tells_whose_a_message_is_and_a_topic_hands_it_on() {
+async fn a_fair_queue_on_sqs_returns_the_tenant_of_a_message_and_a_topic_passes_it_on() {
     let world = World::at_rest().await;
     let (url, _) = own_queue(&world, "own", None).await;
-    tells_whose_a_message_is(SqsQueue::new(&world.aws, url)).await;
+    returns_the_tenant_of_a_message(SqsQueue::new(&world.aws, url)).await;
 
     let tap = world.tap().await;
     let topic = SnsTopic::new(&world.aws, world.outputs["TopicArn"].clone());
@@ -116,7 +116,7 @@ async fn a_fair_queue_on_sqs_tells_whose_a_message_is_and_a_topic_hands_it_on() 
 }
 
 #[tokio::test]
-async fn what_is_of_fifo_on_sns_and_sqs_keeps_what_fifo_promises() {
+async fn a_fifo_queue_and_topic_of_aws_keep_what_fifo_promises() {
     let world = World::at_rest().await;
     let (url, _) = own_queue(&world, "own.fifo", None).await;
     keeps_what_a_fifo_queue_promises(SqsQueue::new(&world.aws, url)).await;
@@ -177,7 +177,7 @@ async fn the_directory_of_a_deployed_stack_keeps_what_a_directory_promises() {
 }
 
 #[tokio::test]
-async fn a_queue_of_another_stack_or_of_nobody_is_no_agent_s() {
+async fn a_queue_of_another_stack_or_without_a_tag_belongs_to_no_agent() {
     let world = World::at_rest().await;
     let directory = LambdaDirectory::new(&world.aws, "switchyard".into());
     let agents = tagged(&world);

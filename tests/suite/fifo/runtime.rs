@@ -47,7 +47,7 @@ async fn a_record_that_failed_holds_back_the_later_ones_of_its_group_for_as_long
     assert_eq!(bench.states().await, "fdaad");
     assert_eq!(bench.agent.gathered.get(), 3);
     assert_eq!(bench.count("switchyard.delivery where attempts > 0").await, 1, "they cost no attempt");
-    let held = bench.queues.held();
+    let held = bench.queues.visibilities();
     let handles: BTreeSet<&str> = held.iter().map(|hold| hold.receipt_handle.as_str()).collect();
     assert_eq!(handles, BTreeSet::from(["0", "2", "3"]));
     assert_eq!(held.iter().map(|hold| hold.delay).collect::<BTreeSet<Duration>>().len(), 1, "they come together");
@@ -153,15 +153,19 @@ async fn the_same_burial_is_a_copy_and_the_one_after_a_redrive_is_none() {
     let bench = bench().await;
     let bodies = bench.give(&orders([("gather", "reject")])).await;
     assert!(bench.handle_in_groups(&bodies, "a").await.is_empty());
-    let first = bench.queues.buried().remove(0);
+    let first = bench.queues.dead_letters().remove(0);
 
     assert_eq!(bench.store.redrive("obedient", &Selection::default(), 0, "a person", "mended").await.unwrap().len(), 1);
     assert!(bench.handle_in_groups(&bodies, "a").await.is_empty());
 
-    let letters = bench.queues.buried();
+    let letters = bench.queues.dead_letters();
     assert_eq!(letters.len(), 2, "within five minutes, and not dropped");
     let keys: Vec<&Keys> = letters.iter().map(|letter| letter.keys()).collect();
-    assert!(keys[0].once != keys[1].once && keys.iter().all(|keys| keys.group == keys.once), "{keys:?}");
+    assert!(
+        keys[0].deduplication_id != keys[1].deduplication_id
+            && keys.iter().all(|keys| keys.group == keys.deduplication_id),
+        "{keys:?}"
+    );
     assert_eq!(*keys[0], *first.keys());
 }
 

@@ -17,7 +17,7 @@ async fn half_open(bench: &Bench) {
 }
 
 async fn nothing_is_spent(bench: &Bench) {
-    assert_eq!((bench.count("switchyard.failure").await, bench.queues.buried().len()), (0, 0));
+    assert_eq!((bench.count("switchyard.failure").await, bench.queues.dead_letters().len()), (0, 0));
 }
 
 #[tokio::test]
@@ -33,7 +33,11 @@ async fn five_in_a_row_open_it_and_then_nothing_is_tried_or_spent() {
     bench.agent.model_is_down.set(false);
     bench.agent.gathered.set(0);
     assert_eq!(bench.handle(&bodies, PLENTY).await, [0, 1, 2, 3, 4]);
-    assert_eq!((bench.agent.gathered.get(), bench.queues.held().len()), (0, 10), "not even asked, and held back");
+    assert_eq!(
+        (bench.agent.gathered.get(), bench.queues.visibilities().len()),
+        (0, 10),
+        "not even asked, and held back"
+    );
     nothing_is_spent(&bench).await;
 }
 

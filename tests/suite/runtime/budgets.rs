@@ -93,9 +93,9 @@ async fn two_agents_that_answer_each_other_stop_at_the_limit_and_the_chain_is_pa
     assert_eq!((reason.as_str(), agent.as_str()), ("too_many_hops", "second-player"));
     assert!(error.starts_with("17 events stand before it, and 16 are allowed: ball.served about "), "{error}");
     assert_eq!(error.matches(" -> ").count(), 17, "the whole chain: {error}");
-    let letter = &bench.queues.buried()[0];
+    let letter = &bench.queues.dead_letters()[0];
     heard(&bench, std::slice::from_ref(letter)).await;
-    assert_eq!(bench.queues.buried().len(), 1, "a copy of it is acknowledged");
+    assert_eq!(bench.queues.dead_letters().len(), 1, "a copy of it is acknowledged");
 }
 
 #[tokio::test]
@@ -123,7 +123,7 @@ async fn a_replay_is_not_stopped_either_and_says_nothing_anew() {
     bench.store.redrive("first-player", &Selection::default(), 0, "a person", "meant so").await.unwrap();
     heard(&bench, &due(&bench.store, "first-player").await).await;
     play(&bench).await;
-    let parked = bench.queues.buried().len();
+    let parked = bench.queues.dead_letters().len();
 
     let run = bench.store.new_run("first-player", "looking again").await.unwrap();
     let first: i64 = bench.client.query_one("select min(seq) from switchyard.event_log", &[]).await.unwrap().get(0);
@@ -131,7 +131,7 @@ async fn a_replay_is_not_stopped_either_and_says_nothing_anew() {
     heard(&bench, &due(&bench.store, "first-player").await).await;
 
     assert_eq!(bench.count("switchyard.delivery where run > 0 and state = 'd'").await, 1);
-    assert_eq!((play(&bench).await, bench.queues.buried().len()), (0, parked));
+    assert_eq!((play(&bench).await, bench.queues.dead_letters().len()), (0, parked));
 }
 
 #[tokio::test]

@@ -133,7 +133,7 @@ async fn a_claim_check_whose_event_was_deleted_is_settled_as_expired() {
 
     assert_eq!(reads(&bench, &messages).await, (vec![], 0));
 
-    assert!(bench.queues.buried().is_empty(), "nothing is left that a person could mend");
+    assert!(bench.queues.dead_letters().is_empty(), "nothing is left that a person could mend");
     assert_eq!(bench.states().await, "e");
     assert_eq!(bench.count("switchyard.delivery where reason = 'event deleted'").await, 1);
 }
@@ -171,7 +171,7 @@ async fn what_is_edited_while_it_is_gathered_is_not_done_with_the_old_payload() 
     let (again, ()) = tokio::join!(bench.handle(&bodies, PLENTY), edited);
     assert_eq!((again, bench.count("done").await), (vec![0], 0));
     assert_eq!(bench.agent.gathered.get(), 1, "the old payload is worth no second look");
-    assert_eq!(bench.queues.held()[0].delay, Duration::ZERO, "it comes again at once");
+    assert_eq!(bench.queues.visibilities()[0].delay, Duration::ZERO, "it comes again at once");
 
     assert!(bench.handle(&bodies, PLENTY).await.is_empty());
     assert_eq!(bench.count("done where key = 'new'").await, 1);
@@ -186,6 +186,6 @@ async fn in_shadow_mode_what_could_not_be_read_is_what_is_compared() {
 
     assert_eq!(reads(&bench, &messages).await, (vec![], 0));
 
-    assert!(bench.queues.buried().is_empty(), "the old system's events fill no dead-letter queue");
+    assert!(bench.queues.dead_letters().is_empty(), "the old system's events fill no dead-letter queue");
     assert_eq!(bench.count("switchyard.shadow where decision::text like '%oversized%'").await, 1);
 }

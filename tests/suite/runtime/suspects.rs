@@ -55,7 +55,7 @@ async fn innocents_that_a_long_outage_has_returned_often_all_come_through() {
 
     assert_eq!(bench.handle_received(&bodies, 90, PLENTY).await, Some(vec![]));
 
-    assert_eq!((bench.count("done").await, bench.queues.buried().len()), (10, 0));
+    assert_eq!((bench.count("done").await, bench.queues.dead_letters().len()), (10, 0));
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn in_shadow_mode_that_it_kills_its_process_is_what_is_compared() {
 
     assert_eq!(bench.handle_received(&bodies, 7, PLENTY).await, Some(vec![]));
 
-    assert!(bench.queues.buried().is_empty(), "the old system's events fill no dead-letter queue");
+    assert!(bench.queues.dead_letters().is_empty(), "the old system's events fill no dead-letter queue");
     assert_eq!(bench.count("switchyard.shadow where decision::text like '%process_died%'").await, 1);
 }
 

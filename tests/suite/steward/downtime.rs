@@ -5,7 +5,7 @@ use super::bench::{AGENT, Bench};
 use serde_json::json;
 use std::{cell::Cell, time::Duration};
 use switchyard_agent::{Agent, Decision, Refusal, Reject};
-use switchyard_bus::{BusError, DeadLetter, Hold, MemoryQueue, Message, Queue, Queues, Received};
+use switchyard_bus::{BusError, DeadLetter, MemoryQueue, Message, Queue, Queues, Received, Visibility};
 use switchyard_event::{Event, EventType, NewEvent};
 use switchyard_runtime::{Budget, SqsEvent, Tx, Worker};
 use tokio::time::Instant;
@@ -50,10 +50,10 @@ struct Own {
 }
 
 impl Queues for Own {
-    async fn hold(&self, holds: &[Hold]) -> usize {
-        holds.iter().map(|hold| self.queue.hide(std::slice::from_ref(&hold.receipt_handle), hold.delay)).sum()
+    async fn set_visibility(&self, holds: &[Visibility]) -> usize {
+        holds.iter().map(|hold| self.queue.set_visibility(std::slice::from_ref(&hold.receipt_handle), hold.delay)).sum()
     }
-    async fn bury(&self, letters: &[DeadLetter]) -> Vec<Result<(), BusError>> {
+    async fn dead_letter(&self, letters: &[DeadLetter]) -> Vec<Result<(), BusError>> {
         self.letters.send(letters).await
     }
 }

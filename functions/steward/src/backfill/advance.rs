@@ -8,7 +8,7 @@ use super::decide::{Seen, Step, Why, decide, pause_after};
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use switchyard_bus::{Lanes, Queue};
+use switchyard_bus::{AgentQueues, Queue};
 use switchyard_runtime::resend;
 use switchyard_store::{BackfillNow, BackfillPhase, BackfillState, Due, Store, StoreError};
 use tokio::time::{Instant, sleep_until};
@@ -44,7 +44,7 @@ pub(crate) struct Reach<Q> {
     /// Its queue: history is never urgent, whatever its priority was.
     pub(crate) queue: Q,
     /// The same queue, and its express queue where it has one: both keep its function busy.
-    pub(crate) lanes: Lanes<Q>,
+    pub(crate) lanes: AgentQueues<Q>,
     /// Whether messages flow to the function; none where the mapping could not be asked.
     pub(crate) flows: Option<bool>,
 }

@@ -1,4 +1,4 @@
-//! Moves in memory. A look at a move is its clock: each [`Moves::list`] lets it move one second's worth.
+//! Moves in memory. Each [`Moves::list`] is a second: a running move goes on by one second's worth.
 
 use super::{MOVES_PER_SECOND, Move, MoveStatus, Moves, rate};
 use crate::{BusError, MemoryQueue};

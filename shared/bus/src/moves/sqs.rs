@@ -57,7 +57,7 @@ fn entry(entry: ListMessageMoveTasksResultEntry) -> Move {
     }
 }
 
-/// The five words of the service. One that is new counts as running: then nobody starts a second move or counts on the first to be over.
+/// The five statuses of the service. An unknown one counts as running: then nobody starts a second move or relies on the end of the first.
 fn status(word: &str) -> MoveStatus {
     match word {
         "COMPLETED" => MoveStatus::Completed,
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_word_that_says_so_ends_a_move() {
+    fn only_a_known_final_status_ends_a_move() {
         let running = |word| status(word).is_running();
         assert_eq!(["RUNNING", "CANCELLING", "", "PAUSED"].map(running), [true; 4]);
         assert_eq!(["COMPLETED", "CANCELLED", "FAILED"].map(running), [false; 3]);

@@ -1,4 +1,4 @@
-//! Sending so that the order within a group holds, whatever becomes of a part of it.
+//! Sends so that the order within a group holds, whichever messages are refused.
 //!
 //! A call may be taken in part, and the messages of a group that it takes keep their order among themselves alone: one behind another that was
 //! refused would overtake it. So on FIFO a call has one message of a group at most, and nothing is sent behind one that may be taken later. On a
@@ -8,7 +8,7 @@ use super::fault;
 use crate::{BusError, Kind, Message, QUEUE_BYTES, pack};
 use std::collections::{HashMap, HashSet};
 
-/// Sends messages by `call`, which is given one call's worth at a time and answers for each of them. The answers stand in the order of the
+/// Sends messages by `call`, which gets one call's worth at a time and answers for each of them. The answers are in the order of the
 /// messages.
 pub(super) async fn send(
     operation: &'static str,
@@ -25,12 +25,12 @@ pub(super) async fn send(
         let (behind, free): (Vec<usize>, Vec<usize>) =
             turn.into_iter().partition(|at| group(kind, &messages[*at]).is_some_and(|group| waits.contains(group)));
         for at in behind {
-            answers[at] = Err(BusError::refused(operation, "one before it in its group was not taken", true));
+            answers[at] = Err(BusError::refused(operation, "an earlier message of its group was not taken", true));
         }
         for places in pack(free, QUEUE_BYTES, |at| messages[*at].size()) {
             let answered = call(&places.iter().map(|at| &messages[*at]).collect::<Vec<_>>()).await;
             for (at, answer) in places.into_iter().zip(answered) {
-                // One that no queue takes holds back nobody: it would for ever.
+                // One that no queue takes delays no other: it would do so for ever.
                 let may_pass = answer.as_ref().is_err_and(|error| error.transient || error.setup);
                 waits.extend(group(kind, &messages[at]).filter(|_| may_pass));
                 answers[at] = answer;
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_no_queue_takes_holds_back_nobody() {
+    async fn a_message_that_no_queue_takes_delays_no_other() {
         let messages = [of("a", "a1"), of("a", ""), of("a", "a2")];
         let (answers, calls) = sent(Kind::Fifo, &messages, &[]).await;
         assert_eq!(calls, [["a1"], ["a2"]]);
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn on_a_standard_queue_what_is_refused_holds_back_nobody_and_calls_are_full() {
+    async fn on_a_standard_queue_a_refused_message_delays_no_other_and_calls_are_full() {
         let messages: Vec<Message> = (0..BATCH_ENTRIES).map(|n| of("a", &n.to_string())).collect();
         let (answers, calls) = sent(Kind::Standard, &messages, &["0"]).await;
         assert_eq!((calls.len(), calls[0].len()), (1, BATCH_ENTRIES - 1));
@@ -114,7 +114,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_taken_of_a_group_is_what_stood_before_the_first_that_was_refused(
+        fn the_messages_of_a_group_before_the_first_refused_one_are_taken_and_no_others(
             groups in prop::collection::vec(0u8..4, 0..40),
             refused in prop::collection::btree_set(0usize..40, 0..4),
         ) {

@@ -1,4 +1,4 @@
-//! A queue in memory. Its time stands still until somebody lets it pass, so that a test sees what a timeout does without waiting for it.
+//! A queue in memory. Its time passes only when a test says so: a test of a timeout does not wait for it.
 
 use super::{Depth, Queue, Received, fault, whole_seconds};
 use crate::{BATCH_ENTRIES, BusError, Keys, Kind, Message};
@@ -39,11 +39,11 @@ struct Waiting {
 impl State {
     /// Whether it is a copy of what was taken within the last minutes; remembers it if not.
     fn is_copy(&mut self, message: &Message) -> bool {
-        let Some(once) = &message.keys().once else { return false };
+        let Some(id) = &message.keys().deduplication_id else { return false };
         let now = self.now;
-        let copy = self.sent.get(once).is_some_and(|at| now < *at + REMEMBERED);
+        let copy = self.sent.get(id).is_some_and(|at| now < *at + REMEMBERED);
         if !copy {
-            self.sent.insert(once.clone(), now);
+            self.sent.insert(id.clone(), now);
         }
         copy
     }
@@ -68,7 +68,7 @@ fn parse(handle: &str) -> Option<(u64, u32)> {
 }
 
 impl MemoryQueue {
-    /// One of FIFO.
+    /// A FIFO queue.
     #[must_use]
     pub fn fifo() -> Self {
         Self { kind: Kind::Fifo, ..Self::default() }
@@ -110,14 +110,15 @@ impl MemoryQueue {
         });
     }
 
-    /// Makes the messages with these handles visible after `time`; how many are not held by them any more.
-    pub fn hide(&self, handles: &[String], time: Duration) -> usize {
+    /// Makes the messages with these handles visible after `time`. Returns how many of the handles are not valid any more.
+    pub fn set_visibility(&self, handles: &[String], time: Duration) -> usize {
         self.with(|state| {
             let now = state.now;
             let mut missed = 0;
             for handle in handles {
-                let held = state.waiting.iter_mut().find(|waiting| waiting.handle() == *handle && waiting.receives > 0);
-                match held.filter(|waiting| waiting.visible_at > now) {
+                let received =
+                    state.waiting.iter_mut().find(|waiting| waiting.handle() == *handle && waiting.receives > 0);
+                match received.filter(|waiting| waiting.visible_at > now) {
                     Some(waiting) => waiting.visible_at = now + time,
                     None => missed += 1,
                 }
@@ -166,13 +167,13 @@ impl Queue for MemoryQueue {
                     waiting.receives += 1;
                     waiting.visible_at = now + visibility;
                     let attributes = waiting.message.attributes();
-                    let (group, once) = waiting.message.keys().told(self.kind);
+                    let (group, deduplication_id) = waiting.message.keys().ids(self.kind);
                     Received {
                         body: waiting.message.body.clone(),
                         attributes: attributes.map(|(name, a)| (name.to_owned(), a.value.clone())).collect(),
                         message_id: waiting.id.to_string(),
                         receipt_handle: waiting.handle(),
-                        keys: Keys::of(self.kind, group, once),
+                        keys: Keys::of(self.kind, group, deduplication_id),
                         sent_at: SystemTime::UNIX_EPOCH.checked_add(waiting.sent_at),
                         receives: waiting.receives,
                     }
@@ -184,7 +185,7 @@ impl Queue for MemoryQueue {
     async fn delete(&self, receipt_handles: &[String]) -> Vec<Result<(), BusError>> {
         let delete = |handle: &String| {
             let (id, receives) = parse(handle)
-                .ok_or_else(|| BusError::refused("DeleteMessageBatch", "the receipt handle is none", false))?;
+                .ok_or_else(|| BusError::refused("DeleteMessageBatch", "the receipt handle is not valid", false))?;
             self.with(|state| state.waiting.retain(|waiting| waiting.id != id || waiting.receives != receives));
             Ok(())
         };
@@ -192,6 +193,6 @@ impl Queue for MemoryQueue {
     }
 
     async fn release(&self, receipt_handles: &[String]) -> usize {
-        self.hide(receipt_handles, Duration::ZERO)
+        self.set_visibility(receipt_handles, Duration::ZERO)
     }
 }

@@ -24,7 +24,7 @@ pub struct SqsQueue {
 }
 
 impl SqsQueue {
-    /// The queue with this URL, which tells its kind.
+    /// The queue with this URL, whose end is its kind.
     #[must_use]
     pub fn new(settings: &aws_config::SdkConfig, url: String) -> Self {
         Self { client: aws_sdk_sqs::Client::new(settings), kind: Kind::of(&url), url }
@@ -41,8 +41,8 @@ impl SqsQueue {
         let mut call = self.client.send_message_batch().queue_url(&self.url);
         for (index, message) in messages.iter().enumerate() {
             let mut entry = SendMessageBatchRequestEntry::builder().id(index.to_string()).message_body(&message.body);
-            let (group, once) = message.keys().told(self.kind);
-            entry = entry.set_message_group_id(group).set_message_deduplication_id(once);
+            let (group, deduplication_id) = message.keys().ids(self.kind);
+            entry = entry.set_message_group_id(group).set_message_deduplication_id(deduplication_id);
             for (name, attribute) in message.attributes() {
                 let value = MessageAttributeValue::builder()
                     .data_type(attribute.kind)
@@ -70,10 +70,10 @@ impl SqsQueue {
         Ok(answers(OPERATION, handles.len(), accepted, answer.failed()))
     }
 
-    async fn hide_ten(&self, holds: &[(&str, Duration)]) -> Result<usize, BusError> {
+    async fn set_visibility_of_ten(&self, changes: &[(&str, Duration)]) -> Result<usize, BusError> {
         const OPERATION: &str = "ChangeMessageVisibilityBatch";
         let mut call = self.client.change_message_visibility_batch().queue_url(&self.url);
-        for (index, (handle, time)) in holds.iter().enumerate() {
+        for (index, (handle, time)) in changes.iter().enumerate() {
             let entry = ChangeMessageVisibilityBatchRequestEntry::builder()
                 .id(index.to_string())
                 .receipt_handle(*handle)
@@ -84,11 +84,11 @@ impl SqsQueue {
         Ok(answer.failed().len())
     }
 
-    /// Sets when received messages come again; how many could not be told.
-    pub(crate) async fn hide(&self, holds: &[(&str, Duration)]) -> usize {
+    /// Sets when received messages come again. Returns how many could not be set.
+    pub(crate) async fn set_visibility(&self, changes: &[(&str, Duration)]) -> usize {
         let mut missed = 0;
-        for ten in holds.chunks(BATCH_ENTRIES) {
-            missed += self.hide_ten(ten).await.unwrap_or_else(|error| {
+        for ten in changes.chunks(BATCH_ENTRIES) {
+            missed += self.set_visibility_of_ten(ten).await.unwrap_or_else(|error| {
                 tracing::warn!(%error, messages = ten.len(), "messages come again when their visibility timeout ends, not when they were told to");
                 ten.len()
             });
@@ -158,16 +158,16 @@ impl Queue for SqsQueue {
     }
 
     async fn release(&self, receipt_handles: &[String]) -> usize {
-        let holds: Vec<_> = receipt_handles.iter().map(|handle| (handle.as_str(), Duration::ZERO)).collect();
-        self.hide(&holds).await
+        let now: Vec<_> = receipt_handles.iter().map(|handle| (handle.as_str(), Duration::ZERO)).collect();
+        self.set_visibility(&now).await
     }
 }
 
 fn received(kind: Kind, message: aws_sdk_sqs::types::Message) -> Received {
     let mut system: HashMap<_, _> = message.attributes.unwrap_or_default();
     let group = system.remove(&MessageSystemAttributeName::MessageGroupId);
-    let once = system.remove(&MessageSystemAttributeName::MessageDeduplicationId);
-    let keys = Keys::of(kind, group, once);
+    let deduplication_id = system.remove(&MessageSystemAttributeName::MessageDeduplicationId);
+    let keys = Keys::of(kind, group, deduplication_id);
     let sent = system.get(&MessageSystemAttributeName::SentTimestamp).and_then(|millis| millis.parse().ok());
     let receives = system.get(&MessageSystemAttributeName::ApproximateReceiveCount);
     let attributes = message.message_attributes.unwrap_or_default().into_iter();

@@ -1,14 +1,14 @@
-//! An agent's queues as one place to send to: what is urgent goes to its express queue, as the topic's subscriptions deliver it.
+//! An agent's queues as one destination: urgent messages go to its express queue, as the topic's subscriptions deliver them.
 
 use crate::{AgentPlaces, BusError, Depth, Message, Queue};
 
-/// The attribute that the topic's subscriptions tell the lanes apart by.
+/// The attribute by which the topic's subscriptions separate the express queue from the other.
 const PRIORITY: &str = "priority";
 
-/// Where messages for an agent are sent to: a queue, or its lanes.
+/// Where messages for an agent are sent: a queue, or all of its queues.
 #[allow(async_fn_in_trait)]
 pub trait Destination {
-    /// Puts messages in; as [`Queue::send`].
+    /// Sends messages; as [`Queue::send`].
     async fn put(&self, messages: &[Message]) -> Vec<Result<(), BusError>>;
 }
 
@@ -18,27 +18,27 @@ impl<Q: Queue> Destination for Q {
     }
 }
 
-/// The queues of one agent.
+/// The queues of one agent: its queue, and its express queue where it has one.
 #[derive(Debug, Clone)]
-pub struct Lanes<Q> {
-    usual: Q,
-    /// The least priority that goes there, and the queue.
+pub struct AgentQueues<Q> {
+    queue: Q,
+    /// The least priority that goes to the express queue, and that queue.
     express: Option<(u8, Q)>,
 }
 
-impl<Q: Queue> Lanes<Q> {
-    /// The queues at these places, each opened by its URL.
+impl<Q: Queue> AgentQueues<Q> {
+    /// The queues of an agent, each opened by its URL.
     pub fn of(places: &AgentPlaces, open: impl Fn(&str) -> Q) -> Self {
         let express = places.express.as_ref().map(|express| (express.from, open(&express.queue_url)));
-        Self { usual: open(&places.queue_url), express }
+        Self { queue: open(&places.queue_url), express }
     }
 
-    /// How full they are together, approximately.
+    /// The number of messages in all of them, approximately.
     ///
     /// # Errors
     /// As [`Queue::depth`], of whichever queue does not answer.
     pub async fn depth(&self) -> Result<Depth, BusError> {
-        let mut depth = self.usual.depth().await?;
+        let mut depth = self.queue.depth().await?;
         if let Some((_, express)) = &self.express {
             let more = express.depth().await?;
             depth.visible += more.visible;
@@ -49,13 +49,13 @@ impl<Q: Queue> Lanes<Q> {
     }
 }
 
-impl<Q: Queue> Destination for Lanes<Q> {
+impl<Q: Queue> Destination for AgentQueues<Q> {
     async fn put(&self, messages: &[Message]) -> Vec<Result<(), BusError>> {
-        let Some((from, express)) = &self.express else { return self.usual.send(messages).await };
-        let (urgent, usual): (Vec<_>, Vec<_>) =
+        let Some((from, express)) = &self.express else { return self.queue.send(messages).await };
+        let (urgent, others): (Vec<_>, Vec<_>) =
             messages.iter().cloned().enumerate().partition(|(_, message)| is_urgent(message, *from));
         let mut answers: Vec<_> = messages.iter().map(|_| Ok(())).collect();
-        for (queue, some) in [(express, urgent), (&self.usual, usual)] {
+        for (queue, some) in [(express, urgent), (&self.queue, others)] {
             let (places, some): (Vec<usize>, Vec<Message>) = some.into_iter().unzip();
             if some.is_empty() {
                 continue;
@@ -68,7 +68,7 @@ impl<Q: Queue> Destination for Lanes<Q> {
     }
 }
 
-/// Whether a message says that it is. One that says nothing of it is not.
+/// Whether a message's priority is at least `from`. One without a priority is not urgent.
 fn is_urgent(message: &Message, from: u8) -> bool {
     let priority = message.attribute(PRIORITY).and_then(|priority| priority.parse::<u8>().ok());
     priority.is_some_and(|priority| priority >= from)
@@ -102,28 +102,31 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_message_goes_to_the_lane_of_its_priority_and_has_its_own_answer() {
+    async fn each_message_goes_to_the_queue_of_its_priority_and_has_its_own_answer() {
         let (usual, urgent) = (MemoryQueue::default(), MemoryQueue::default());
-        let lanes =
-            Lanes::of(&places(Some(express())), |url| if url == "express" { urgent.clone() } else { usual.clone() });
+        let queues =
+            AgentQueues::of(
+                &places(Some(express())),
+                |url| if url == "express" { urgent.clone() } else { usual.clone() },
+            );
         let of = |body: &str, priority| Message::new(body.into()).number(PRIORITY, priority);
         let messages = [of("a", 8), of("b", 7), Message::new("c".into()), of("", 10), of("e", 10)];
 
-        let answers = lanes.put(&messages).await;
+        let answers = queues.put(&messages).await;
 
         assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, true, true, false, true]);
         assert_eq!(
             (bodies(&urgent), bodies(&usual)),
             (vec!["a".to_owned(), "e".into()], vec!["b".to_owned(), "c".into()])
         );
-        assert_eq!(lanes.depth().await.unwrap().visible, 4);
+        assert_eq!(queues.depth().await.unwrap().visible, 4);
     }
 
     #[tokio::test]
-    async fn an_agent_without_an_express_queue_has_one_lane() {
+    async fn an_agent_without_an_express_queue_has_one_queue() {
         let usual = MemoryQueue::default();
-        let lanes = Lanes::of(&places(None), |_| usual.clone());
-        assert_eq!(lanes.put(&[Message::new("x".into()).number(PRIORITY, 10)]).await, [Ok(())]);
+        let queues = AgentQueues::of(&places(None), |_| usual.clone());
+        assert_eq!(queues.put(&[Message::new("x".into()).number(PRIORITY, 10)]).await, [Ok(())]);
         assert_eq!(bodies(&usual), ["x"]);
     }
 }
