@@ -10,6 +10,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use crate::claim::{clean, get};
 use crate::store::only;
+use crate::words::words;
 use crate::{BreakerState, Due, Store, StoreError, breaker};
 
 /// Which events.
@@ -402,22 +403,15 @@ fn number(operation: &'static str, row: &Row, column: usize) -> Result<u32, Stor
     Ok(n.max(0).unsigned_abs())
 }
 
-fn state(operation: &'static str, name: &str) -> Result<BackfillState, StoreError> {
-    Ok(match name {
-        "running" => BackfillState::Running,
-        "paused" => BackfillState::Paused,
-        "done" => BackfillState::Done,
-        "cancelled" => BackfillState::Cancelled,
-        _ => return Err(StoreError::bug(operation, "an unknown state: the schema is newer than this program")),
-    })
+words!(BackfillState { Running = "running", Paused = "paused", Done = "done", Cancelled = "cancelled" });
+words!(BackfillPhase { Numbering = "numbering", Counting = "counting", Sending = "sending", Ending = "ending" });
+
+fn state(operation: &'static str, word: &str) -> Result<BackfillState, StoreError> {
+    let unknown = || StoreError::bug(operation, "an unknown state: the schema is newer than this program");
+    BackfillState::named(word).ok_or_else(unknown)
 }
 
-fn phase(operation: &'static str, name: &str) -> Result<BackfillPhase, StoreError> {
-    Ok(match name {
-        "numbering" => BackfillPhase::Numbering,
-        "counting" => BackfillPhase::Counting,
-        "sending" => BackfillPhase::Sending,
-        "ending" => BackfillPhase::Ending,
-        _ => return Err(StoreError::bug(operation, "an unknown phase: the schema is newer than this program")),
-    })
+fn phase(operation: &'static str, word: &str) -> Result<BackfillPhase, StoreError> {
+    let unknown = || StoreError::bug(operation, "an unknown phase: the schema is newer than this program");
+    BackfillPhase::named(word).ok_or_else(unknown)
 }

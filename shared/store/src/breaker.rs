@@ -10,6 +10,7 @@ use tokio_postgres::types::Type;
 
 use crate::claim::{clean, count, get};
 use crate::store::only;
+use crate::words::words;
 use crate::{Store, StoreError};
 
 /// A breaker's state.
@@ -25,15 +26,7 @@ pub enum BreakerState {
     HalfOpen,
 }
 
-impl BreakerState {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Open => "open",
-            Self::HalfOpen => "half_open",
-        }
-    }
-}
+words!(BreakerState { Closed = "closed", Open = "open", HalfOpen = "half_open" });
 
 /// An agent's breaker.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -153,11 +146,8 @@ impl Store {
 
 /// A state by its name in the table.
 pub(crate) fn state(operation: &'static str, row: &Row, column: usize) -> Result<BreakerState, StoreError> {
-    match get::<Option<&str>>(operation, row, column)? {
-        // An agent always has a row; without one nothing has ever tripped.
-        None | Some("closed") => Ok(BreakerState::Closed),
-        Some("open") => Ok(BreakerState::Open),
-        Some("half_open") => Ok(BreakerState::HalfOpen),
-        Some(_) => Err(StoreError::bug(operation, "an unknown breaker's state: the schema is newer than this program")),
-    }
+    // An agent always has a row; without one nothing has ever tripped.
+    let Some(word) = get::<Option<&str>>(operation, row, column)? else { return Ok(BreakerState::Closed) };
+    BreakerState::named(word)
+        .ok_or_else(|| StoreError::bug(operation, "an unknown breaker's state: the schema is newer than this program"))
 }

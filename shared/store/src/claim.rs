@@ -7,6 +7,7 @@ use tokio_postgres::types::{FromSql, Type};
 use uuid::Uuid;
 
 use crate::breaker::{self, BreakerState};
+use crate::words::words;
 use crate::{Store, StoreError};
 
 /// One question: this event, in this run, for an agent.
@@ -96,15 +97,7 @@ pub enum Settlement {
     Parked,
 }
 
-impl Settlement {
-    pub(crate) fn letter(self) -> &'static str {
-        match self {
-            Self::Superseded => "s",
-            Self::Expired => "e",
-            Self::Parked => "p",
-        }
-    }
-}
+words!(Settlement { Superseded = "s", Expired = "e", Parked = "p" });
 
 impl Store {
     /// What a claim would answer just now, without a lock or a write, and the agent's breaker, in one round trip. Nothing asked is
@@ -157,19 +150,21 @@ pub(crate) fn standings(operation: &'static str, asks: &[Ask], rows: &[Row]) -> 
         .collect()
 }
 
-fn verdict(operation: &'static str, name: &str) -> Result<Verdict, StoreError> {
-    Ok(match name {
-        "take" => Verdict::Take,
-        "shadow" => Verdict::Shadow,
-        "not_yours" => Verdict::NotYours,
-        "already_done" => Verdict::AlreadyDone,
-        "parked" => Verdict::Parked,
-        "not_subscribed" => Verdict::NotSubscribed,
-        "unknown" => Verdict::Unknown,
-        "unknown_run" => Verdict::UnknownRun,
-        "too_old" => Verdict::TooOld,
-        _ => return Err(StoreError::bug(operation, "an unknown verdict: the schema is newer than this program")),
-    })
+words!(Verdict {
+    Take = "take",
+    Shadow = "shadow",
+    NotYours = "not_yours",
+    AlreadyDone = "already_done",
+    Parked = "parked",
+    NotSubscribed = "not_subscribed",
+    Unknown = "unknown",
+    UnknownRun = "unknown_run",
+    TooOld = "too_old",
+});
+
+fn verdict(operation: &'static str, word: &str) -> Result<Verdict, StoreError> {
+    let unknown = || StoreError::bug(operation, "an unknown verdict: the schema is newer than this program");
+    Verdict::named(word).ok_or_else(unknown)
 }
 
 /// A column, or the operation's error where it has another type than we think.

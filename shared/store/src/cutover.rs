@@ -10,6 +10,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use crate::claim::{clean, get};
 use crate::store::only;
+use crate::words::words;
 use crate::{Mode, Store, StoreError};
 
 /// A step of a plan.
@@ -74,6 +75,8 @@ pub enum CutoverState {
     /// The last step was reached, and was well.
     Done,
 }
+
+words!(CutoverState { Running = "running", Held = "held", RolledBack = "rolled_back", Done = "done" });
 
 /// A plan, and how far it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -319,15 +322,8 @@ fn cutover(row: &Row) -> Result<Cutover, StoreError> {
         id: get(OP, row, 0)?,
         agent: get(OP, row, 1)?,
         plan: CutoverPlan { steps: steps.collect(), limits },
-        state: match get(OP, row, 11)? {
-            "running" => CutoverState::Running,
-            "held" => CutoverState::Held,
-            "rolled_back" => CutoverState::RolledBack,
-            "done" => CutoverState::Done,
-            _ => {
-                return Err(StoreError::bug(OP, "an unknown state of a plan: the schema is newer than this program"));
-            }
-        },
+        state: CutoverState::named(get(OP, row, 11)?)
+            .ok_or_else(|| StoreError::bug(OP, "an unknown state of a plan: the schema is newer than this program"))?,
         by_hand: get(OP, row, 12)?,
         because: get(OP, row, 13)?,
         step: usize::try_from(get::<i32>(OP, row, 14)? - 1).unwrap_or(0),

@@ -5,6 +5,7 @@ use tokio_postgres::types::Type;
 
 use crate::claim::get;
 use crate::store::only;
+use crate::words::words;
 use crate::{Mode, Store, StoreError};
 
 /// By what an agent's events are routed while percentages move.
@@ -17,14 +18,7 @@ pub enum RoutedBy {
     Project,
 }
 
-impl RoutedBy {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Aggregate => "aggregate",
-            Self::Project => "project",
-        }
-    }
-}
+words!(RoutedBy { Aggregate = "aggregate", Project = "project" });
 
 /// What an agent declares of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -40,6 +40,7 @@ mod stream;
 mod suspect;
 mod tx;
 mod url;
+mod words;
 
 pub use append::AppendEvent;
 pub use aside::SetAside;

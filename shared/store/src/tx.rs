@@ -68,7 +68,7 @@ impl Tx {
                 (&agent, Type::TEXT),
                 (&ask.event_id, Type::UUID),
                 (&ask.run, Type::INT4),
-                (&settlement.letter(), Type::TEXT),
+                (&settlement.name(), Type::TEXT),
                 (&claim::clean(reason).as_ref(), Type::TEXT),
             ],
         )

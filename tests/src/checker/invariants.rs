@@ -64,7 +64,7 @@ const INVARIANTS: &[Invariant] = &[
     Invariant {
         name: "every transition is one of the contract's, by its writer",
         broken: "select count(*) from lab.history h where not coalesce(case h.writer
-                   when '_ask' then h.was_state is null and h.run = 0 and h.state in ('a', 'd') and h.epoch = 0 and h.attempts = 0
+                   when 'first_ask' then h.was_state is null and h.run = 0 and h.state in ('a', 'd') and h.epoch = 0 and h.attempts = 0
                    when 'sweep' then h.was_state is null and h.run = 0 and h.state = 'a' and h.epoch = 0 and h.attempts = 0
                    when 'claim_batch' then h.was_state in ('a', 'f') and h.state = 'd' and (h.owner, h.epoch, h.attempts) = (h.was_owner, h.was_epoch, h.was_attempts)
                    when 'settle' then h.was_state = 'd' and h.state in ('s', 'e', 'p') and (h.owner, h.epoch, h.attempts) = (h.was_owner, h.was_epoch, h.was_attempts)

@@ -20,15 +20,20 @@ create index on lab.effect (event_id);
 create function lab.remember() returns trigger language plpgsql as $$
 declare
   stack text;
+  writers text[];
 begin
   get diagnostics stack = pg_context;
+  -- From the innermost outwards.
+  writers := array(select m[1] from regexp_matches(stack, 'function switchyard\.(\w+)\(', 'g') m);
   insert into lab.history (agent, run, seq, was_state, was_owner, was_epoch, was_attempts, was_sends, was_redrives,
     state, owner, epoch, attempts, sends, redrives, reason, writer, xid, asked_at, at)
   values (new.agent, new.run, new.seq, case when tg_op = 'UPDATE' then old.state end, case when tg_op = 'UPDATE' then old.owner end,
           case when tg_op = 'UPDATE' then old.epoch end, case when tg_op = 'UPDATE' then old.attempts end,
           case when tg_op = 'UPDATE' then old.sends end, case when tg_op = 'UPDATE' then old.redrives end,
           new.state, new.owner, new.epoch, new.attempts, new.sends, new.redrives,
-          new.reason, substring(stack from 'function switchyard\.(\w+)\('), pg_current_xact_id(), statement_timestamp(), clock_timestamp());
+          new.reason,
+          case when writers[1] <> '_create_deliveries' then writers[1]
+               when writers[2] in ('sweep', 'resend') then writers[2] else 'first_ask' end, pg_current_xact_id(), statement_timestamp(), clock_timestamp());
   return null;
 end $$;
 create trigger lab_memory after insert or update on switchyard.delivery for each row execute function lab.remember();

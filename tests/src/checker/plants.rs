@@ -53,7 +53,7 @@ pub const PLANTS: &[Plant] = &[
     edited(
         "routing_cached",
         "the routing hardly ever changes, so read it once",
-        &[Edit { function: "_ask", from: "from switchyard.agent a", to: "from lab.cached_routing a" }],
+        &[Edit { function: "_create_deliveries", from: "from switchyard.agent a", to: "from lab.cached_routing a" }],
     ),
     edited(
         "no_row_lock",
@@ -151,11 +151,18 @@ pub const PLANTS: &[Plant] = &[
     edited(
         "sweep_after_the_end",
         "who unsubscribed can ignore what comes",
-        &[Edit {
-            function: "sweep",
-            from: "and (s.until_seq is null or e.seq <= s.until_seq)\n        join",
-            to: "\n        join",
-        }],
+        &[
+            Edit {
+                function: "sweep",
+                from: "and (s.until_seq is null or e.seq <= s.until_seq)\n       where e.seq > lo",
+                to: "\n       where e.seq > lo",
+            },
+            Edit {
+                function: "_create_deliveries",
+                from: "and (s.until_seq is null or",
+                to: "and (p_how = 'missing' or s.until_seq is null or",
+            },
+        ],
     ),
     edited(
         "drop_unfinished",

@@ -19,6 +19,7 @@ mod migrations;
 mod publishing;
 mod reconciling;
 mod redriving;
+mod released;
 mod replacing;
 mod replays;
 mod reporting;
@@ -33,6 +34,7 @@ mod stream;
 mod suspects;
 mod time_limits;
 mod transactions;
+mod words;
 
 /// Tells each test twice: directly and through the pooler.
 macro_rules! directly_and_pooled {

@@ -1,6 +1,8 @@
 //! Who listens to what, whose turn it is, and how that changes.
 
-use switchyard_store::{AgentSpec, Ask, AutoRedrive, Lever, Mode, Moves, Owner, RoutedBy, Since, StoreError, Verdict};
+use switchyard_store::{
+    AgentSpec, Ask, AutoRedrive, Lever, Mode, Moves, Owner, RoutedBy, Since, StoreError, Type, Verdict,
+};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -78,6 +80,26 @@ directly_and_pooled! {
         scene.fail(event).await;
         scene.run_sql("update switchyard.subscription set until_seq = 0").await;
         assert_eq!(scene.claim(event).await, Verdict::Take);
+    }
+
+    // Computed apart from the database: the percentile of SHA-256's second to fifth byte.
+    async fn where_a_percentage_puts_an_aggregate_never_changes(scene: Scene) {
+        for (key, percentile, shard) in [
+            ("", 20, 3),
+            ("a", 70, 10),
+            ("project-1", 18, 3),
+            ("7d1f9c1e-3c5b-4c5e-9a57-1d2f6f0c8b11", 42, 2),
+            ("Z\u{fc}rich", 10, 2),
+        ] {
+            let placed = "select switchyard._percentile_of($1), switchyard.shard_of($1)::int";
+            let row = scene.one(placed, &[(&key, Type::TEXT)]).await;
+            assert_eq!((row.get::<_, i32>(0), row.get::<_, i32>(1)), (percentile, shard), "{key}");
+            for (percent, owner) in [(percentile, "o"), (percentile + 1, "n")] {
+                scene.run_sql(&format!("update switchyard.agent set mode = 'percent', percent = {percent} where name = '{AGENT}'")).await;
+                let owned = "select switchyard.owner_of(a, $1, null)::text from switchyard.agent a where a.name = 'painter'";
+                assert_eq!(scene.one(owned, &[(&key, Type::TEXT)]).await.get::<_, &str>(0), owner, "{key} at {percent}");
+            }
+        }
     }
 
     async fn the_owner_is_fixed_at_the_first_ask(scene: Scene) {
@@ -203,7 +225,7 @@ directly_and_pooled! {
     async fn a_first_ask_that_has_read_the_routing_and_not_yet_written_is_waited_for(scene: Scene) {
         // Between the reading and the writing lie microseconds; a lock inside the statement holds them open.
         let event = scene.event("thing.made").await;
-        let body: String = scene.one("select pg_get_functiondef('switchyard._ask'::regproc)", &[]).await.get(0);
+        let body: String = scene.one("select pg_get_functiondef('switchyard._create_deliveries'::regproc)", &[]).await.get(0);
         let held = body.replace("where a.id = p_agent", "where a.id = p_agent and pg_advisory_xact_lock_shared(42) is not null");
         assert_ne!(body, held);
         scene.run_sql(&held).await;

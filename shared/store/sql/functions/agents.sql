@@ -21,14 +21,14 @@ $$;
 -- Whose turn it is. Not salted by agent, so that the same aggregates move first for all of them, and growing: whoever was in
 -- at 10 percent is in at 50. A pinned project is beyond the percentage.
 create or replace function switchyard.owner_of(p_agent switchyard.agent, aggregate_id text, project_id text) returns "char"
-language sql immutable parallel safe
+language sql stable parallel safe
 return (case (p_agent).mode
   when 'full' then 'n'
   when 'percent' then case
     when project_id = any ((p_agent).pinned_new) then 'n'
     when project_id = any ((p_agent).pinned_old) then 'o'
-    when ('x' || substr(md5(coalesce(case when (p_agent).routed_by = 'project' then project_id end, aggregate_id, '')), 1, 7))::bit(28)::int % 100
-         < (p_agent).percent then 'n' else 'o' end
+    when switchyard._percentile_of(coalesce(case when (p_agent).routed_by = 'project' then project_id end, aggregate_id)) < (p_agent).percent then 'n'
+    else 'o' end
   else 'o' end)::"char";
 
 -- Whether the agent decides in shadow what the old system owns.

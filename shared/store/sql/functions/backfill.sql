@@ -349,18 +349,12 @@ begin
     return;
   end if;
 
-  -- Whoever reads the routing has a transaction id first (see _ask).
+  -- Whoever reads the routing has a transaction id first (see _create_deliveries).
   perform pg_current_xact_id();
   a := switchyard.agent_named(p_agent);
   select * into found_some from switchyard._select_history(a, b, b.cursor_seq, p_window, n);
   further := found_some.reached > b.cursor_seq;
-  with added as (
-    insert into switchyard.delivery (agent, run, seq, owner, state, sends, next_attempt_at)
-    select a.id, b.run, u.seq, 'n', 'a', 1, now() + switchyard._resend_after(a.grace, 0::smallint, u.seq) from unnest(found_some.seqs) u (seq)
-     order by u.seq
-    on conflict do nothing
-    returning seq)
-  select coalesce(array_agg(x.seq order by x.seq), '{}') into seqs from added x;
+  seqs := (switchyard._create_deliveries(a.id, b.run, found_some.seqs, 'sent')).won;
   update switchyard.backfill x set cursor_seq = found_some.reached, taken = x.taken + cardinality(take_backfill.seqs),
          spent_until = greatest(x.spent_until, clock_timestamp() - late) + cardinality(take_backfill.seqs) * interval '1 second' / x.per_second,
          phase = case when found_some.reached >= x.last_seq then 'ending' else x.phase end

@@ -59,36 +59,6 @@ begin
   return query select * from switchyard._standing(switchyard.agent_named(p_agent), p_events, p_runs, 'n', null, null) s order by s.ord;
 end $$;
 
--- Writes the rows of first asks and returns the sequences that it wrote and that belong to `p_who`. The owner comes from
--- the routing as the inserting statement reads it, and waits for a concurrent first ask of the same event. What was cancelled before its time is
--- nobody's to work on: its row is final from the first.
--- Takes a transaction id first: reassign relies on it that whoever reads the routing has one already.
-create or replace function switchyard._ask(p_agent smallint, p_seqs bigint[], p_who "char", p_settle boolean) returns bigint[]
-language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
-declare
-  won bigint[];
-begin
-  perform pg_current_xact_id();
-  with written as (
-    insert into switchyard.delivery (agent, run, seq, owner, state, next_attempt_at, reason)
-    select a.id, 0, e.seq, o.owner,
-           case when o.cancelled then 'e' when p_settle and o.owner = p_who then 'd' else 'a' end::"char",
-           case when o.cancelled or (p_settle and o.owner = p_who) then null else greatest(now(), e.due_at) + a.grace end,
-           case when o.cancelled then 'cancelled' end
-      from switchyard.agent a
-      cross join switchyard.event_log e
-      cross join lateral (select switchyard.owner_of(a, e.aggregate_id, e.project_id) as owner,
-                                 e.due_at is not null and exists (select 1 from switchyard.cancelled c where c.seq = e.seq) as cancelled) o
-     where a.id = p_agent and e.seq = any (p_seqs) and e.seq >= (select f.seq from switchyard.floor f)
-       and exists (select 1 from switchyard.subscription s where s.agent = a.id and s.type = e.type and e.seq >= s.from_seq
-                      and (s.until_seq is null or e.seq <= s.until_seq))
-     order by e.seq
-    on conflict do nothing
-    returning seq, owner, state)
-  select coalesce(array_agg(w.seq), '{}') into won from written w where w.owner = p_who and w.state <> 'e';
-  return won;
-end $$;
-
 -- Claims a batch: what is `take` is settled as done in the caller's transaction, whose commit makes it true.
 -- The rows are written and locked in the order of their sequence, so that two batches do not deadlock.
 create or replace function switchyard.claim_batch(p_agent text, p_events uuid[], p_runs int[], p_who "char") returns setof switchyard.standing
@@ -119,7 +89,7 @@ begin
             from unnest(p_events, p_runs) u (event_id, run)
             join switchyard.event_log e on e.event_id = u.event_id order by 1, 2) x;
   if firsts is not null then
-    won := switchyard._ask(a.id, firsts, p_who, true);
+    won := (switchyard._create_deliveries(a.id, 0, firsts, 'asked', p_who, true)).won;
   end if;
 
   -- Whatever we did not just write ourselves is locked, read as it is now, and settled where it is ours and unfinished.

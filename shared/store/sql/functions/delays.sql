@@ -47,7 +47,7 @@ begin
     select distinct s.agent from switchyard.subscription s
      where s.type = l.type and l.seq >= s.from_seq and (s.until_seq is null or l.seq <= s.until_seq) order by s.agent);
   foreach a in array agents loop
-    perform switchyard._ask(a, array[p_seq], 'n', false);
+    perform switchyard._create_deliveries(a, 0, array[p_seq], 'asked');
   end loop;
   -- The old system asks for an event when it likes, its time or not.
   perform 1 from switchyard.delivery d where d.agent = any (agents) and d.seq = p_seq and d.run = 0 order by d.agent for update;

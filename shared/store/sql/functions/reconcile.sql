@@ -14,9 +14,8 @@ declare
 begin
   written := 0;
   more := false;
-  -- One sweeper for an agent at a time; and whoever reads the routing has a transaction id first (see _ask). The agent's row is not locked here,
-  -- nor later in this transaction: a registration locks it before the subscriptions.
-  perform pg_current_xact_id();
+  -- One sweeper for an agent at a time. The agent's row is not locked here, nor later in this transaction: a registration locks it before the
+  -- subscriptions.
   perform 1 from switchyard.subscription s where s.agent = a.id order by s.type, s.from_seq for update;
   select min(s.checked) into lo from switchyard.subscription s where s.agent = a.id and (s.until_seq is null or s.checked < s.until_seq);
   if lo is not null then
@@ -25,29 +24,23 @@ begin
     more := hi < stable;
     -- In one statement: a period that a registration adds meanwhile is seen by both halves or by neither, and one that reaches further
     -- down than this pass looks stays where it is.
-    with made as (
-      insert into switchyard.delivery (agent, run, seq, owner, state, next_attempt_at, reason)
-      select r.id, 0, e.seq, o.owner, case when o.cancelled then 'e' else 'a' end::"char",
-             case when not o.cancelled then greatest(now(), e.due_at + r.grace) end, case when o.cancelled then 'cancelled' else 'missing' end
+    with missing as (
+      select array_agg(distinct e.seq) as seqs
         from switchyard.event_log e
         join switchyard.subscription s on s.agent = a.id and s.type = e.type and e.seq > s.checked and e.seq >= s.from_seq
                                       and (s.until_seq is null or e.seq <= s.until_seq)
-        join switchyard.agent r on r.id = a.id
-        cross join lateral (select switchyard.owner_of(r, e.aggregate_id, e.project_id) as owner,
-                                   e.due_at is not null and exists (select 1 from switchyard.cancelled c where c.seq = e.seq) as cancelled) o
-       where e.seq > lo and e.seq <= lo + p_window and (e.seq <= hi or e.logged_at < clock_timestamp() - r.grace)
+       where e.seq > lo and e.seq <= lo + p_window and (e.seq <= hi or e.logged_at < clock_timestamp() - a.grace)
          and e.seq >= (select f.seq from switchyard.floor f)
-         and not exists (select 1 from switchyard.delivery d where d.agent = a.id and d.run = 0 and d.seq = e.seq)
-       order by e.seq
-      on conflict do nothing
-      returning 1),
+         and not exists (select 1 from switchyard.delivery d where d.agent = a.id and d.run = 0 and d.seq = e.seq)),
     moved as (
       update switchyard.subscription s set checked = hi, n = s.n + (
                select count(*) from switchyard.event_log e
                 where e.type = s.type and e.seq > s.checked and e.seq <= hi and e.seq >= s.from_seq
                   and (s.until_seq is null or e.seq <= s.until_seq))
        where s.agent = a.id and s.checked >= lo and s.checked < hi and (s.until_seq is null or s.checked < s.until_seq))
-    select count(*) into written from made;
+    select coalesce((switchyard._create_deliveries(a.id, 0, m.seqs, 'missing', p_reason => 'missing')).written, 0) into written
+      from missing m where m.seqs is not null;
+    written := coalesce(written, 0);
   end if;
 end $$;
 

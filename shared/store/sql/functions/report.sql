@@ -16,7 +16,7 @@ begin
   select array_agg(e.seq) into firsts
     from unnest(p_events, p_runs) u (event_id, run) join switchyard.event_log e on e.event_id = u.event_id where u.run = 0;
   if firsts is not null then
-    perform switchyard._ask(a.id, firsts, p_who, false);
+    perform switchyard._create_deliveries(a.id, 0, firsts, 'asked');
   end if;
 
   -- Copies of one event in a batch count once; of two epochs the newest speaks.
@@ -113,7 +113,7 @@ declare
   counted smallint;
 begin
   if p_run = 0 and s is not null then
-    perform switchyard._ask(a.id, array[s], 'n', false);
+    perform switchyard._create_deliveries(a.id, 0, array[s], 'asked');
   end if;
   update switchyard.delivery d set deaths = least(d.deaths + 1, 32767), sends = 0
    where d.agent = a.id and d.run = p_run and d.seq = s and d.epoch = coalesce(p_epoch, d.epoch)
@@ -135,7 +135,7 @@ begin
     from unnest(p_events, p_runs) u (event_id, run) join switchyard.event_log e on e.event_id = u.event_id
    where u.run = 0 and not exists (select 1 from switchyard.delivery d where d.agent = a.id and d.run = 0 and d.seq = e.seq);
   if firsts is not null then
-    perform switchyard._ask(a.id, firsts, 'n', false);
+    perform switchyard._create_deliveries(a.id, 0, firsts, 'asked');
   end if;
   with given as materialized (
     select e.seq, u.run, u.epoch, count(*) as n

@@ -62,7 +62,7 @@ begin
 end $$;
 
 -- Draws the barrier of the last change of routing, unless it stands. Whoever reads a routing has a transaction id before
--- (see _ask), and whoever read an older one did so before the change was committed. So an id drawn after the change was
+-- (see _create_deliveries), and whoever read an older one did so before the change was committed. So an id drawn after the change was
 -- seen to be committed is above all of theirs. The changing transaction's own id would not do, a reader may have a later one; nor would
 -- ours where this transaction had one already: then the next pass draws it.
 create or replace function switchyard._draw_barrier(p_agent text) returns void

@@ -19,8 +19,8 @@ create or replace function switchyard.resend(p_agent text, p_seqs bigint[], p_ru
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   a switchyard.agent := switchyard.agent_named(p_agent);
+  seqs bigint[] := p_seqs;
 begin
-  perform pg_current_xact_id();
   if p_run > 0 then
     -- Against a cancellation at the same time, which too locks the run before its rows.
     perform 1 from switchyard.run r where r.run = p_run and r.agent = a.id and r.open for share;
@@ -41,25 +41,11 @@ begin
   get diagnostics redriven = row_count;
 
   if p_run > 0 then
-    insert into switchyard.delivery (agent, run, seq, owner, state, next_attempt_at, reason)
-    select a.id, p_run, d.seq, 'n', 'a', now(), p_reason from switchyard.delivery d
-     where d.agent = a.id and d.run = 0 and d.seq = any (p_seqs) and d.state in ('d', 's', 'e')
-     order by d.seq
-    on conflict do nothing;
-  else
-    insert into switchyard.delivery (agent, run, seq, owner, state, next_attempt_at, reason)
-    select r.id, 0, e.seq, o.owner, case when o.cancelled then 'e' else 'a' end::"char", case when not o.cancelled then now() end,
-           case when o.cancelled then 'cancelled' else p_reason end
-      from switchyard.event_log e
-      join switchyard.subscription s on s.agent = a.id and s.type = e.type and e.seq >= s.from_seq and (s.until_seq is null or e.seq <= s.until_seq)
-      join switchyard.agent r on r.id = a.id
-      cross join lateral (select switchyard.owner_of(r, e.aggregate_id, e.project_id) as owner,
-                                 e.due_at is not null and exists (select 1 from switchyard.cancelled c where c.seq = e.seq) as cancelled) o
-     where e.seq = any (p_seqs) and e.seq >= (select f.seq from switchyard.floor f)
-     order by e.seq
-    on conflict do nothing;
+    seqs := array(
+      select d.seq from switchyard.delivery d
+       where d.agent = a.id and d.run = 0 and d.seq = any (p_seqs) and d.state in ('d', 's', 'e'));
   end if;
-  get diagnostics added = row_count;
+  added := (switchyard._create_deliveries(a.id, p_run, seqs, 'resent', p_reason => p_reason)).written;
   if added + redriven > 0 then
     perform switchyard.note('resend', p_agent, jsonb_build_object('run', p_run, 'reason', p_reason, 'added', added, 'redriven', redriven));
   end if;

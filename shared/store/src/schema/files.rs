@@ -44,6 +44,7 @@ pub(super) const FUNCTIONS: &[File] = files! {
     "functions/delays"
     "functions/agents"
     "functions/routing"
+    "functions/deliveries"
     "functions/claim"
     "functions/report"
     "functions/old_system"
@@ -98,6 +99,14 @@ mod tests {
             })
             .collect();
         assert_eq!(found, listed);
+    }
+
+    /// Each transition's rules stand in one place: whose a delivery is, and when it is due, is decided by the one statement that creates it.
+    #[test]
+    fn one_statement_creates_a_delivery_and_one_hash_places_an_aggregate() {
+        let all: String = FUNCTIONS.iter().map(|file| file.sql).collect();
+        assert_eq!(all.matches("insert into switchyard.delivery ").count(), 1);
+        assert_eq!(all.matches("md5(").count(), 0, "a policy on cryptography may forbid it");
     }
 
     /// A second `create function` would fail at the second setup, and a drop or a change of a table has no place among what is replaced.

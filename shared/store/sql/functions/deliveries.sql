@@ -1,0 +1,49 @@
+-- How a delivery comes to be.
+
+-- Creates deliveries of these sequences: the one statement that does. Returns which of them belong to `p_who` (null: to anybody) and are to be
+-- worked on, and how many rows were written in all; what is there already stays as it is.
+--
+-- Live (run 0), only what the agent subscribes to, above the floor. The owner comes from the routing as this statement reads it, which waits for a
+-- concurrent first ask of the same event. What was cancelled before its time is final from the first. In another run the caller has selected the
+-- sequences, and all of it is the new agent's.
+--
+-- `p_how` says when it is due:
+--   asked    somebody is working on it: a grace from now, or after its time. With `p_settle` what belongs to `p_who` is done, and never due.
+--   missing  nobody is: now, or a grace after its time.
+--   resent   an operator wants it sent: now.
+--   sent     the caller sends it now, which counts.
+--
+-- Takes a transaction id first: reassign relies on it that whoever reads the routing has one already.
+create or replace function switchyard._create_deliveries(
+  p_agent smallint, p_run int, p_seqs bigint[], p_how text, p_who "char" default null, p_settle boolean default false,
+  p_reason text default null, out won bigint[], out written bigint)
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+begin
+  perform pg_current_xact_id();
+  with made as (
+    insert into switchyard.delivery (agent, run, seq, owner, state, sends, next_attempt_at, reason)
+    select a.id, p_run, e.seq, o.owner,
+           case when o.cancelled then 'e' when p_settle and o.owner = p_who then 'd' else 'a' end::"char",
+           (p_how = 'sent')::int,
+           case when o.cancelled or (p_settle and o.owner = p_who) then null
+                else case p_how
+                     when 'asked' then greatest(now(), e.due_at) + a.grace
+                     when 'missing' then greatest(now(), e.due_at + a.grace)
+                     when 'resent' then now()
+                     when 'sent' then now() + switchyard._resend_after(a.grace, 0::smallint, e.seq) end end,
+           case when o.cancelled then 'cancelled' else p_reason end
+      from switchyard.agent a
+      cross join switchyard.event_log e
+      cross join lateral (select case when p_run = 0 then switchyard.owner_of(a, e.aggregate_id, e.project_id) else 'n' end as owner,
+                                 p_run = 0 and e.due_at is not null
+                                   and exists (select 1 from switchyard.cancelled c where c.seq = e.seq) as cancelled) o
+     where a.id = p_agent and e.seq = any (p_seqs)
+       and (p_run <> 0 or (e.seq >= (select f.seq from switchyard.floor f)
+            and exists (select 1 from switchyard.subscription s where s.agent = a.id and s.type = e.type and e.seq >= s.from_seq
+                           and (s.until_seq is null or e.seq <= s.until_seq))))
+     order by e.seq
+    on conflict do nothing
+    returning seq, owner, state)
+  select coalesce(array_agg(m.seq order by m.seq) filter (where m.owner = coalesce(p_who, m.owner) and m.state <> 'e'), '{}'), count(*)
+    into won, written from made m;
+end $$;

@@ -1,0 +1,89 @@
+//! States, modes and reasons: what SQL writes is what Rust knows.
+
+use std::collections::BTreeSet;
+
+use switchyard_event::Reason;
+use switchyard_store::{
+    BackfillPhase, BackfillState, BreakerState, CutoverState, Mode, Owner, RoutedBy, Settlement, Verdict,
+};
+use switchyard_tests::database::Database;
+use tokio_postgres::Client;
+
+/// The words that a check lets into a column.
+async fn allowed(client: &Client, table: &str, column: &str) -> BTreeSet<String> {
+    let sql = format!(
+        "select pg_get_constraintdef(c.oid) from pg_constraint c join pg_attribute a on a.attrelid = c.conrelid and a.attname = '{column}'
+          where c.conrelid = 'switchyard.{table}'::regclass and c.contype = 'c' and c.conkey = array[a.attnum]"
+    );
+    let checks = client.query(&sql, &[]).await.unwrap();
+    let check: String =
+        checks.iter().map(|row| row.get::<_, String>(0)).find(|check| check.contains("ANY (ARRAY")).unwrap();
+    quoted(&check)
+}
+
+fn quoted(text: &str) -> BTreeSet<String> {
+    text.split('\'').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+fn set(words: impl IntoIterator<Item = &'static str>) -> BTreeSet<String> {
+    words.into_iter().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn every_state_that_a_table_takes_is_one_that_rust_knows() {
+    let database = Database::migrated().await;
+    let client = database.connect().await;
+    let modes = [Mode::Off, Mode::Shadow, Mode::Percent(1), Mode::Full].map(Mode::name);
+    for (table, column, known) in [
+        ("agent", "mode", set(modes)),
+        ("agent", "routed_by", set(RoutedBy::ALL.iter().map(|word| word.name()))),
+        ("breaker", "state", set(BreakerState::ALL.iter().map(|word| word.name()))),
+        ("backfill", "state", set(BackfillState::ALL.iter().map(|word| word.name()))),
+        ("backfill", "phase", set(BackfillPhase::ALL.iter().map(|word| word.name()))),
+        ("cutover", "state", set(CutoverState::ALL.iter().map(|word| word.name()))),
+        ("delivery", "owner", set([Owner::New, Owner::Old].map(Owner::letter))),
+        ("delivery", "state", set(["a", "f", "p", "d", "s", "e"])),
+    ] {
+        assert_eq!(allowed(&client, table, column).await, known, "{table}.{column}");
+    }
+
+    let settle: String =
+        client.query_one("select pg_get_functiondef('switchyard.settle'::regproc)", &[]).await.unwrap().get(0);
+    let (_, list) = settle.split_once("p_state not in (").unwrap();
+    assert_eq!(quoted(list.split_once(')').unwrap().0), set(Settlement::ALL.iter().map(|word| word.name())));
+}
+
+/// A claim's answers, of which the old system gets all but the agent's own two.
+#[tokio::test]
+async fn every_verdict_is_one_that_rust_knows() {
+    let database = Database::migrated().await;
+    let sql = "select pg_get_functiondef('switchyard._standing'::regproc)";
+    let body: String = database.connect().await.query_one(sql, &[]).await.unwrap().get(0);
+    let (_, answers) = body.split_once("select u.ord,").unwrap();
+    let (answers, _) = answers.split_once("e.seq, coalesce(d.epoch").unwrap();
+    let letters = set(["n", "o", "p", "d", "s", "e"]);
+    let written: BTreeSet<String> = quoted(answers).difference(&letters).cloned().collect();
+    assert_eq!(written, set(Verdict::ALL.iter().map(|word| word.name())));
+}
+
+/// `reason` of `failure`, and what an automatic redrive takes.
+#[tokio::test]
+async fn every_reason_that_a_function_writes_is_one_that_rust_knows() {
+    let database = Database::migrated().await;
+    let client = database.connect().await;
+    let body = async |function: &str| -> String {
+        let sql = format!("select pg_get_functiondef('switchyard.{function}'::regproc)");
+        client.query_one(&sql, &[]).await.unwrap().get(0)
+    };
+    let redrive = body("auto_redrive").await;
+    let (_, list) = redrive.split_once("d.reason in (").unwrap();
+    let passing: BTreeSet<String> =
+        Reason::ALL.iter().filter(|reason| reason.may_pass()).map(|reason| reason.as_str().to_owned()).collect();
+    assert_eq!(quoted(list.split_once(')').unwrap().0), passing);
+    assert!(body("due").await.contains(&format!("'{}'", Reason::Unanswered)));
+    let ingest = body("ingest").await;
+    let reasons: BTreeSet<String> =
+        ingest.split("reason := '").skip(1).map(|rest| rest.split_once('\'').unwrap().0.to_owned()).collect();
+    let unknown: Vec<&String> = reasons.iter().filter(|word| Reason::of(word).is_none()).collect();
+    assert_eq!(unknown, ["refused_by_the_table"], "which the function for ingest passes on as it is");
+}
