@@ -22,6 +22,8 @@ async fn allowed(client: &Client, table: &str, column: &str) -> BTreeSet<String>
 }
 
 fn quoted(text: &str) -> BTreeSet<String> {
+    // A comment may hold an apostrophe.
+    let text: String = text.lines().filter(|line| !line.trim_start().starts_with("--")).collect();
     text.split('\'').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
