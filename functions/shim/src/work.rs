@@ -124,8 +124,13 @@ impl Work {
             if self.is_behind(row.seq) {
                 continue;
             }
-            // By the aggregate's id alone, as the store leaves out full aggregates by their ids alone.
-            if let Err(error) = self.plan.offer(row.seq, &row.aggregate_id, || envelope::message(row)) {
+            // Of a row that is larger than the store reads, the aggregate is not known: it is parked, whatever the plan wants.
+            let offered = match &row.excess {
+                Some(_) => envelope::message(row).map(drop),
+                // By the aggregate's id alone, as the store leaves out full aggregates by their ids alone.
+                None => self.plan.offer(row.seq, &row.aggregate_id, || envelope::message(row)),
+            };
+            if let Err(error) = offered {
                 tracing::error!(event.id = %row.id, %error, "the event could not be published; no agent receives it");
                 unpublishable.push((row.seq, format!("{}: {error}", error.reason())));
             }

@@ -21,6 +21,9 @@ pub enum Unreadable {
         "it is larger than the {TOPIC_BYTES} bytes that the topic takes, attributes included, even without its payload"
     )]
     TooLarge,
+    /// What of the row is larger than the store reads.
+    #[error("{0}")]
+    Excess(String),
 }
 
 impl Unreadable {
@@ -30,7 +33,7 @@ impl Unreadable {
         match self {
             Self::Parse(error) if error.reason() != Reason::Malformed.as_str() => error.reason(),
             Self::Parse(_) => Reason::Unreadable.as_str(),
-            Self::TooLarge => Reason::TooLarge.as_str(),
+            Self::TooLarge | Self::Excess(_) => Reason::TooLarge.as_str(),
         }
     }
 }
@@ -64,6 +67,9 @@ const RUN_AND_EPOCH: usize = "run".len() + "epoch".len() + 2 * ("Number".len() +
 
 /// Whole where that fits, as a claim check otherwise.
 fn sized(row: &Pending) -> Result<Message, Unreadable> {
+    if let Some(excess) = &row.excess {
+        return Err(Unreadable::Excess(excess.clone()));
+    }
     let fits = |message: &Message| message.size() + RUN_AND_EPOCH <= TOPIC_BYTES;
     if let Some(payload) = &row.payload {
         let whole = built(row, payload.clone(), metadata(row)?)?;
@@ -125,6 +131,7 @@ mod tests {
             created_at: Some("2026-01-05T09:30:00Z".into()),
             project_id: None,
             revision: None,
+            excess: None,
         }
     }
 
@@ -165,6 +172,9 @@ mod tests {
         assert_eq!(message(&deep).unwrap_err().reason(), "too_deep");
         let metadata = Some(format!(r#"{{"mine":"{}"}}"#, "x".repeat(TOPIC_BYTES)));
         assert_eq!(message(&Pending { metadata, ..row() }).unwrap_err().reason(), "too_large");
+        let excess = Pending { excess: Some("the type has 2000 bytes".into()), payload: None, ..row() };
+        let error = delivery(&excess, 0, 0, Timestamp::UNIX_EPOCH).unwrap_err();
+        assert_eq!((error.reason(), error.to_string().as_str()), ("too_large", "the type has 2000 bytes"));
     }
 
     /// A row whose payload is a text of so many bytes.

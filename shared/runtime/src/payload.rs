@@ -19,6 +19,9 @@ pub const MAX_PAYLOAD_BYTES: u64 = 8 * 1024 * 1024;
 /// How long what does not fit into one batch with the others waits for its turn.
 const NEXT_TURN: Duration = Duration::from_secs(1);
 
+/// Why it waits.
+const TURN: &str = "other payloads fill this batch";
+
 /// Gives every event its payload. What is larger than [`MAX_PAYLOAD_BYTES`] is refused as `oversized`; what is not JSON that may enter is
 /// refused as it would have been at the door. An event that was deleted meanwhile is settled as expired, as the ledger itself does it.
 pub(crate) async fn layer(
@@ -37,7 +40,7 @@ pub(crate) async fn layer(
                 room = room.saturating_sub(bytes);
                 checked.push(record);
             }
-            Some(_) => record.give_back("other payloads fill this batch", Cause::Turn(NEXT_TURN), endings),
+            Some(_) => record.give_back(TURN, Cause::Turn(NEXT_TURN), endings),
         }
     }
     if checked.is_empty() {
@@ -81,6 +84,11 @@ fn wanted(record: &Admitted) -> Option<u64> {
 fn redeem(mut record: Admitted, payload: StoredPayload, endings: &mut Endings<'_>) -> Option<Admitted> {
     let StoredPayload { revision, bytes, text } = payload;
     let Some(text) = text else {
+        if u64::try_from(bytes).is_ok_and(|bytes| bytes <= MAX_PAYLOAD_BYTES) {
+            // Its message, or another of the batch, knew of a smaller payload than the table has now.
+            record.give_back(TURN, Cause::Turn(NEXT_TURN), endings);
+            return None;
+        }
         let detail = format!("the payload has {bytes} bytes, and an agent reads {MAX_PAYLOAD_BYTES} at most");
         return record.refuse(Reason::Oversized, detail, endings);
     };

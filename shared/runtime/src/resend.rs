@@ -135,6 +135,7 @@ mod tests {
             created_at: None,
             project_id: None,
             revision: None,
+            excess: None,
         }
     }
 

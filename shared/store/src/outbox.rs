@@ -35,6 +35,9 @@ pub struct Pending {
     pub project_id: Option<String>,
     /// How often a person has edited the payload; `None` where it is the event's own.
     pub revision: Option<i32>,
+    /// What of the row is larger than the store reads, in words: then nothing else of it was read, and nobody can publish it. Its metadata may have
+    /// 256 KiB, and its type, aggregate type, aggregate and project 1 KiB each.
+    pub excess: Option<String>,
 }
 
 /// What a reader of the outbox has already, and what it wants no more of for now.
@@ -55,21 +58,21 @@ pub struct Page {
     pub per_aggregate: usize,
     /// Payloads over so many bytes are left out, since no message could carry them; only their size is told.
     pub payload_bytes: usize,
-    /// The page ends when its payloads come to so many bytes; the first row is always on it.
+    /// The page ends when its payloads, metadata and names come to so many bytes; the first row is always on it.
     pub bytes: usize,
     /// Only aggregates of these shards.
     pub shards: Shards,
 }
 
 impl Page {
-    /// So many rows of all shards, be they of one aggregate, payloads of up to 256 KiB and 8 MiB of them in all.
+    /// So many rows of all shards, be they of one aggregate, payloads of up to 256 KiB, and 8 MiB in all.
     #[must_use]
     pub const fn of(rows: usize) -> Self {
         Self { rows, per_aggregate: rows, payload_bytes: 256 * 1024, bytes: 8 * 1024 * 1024, shards: Shards::ALL }
     }
 }
 
-pub(crate) const COLUMNS: &str = "seq, id, type, aggregate_type, aggregate_id, payload, payload_bytes, metadata, version, created_at, project_id, revision";
+pub(crate) const COLUMNS: &str = "seq, id, type, aggregate_type, aggregate_id, payload, payload_bytes, metadata, version, created_at, project_id, revision, excess";
 
 impl Pending {
     pub(crate) fn of(operation: &'static str, row: &Row) -> Result<Self, StoreError> {
@@ -87,6 +90,7 @@ impl Pending {
             created_at: get(operation, row, 9)?,
             project_id: get(operation, row, 10)?,
             revision: get(operation, row, 11)?,
+            excess: get(operation, row, 12)?,
         })
     }
 }

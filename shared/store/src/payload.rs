@@ -13,13 +13,13 @@ pub struct StoredPayload {
     pub revision: i32,
     /// How long it is.
     pub bytes: i64,
-    /// As `payload::text` prints it: the newest revision. `None` where it is larger than was asked for.
+    /// As `payload::text` prints it: the newest revision. `None` where it is larger than was asked for, by itself or with those before it.
     pub text: Option<String>,
 }
 
 impl Store {
-    /// The payloads of these events, in one round trip and in the order asked; `None` where an event is not in the table. One that is
-    /// larger than `max_bytes` is not sent.
+    /// The payloads of these events, in one round trip and in the order asked; `None` where an event is not in the table. No more
+    /// than `max_bytes` of them are sent: a larger one is left out, and so is what no longer fits behind others.
     ///
     /// Fails with [`StoreError::Config`] where row-level security hides events from this role.
     pub async fn payloads(&self, events: &[Uuid], max_bytes: i64) -> Result<Vec<Option<StoredPayload>>, StoreError> {

@@ -272,6 +272,27 @@ async fn a_row_that_no_queue_could_carry_is_parked_and_delays_no_other() {
 }
 
 #[tokio::test]
+async fn metadata_larger_than_the_shim_s_memory_is_set_aside_and_holds_back_nothing() {
+    let database = Database::migrated().await;
+    let client = database.connect().await;
+    insert(&client, 401, HOT, "'{}'").await;
+    client
+        .batch_execute(
+            "update events set metadata = jsonb_build_object('mine', repeat('x', 1000000));
+             update events set metadata = jsonb_build_object('mine', repeat('x', 40000000)) where id = (select event_id from switchyard.event_log where seq = 401)",
+        )
+        .await
+        .unwrap();
+    insert(&client, 2, HOT, "'{}'").await;
+
+    let trip = Trip::through(&database, async |_, events| all_accepted(events)).await;
+
+    assert_eq!((trip.carried.published, trip.carried.parked), (2, 401));
+    let reasons = "select count(*) from switchyard.outbox where parked_at is not null and reason like 'too_large: the metadata has %'";
+    assert_eq!(number(&client, reasons).await, 401);
+}
+
+#[tokio::test]
 async fn rows_whose_events_were_deleted_hold_back_nothing_and_go() {
     let database = Database::migrated().await;
     let client = database.connect().await;

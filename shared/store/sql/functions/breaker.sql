@@ -21,10 +21,12 @@ begin
 end $$;
 
 -- As `look` tells it: without a lock.
+-- PL/pgSQL, since it is asked with each batch: before Postgres 18, SQL is planned anew at each call.
 create or replace function switchyard.breaker_state(p_agent text) returns text
-language sql stable set search_path = pg_catalog, pg_temp as $$
-  select b.state from switchyard.breaker b join switchyard.agent a on a.id = b.agent where a.name = p_agent
-$$;
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+  return (select b.state from switchyard.breaker b join switchyard.agent a on a.id = b.agent where a.name = p_agent);
+end $$;
 
 -- The dependency is down: closed or half-open becomes open. What is open stays as it is, and so does what a person has forced.
 create or replace function switchyard.trip(p_agent text, p_reason text) returns text

@@ -2,6 +2,10 @@
 --
 -- The entry points switch JIT off: compiling takes twenty milliseconds where the work takes a fifth of one, and what the
 -- planner believes of a table that was never analysed is enough to set it off.
+--
+-- `look` and `claim_batch` are planned once in a session: planning costs more than the work does, and left to itself Postgres plans anew at each
+-- call what it cannot estimate. A plan that is kept may have been made when the tables were empty, and reading all of one was cheapest; so it goes by
+-- the indexes, whatever the tables held then. What these two call is planned by the same settings.
 
 -- A row that must be there is not (its partition was dropped between our statements; asking again finds it too old), or
 -- one is there that was not (a resend, a sweep or another's report wrote it between them; asking again takes it).
@@ -54,7 +58,8 @@ end $$;
 
 -- A claim's answer, foretold: no lock, no write.
 create or replace function switchyard.look(p_agent text, p_events uuid[], p_runs int[]) returns setof switchyard.standing
-language plpgsql volatile rows 10 set search_path = pg_catalog, pg_temp set jit = off as $$
+language plpgsql volatile rows 10 set search_path = pg_catalog, pg_temp set jit = off
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 begin
   return query select * from switchyard._standing(switchyard.agent_named(p_agent), p_events, p_runs, 'n', null, null) s order by s.ord;
 end $$;
@@ -62,7 +67,8 @@ end $$;
 -- Claims a batch: what is `take` is settled as done in the caller's transaction, whose commit makes it true.
 -- The rows are written and locked in the order of their sequence, so that two batches do not deadlock.
 create or replace function switchyard.claim_batch(p_agent text, p_events uuid[], p_runs int[], p_who "char") returns setof switchyard.standing
-language plpgsql volatile rows 10 set search_path = pg_catalog, pg_temp set jit = off as $$
+language plpgsql volatile rows 10 set search_path = pg_catalog, pg_temp set jit = off
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
   a switchyard.agent;
   asked bigint[];

@@ -1,20 +1,70 @@
 -- The way out of the event log: what the shim reads, and what becomes of it.
 
+-- The most that is read of a row beside its payload, in bytes. Whoever may insert must not decide how much memory a function needs.
+-- No message could carry more metadata than that.
+create or replace function switchyard.most_metadata_bytes() returns int language sql immutable parallel safe return 262144;
+-- Its type, its aggregate's type and id, and its project, each.
+create or replace function switchyard.most_name_bytes() returns int language sql immutable parallel safe return 1024;
+-- What takes more room than that where it is stored is not printed without care: compression makes one byte of 255 at most, and printing makes six of
+-- one, and a text of a gigabyte cannot be.
+create or replace function switchyard.most_stored_bytes() returns int language sql immutable parallel safe return 655360;
+
+-- JSON as text; null where it would be larger than any text can be.
+create or replace function switchyard._printed(given jsonb) returns text
+language plpgsql stable parallel safe set search_path = pg_catalog, pg_temp as $$
+begin
+  if pg_column_size(given) <= switchyard.most_stored_bytes() then
+    return given::text;
+  end if;
+  begin
+    return given::text;
+  exception when program_limit_exceeded or internal_error then
+    return null;
+  end;
+end $$;
+create or replace function switchyard._printed(given json) returns text language sql stable parallel safe return given::text;
+
+-- What of a row is larger than is read, in words; null where nothing is. `metadata` is as printed, or null where it was not.
+create or replace function switchyard._excess(type text, aggregate_type text, aggregate_id text, project_id text, stored jsonb, metadata text) returns text
+language sql stable parallel safe
+return case
+  when octet_length(metadata) > switchyard.most_metadata_bytes()
+    then format('the metadata has %s bytes, and %s are the most', octet_length(metadata), switchyard.most_metadata_bytes())
+  when stored is not null and metadata is null then format('the metadata has more than %s bytes', switchyard.most_metadata_bytes())
+  when octet_length(type) > switchyard.most_name_bytes()
+    then format('the type has %s bytes, and %s are the most', octet_length(type), switchyard.most_name_bytes())
+  when octet_length(aggregate_type) > switchyard.most_name_bytes()
+    then format('the aggregate type has %s bytes, and %s are the most', octet_length(aggregate_type), switchyard.most_name_bytes())
+  when octet_length(aggregate_id) > switchyard.most_name_bytes()
+    then format('the aggregate has %s bytes, and %s are the most', octet_length(aggregate_id), switchyard.most_name_bytes())
+  when octet_length(project_id) > switchyard.most_name_bytes()
+    then format('the project has %s bytes, and %s are the most', octet_length(project_id), switchyard.most_name_bytes())
+end;
+
 -- Events as they go on the wire: the newest revision of the payload, exactly as `payload::text` prints it, but left out where it is larger
--- than `p_payload_bytes`, by default larger than any message can be (1 MiB). An event that was deleted is left out.
+-- than `p_payload_bytes`, by default larger than any message can be (1 MiB). Of an event of which anything else is larger than is read, only that is
+-- told (`excess`). An event that was deleted is left out.
 create or replace function switchyard.events_of(p_seqs bigint[], p_payload_bytes int default 1048576) returns setof switchyard.logged_event
 language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off as $$
 begin
   perform switchyard._see_every_event();
   return query
-  select l.seq, e.id, coalesce(e.type, ''), coalesce(e.aggregate_type, ''), coalesce(e.aggregate_id, ''),
-         case when octet_length(p.text) <= p_payload_bytes then p.text end, octet_length(p.text), e.metadata::text, e.version,
-         switchyard.rfc3339(e.created_at), l.project_id, v.revision
+  select l.seq, e.id, case when x.excess is null then coalesce(e.type, '') else '' end,
+         case when x.excess is null then coalesce(e.aggregate_type, '') else '' end,
+         case when x.excess is null then coalesce(e.aggregate_id, '') else '' end,
+         case when octet_length(p.text) <= p_payload_bytes then p.text end,
+         case when x.excess is null then coalesce(octet_length(p.text), 2147483647) else 0 end, case when x.excess is null then m.text end, e.version,
+         switchyard.rfc3339(e.created_at), case when x.excess is null then l.project_id end, v.revision, x.excess
     from unnest(p_seqs) with ordinality u (seq, ord)
     join switchyard.event_log l on l.seq = u.seq
     join switchyard.event e on e.id = l.event_id
     left join lateral (select r.revision, r.payload from switchyard.revision r where r.event_id = e.id order by r.revision desc limit 1) v on true
-    cross join lateral (select coalesce(v.payload::text, e.payload::text, 'null') as text offset 0) p
+    cross join lateral (
+      select case when pg_column_size(e.metadata) <= switchyard.most_stored_bytes() then e.metadata::text end as text offset 0) m
+    cross join lateral (
+      select switchyard._excess(e.type, e.aggregate_type, e.aggregate_id, l.project_id, e.metadata, m.text) as excess offset 0) x
+    cross join lateral (select case when x.excess is not null then null when v.payload is not null then switchyard._printed(v.payload)
+                                    when e.payload is not null then switchyard._printed(e.payload) else 'null' end as text offset 0) p
    order by u.ord;
 end $$;
 
@@ -79,7 +129,8 @@ end $$;
 -- What is to be published now, in the order of its sequence: a page from the beginning, every time, without what the caller knows
 -- (`p_known`), without the aggregates of which it wants no more (`p_full`), only of its shards (`p_shards`; null: all), and not more than
 -- `p_per_aggregate` of any. There is no cursor: a row that commits late is on the next page. The payload is left out where it is larger than
--- `p_payload_bytes`, and the page ends early when its payloads come to `p_page_bytes`; the first row is always there.
+-- `p_payload_bytes`, and the page ends early when its payloads, metadata and names come to `p_page_bytes`; the first row is
+-- always there, and it is no larger than what is read of a row.
 create or replace function switchyard.pending(
   p_known bigint[], p_full text[], p_shards int[], p_at_most int, p_per_aggregate int, p_payload_bytes int, p_page_bytes int)
 returns setof switchyard.logged_event
@@ -98,7 +149,7 @@ begin
       for e in select x.* from switchyard.events_of(seqs[i * chunk + 1 : (i + 1) * chunk], p_payload_bytes) x loop
         return next e;
         found_rows := found_rows + 1;
-        bytes := bytes + e.payload_bytes;
+        bytes := bytes + e.payload_bytes + octet_length(concat(e.metadata, e.type, e.aggregate_type, e.aggregate_id, e.project_id, e.excess));
         if bytes >= p_page_bytes then
           return;
         end if;

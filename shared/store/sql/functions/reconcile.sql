@@ -173,9 +173,11 @@ end $$;
 
 -- Logs and queues for publication what has no log row although it was inserted since `p_since` and since there is a log:
 -- rows that came while the trigger was disabled, or while the sequence was behind. Returns how many. Uses the application's index on
--- `created_at`; a row without that time is not found, and none where there is no such index.
+-- `created_at`; a row without that time is not found, and none where there is no such index. Each is looked up in the log: a plan
+-- that joins would read all of it.
 create or replace function switchyard.unlogged(p_since timestamptz, p_at_most int default 1000) returns bigint
-language plpgsql volatile set search_path = pg_catalog, pg_temp set timezone = 'UTC' set jit = off as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp set timezone = 'UTC' set jit = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
   n bigint;
 begin
@@ -210,7 +212,8 @@ end $$;
 create or replace function switchyard.tick(
   out last_seq bigint, out stable_seq bigint, out oldest_fence_secs double precision, out partitions_added int,
   out room bigint, out old_waits_secs double precision, out logged_late bigint)
-language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
   -- Read before the sequence, so that it can only be above it where rows came without the sequence's value.
   top bigint := (select max(e.seq) from switchyard.event_log e);

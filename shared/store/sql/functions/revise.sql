@@ -50,18 +50,25 @@ begin
     'redriven', cardinality(runs), 'reason', p_reason, 'hold_secs', 0, 'event_id', p_event, 'revision', revision));
 end $$;
 
--- Payloads for messages that came without: the newest revision, as `payload::text` prints it, and only its size where that is too large.
+-- Payloads for messages that came without: the newest revision, as `payload::text` prints it, and only its size where that is larger than
+-- `p_max_bytes`, by itself or together with those before it.
 create or replace function switchyard.payloads(p_events uuid[], p_max_bytes bigint) returns table (ord bigint, payload text, bytes bigint, revision int)
 language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off as $$
 begin
   perform switchyard._see_every_event();
   return query
-  select u.ord, case when octet_length(p.text) <= p_max_bytes then p.text end, octet_length(p.text)::bigint, coalesce(v.revision, 0)
+  select x.ord, case when sum(octet_length(x.text)) over (order by x.ord) <= p_max_bytes then x.text end, x.bytes, x.revision
+    from (
+  select u.ord, case when octet_length(p.text) <= p_max_bytes then p.text end as text,
+         case when e.id is not null then coalesce(octet_length(p.text), 2147483647) end::bigint as bytes, coalesce(v.revision, 0) as revision
     from unnest(p_events) with ordinality u (event_id, ord)
     left join switchyard.event e on e.id = u.event_id
     left join lateral (select r.revision, r.payload from switchyard.revision r where r.event_id = e.id order by r.revision desc limit 1) v on true
-    cross join lateral (select case when e.id is not null then coalesce(v.payload::text, e.payload::text, 'null') end as text offset 0) p
-   order by u.ord;
+    cross join lateral (select case when v.payload is not null then switchyard._printed(v.payload)
+                                    when e.payload is not null then switchyard._printed(e.payload)
+                                    when e.id is not null then 'null' end as text offset 0) p
+    ) x
+   order by x.ord;
 end $$;
 
 -- How an event came about: its cause, the cause of that, and so on, at most so many links with the event itself, which comes last. Ends

@@ -97,6 +97,7 @@ fn row(input: &str) -> Result<(), String> {
         created_at: part("created_at").map(Value::to_string),
         project_id: None,
         revision: part("revision").and_then(Value::as_i64).and_then(|revision| i32::try_from(revision).ok()),
+        excess: None,
     };
     let message = envelope::message(&row).map_err(|error| text(&error))?;
     assert!(Event::parse(&message.body).is_ok(), "a message that no agent could read");
