@@ -1,64 +1,10 @@
 //! The boundaries between the crates, which `cargo metadata` knows: what may depend on what, and who alone knows which outside crate.
 
-use std::{collections::BTreeMap, process::Command};
-
-/// Each crate of ours with the crates of ours that it may use. Dependencies point one way.
-const MAY_USE: &[(&str, &[&str])] = &[
-    ("switchyard-event", &[]),
-    ("switchyard-insight", &[]),
-    ("switchyard-advice", &[]),
-    ("switchyard-agent", &["switchyard-event"]),
-    ("switchyard-template", &["switchyard-agent"]),
-    ("switchyard-compare", &[]),
-    ("switchyard-store", &["switchyard-event", "switchyard-compare"]),
-    ("switchyard-setup", &["switchyard-store"]),
-    ("switchyard-bus", &["switchyard-faults"]),
-    (
-        "switchyard-runtime",
-        &["switchyard-event", "switchyard-agent", "switchyard-store", "switchyard-bus", "switchyard-faults"],
-    ),
-    (
-        "ingest",
-        &[
-            "switchyard-event",
-            "switchyard-agent", // the words by which a stopped chain is found in the logs
-            "switchyard-store",
-            "switchyard-bus",
-            "switchyard-runtime",
-            "switchyard-faults",
-        ],
-    ),
-    (
-        "steward",
-        &[
-            "switchyard-advice",
-            "switchyard-event",
-            "switchyard-compare",
-            "switchyard-store",
-            "switchyard-bus",
-            "switchyard-runtime",
-            "switchyard-faults",
-        ],
-    ),
-    ("shim", &["switchyard-event", "switchyard-store", "switchyard-bus", "switchyard-runtime", "switchyard-faults"]),
-    ("switchyard-localstack", &["switchyard-store", "switchyard-template", "switchyard-terminal"]),
-    ("redrive", &["switchyard-event", "switchyard-store", "switchyard-bus", "switchyard-runtime", "switchyard-faults"]),
-    (
-        "console",
-        &[
-            "redrive",
-            "steward",
-            "switchyard-advice",
-            "switchyard-compare",
-            "switchyard-store",
-            "switchyard-bus",
-            "switchyard-terminal",
-        ],
-    ),
-];
-
-/// What an agent may use: never the store or the bus themselves.
-const AGENT_MAY_USE: &[&str] = &["switchyard-event", "switchyard-agent", "switchyard-insight", "switchyard-runtime"];
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    process::Command,
+};
 
 /// Outside crates that only some of ours may know.
 const ONLY: &[(&str, &[&str])] = &[
@@ -80,18 +26,47 @@ const PURE: &[&str] = &[
     "switchyard-event",
     "switchyard-agent",
     "switchyard-template",
+    "switchyard-operations",
     "switchyard-insight",
     "switchyard-compare",
     "switchyard-advice",
 ];
 
+/// Crates that may never be linked together, whatever the map says.
+const NEVER: &[(&str, &[&str])] = &[
+    ("switchyard-console", &["redrive", "steward", "switchyard-store", "switchyard-runtime"]),
+    ("switchyard-operations", &["switchyard-bus", "switchyard-store", "switchyard-runtime"]),
+    ("switchyard-store", &["switchyard-bus", "switchyard-runtime"]),
+    ("switchyard-bus", &["switchyard-store", "switchyard-runtime"]),
+];
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
 struct Package {
     name: String,
-    agent: bool,
+    /// From the root of the workspace.
+    folder: String,
     uses: Vec<String>,
 }
 
+impl Package {
+    /// How the map names it: agents all alike, shared crates without their folder.
+    fn on_the_map(&self) -> &str {
+        match self.folder.strip_prefix("shared/") {
+            Some(shared) => shared,
+            None if self.folder.starts_with("functions/agents/") => "functions/agents/*",
+            None => &self.folder,
+        }
+    }
+}
+
 fn packages() -> Vec<Package> {
+    let mut packages = workspace();
+    packages.retain(|package| !FROM_OUTSIDE.contains(&package.name.as_str()));
+    packages
+}
+
+fn workspace() -> Vec<Package> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--no-deps", "--offline", "--manifest-path"])
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
@@ -104,7 +79,7 @@ fn packages() -> Vec<Package> {
         .iter()
         .map(|package| Package {
             name: text(&package["name"]),
-            agent: text(&package["manifest_path"]).contains("/functions/agents/"),
+            folder: folder(&text(&metadata["workspace_root"]), &text(&package["manifest_path"])),
             uses: package["dependencies"]
                 .as_array()
                 .unwrap()
@@ -113,23 +88,103 @@ fn packages() -> Vec<Package> {
                 .map(|dependency| text(&dependency["name"]))
                 .collect(),
         })
-        .filter(|package| !FROM_OUTSIDE.contains(&package.name.as_str()))
         .collect()
 }
 
-#[test]
-fn dependencies_point_one_way() {
-    let allowed: BTreeMap<_, _> = MAY_USE.iter().copied().collect();
-    let packages = packages();
-    let ours: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
-    for package in &packages {
-        let may =
-            if package.agent { AGENT_MAY_USE } else { allowed.get(package.name.as_str()).copied().unwrap_or_default() };
-        for used in package.uses.iter().filter(|used| ours.contains(&used.as_str())) {
-            assert!(may.contains(&used.as_str()), "{} must not use {used}", package.name);
+fn folder(root: &str, manifest: &str) -> String {
+    manifest.trim_start_matches(root).trim_start_matches('/').trim_end_matches("/Cargo.toml").to_owned()
+}
+
+fn map() -> String {
+    std::fs::read_to_string(format!("{ROOT}/ARCHITECTURE.md")).unwrap()
+}
+
+/// The crates of ours that each one uses, as the map has them.
+fn mapped_uses(map: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let block = map.split_once("Dependencies point one way.").unwrap().1.split_once("```text\n").unwrap().1;
+    let block = block.split_once("```").unwrap().0;
+    let mut uses = BTreeMap::new();
+    for line in block.lines() {
+        let (crates, used) = line.split_once("  ").unwrap();
+        let used: BTreeSet<String> =
+            used.split_whitespace().filter(|used| *used != "nothing").map(str::to_owned).collect();
+        for name in crates.split_whitespace() {
+            assert!(uses.insert(name.to_owned(), used.clone()).is_none(), "{name} is on two lines");
         }
     }
-    assert!(MAY_USE.iter().all(|(name, _)| ours.contains(name)), "a crate of the list is gone: {ours:?}");
+    uses
+}
+
+#[test]
+fn dependencies_are_those_on_the_map() {
+    let packages = packages();
+    let ours: BTreeMap<&str, &Package> = packages.iter().map(|package| (package.name.as_str(), package)).collect();
+    let mut real: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for package in &packages {
+        let used = package.uses.iter().filter_map(|used| ours.get(used.as_str()));
+        let used = used.map(|used| used.on_the_map().to_owned());
+        real.entry(package.on_the_map().to_owned()).or_default().extend(used);
+    }
+    assert_eq!(mapped_uses(&map()), real);
+}
+
+#[test]
+fn what_must_never_be_linked_is_not() {
+    let packages = packages();
+    let ours: BTreeMap<&str, &Package> = packages.iter().map(|package| (package.name.as_str(), package)).collect();
+    for (name, never) in NEVER {
+        let mut linked = BTreeSet::new();
+        let mut open = vec![*name];
+        while let Some(package) = open.pop().and_then(|name| ours.get(name)) {
+            for used in &package.uses {
+                if ours.contains_key(used.as_str()) && linked.insert(used.as_str()) {
+                    open.push(used);
+                }
+            }
+        }
+        let forbidden: Vec<_> = never.iter().filter(|never| linked.contains(*never)).collect();
+        assert!(forbidden.is_empty(), "{name} must not link {forbidden:?}");
+        assert!(ours.contains_key(name) && never.iter().all(|never| ours.contains_key(never)), "{name}: {never:?}");
+    }
+}
+
+/// The words in backticks of a cell.
+fn quoted(cell: &str) -> impl Iterator<Item = &str> {
+    cell.split('`').skip(1).step_by(2)
+}
+
+fn holds(folder: &Path, file: &str) -> bool {
+    let mut folders = std::fs::read_dir(folder).unwrap().filter_map(Result::ok).map(|entry| entry.path());
+    folder.join(file).exists() || folders.any(|path| path.is_dir() && !path.ends_with("target") && holds(&path, file))
+}
+
+#[test]
+fn the_code_map_has_each_folder_and_names_files_that_there_are() {
+    let map = map();
+    let rows = map.split_once("| folder | what it is | read first |").unwrap().1.lines().skip(2);
+    let rows: Vec<Vec<&str>> = rows
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
+        .collect();
+    let mapped: BTreeSet<&str> = rows.iter().flat_map(|row| quoted(row[0])).collect();
+    let folders = workspace();
+    let folders: BTreeSet<&str> = folders
+        .iter()
+        .map(|package| match package.folder.strip_prefix("functions/agents/") {
+            Some(_) => "functions/agents/*",
+            None => package.folder.as_str(),
+        })
+        .collect();
+    let missing: Vec<_> = folders.difference(&mapped).collect();
+    assert!(missing.is_empty(), "not on the code map: {missing:?}");
+    for row in &rows {
+        let folders: Vec<_> =
+            quoted(row[0]).map(|folder| Path::new(ROOT).join(folder.trim_end_matches("/*"))).collect();
+        assert!(folders.iter().all(|folder| folder.exists()), "{} is not there", row[0]);
+        for file in row.get(2).into_iter().flat_map(|cell| quoted(cell)) {
+            assert!(folders.iter().any(|folder| holds(folder, file)), "{} has no {file}", row[0]);
+        }
+    }
 }
 
 #[test]

@@ -7,7 +7,8 @@ mod sides;
 
 use serde_json::Value;
 use std::time::Duration;
-use steward::compare::{Advanced, Answered, CompareRequest, Report, advance, answer};
+use steward::compare::{advance, answer};
+use switchyard_operations::compare::{Advanced, Answered, CompareRequest, Report};
 use switchyard_store::{Period, Store};
 use tokio::time::Instant;
 

@@ -3,7 +3,8 @@
 use crate::read::{self, Refused, TOO_MANY_HOPS};
 use switchyard_agent::STOPPED_CHAIN;
 use switchyard_bus::{Message, Queues, Visibility};
-use switchyard_runtime::{SqsBatchResponse, SqsEvent, SqsMessage, letter::Letter, wait};
+use switchyard_operations::dead_letter::DeadLetter;
+use switchyard_runtime::{SqsBatchResponse, SqsEvent, SqsMessage, dead_letter, wait};
 use switchyard_store::{AppendEvent, Ingested, Nameless, Store, StoreError};
 
 /// The name under which failures are kept; no agent may have it.
@@ -175,10 +176,19 @@ fn nameless(message: &Received, refused: &Refused) -> Nameless {
 fn dead_letter(message: &Received, refused: &Refused) -> Message {
     let (reason, error) = (&refused.reason, &refused.error);
     let (body, message_id) = (&message.body, &message.id);
-    let letter =
-        Letter { agent: NAME, body, message_id, reason, error, attempts: 1, run: 0, epoch: None, traceparent: None };
+    let letter = DeadLetter {
+        agent: NAME,
+        body,
+        message_id,
+        reason,
+        error,
+        attempts: 1,
+        run: 0,
+        epoch: None,
+        traceparent: None,
+    };
     // What its row among the failures is found by: a redrive marks exactly what it has sent back.
-    letter.message().text("message_id", message.id.as_str())
+    dead_letter::message(&letter).text("message_id", message.id.as_str())
 }
 
 impl Received {

@@ -1,12 +1,13 @@
 //! Letters of the dead-letter queue, kept from others while what they are copies of goes back.
 
 use crate::{
-    letter::{Fate, Letter, fate},
+    dead_letter::{Fate, fate},
     scan::{self, Scan},
 };
 use std::collections::BTreeSet;
 use switchyard_bus::{Queue, Received};
-use switchyard_store::{Selection, State};
+use switchyard_operations::{Selection, dead_letter::ParkedMessage};
+use switchyard_store::State;
 use uuid::Uuid;
 
 /// What a queue showed before anything was sent: a letter that is parked anew is not among it, so none is taken for an old one.
@@ -20,13 +21,13 @@ pub(crate) struct Copies {
 
 struct Held {
     received: Received,
-    letter: Letter,
+    letter: ParkedMessage,
     has_row: bool,
 }
 
 impl Copies {
     /// Of what was received, and of what the ledger says of each.
-    pub(crate) fn of(scan: Scan, letters: Vec<Letter>, states: &[Option<State>]) -> Self {
+    pub(crate) fn of(scan: Scan, letters: Vec<ParkedMessage>, states: &[Option<State>]) -> Self {
         let (seen, complete) = (scan.letters.len(), scan.complete());
         let held = scan.letters.into_iter().zip(letters).zip(states);
         let held = held.map(|((received, letter), state)| Held { received, letter, has_row: state.is_some() });
@@ -45,7 +46,7 @@ impl Copies {
     }
 
     /// Out of what is held: the letters that no table can bring and the selection takes.
-    pub(crate) fn loose(&mut self, selection: &Selection) -> Vec<(Received, Letter)> {
+    pub(crate) fn loose(&mut self, selection: &Selection) -> Vec<(Received, ParkedMessage)> {
         let none = BTreeSet::new();
         let loose = self.take(|held| fate(&held.letter, held.has_row, selection, &none) == Fate::Forward);
         loose.into_iter().map(|held| (held.received, held.letter)).collect()

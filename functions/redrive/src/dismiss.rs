@@ -1,7 +1,8 @@
 //! Parked deliveries that nobody will send back, ended by hand.
 
-use crate::{Yard, answer::Dismissed, request::Dismiss, table::count, words};
+use crate::{Yard, table::count, words};
 use switchyard_bus::{Directory, Moves, Queue};
+use switchyard_operations::redrive::{Dismiss, Dismissed};
 use tokio::time::Instant;
 
 impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {

@@ -2,12 +2,11 @@
 
 use crate::{
     Yard,
-    answer::{Redriven, Way},
-    request::Redrive,
     table::{AT_ONCE, Back, count},
     words,
 };
 use switchyard_bus::{Directory, Moves, Queue};
+use switchyard_operations::redrive::{Redrive, Redriven, Way};
 use switchyard_store::Selection;
 use tokio::time::Instant;
 use uuid::Uuid;

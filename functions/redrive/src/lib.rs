@@ -1,30 +1,24 @@
 #![doc = include_str!("../README.md")]
 
 mod agents;
-mod answer;
 mod copies;
+mod dead_letter;
 mod dismiss;
 mod edit;
-mod letter;
 mod list;
 mod look;
 mod moves;
 mod redrive;
-mod request;
 mod scan;
 mod settings;
 mod subscription;
 mod table;
 
-pub use answer::{
-    Audited, Automatic, DeadLetterQueue, Dismissed, Failures, Kind, LetterGroup, Listed, Looked, Moving, Progress,
-    QueueLook, Redriven, Way,
-};
-pub use request::{Dismiss, LOOKED_AT, MOST_LOOKED_AT, Redrive, Request};
 pub use settings::StartError;
 
 use std::time::Duration;
 use switchyard_bus::{AgentPlaces, Directory, LambdaDirectory, Moves, Queue, SqsMoves, SqsQueue};
+use switchyard_operations::redrive::{Audited, Automatic, Failures, Request};
 use switchyard_runtime::{Invocation, Json};
 use switchyard_store::{AutoRedrive, Store, StoreError};
 use tokio::time::Instant;

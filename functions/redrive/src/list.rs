@@ -1,13 +1,10 @@
 //! Every dead-letter queue, with its depth and age.
 
-use crate::{
-    Yard,
-    answer::{DeadLetterQueue, Kind, Listed},
-    moves, scan, words,
-};
+use crate::{Yard, moves, scan, words};
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use switchyard_bus::{AgentPlaces, BusError, Directory, Moves, Queue, Received};
+use switchyard_operations::redrive::{DeadLetterQueue, Kind, Listed};
 use switchyard_store::Selection;
 
 impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {

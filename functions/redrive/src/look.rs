@@ -1,13 +1,10 @@
 //! What is parked for one agent, and what only its dead-letter queue knows.
 
-use crate::{
-    Yard,
-    answer::{LetterGroup, Looked, QueueLook},
-    letter::Letter,
-    scan, words,
-};
+use crate::{Yard, dead_letter, scan, words};
 use std::collections::BTreeMap;
 use switchyard_bus::{Directory, Moves, Queue};
+use switchyard_operations::dead_letter::ParkedMessage;
+use switchyard_operations::redrive::{LetterGroup, Looked, QueueLook};
 use switchyard_store::{Selection, State};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -26,7 +23,7 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
         let queue = (self.open)(&place.dead_letter_url);
         let seen = scan::receive(&queue, at_most, ends).await.map_err(|error| error.to_string())?;
         scan::put_back(&queue, &seen.letters).await;
-        let letters: Vec<Letter> = seen.letters.iter().map(Letter::of).collect();
+        let letters: Vec<ParkedMessage> = seen.letters.iter().map(dead_letter::read).collect();
         let states = self.states(agent, &letters).await?;
         Ok(Looked {
             agent: agent.to_owned(),
@@ -42,7 +39,7 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
     }
 
     /// The ledger's word on each letter: `None` where it has no delivery for it.
-    pub(crate) async fn states(&self, agent: &str, letters: &[Letter]) -> Result<Vec<Option<State>>, String> {
+    pub(crate) async fn states(&self, agent: &str, letters: &[ParkedMessage]) -> Result<Vec<Option<State>>, String> {
         let deliveries: Vec<(Uuid, i32)> = letters.iter().filter_map(|letter| letter.delivery).collect();
         if deliveries.is_empty() || !self.has_ledger(agent).await? {
             return Ok(vec![None; letters.len()]);
@@ -53,7 +50,7 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
 }
 
 /// Letters without a parked delivery, grouped, the most first.
-fn only_there(letters: &[Letter], states: &[Option<State>]) -> Vec<LetterGroup> {
+fn only_there(letters: &[ParkedMessage], states: &[Option<State>]) -> Vec<LetterGroup> {
     let mut groups: BTreeMap<(&str, &str, Option<&str>), usize> = BTreeMap::new();
     for (letter, state) in letters.iter().zip(states) {
         let ledger = match (letter.delivery, state) {
@@ -63,7 +60,7 @@ fn only_there(letters: &[Letter], states: &[Option<State>]) -> Vec<LetterGroup> 
             (Some(_), None) => "no_row",
             (None, None) => "no_event",
         };
-        *groups.entry((ledger, &letter.reason, letter.event_type.as_deref())).or_default() += 1;
+        *groups.entry((ledger, letter.reason(), letter.event_type.as_deref())).or_default() += 1;
     }
     let mut groups: Vec<LetterGroup> = groups
         .into_iter()
@@ -84,12 +81,13 @@ mod tests {
 
     #[test]
     fn what_the_ledger_has_parked_is_not_told_twice() {
-        let of = |n: u128, reason: &str| Letter {
+        let of = |n: u128, reason: &str| ParkedMessage {
             delivery: (n > 0).then(|| (Uuid::from_u128(n), 0)),
-            reason: reason.into(),
+            epoch: None,
+            reason: Some(reason.into()),
             event_type: None,
             parked_at: None,
-            message_id: String::new(),
+            message_id: None,
         };
         let letters = [of(1, "a"), of(2, "a"), of(3, "a"), of(4, "b"), of(0, "nul"), of(5, "c")];
         let states = [Some(State::Parked), Some(State::Done), Some(State::Expired), Some(State::Failing), None, None];

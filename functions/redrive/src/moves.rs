@@ -1,8 +1,8 @@
 //! Move tasks: which one runs, how far it is, how long it may take.
 
-use crate::answer::Moving;
 use jiff::Timestamp;
 use switchyard_bus::{Kind, Move, MoveStatus};
+use switchyard_operations::redrive::Moving;
 
 /// How many messages a second a move task is reckoned to move where nobody sets its speed: far below what SQS does, since the table must not
 /// send what is only about to come.

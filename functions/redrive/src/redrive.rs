@@ -1,51 +1,16 @@
 //! Back to the agent: which way, and everything by a move task.
 
-use crate::{
-    Yard,
-    answer::{Progress, Redriven, Way},
-    letter::Letter,
-    moves,
-    request::Redrive,
-    scan,
-    table::count,
-    words,
-};
+use crate::{Yard, dead_letter, moves, scan, table::count, words};
 use std::time::Duration;
 use switchyard_bus::{AgentPlaces, Directory, Kind, Move, MoveStatus, Moves, Queue};
+use switchyard_operations::dead_letter::ParkedMessage;
+use switchyard_operations::redrive::{Moving, Progress, Redrive, Redriven, Way};
 use switchyard_store::{Ask, ParkReport, Selection, State};
 use tokio::time::Instant;
 
 /// How long a cancelled task is waited for, and how often it is asked.
 const ENDS_WITHIN: Duration = Duration::from_secs(15);
 const ASK_AGAIN: Duration = Duration::from_millis(250);
-
-impl Redriven {
-    /// Nothing done yet, for an order.
-    pub(crate) fn nothing(order: &Redrive) -> Self {
-        Self {
-            agent: order.agent.clone(),
-            dry_run: order.dry_run,
-            way: Way::Nothing,
-            deliveries: 0,
-            groups: Vec::new(),
-            letters: 0,
-            sent: 0,
-            removed: 0,
-            hold_secs: 0,
-            moving: None,
-            trouble: None,
-            revision: None,
-        }
-    }
-
-    /// One more thing that did not work.
-    pub(crate) fn troubled(&mut self, trouble: String) {
-        self.trouble = Some(match self.trouble.take() {
-            Some(before) => format!("{before}; {trouble}"),
-            None => trouble,
-        });
-    }
-}
 
 impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
     /// Chooses the way and goes it.
@@ -203,7 +168,7 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
             // Those of earlier looks are in flight, too.
             let hidden = seen.hidden.saturating_sub(held.len() as u64);
             held.extend(seen.letters.iter().map(|letter| letter.receipt_handle.clone()));
-            let letters: Vec<Letter> = seen.letters.iter().map(Letter::of).collect();
+            let letters: Vec<ParkedMessage> = seen.letters.iter().map(dead_letter::read).collect();
             let states = self.states(&place.agent, &letters).await?;
             self.store.park(&place.agent, &stayed(letters, &states)).await.map_err(words)?;
             if seen.exhausted || Instant::now() >= ends {
@@ -212,7 +177,7 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
         }
     }
 
-    async fn standing(&self, place: &AgentPlaces, moving: Option<crate::Moving>) -> Result<Progress, String> {
+    async fn standing(&self, place: &AgentPlaces, moving: Option<Moving>) -> Result<Progress, String> {
         let depth = Box::pin((self.open)(&place.dead_letter_url).depth()).await.map_err(|error| error.to_string())?;
         let (mut under_way, mut parked) = (0, 0);
         if self.has_ledger(&place.agent).await? {
@@ -245,7 +210,7 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
 }
 
 /// Of what has stayed in the dead-letter queue: the deliveries that are to be parked again.
-fn stayed(letters: Vec<Letter>, states: &[Option<State>]) -> Vec<ParkReport> {
+fn stayed(letters: Vec<ParkedMessage>, states: &[Option<State>]) -> Vec<ParkReport> {
     letters
         .into_iter()
         .zip(states)
@@ -253,7 +218,7 @@ fn stayed(letters: Vec<Letter>, states: &[Option<State>]) -> Vec<ParkReport> {
         .filter_map(|(letter, _)| {
             let (event_id, run) = letter.delivery?;
             let ask = Ask { event_id, run, epoch: None };
-            Some(ParkReport { ask, reason: letter.reason, error: "its redrive was cancelled".to_owned() })
+            Some(ParkReport { ask, reason: letter.reason().to_owned(), error: "its redrive was cancelled".to_owned() })
         })
         .collect()
 }

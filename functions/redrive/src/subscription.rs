@@ -1,13 +1,8 @@
 //! What SNS could not deliver to an agent's queue. No move task serves such a queue, and the ledger knows nothing of its letters.
 
-use crate::{
-    Yard,
-    answer::{Redriven, Way},
-    request::Redrive,
-    scan,
-    table::forward,
-};
+use crate::{Yard, scan, table::forward};
 use switchyard_bus::{AgentPlaces, AgentQueues, Directory, Kind, Moves, Queue, Received};
+use switchyard_operations::redrive::{Redrive, Redriven, Way};
 use tokio::time::Instant;
 
 /// How many letters are held at a time.

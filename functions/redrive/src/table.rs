@@ -1,15 +1,10 @@
 //! From the table to one agent's queue, and from nowhere else.
 
-use crate::{
-    Yard,
-    answer::{Redriven, Way},
-    copies::Copies,
-    letter::Letter,
-    request::Redrive,
-    scan, words,
-};
+use crate::{Yard, copies::Copies, dead_letter, scan, words};
 use std::collections::BTreeSet;
 use switchyard_bus::{AgentPlaces, AgentQueues, Destination, Directory, Keys, Message, Moves, Queue, Received};
+use switchyard_operations::dead_letter::ParkedMessage;
+use switchyard_operations::redrive::{Redrive, Redriven, Way};
 use switchyard_runtime::resend::send_these;
 use switchyard_store::{Ask, Due, Standing, Verdict};
 use tokio::time::Instant;
@@ -114,7 +109,7 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
     pub(crate) async fn copies(&self, place: &AgentPlaces, ends: Instant) -> Result<Copies, String> {
         let queue = (self.open)(&place.dead_letter_url);
         let scan = scan::receive(&queue, scan::LOOKED_THROUGH, ends).await.map_err(|error| error.to_string())?;
-        let letters: Vec<Letter> = scan.letters.iter().map(Letter::of).collect();
+        let letters: Vec<ParkedMessage> = scan.letters.iter().map(dead_letter::read).collect();
         let states = self.states(&place.agent, &letters).await?;
         Ok(Copies::of(scan, letters, &states))
     }
@@ -168,10 +163,10 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
             let letters: Vec<&Received> = some.iter().map(|(received, _)| received).collect();
             let sent = forward(&(self.open)(&place.queue_url), &dead_letters, &letters).await;
             let arrived = |received: &Received| sent.iter().any(|sent| sent.receipt_handle == received.receipt_handle);
-            let of: Vec<&Letter> =
+            let of: Vec<&ParkedMessage> =
                 some.iter().filter(|(received, _)| arrived(received)).map(|(_, letter)| letter).collect();
             let events: Vec<Uuid> = of.iter().filter_map(|letter| letter.delivery.map(|(event, _)| event)).collect();
-            let messages: Vec<String> = of.iter().map(|letter| letter.message_id.clone()).collect();
+            let messages: Vec<String> = of.iter().filter_map(|letter| letter.message_id.clone()).collect();
             self.store.sent_back(&place.agent, &events, &messages, &order.operator).await.map_err(words)?;
             scan::delete(&dead_letters, &sent).await;
             done.sent += sent.len();

@@ -2,30 +2,14 @@
 
 mod advance;
 mod decide;
-mod request;
 
-pub use advance::Backfilled;
 pub use decide::{Seen, Step, Why, at_a_time, decide, pause_after};
-pub use request::{Act, BackfillRequest, DEFAULT_PER_SECOND};
 
 pub(crate) use advance::{Reach, advance};
 pub(crate) use decide::LONGEST;
 
-use serde::{Deserialize, Serialize};
-use switchyard_store::{BackfillPreview, BackfillProgress, Store, StoreError};
-
-/// To `backfill`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct BackfillAnswer {
-    /// The agent.
-    pub agent: String,
-    /// What a backfill of the selection would take, by type, the most first; only where that was asked.
-    pub preview: Option<Vec<BackfillPreview>>,
-    /// How far its newest backfill is; none where it has never had one.
-    pub progress: Option<BackfillProgress>,
-    /// How many unfinished and parked deliveries a cancellation has ended.
-    pub cancelled: Option<i64>,
-}
+use switchyard_operations::backfill::{Act, BackfillAnswer, BackfillRequest, DEFAULT_PER_SECOND};
+use switchyard_store::{Store, StoreError};
 
 /// Answers a request.
 ///

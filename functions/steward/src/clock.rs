@@ -1,8 +1,9 @@
 //! What is done for the ledger as a whole.
 
-use crate::answer::Clock;
+use crate::answer;
 use std::time::Duration;
-use switchyard_store::{Retention, Store, StoreError, Tick};
+use switchyard_operations::pass::Clock;
+use switchyard_store::{Retention, Store, StoreError};
 
 /// How often it looks further back. The database remembers the last time, since processes of the steward come and go.
 const DEEPER_EVERY: Duration = Duration::from_secs(3_600);
@@ -13,19 +14,7 @@ const MOST_DROPS: usize = 10;
 
 /// One tick.
 pub(crate) async fn tick(store: &Store) -> Result<Clock, StoreError> {
-    store.tick().await.map(|tick| Clock::from(&tick))
-}
-
-impl From<&Tick> for Clock {
-    fn from(tick: &Tick) -> Self {
-        Self {
-            held_back_secs: tick.held_back_secs,
-            old_waits_secs: tick.old_waits_secs,
-            room: tick.room,
-            logged_late: tick.logged_late,
-            ..Self::default()
-        }
-    }
+    store.tick().await.map(|tick| answer::clock(&tick))
 }
 
 /// Once an hour: retention, what nobody will ask about any more, and a look for what was never logged, which takes the longest and comes last. What one

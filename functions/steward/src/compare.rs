@@ -5,9 +5,7 @@
 
 mod advance;
 mod report;
-mod request;
 mod weigh;
 
-pub use advance::{Advanced, advance};
-pub use report::{Answered, Line, Overview, Report, Shown, Value, answer};
-pub use request::CompareRequest;
+pub use advance::advance;
+pub use report::answer;

@@ -1,51 +1,20 @@
 //! Cutover plans: what the steward does about them in each pass, and when somebody asks.
 
 mod decide;
-mod request;
 
-pub use decide::{Breach, Figure, Measured, Share, Step, Wait, decide};
-pub use request::{Act, CutoverRequest};
+pub use decide::decide;
 
-use crate::routing::{self, Moved};
+use crate::routing;
 use decide::listed;
-use serde::{Deserialize, Serialize};
-use switchyard_store::{Cutover, Moves, Store, StoreError};
+use switchyard_operations::{
+    cutover::{Act, Cutover, CutoverAnswer, CutoverRequest, Judged, Measured, Share, Step},
+    routing::Moved,
+};
+use switchyard_store::{Store, StoreError};
 use tokio::time::Instant;
 
 /// Who the audit names for what a limit has done.
 const STEWARD: &str = "steward";
-
-/// To `cutover`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct CutoverAnswer {
-    /// The agent.
-    pub agent: String,
-    /// Its newest plan; none where there never was one.
-    pub cutover: Option<Cutover>,
-    /// What was measured of the present step, where the plan is running or held.
-    pub measured: Option<Measured>,
-    /// What the next pass would do, judged by these figures.
-    pub next: Option<Step>,
-    /// The unfinished deliveries, by side.
-    pub moves: Moves,
-    /// What a roll-back has given to the old system at once.
-    pub moved: Option<Moved>,
-}
-
-/// A plan that a pass has moved, or could not judge.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Judged {
-    /// The agent.
-    pub agent: String,
-    /// The share that it had when it was judged.
-    pub percent: u8,
-    /// What was measured.
-    pub measured: Measured,
-    /// What was decided.
-    pub step: Step,
-    /// Whether it was done: not where somebody has moved the plan meanwhile.
-    pub done: bool,
-}
 
 /// Answers a request.
 ///
@@ -106,19 +75,17 @@ pub(crate) async fn judge(store: &Store, plan: &Cutover, ends: Instant) -> Resul
     Ok(Judged { agent: plan.agent.clone(), percent, measured, step, done })
 }
 
-impl Judged {
-    /// What somebody should know at once: a plan that a limit has stopped.
-    pub(crate) fn trouble(&self) -> Option<String> {
-        let Self { agent, percent, step, .. } = self;
-        match step {
-            Step::Hold(breaches) if self.done => {
-                Some(format!("the cutover of {agent} is held at {percent} percent: {}", listed(breaches)))
-            }
-            Step::RollBack(breaches) if self.done => {
-                Some(format!("the cutover of {agent} was rolled back from {percent} percent: {}", listed(breaches)))
-            }
-            _ => None,
+/// What somebody should know at once: a plan that a limit has stopped.
+pub(crate) fn trouble(judged: &Judged) -> Option<String> {
+    let Judged { agent, percent, step, .. } = judged;
+    match step {
+        Step::Hold(breaches) if judged.done => {
+            Some(format!("the cutover of {agent} is held at {percent} percent: {}", listed(breaches)))
         }
+        Step::RollBack(breaches) if judged.done => {
+            Some(format!("the cutover of {agent} was rolled back from {percent} percent: {}", listed(breaches)))
+        }
+        _ => None,
     }
 }
 

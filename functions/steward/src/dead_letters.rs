@@ -3,8 +3,8 @@
 use crate::letters::{Fate, Found};
 use std::time::Duration;
 use switchyard_bus::{Destination, Message, Queue, Received};
-use switchyard_event::Event;
-use switchyard_runtime::letter::Letter;
+use switchyard_operations::dead_letter::{DeadLetter, PROCESS_DIED, ParkedMessage};
+use switchyard_runtime::dead_letter;
 use switchyard_store::{Ask, Nameless, ParkReport, State, Store, StoreError};
 
 /// How long a letter that is being looked at is hidden from others: for more than two passes, so that a look which takes several of them meets
@@ -13,8 +13,7 @@ const LOOK: Duration = Duration::from_secs(150);
 /// How many letters are held at a time: a letter may have a mebibyte.
 const AT_A_TIME: usize = 50;
 
-/// Why a letter lies there that says nothing.
-const DIED: &str = "process_died";
+/// What happened to a message without a reason.
 const DIED_DETAIL: &str = "received so often without an answer that the queue gave it up: whatever handles it dies on it, or could not be reached for days";
 
 /// What was done with a dead-letter queue.
@@ -207,7 +206,7 @@ impl Owner<'_> {
         for (((letter, _), _), answer) in told.into_iter().zip(letters.send(&copies).await) {
             match answer {
                 Ok(()) => {
-                    tracing::error!(agent = self.name, message.id = letter.message_id, reason = DIED, "parked");
+                    tracing::error!(agent = self.name, message.id = letter.message_id, reason = PROCESS_DIED, "parked");
                     gone.push(letter.receipt_handle);
                     swept.died += 1;
                 }
@@ -225,7 +224,7 @@ impl Owner<'_> {
         let mut parked = vec![true; died.len()];
         let (mut reports, mut nameless) = (Vec::new(), Vec::new());
         for (at, (letter, found)) in died.iter().enumerate() {
-            let (reason, error) = (DIED.to_owned(), DIED_DETAIL.to_owned());
+            let (reason, error) = (PROCESS_DIED.to_owned(), DIED_DETAIL.to_owned());
             match &found.delivery {
                 Some(ask) if self.has_deliveries => reports.push((at, ParkReport { ask: ask.clone(), reason, error })),
                 _ => nameless.push(Nameless { message_id: letter.message_id.clone(), run: 0, reason, error }),
@@ -244,11 +243,11 @@ impl Owner<'_> {
     }
 
     fn letter(&self, letter: &Received, found: &Found) -> Message {
-        let copy = Letter {
+        let copy = DeadLetter {
             agent: self.name,
             body: &letter.body,
             message_id: &letter.message_id,
-            reason: DIED,
+            reason: PROCESS_DIED,
             error: DIED_DETAIL,
             attempts: 1,
             run: found.delivery.as_ref().map_or(0, |ask| ask.run),
@@ -257,20 +256,19 @@ impl Owner<'_> {
             traceparent: letter.attributes.get("traceparent").map(String::as_str),
         };
         match found.delivery {
-            Some(_) if self.has_deliveries => copy.message(),
+            Some(_) if self.has_deliveries => dead_letter::message(&copy),
             // What its row among the failures is found by: a redrive marks exactly what it has sent back.
-            _ => copy.message().text("message_id", letter.message_id.as_str()),
+            _ => dead_letter::message(&copy).text("message_id", letter.message_id.as_str()),
         }
     }
 }
 
 impl From<&Received> for Found {
     fn from(letter: &Received) -> Self {
-        let number = |name: &str| -> Option<i32> { letter.attributes.get(name)?.parse().ok() };
-        let event_id = Event::id_of(&letter.body);
+        let parked = ParkedMessage::read(&letter.body, |name| letter.attributes.get(name).map(String::as_str));
         // The topic's messages name no epoch and are of the first. One of those that died must not park what was sent again since.
-        let epoch = Some(number("epoch").unwrap_or(0));
-        let ask = |event_id| Ask { event_id, run: number("run").unwrap_or(0), epoch };
-        Self { delivery: event_id.map(ask), says_why: letter.attributes.contains_key("reason") }
+        let epoch = Some(parked.epoch.unwrap_or(0));
+        let delivery = parked.delivery.map(|(event_id, run)| Ask { event_id, run, epoch });
+        Self { delivery, says_why: parked.reason.is_some() }
     }
 }

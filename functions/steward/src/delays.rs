@@ -1,37 +1,8 @@
 //! Events that wait for their time (`deliver_at`): shown, and cancelled when somebody asks.
 
-mod request;
-
-pub use request::DelaysRequest;
-
-use serde::{Deserialize, Serialize};
-use switchyard_store::{Cancellation, Delayed, Delays, Store, StoreError};
+use switchyard_operations::delays::{Became, Cancellation, Cancelled, Delays, Waiting};
+use switchyard_store::{Store, StoreError};
 use uuid::Uuid;
-
-/// To `delays`: what waits.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Waiting {
-    /// The next first, as many as were asked for.
-    pub waiting: Vec<Delayed>,
-    /// How many wait in all, whatever was asked for.
-    pub in_all: i64,
-}
-
-/// To `delays` with `cancel`: what became of each.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cancelled {
-    /// In the order of the log, each event once.
-    pub events: Vec<Became>,
-}
-
-/// An event that was to be cancelled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Became {
-    /// The event.
-    pub event_id: Uuid,
-    /// What became of it.
-    pub became: Cancellation,
-}
 
 /// What waits for its time. Changes nothing.
 ///

@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod advise;
-pub mod answer;
+mod answer;
 pub mod backfill;
 mod clock;
 pub mod compare;
@@ -11,10 +11,9 @@ pub mod decide;
 pub mod delays;
 mod letters;
 mod looks;
-pub mod metrics;
+mod metrics;
 mod outside;
 mod pass;
-mod requests;
 pub mod routing;
 mod settings;
 mod tend;
@@ -22,13 +21,12 @@ mod turn;
 
 pub use outside::Outside;
 pub use pass::Steward;
-pub use requests::Request;
 pub use settings::{Limits, StartError};
 
-use delays::DelaysRequest;
 use settings::Settings;
 use switchyard_advice::Wishes;
 use switchyard_bus::{LambdaDirectory, LambdaMappings, SqsQueue};
+use switchyard_operations::{delays::DelaysRequest, steward::Request};
 use switchyard_runtime::{Environment, Invocation, Json};
 use switchyard_store::{Store, StoreError};
 
@@ -59,7 +57,7 @@ pub async fn start() -> Result<OnAws, StartError> {
 pub async fn handle(steward: &OnAws, event: Json, invocation: Invocation) -> Result<Json, String> {
     let deadline = invocation.deadline;
     let (store, ends) = (steward.store(), pass::leaving_a_reserve(deadline));
-    match Request::of(&event)? {
+    match Request::parse(&event)? {
         Request::Pass => json(steward.pass(deadline).await.map_err(|error| error.to_string())?),
         Request::Status => json(steward.status(deadline).await),
         Request::Advise(wishes) => json(advise::advise(store, &wishes, ends).await?),

@@ -1,84 +1,13 @@
 //! The figures of a team's own page (`/api/admin/metrics`), from what the ledger measured. What each field is stands in `docs/when-to-move.md`.
 
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use switchyard_advice::{Advice, Way, Workload};
+use switchyard_advice::{Advice, Workload};
+use switchyard_operations::metrics::{AgentMetrics, Metrics};
 use switchyard_store::{AgentFigures, Figures};
 
 /// A day has so many seconds.
 const DAY_SECS: f64 = 86_400.0;
 /// What is measured over less time than this counts as if it had taken so long: the first minutes of an installation are no tenth of a day.
 const SHORTEST_SECS: f64 = 3_600.0;
-
-/// To `metrics`. Keys are promises; a new one may come, none goes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Metrics {
-    /// When it was measured: RFC 3339.
-    pub at: String,
-    /// Over how many seconds: a day, or since events are logged where that is shorter.
-    pub window_secs: f64,
-    /// Events in that time, for a day of it.
-    pub events_per_day: f64,
-    /// Whether that is an estimate, as it is above 200,000.
-    pub events_estimated: bool,
-    /// The most events in one second.
-    pub events_per_second_peak: f64,
-    /// Payload and metadata of an event as stored, in bytes.
-    pub avg_event_bytes: f64,
-    /// How many agents listen to something.
-    pub agents_active: u32,
-    /// How many agents an event goes to, on average.
-    pub deliveries_per_event: f64,
-    /// From the log to the transaction that settled a delivery, in milliseconds; none where nothing was settled.
-    pub avg_latency_ms: Option<f64>,
-    /// What 95 of 100 deliveries of the slowest agent stayed below.
-    pub p95_latency_ms: Option<f64>,
-    /// The share of deliveries that failed at least once, from 0 to 1; none where nothing was delivered.
-    pub error_rate: Option<f64>,
-    /// Deliveries that are parked now.
-    pub parked: i64,
-    /// Events that wait to be published now.
-    pub unpublished: i64,
-    /// For how many seconds the first of them has been waiting.
-    pub oldest_unpublished_secs: f64,
-    /// Connections to the database server now, all of its databases together.
-    pub connections: i64,
-    /// How many it takes.
-    pub max_connections: i64,
-    /// `stay`, `redis_streams` or `sns_sqs`.
-    pub recommendation: Way,
-    /// Why, in one line that names the threshold.
-    pub recommendation_reason: String,
-    /// What each way costs a month, in US dollars, by list prices.
-    pub cost_usd_per_month: BTreeMap<Way, f64>,
-    /// Of which day the prices are.
-    pub prices_as_of: String,
-    /// Whether all of them were read on the provider's page that day.
-    pub prices_verified: bool,
-    /// The same for each agent, by name.
-    pub agents: Vec<AgentMetrics>,
-}
-
-/// What was measured of an agent.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct AgentMetrics {
-    /// Its name.
-    pub agent: String,
-    /// Its routing: `off`, `shadow`, `percent` or `full`.
-    pub mode: String,
-    /// Events a day that it hears of, by its share of the newest ones.
-    pub events_per_day: f64,
-    /// As [`Metrics::avg_latency_ms`], of its newest thousand deliveries.
-    pub avg_latency_ms: Option<f64>,
-    /// What 95 of 100 of those stayed below.
-    pub p95_latency_ms: Option<f64>,
-    /// As [`Metrics::error_rate`], of its newest thousand deliveries.
-    pub error_rate: Option<f64>,
-    /// Failed and parked attempts in the time that was measured.
-    pub failed_attempts: i64,
-    /// Its deliveries that are parked now.
-    pub parked: i64,
-}
 
 /// What advice is given for, of what was measured.
 pub(crate) fn workload(figures: &Figures) -> Workload {
@@ -92,38 +21,34 @@ pub(crate) fn workload(figures: &Figures) -> Workload {
     }
 }
 
-impl Metrics {
-    /// The page's figures, with the advice that they led to.
-    #[must_use]
-    pub fn of(figures: &Figures, advice: &Advice) -> Self {
-        let agents: Vec<AgentMetrics> = figures.agents.iter().map(|agent| of_agent(agent, figures)).collect();
-        let Workload {
-            events_per_day, peak_per_second, agents: agents_active, deliveries_per_event, event_bytes, ..
-        } = advice.workload;
-        Self {
-            at: figures.at.clone(),
-            window_secs: figures.window_secs,
-            events_per_day,
-            events_estimated: figures.events_estimated,
-            events_per_second_peak: peak_per_second,
-            avg_event_bytes: event_bytes,
-            agents_active,
-            deliveries_per_event,
-            avg_latency_ms: by_events(&agents, |agent| agent.avg_latency_ms),
-            p95_latency_ms: agents.iter().filter_map(|agent| agent.p95_latency_ms).max_by(f64::total_cmp),
-            error_rate: by_events(&agents, |agent| agent.error_rate),
-            parked: agents.iter().map(|agent| agent.parked).sum(),
-            unpublished: figures.unpublished,
-            oldest_unpublished_secs: figures.oldest_unpublished_secs,
-            connections: figures.connections,
-            max_connections: figures.max_connections,
-            recommendation: advice.recommendation,
-            recommendation_reason: advice.reason.clone(),
-            cost_usd_per_month: advice.costs.iter().map(|cost| (cost.way, cost.usd_per_month)).collect(),
-            prices_as_of: advice.prices.as_of.clone(),
-            prices_verified: advice.prices.unverified.is_empty(),
-            agents,
-        }
+/// The page's figures, with the advice that they led to.
+pub(crate) fn measured(figures: &Figures, advice: &Advice) -> Metrics {
+    let agents: Vec<AgentMetrics> = figures.agents.iter().map(|agent| of_agent(agent, figures)).collect();
+    let Workload { events_per_day, peak_per_second, agents: agents_active, deliveries_per_event, event_bytes, .. } =
+        advice.workload;
+    Metrics {
+        at: figures.at.clone(),
+        window_secs: figures.window_secs,
+        events_per_day,
+        events_estimated: figures.events_estimated,
+        events_per_second_peak: peak_per_second,
+        avg_event_bytes: event_bytes,
+        agents_active,
+        deliveries_per_event,
+        avg_latency_ms: by_events(&agents, |agent| agent.avg_latency_ms),
+        p95_latency_ms: agents.iter().filter_map(|agent| agent.p95_latency_ms).max_by(f64::total_cmp),
+        error_rate: by_events(&agents, |agent| agent.error_rate),
+        parked: agents.iter().map(|agent| agent.parked).sum(),
+        unpublished: figures.unpublished,
+        oldest_unpublished_secs: figures.oldest_unpublished_secs,
+        connections: figures.connections,
+        max_connections: figures.max_connections,
+        recommendation: advice.recommendation,
+        recommendation_reason: advice.reason.clone(),
+        cost_usd_per_month: advice.costs.iter().map(|cost| (cost.way, cost.usd_per_month)).collect(),
+        prices_as_of: advice.prices.as_of.clone(),
+        prices_verified: advice.prices.unverified.is_empty(),
+        agents,
     }
 }
 
@@ -166,7 +91,7 @@ fn by_events(agents: &[AgentMetrics], of: impl Fn(&AgentMetrics) -> Option<f64>)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use switchyard_advice::{Advisor, Wishes};
+    use switchyard_advice::{Advisor, Way, Wishes};
 
     fn agent(name: &str, heard: i64, latency: Option<f64>, failed: i64) -> AgentFigures {
         AgentFigures {
@@ -200,7 +125,7 @@ mod tests {
 
     fn metrics(figures: &Figures) -> Metrics {
         let advice = Advisor::built_in().unwrap().advise(&workload(figures), &Wishes::default()).unwrap();
-        Metrics::of(figures, &advice)
+        measured(figures, &advice)
     }
 
     #[test]

@@ -2,11 +2,8 @@
 
 use crate::{
     Limits,
-    answer::{Carried, Outbox, Pass, Standing, Status, Tended},
-    backfill::{self, Backfilled, Reach},
-    clock,
-    compare::{self, Advanced},
-    cutover::{self, Judged},
+    backfill::{self, Reach},
+    clock, compare, cutover,
     outside::Outside,
     tend::{Looks, Tending, Ward},
     turn::Turn,
@@ -14,6 +11,14 @@ use crate::{
 use futures_util::{StreamExt, stream};
 use std::{collections::BTreeMap, time::Duration};
 use switchyard_bus::{AgentQueues, Directory, Mappings, Queue};
+use switchyard_operations::{
+    backfill::Backfilled,
+    compare::Advanced,
+    cutover::Judged,
+    outbox::{Carried, Outbox},
+    pass::{Pass, Tended},
+    status::{Standing, Status},
+};
 use switchyard_runtime::FIGURES;
 use switchyard_store::{BreakerState, Store, StoreError};
 use tokio::time::{Instant, timeout_at};
@@ -136,7 +141,7 @@ impl<D: Directory, M: Mappings, Q: Queue> Steward<D, M, Q> {
             judged.extend(within(ends, &what, cutover::judge(&self.store, &plan, move_until), troubles).await);
         }
         judged.sort_by(|one, other| one.agent.cmp(&other.agent));
-        troubles.extend(judged.iter().filter_map(Judged::trouble));
+        troubles.extend(judged.iter().filter_map(cutover::trouble));
         judged
     }
 
@@ -317,7 +322,7 @@ fn report(pass: &Pass) {
             old = deliveries.old,
             in_queue = standing.queue.unwrap_or_default().total(),
             dead_letters = standing.dead_letters.unwrap_or_default(),
-            breaker = standing.breaker.as_ref().map_or("none", |breaker| breaker.state.as_str()),
+            breaker = standing.breaker.as_ref().map_or("none", |breaker| breaker.state.name()),
             flows = standing.flows.unwrap_or_default(),
             found = done.found,
             sent = done.sent,

@@ -1,48 +1,8 @@
 //! The lever of a migration, moved when somebody asks: whose turn it is, and which projects are beyond the percentage.
 
-mod request;
-
-pub use request::{Pin, RouteRequest};
-
-use serde::{Deserialize, Serialize};
-use switchyard_store::{CutoverState, Lever, Moves, Routing, Store, StoreError};
+use switchyard_operations::routing::{Moved, Pin, RouteRequest, Routed};
+use switchyard_store::{Lever, Routing, Store, StoreError};
 use tokio::time::Instant;
-
-/// To `routing` and `pin`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Routed {
-    /// The agent.
-    pub agent: String,
-    /// `off`, `shadow`, `percent` or `full`.
-    pub mode: String,
-    /// The agent's share before any pin.
-    pub percent: u8,
-    /// Whether unfinished deliveries follow every change.
-    pub drain: bool,
-    /// Whether the agent decides in shadow what the old system owns although there is a percentage.
-    pub beside: bool,
-    /// Projects that are the agent's while there is a percentage.
-    pub pinned_new: Vec<String>,
-    /// Projects that are the old system's while there is a percentage.
-    pub pinned_old: Vec<String>,
-    /// Goes up with every change.
-    pub version: i32,
-    /// Unfinished and parked deliveries, by what this routing says of them.
-    pub moves: Moves,
-    /// What has followed the change at once, where it drains.
-    pub moved: Option<Moved>,
-    /// How a cutover plan of the agent stands that is under way: a change of its routing holds it.
-    pub cutover: Option<CutoverState>,
-}
-
-/// Deliveries that have followed a change.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Moved {
-    /// How many.
-    pub deliveries: i64,
-    /// Whether there was time for all that nobody was working on.
-    pub all: bool,
-}
 
 /// Shows or moves the lever. Where it drains, what is unfinished follows at once, as far as there is time; the sweeps go on with it.
 ///

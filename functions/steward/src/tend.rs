@@ -1,8 +1,7 @@
 //! What a pass does for one agent, step by step. A step that fails is told, and the next ones are tried.
 
 use crate::{
-    Limits,
-    answer::{self, Deliveries, PausedBy, Standing, Tended},
+    Limits, answer,
     dead_letters::{self, Owner, Swept},
     decide::{Flow, Order, Seen, decide},
     looks::{Look, is_due},
@@ -16,6 +15,10 @@ use std::{
     time::Duration,
 };
 use switchyard_bus::{AgentPlaces, AgentQueues, BusError, Mappings, Queue};
+use switchyard_operations::{
+    pass::Tended,
+    status::{PausedBy, Standing},
+};
 use switchyard_runtime::resend;
 use switchyard_store::{Breaker, Overdue, Store};
 use tokio::time::{Instant, timeout};
@@ -67,7 +70,7 @@ impl<D, M: Mappings, Q: Queue> Tending<'_, D, M, Q> {
             return;
         }
         match timeout(COUNT, self.store.ledger(&self.ward.name)).await {
-            Ok(Ok(ledger)) => standing.deliveries = Some(Deliveries::from(&ledger)),
+            Ok(Ok(ledger)) => standing.deliveries = Some(answer::deliveries(&ledger)),
             Ok(Err(error)) => standing.troubles.push(format!("its ledger: {error}")),
             Err(_) => standing.troubles.push(format!("its ledger was not counted within {} s", COUNT.as_secs())),
         }
@@ -77,10 +80,10 @@ impl<D, M: Mappings, Q: Queue> Tending<'_, D, M, Q> {
     async fn see_queues(&self) -> (Standing, Option<Vec<Flow>>) {
         let Ward { name, places, breaker } = self.ward;
         let mut standing = Standing { agent: name.clone(), ..Standing::default() };
-        standing.breaker = breaker.as_ref().map(answer::Breaker::from);
+        standing.breaker = breaker.as_ref().map(answer::breaker);
         let Some(places) = places else { return (standing, None) };
         let troubles = &mut standing.troubles;
-        standing.queue = told("its queue", self.lanes(places).depth().await, troubles).map(answer::Queue::from);
+        standing.queue = told("its queue", self.lanes(places).depth().await, troubles).map(answer::queue);
         let depth = self.queue(&places.dead_letter_url).depth().await;
         standing.dead_letters = told("its dead-letter queue", depth, troubles).map(|depth| depth.total());
         if let Some(url) = &places.subscription_dead_letter_url {
@@ -179,7 +182,7 @@ impl<D, M: Mappings, Q: Queue> Tending<'_, D, M, Q> {
         if orders == [Order::HalfOpen] {
             let half_open = self.store.half_open(&self.ward.name).await;
             let Some(state) = told("its breaker", half_open, &mut done.standing.troubles) else { return };
-            done.now(state);
+            done.standing.breaker.iter_mut().for_each(|breaker| breaker.state = state);
             seen = Seen { breaker: state, wait_over: false, since: Duration::ZERO, ..seen };
             orders = decide(&seen);
         }

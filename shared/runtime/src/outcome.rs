@@ -2,7 +2,7 @@
 
 use crate::{
     batch::{Cause, Ended, Ending, Endings},
-    letter::{Buried, Letter},
+    dead_letter,
     parse::Message,
     wait,
 };
@@ -12,6 +12,7 @@ use std::{borrow::Cow, cell::Cell, time::Duration};
 use switchyard_agent::Schedule;
 use switchyard_bus::{Message as BusMessage, Queues, Visibility};
 use switchyard_event::{Event, Reason};
+use switchyard_operations::dead_letter::{DeadLetter, WasParked};
 use switchyard_store::{Ask, Failed, Nameless, ParkReport, Standing, Store, StoreError, Verdict};
 
 /// How long a letter that was moved back stays out of its dead-letter queue, where it was buried for the same reason shortly before and more
@@ -305,7 +306,7 @@ impl<Q: Queues> Desk<'_, Q> {
 
 /// A copy for the dead-letter queue.
 fn letter(agent: &str, message: &Message, burial: &Burial) -> BusMessage {
-    let letter = Letter {
+    let letter = DeadLetter {
         agent,
         body: &message.body,
         message_id: &message.id,
@@ -319,10 +320,10 @@ fn letter(agent: &str, message: &Message, burial: &Burial) -> BusMessage {
     let copy = match &burial.of {
         // By the ledger's epoch, not the message's: a copy from the topic is of whichever it is now.
         Of::Delivery(ask) => {
-            let once = letter.once(ask.event_id, ask.run, ask.epoch.unwrap_or(0));
-            letter.message().in_group(&once, &once)
+            let once = letter.deduplication_id_of(ask.event_id, ask.run, ask.epoch.unwrap_or(0));
+            dead_letter::message(&letter).in_group(&once, &once)
         }
-        Of::Nobody | Of::Parked => letter.message(),
+        Of::Nobody | Of::Parked => dead_letter::message(&letter),
     };
     if matches!(burial.of, Of::Nobody) && copy.attribute("event_type").is_none() {
         // What its row among the failures is found by: a redrive marks exactly what it has sent back. In the place of a type: ten attributes.
@@ -395,7 +396,7 @@ fn is_ours(standing: &Standing) -> bool {
 
 /// How much longer a letter is to stay out of the dead-letter queue, after so many attempts that were counted. The first time that it is moved
 /// back in vain it is buried again at once: somebody may be waiting to see it.
-fn chased(before: &Buried, attempts: u16, reason: &str, now: Timestamp) -> Option<Duration> {
+fn chased(before: &WasParked, attempts: u16, reason: &str, now: Timestamp) -> Option<Duration> {
     let since = Duration::try_from(now.duration_since(before.failed_at)).unwrap_or_default();
     let again = before.attempts.checked_sub(attempts.saturating_add(2)).filter(|_| before.reason == reason)?;
     let stays_out = CHASED.saturating_mul(2_u32.saturating_pow(again.into())).min(CHASED_AT_MOST);
@@ -498,9 +499,9 @@ mod tests {
         assert!(step_of(&finished, Some(&parked), 1).is_none(), "a copy that was never a letter has one already");
     }
 
-    fn buried(reason: &str, attempts: u16) -> Buried {
+    fn buried(reason: &str, attempts: u16) -> WasParked {
         let failed_at = Timestamp::UNIX_EPOCH;
-        Buried { reason: reason.into(), error: "why".into(), attempts, failed_at, message_id: None }
+        WasParked { reason: reason.into(), error: "why".into(), attempts, failed_at, message_id: None }
     }
 
     #[test]

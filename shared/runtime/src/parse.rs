@@ -2,13 +2,13 @@
 
 use crate::{
     batch::{Ending, Endings, Parsed},
-    letter::Buried,
     mistakes,
 };
 use aws_lambda_events::event::sqs::SqsMessage;
 use std::collections::HashMap;
 use switchyard_bus::Kind;
 use switchyard_event::Event;
+use switchyard_operations::dead_letter::WasParked;
 use switchyard_store::Ask;
 
 /// A message as the queue gave it, with what the runtime needs of it.
@@ -30,7 +30,7 @@ pub(crate) struct Message {
     /// W3C Trace Context.
     pub(crate) traceparent: Option<String>,
     /// That it lay in the dead-letter queue before: it was moved back.
-    pub(crate) buried: Option<Buried>,
+    pub(crate) buried: Option<WasParked>,
 }
 
 impl From<SqsMessage> for Message {
@@ -44,7 +44,7 @@ impl From<SqsMessage> for Message {
             epoch: number("epoch"),
             traceparent: text("traceparent"),
             group: message.attributes.get("MessageGroupId").filter(|_| is_ordered).cloned(),
-            buried: Buried::of(text),
+            buried: WasParked::of(text),
             receives: message.attributes.get("ApproximateReceiveCount").and_then(|n| n.parse().ok()).unwrap_or(1),
             id: message.message_id.unwrap_or_default(),
             receipt_handle: message.receipt_handle.unwrap_or_default(),
@@ -127,7 +127,7 @@ mod tests {
     fn of_twins_the_one_that_was_a_letter_is_handled() {
         let good = include_str!("../../event/fixtures/feedback.created.v1.json");
         let mut messages = ["{", good, good].map(Message::with_body);
-        messages[2].buried = Buried::of(|name| match name {
+        messages[2].buried = WasParked::of(|name| match name {
             "attempts" => Some("1".into()),
             "failed_at" => Some("2026-01-05T09:30:00Z".into()),
             _ => Some(name.into()),

@@ -1,29 +1,10 @@
 //! Outbox rows that were set aside, since the topic would not have them.
 
-use serde::{Deserialize, Serialize};
 use tokio_postgres::types::Type;
-use uuid::Uuid;
 
 use crate::claim::{clean, count, get};
 use crate::store::only;
-use crate::{Store, StoreError};
-
-/// An event that was refused so often that it is not carried any more: no agent gets it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SetAside {
-    /// Its place in the event log.
-    pub seq: i64,
-    /// The event.
-    pub event_id: Uuid,
-    /// Such as `feedback.created`.
-    pub event_type: String,
-    /// What was wrong the last time.
-    pub reason: String,
-    /// How often it was refused.
-    pub attempts: u16,
-    /// When it was set aside: RFC 3339.
-    pub parked_at: String,
-}
+use crate::{SetAside, Store, StoreError};
 
 impl Store {
     /// What was set aside in the outbox, the lowest sequences first.

@@ -3,60 +3,16 @@
 //! The database keeps how far each one is, and every step is one short transaction that writes its rows together with that. The caller, the
 //! steward, says when a step may be taken: whether live traffic leaves room for it is nothing that the database knows alone.
 
-use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::claim::{clean, get};
 use crate::store::only;
-use crate::words::words;
-use crate::{BreakerState, Due, Store, StoreError, breaker};
-
-/// Which events.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BackfillSelection {
-    /// Of these types; where none is named, of all that the agent listens to.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub types: Vec<String>,
-    /// Of these projects; where none is named, of all.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub projects: Vec<String>,
-    /// From then on: RFC 3339. Of an event from before the log it is `created_at` that counts, of any other when it was logged.
-    pub since: String,
-    /// Up to then: RFC 3339; up to now where it is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until: Option<String>,
-}
-
-/// Whether a backfill goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BackfillState {
-    /// The steward takes its steps.
-    Running,
-    /// Until somebody lets it go on.
-    Paused,
-    /// All that it has selected was taken, and nothing is unfinished; something may be parked.
-    Done,
-    /// Somebody has ended it.
-    Cancelled,
-}
-
-/// What a backfill is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BackfillPhase {
-    /// Events from before the log get their sequences.
-    Numbering,
-    /// The selection is counted.
-    Counting,
-    /// Deliveries are written and sent.
-    Sending,
-    /// All are; some are unfinished.
-    Ending,
-}
+use crate::{
+    BackfillPhase, BackfillPreview, BackfillProgress, BackfillSelection, BackfillState, BreakerState, Due, Store,
+    StoreError, breaker,
+};
 
 /// A backfill that is running, and what decides whether its next step may be taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,69 +53,6 @@ pub struct Taken {
     pub state: BackfillState,
     /// Whether it has moved on in the log, be it past what it does not select.
     pub further: bool,
-}
-
-/// How far a backfill is. Its deliveries are counted here and nowhere else: the ledger of an agent counts live ones.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct BackfillProgress {
-    /// Its run: the key of its deliveries.
-    pub run: i32,
-    /// Whether it goes on.
-    pub state: BackfillState,
-    /// What it is about.
-    pub phase: BackfillPhase,
-    /// Why it stands still although it is running, or why it was paused without anybody's asking.
-    pub waits: Option<String>,
-    /// Its rate at most.
-    pub per_second: u32,
-    /// The types.
-    pub types: Vec<String>,
-    /// The projects; none means all.
-    pub projects: Vec<String>,
-    /// From then on: RFC 3339.
-    pub since: String,
-    /// Up to then: RFC 3339.
-    pub until: String,
-    /// How many events from before the log have a sequence, this backfill's or not.
-    pub numbered: i64,
-    /// How many events it has selected; grows while they are counted.
-    pub selected: i64,
-    /// How many more would have fitted and belong to the old system by the routing, wait for their time, or were cancelled before it: another
-    /// backfill takes what has become the agent's by then.
-    pub left_out: i64,
-    /// How many of the selected have a delivery.
-    pub taken: i64,
-    /// Of those: done.
-    pub done: i64,
-    /// Unfinished.
-    pub pending: i64,
-    /// Parked.
-    pub parked: i64,
-    /// Superseded by something newer, or by the end of a backfill that was cancelled.
-    pub superseded: i64,
-    /// Expired, as those are whose event was deleted.
-    pub expired: i64,
-    /// How many a second it has taken since it was started, let go on, or set to another rate; none while it is not sending.
-    pub pace: Option<f64>,
-    /// When it will have taken all of them at that pace: RFC 3339.
-    pub ends_at: Option<String>,
-    /// When it was started: RFC 3339.
-    pub started_at: String,
-    /// When it was done or cancelled: RFC 3339.
-    pub ended_at: Option<String>,
-}
-
-/// What a backfill of a selection would take, of one type.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BackfillPreview {
-    /// The type.
-    pub event_type: String,
-    /// How many events.
-    pub events: i64,
-    /// When the first of them happened: RFC 3339.
-    pub oldest: String,
-    /// When the last of them happened: RFC 3339.
-    pub newest: String,
 }
 
 /// A window takes a tenth of a second; one that takes so much longer waits for something, and the next pass tries again.
@@ -402,9 +295,6 @@ fn number(operation: &'static str, row: &Row, column: usize) -> Result<u32, Stor
     let n: i32 = get(operation, row, column)?;
     Ok(n.max(0).unsigned_abs())
 }
-
-words!(BackfillState { Running = "running", Paused = "paused", Done = "done", Cancelled = "cancelled" });
-words!(BackfillPhase { Numbering = "numbering", Counting = "counting", Sending = "sending", Ending = "ending" });
 
 fn state(operation: &'static str, word: &str) -> Result<BackfillState, StoreError> {
     let unknown = || StoreError::bug(operation, "an unknown state: the schema is newer than this program");

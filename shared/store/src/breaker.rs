@@ -10,23 +10,7 @@ use tokio_postgres::types::Type;
 
 use crate::claim::{clean, count, get};
 use crate::store::only;
-use crate::words::words;
-use crate::{Store, StoreError};
-
-/// A breaker's state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BreakerState {
-    /// Records are tried.
-    #[default]
-    Closed,
-    /// Nothing is tried.
-    Open,
-    /// One record at a time is tried ([`Store::probe`]).
-    HalfOpen,
-}
-
-words!(BreakerState { Closed = "closed", Open = "open", HalfOpen = "half_open" });
+use crate::{BreakerState, Store, StoreError};
 
 /// An agent's breaker.
 #[derive(Clone, Debug, PartialEq, Serialize)]

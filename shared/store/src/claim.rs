@@ -6,9 +6,10 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, Type};
 use uuid::Uuid;
 
-use crate::breaker::{self, BreakerState};
-use crate::words::words;
-use crate::{Store, StoreError};
+use switchyard_operations::words;
+
+use crate::breaker;
+use crate::{BreakerState, Store, StoreError};
 
 /// One question: this event, in this run, for an agent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

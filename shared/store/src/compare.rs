@@ -11,7 +11,6 @@ mod strays;
 
 pub use columns::OldTable;
 pub use decided::Decided;
-pub use figures::{Compared, Example, Period, StrayRow, Trend};
 pub use outcomes::Judged;
 pub use strays::{LookedTo, Stray};
 

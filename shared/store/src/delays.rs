@@ -1,77 +1,22 @@
 //! Events that wait for their time: looked at, and cancelled.
 
-use serde::{Deserialize, Serialize};
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use crate::claim::{clean, get};
 use crate::store::only;
-use crate::{Store, StoreError};
+use crate::{Cancellation, Delayed, Delays, Store, StoreError};
 
-/// An event whose time (`deliver_at` of its metadata) has not come.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Delayed {
-    /// Its place in the event log.
-    pub seq: i64,
-    /// The event.
-    pub event_id: Uuid,
-    /// Such as `feedback.created`.
-    pub event_type: String,
-    /// Empty where the table has none.
-    pub aggregate_id: String,
-    /// The project of its metadata or payload.
-    pub project_id: Option<String>,
-    /// When it is to be published: RFC 3339, in UTC.
-    pub due_at: String,
-    /// Since when it waits: RFC 3339, in UTC.
-    pub logged_at: String,
-}
-
-/// Which of them: all, unless narrowed. Conditions of different kinds must all hold; of one kind, one must.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Delays {
-    /// Of these types.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub types: Vec<String>,
-    /// Of these projects.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub projects: Vec<String>,
-    /// Of these aggregates.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub aggregates: Vec<String>,
-}
-
-/// What became of one that was to be cancelled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Cancellation {
-    /// It stays in its table, and no agent gets it.
-    Cancelled,
-    /// It was cancelled before.
-    AlreadyCancelled,
-    /// No logged event has this id.
-    Unknown,
-    /// It never had to wait.
-    NotDelayed,
-    /// Its time has come: it is published, or about to be.
-    Due,
-    /// The old system has worked on it before its time, or somebody has parked it: cancelling it would undo nothing.
-    Taken,
-}
-
-impl Cancellation {
-    fn parse(text: &str) -> Result<Self, StoreError> {
-        Ok(match text {
-            "cancelled" => Self::Cancelled,
-            "already_cancelled" => Self::AlreadyCancelled,
-            "unknown" => Self::Unknown,
-            "not_delayed" => Self::NotDelayed,
-            "due" => Self::Due,
-            "taken" => Self::Taken,
-            other => return Err(StoreError::bug("cancel_delayed", format!("no such answer: {other}"))),
-        })
-    }
+fn cancellation(text: &str) -> Result<Cancellation, StoreError> {
+    Ok(match text {
+        "cancelled" => Cancellation::Cancelled,
+        "already_cancelled" => Cancellation::AlreadyCancelled,
+        "unknown" => Cancellation::Unknown,
+        "not_delayed" => Cancellation::NotDelayed,
+        "due" => Cancellation::Due,
+        "taken" => Cancellation::Taken,
+        other => return Err(StoreError::bug("cancel_delayed", format!("no such answer: {other}"))),
+    })
 }
 
 impl Store {
@@ -141,7 +86,7 @@ impl Store {
         rows.iter()
             .map(|row| {
                 let answer: String = get(OP, row, 1)?;
-                Ok((get(OP, row, 0)?, Cancellation::parse(&answer)?))
+                Ok((get(OP, row, 0)?, cancellation(&answer)?))
             })
             .collect()
     }

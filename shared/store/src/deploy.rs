@@ -5,8 +5,8 @@ use tokio_postgres::types::Type;
 
 use crate::claim::get;
 use crate::store::only;
-use crate::words::words;
 use crate::{Mode, Store, StoreError};
+use switchyard_operations::words;
 
 /// By what an agent's events are routed while percentages move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

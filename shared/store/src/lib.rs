@@ -40,22 +40,14 @@ mod stream;
 mod suspect;
 mod tx;
 mod url;
-mod words;
 
 pub use append::AppendEvent;
-pub use aside::SetAside;
-pub use audit::{AuditRow, FailureRow};
-pub use backfill::{
-    BackfillNow, BackfillPhase, BackfillPreview, BackfillProgress, BackfillSelection, BackfillState, Prepared, Taken,
-};
-pub use breaker::{Breaker, BreakerState};
+pub use backfill::{BackfillNow, Prepared, Taken};
+pub use breaker::Breaker;
 pub use chain::Link;
 pub use claim::{Ask, Looked, Settlement, Standing, Verdict};
-pub use compare::{
-    Compared, Counterpart, Decided, Example, Judged, LookedTo, OldTable, Period, Stray, StrayRow, Trend,
-};
-pub use cutover::{Cutover, CutoverFigures, CutoverLimit, CutoverLimits, CutoverPlan, CutoverState, CutoverStep};
-pub use delays::{Cancellation, Delayed, Delays};
+pub use compare::{Counterpart, Decided, Judged, LookedTo, OldTable, Stray};
+pub use cutover::CutoverFigures;
 pub use deploy::{AgentSpec, Registered, RoutedBy, Since};
 pub use error::StoreError;
 pub use figures::{AgentFigures, Figures};
@@ -66,7 +58,7 @@ pub use ledger::{Ledger, Missing};
 pub use mapping::{Columns, EventsTable, Mapping, Named};
 pub use migrate::{Migrated, migrate, migrate_with};
 pub use outbox::{Known, Page, Pending};
-pub use parked::{ParkedDelivery, ParkedGroup};
+pub use parked::ParkedDelivery;
 pub use patience::{Patience, Progress};
 pub use payload::StoredPayload;
 pub use publish::Publication;
@@ -75,11 +67,22 @@ pub use redrive::{AutoRedrive, Stepped};
 pub use remove::{Installed, installed, remove};
 pub use report::{Failed, Nameless, ParkReport, Reported, State};
 pub use revise::Revised;
-pub use routing::{Lever, Mode, Moves, Owner, Routing};
-pub use selection::Selection;
+pub use routing::{Lever, Routing};
 pub use shards::{SHARDS, Shards};
 pub use store::Store;
 pub use stream::{Child, StreamDelivery, StreamEvent};
+pub use switchyard_operations::{
+    Selection,
+    audit::{AuditRow, FailureRow},
+    backfill::{BackfillPhase, BackfillPreview, BackfillProgress, BackfillSelection, BackfillState},
+    breaker::BreakerState,
+    compare::{Compared, Example, Period, StrayRow, Trend},
+    cutover::{Cutover, CutoverLimit, CutoverLimits, CutoverPlan, CutoverState, CutoverStep},
+    delays::{Cancellation, Delayed, Delays},
+    outbox::SetAside,
+    redrive::ParkedGroup,
+    routing::{Mode, Moves, Owner},
+};
 pub use tokio_postgres::Row;
 pub use tokio_postgres::types::{ToSql, Type};
 pub use tx::Tx;

@@ -7,26 +7,7 @@ use uuid::Uuid;
 use crate::claim::{count, get};
 use crate::selection;
 use crate::store::only;
-use crate::{Selection, Store, StoreError};
-
-/// Parked deliveries of one reason and one type.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ParkedGroup {
-    /// Why they are parked.
-    pub reason: String,
-    /// The events' type; `None` for bodies that are no events, or events that are not in the table.
-    pub event_type: Option<String>,
-    /// How many.
-    pub count: i64,
-    /// When the first of them was parked: RFC 3339.
-    pub oldest: String,
-    /// When the last of them was parked: RFC 3339.
-    pub newest: String,
-    /// What the last of them says.
-    pub error: Option<String>,
-    /// The last three events.
-    pub examples: Vec<Uuid>,
-}
+use crate::{ParkedGroup, Selection, Store, StoreError};
 
 /// One parked delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,7 +49,7 @@ impl Store {
                from switchyard.parked($1, {})",
             selection::SQL
         );
-        let columns = selection.columns();
+        let columns = selection::columns(selection);
         let rows = self.read(OP, &sql, &columns.parameters(&agent)).await?;
         rows.iter()
             .map(|row| {
@@ -106,7 +87,7 @@ impl Store {
                from switchyard.parked_deliveries($1, {}, $9, $10) p order by p.seq, p.run",
             selection::SQL
         );
-        let mut columns = selection.columns();
+        let mut columns = selection::columns(selection);
         columns.at_most = Some(selection.at_most.map_or(limit, |n| n.min(limit)).max(0));
         let (after_seq, after_run) = after.unwrap_or((i64::MIN, 0));
         let mut parameters = columns.parameters(&agent);
@@ -137,7 +118,7 @@ impl Store {
     pub async fn parked_count(&self, agent: &str, selection: &Selection) -> Result<i64, StoreError> {
         const OP: &str = "parked_count";
         let sql = format!("select count(*) from switchyard.parked_deliveries($1, {})", selection::SQL);
-        let columns = selection.columns();
+        let columns = selection::columns(selection);
         let rows = self.read(OP, &sql, &columns.parameters(&agent)).await?;
         get(OP, &only(OP, rows)?, 0)
     }

@@ -228,7 +228,7 @@ impl Store {
     ) -> Result<Stepped, StoreError> {
         let (operator, reason) = (clean(operator), clean(reason));
         let hold = hold_secs.map(i64::from);
-        let mut columns = selection.columns();
+        let mut columns = selection::columns(selection);
         let mut left = selection.at_most.unwrap_or(i64::MAX);
         let mut seqs: Vec<i64> = Vec::new();
         let (mut after_seq, mut after_run) = (i64::MIN, 0_i32);

@@ -1,82 +1,11 @@
 //! The lever of a migration: whose turn it is, for which share, and for which projects whatever the share.
 
-use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use crate::claim::{clean, get};
 use crate::store::only;
-use crate::{Store, StoreError};
-
-/// Whose turn it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Mode {
-    /// The old system does everything.
-    Off,
-    /// The old system does everything; the new agent decides beside it and applies nothing.
-    Shadow,
-    /// The new agent has this many percent (0 to 100), by a hash of what it is routed by, and the projects that are pinned to it; never those
-    /// that are pinned to the old system.
-    Percent(u8),
-    /// The new agent does everything.
-    Full,
-}
-
-impl Mode {
-    /// Its name in the database and on the wire.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Shadow => "shadow",
-            Self::Percent(_) => "percent",
-            Self::Full => "full",
-        }
-    }
-
-    /// The agent's share before any pin: 0 for `off` and `shadow`, 100 for `full`.
-    #[must_use]
-    pub fn percent(self) -> u8 {
-        match self {
-            Self::Off | Self::Shadow => 0,
-            Self::Percent(n) => n.min(100),
-            Self::Full => 100,
-        }
-    }
-
-    /// The mode of that name; the percentage counts for `percent` alone, and is 100 at most. `None` for another name.
-    #[must_use]
-    pub fn named(name: &str, percent: u8) -> Option<Self> {
-        match name {
-            "off" => Some(Self::Off),
-            "shadow" => Some(Self::Shadow),
-            "percent" => Some(Self::Percent(percent.min(100))),
-            "full" => Some(Self::Full),
-            _ => None,
-        }
-    }
-}
-
-/// A side of a migration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Owner {
-    /// The agent.
-    New,
-    /// The system that it replaces.
-    Old,
-}
-
-impl Owner {
-    /// Its letter in the ledger.
-    #[must_use]
-    pub const fn letter(self) -> &'static str {
-        match self {
-            Self::New => "n",
-            Self::Old => "o",
-        }
-    }
-}
+use crate::{Mode, Moves, Owner, Store, StoreError};
 
 /// What the lever is set to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,21 +49,6 @@ pub struct Routing {
     pub pinned_old: Vec<String>,
     /// Goes up with every change.
     pub version: i32,
-}
-
-/// Live deliveries that are unfinished or parked, by what the routing of now says of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Moves {
-    /// The old system has them, and they would go to the agent.
-    pub to_new: i64,
-    /// The agent has them, and they would go to the old system.
-    pub to_old: i64,
-    /// Those of `to_new` that the old system has failed: they are parked on the way, since it may have done half of each.
-    pub touched: i64,
-    /// The agent has them, as it should.
-    pub stay_new: i64,
-    /// The old system has them, as it should.
-    pub stay_old: i64,
 }
 
 impl Store {

@@ -1,56 +1,22 @@
 //! Which parked deliveries.
 
-use serde::{Deserialize, Serialize};
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
+use crate::Selection;
 use crate::claim::clean;
 
-/// Which parked deliveries: everything, unless narrowed. Conditions of different kinds must all hold; of one kind, one must.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Selection {
-    /// These events.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub events: Vec<Uuid>,
-    /// Of these types, such as `feedback.created`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub types: Vec<String>,
-    /// Parked for these reasons, such as `attempts_used_up`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub reasons: Vec<String>,
-    /// Of these projects.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub projects: Vec<String>,
-    /// Parked at this time or later: RFC 3339 with an offset.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub since: Option<String>,
-    /// Parked before this time: RFC 3339 with an offset.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub until: Option<String>,
-    /// Not more than so many, those of the lowest sequences.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub at_most: Option<i64>,
-}
-
-impl Selection {
-    /// Whether it names nothing in particular, so that all that is parked is meant.
-    pub fn is_everything(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// The selection as its SQL wants it.
-    pub(crate) fn columns(&self) -> Columns {
-        let cleaned = |texts: &[String]| texts.iter().map(|t| clean(t).into_owned()).collect();
-        Columns {
-            events: self.events.clone(),
-            types: cleaned(&self.types),
-            reasons: cleaned(&self.reasons),
-            projects: cleaned(&self.projects),
-            since: self.since.as_deref().map(|t| clean(t).into_owned()),
-            until: self.until.as_deref().map(|t| clean(t).into_owned()),
-            at_most: self.at_most,
-        }
+/// A selection as its SQL wants it.
+pub(crate) fn columns(selection: &Selection) -> Columns {
+    let cleaned = |texts: &[String]| texts.iter().map(|t| clean(t).into_owned()).collect();
+    Columns {
+        events: selection.events.clone(),
+        types: cleaned(&selection.types),
+        reasons: cleaned(&selection.reasons),
+        projects: cleaned(&selection.projects),
+        since: selection.since.as_deref().map(|t| clean(t).into_owned()),
+        until: selection.until.as_deref().map(|t| clean(t).into_owned()),
+        at_most: selection.at_most,
     }
 }
 

@@ -7,8 +7,9 @@ use crate::{
 };
 use serde_json::{Value, json};
 use std::time::Duration;
-use steward::cutover::{CutoverAnswer, CutoverRequest, answer};
+use steward::cutover::answer;
 use switchyard_bus::Queue;
+use switchyard_operations::cutover::{CutoverAnswer, CutoverRequest};
 use switchyard_store::Selection;
 use tokio::time::Instant;
 

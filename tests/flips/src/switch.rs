@@ -6,7 +6,8 @@ use crate::{
 };
 use serde_json::{Value, json};
 use std::time::Duration;
-use steward::routing::{Pin, RouteRequest, Routed, pin, route};
+use steward::routing::{pin, route};
+use switchyard_operations::routing::{Pin, RouteRequest, Routed};
 use tokio::time::Instant;
 
 /// From one flip to the next: some come while the one before is still being drained, some when it has settled.

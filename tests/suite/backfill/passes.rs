@@ -3,13 +3,13 @@
 use super::scene::{all, minute};
 use crate::steward::bench::{AGENT, Bench, soon};
 use std::{cell::RefCell, time::Duration};
-use steward::{
-    Limits,
-    answer::Pass,
-    backfill::{Act, BackfillRequest, Backfilled, answer},
-};
+use steward::{Limits, backfill::answer};
 use switchyard_bus::{Message, Queue, Received};
 use switchyard_event::Event;
+use switchyard_operations::{
+    backfill::{Act, BackfillRequest, Backfilled},
+    pass::Pass,
+};
 use switchyard_store::{
     Ask, BackfillPhase, BackfillProgress, BackfillSelection, BackfillState, BreakerState, Lever, Mode, Since, Verdict,
 };

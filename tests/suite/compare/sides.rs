@@ -6,8 +6,9 @@ use crate::store::{
     scene::{AGENT, Scene},
 };
 use serde_json::{Value, json};
-use steward::compare::{Answered, CompareRequest, advance, answer};
+use steward::compare::{advance, answer};
 use switchyard_compare::Mapping;
+use switchyard_operations::compare::{Answered, CompareRequest};
 use switchyard_store::{AgentSpec, Ask, Mode, RoutedBy, Since, Store, StoreError};
 use uuid::Uuid;
 

@@ -2,8 +2,8 @@
 
 use crate::steward::bench::{AGENT, Bench};
 use std::time::Duration;
-use steward::answer::PausedBy;
 use switchyard_bus::{Mappings, MemoryQueue, Message, Queue};
+use switchyard_operations::status::PausedBy;
 use uuid::Uuid;
 
 impl Bench {

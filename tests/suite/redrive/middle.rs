@@ -1,7 +1,7 @@
 //! Stopped at every place where it waits, and done again: a redrive loses nothing and doubles nothing. A real ledger, queues in memory.
 
 use crate::store::scene::{AGENT, Scene};
-use redrive::{Redrive, Request, Yard};
+use redrive::Yard;
 use std::{
     future::Future,
     pin::pin,
@@ -13,6 +13,7 @@ use switchyard_bus::{
     AgentPlaces, BusError, Depth, Directory, MemoryDirectory, MemoryMoves, MemoryQueue, Message, Move, MoveStatus,
     Moves, Queue, Received,
 };
+use switchyard_operations::redrive::{Dismiss, Redrive, Request};
 use switchyard_runtime::resend::send_due;
 use switchyard_store::{Overdue, Selection, Type, Verdict};
 use uuid::Uuid;
@@ -537,12 +538,12 @@ async fn without_time_nothing_is_begun_and_that_is_said() {
     let bench = Bench::new().await;
     let event = bench.park().await;
     let now = tokio::time::Instant::now();
-    let dismiss = redrive::Dismiss {
+    let dismiss = Dismiss {
         agent: AGENT.into(),
         selection: Selection { reasons: vec!["boom".into()], ..Selection::default() },
         operator: "ada".into(),
         reason: "a test".into(),
-        ..redrive::Dismiss::default()
+        ..Dismiss::default()
     };
 
     let moved = bench.yard.answer(Request::Redrive(everything()), now).await.unwrap();

@@ -6,14 +6,12 @@ use std::{
     rc::Rc,
     time::Duration,
 };
-use steward::{
-    Limits, Outside, Steward,
-    answer::{Pass, Tended},
-};
+use steward::{Limits, Outside, Steward};
 use switchyard_bus::{
     AgentPlaces, BusError, Depth, Express, Mappings, MemoryDirectory, MemoryMappings, MemoryQueue, Message, Queue,
     Received,
 };
+use switchyard_operations::pass::{Pass, Tended};
 use switchyard_store::{AgentSpec, Mode, RoutedBy, Since, Store};
 use switchyard_tests::database::Database;
 use tokio::time::Instant;

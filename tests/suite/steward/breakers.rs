@@ -2,8 +2,8 @@
 
 use super::bench::{AGENT, Bench, soon};
 use std::time::Duration;
-use steward::answer::PausedBy;
 use switchyard_bus::{Mappings, Message, Queue};
+use switchyard_operations::status::PausedBy;
 use switchyard_store::BreakerState;
 
 #[tokio::test]
@@ -18,12 +18,12 @@ async fn an_open_breaker_pauses_the_mapping_and_nothing_is_sent_until_it_is_half
     assert_eq!(done.found, 20, "what is missing is written down meanwhile");
 
     bench.later(Duration::from_secs(25)).await;
-    assert_eq!(bench.tend().await.standing.breaker.unwrap().state, "open", "its wait is not over");
+    assert_eq!(bench.tend().await.standing.breaker.unwrap().state, BreakerState::Open, "its wait is not over");
     assert!(!bench.flows().await);
 
     bench.later(Duration::from_secs(10)).await;
     let done = bench.tend().await;
-    assert_eq!((done.standing.breaker.unwrap().state.as_str(), done.standing.flows), ("half_open", Some(true)));
+    assert_eq!((done.standing.breaker.unwrap().state, done.standing.flows), (BreakerState::HalfOpen, Some(true)));
     assert!(bench.flows().await);
     assert_eq!(done.sent, 10, "a few, for the probe");
 }
@@ -42,7 +42,7 @@ async fn what_waits_is_enough_for_a_probe_and_after_it_everything_flows() {
     bench.store.recovered(AGENT).await.unwrap();
 
     let done = bench.tend().await;
-    assert_eq!((done.standing.breaker.unwrap().state.as_str(), done.standing.flows), ("closed", Some(true)));
+    assert_eq!((done.standing.breaker.unwrap().state, done.standing.flows), (BreakerState::Closed, Some(true)));
     assert_eq!(done.standing.paused_by, None);
 }
 
@@ -109,7 +109,7 @@ async fn a_person_s_word_holds_until_it_is_taken_back() {
     for _ in 0..3 {
         let done = bench.tend().await;
         let breaker = done.standing.breaker.unwrap();
-        assert_eq!((breaker.state.as_str(), breaker.forced, done.standing.flows), ("open", true, Some(false)));
+        assert_eq!((breaker.state, breaker.forced, done.standing.flows), (BreakerState::Open, true, Some(false)));
         bench.later(Duration::from_secs(3_600)).await;
     }
 

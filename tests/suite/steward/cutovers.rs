@@ -3,10 +3,11 @@
 use super::bench::{AGENT, Bench, soon};
 use serde_json::{Value, json};
 use std::time::Instant;
-use steward::{
-    answer::Pass,
-    cutover::{CutoverAnswer, CutoverRequest, Figure, Step, Wait, answer},
-    routing::{RouteRequest, route},
+use steward::{cutover::answer, routing::route};
+use switchyard_operations::{
+    cutover::{CutoverAnswer, CutoverRequest, Figure, Step, Wait},
+    pass::Pass,
+    routing::RouteRequest,
 };
 use switchyard_store::{Ask, CutoverState, Failed, Mode, Verdict};
 use uuid::Uuid;

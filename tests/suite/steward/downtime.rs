@@ -7,6 +7,7 @@ use std::{cell::Cell, time::Duration};
 use switchyard_agent::{Agent, Decision, Refusal, Reject};
 use switchyard_bus::{BusError, DeadLetter, MemoryQueue, Message, Queue, Queues, Received, Visibility};
 use switchyard_event::{Event, EventType, NewEvent};
+use switchyard_operations::breaker::BreakerState;
 use switchyard_runtime::{Budget, SqsEvent, Tx, Worker};
 use tokio::time::Instant;
 
@@ -83,7 +84,7 @@ impl World<'_> {
             if self.step.is_multiple_of(MINUTE) {
                 let done = self.bench.tend().await;
                 assert_eq!(done.standing.troubles, Vec::<String>::new());
-                self.seen.half_open += u32::from(done.standing.breaker.unwrap().state == "half_open");
+                self.seen.half_open += u32::from(done.standing.breaker.unwrap().state == BreakerState::HalfOpen);
             }
             if self.bench.flows().await {
                 self.poll().await;
@@ -162,7 +163,7 @@ async fn an_hour_of_downtime_spends_no_attempt_fills_no_dead_letter_queue_and_dr
     assert!(own.queue.messages().is_empty(), "and no copy is left");
     assert_eq!(bench.number("select count(*) from switchyard.delivery where state <> 'd'").await, 0);
     let standing = bench.tend().await.standing;
-    assert_eq!((standing.breaker.unwrap().state.as_str(), standing.flows), ("closed", Some(true)));
+    assert_eq!((standing.breaker.unwrap().state, standing.flows), (BreakerState::Closed, Some(true)));
 }
 
 /// A batch as Lambda spells it.

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use steward::Limits;
 use switchyard_bus::{MemoryQueue, Message, Queue};
 use switchyard_event::Event;
+use switchyard_operations::breaker::BreakerState;
 use switchyard_store::{Ask, Since};
 use uuid::Uuid;
 
@@ -51,7 +52,7 @@ async fn what_an_outage_has_kept_waiting_is_not_sent_again_while_the_queue_drain
     bench.tend().await;
     bench.later(Duration::from_secs(7_200)).await;
     let done = bench.tend().await;
-    assert_eq!((done.standing.breaker.unwrap().state.as_str(), done.sent), ("half_open", 0));
+    assert_eq!((done.standing.breaker.unwrap().state, done.sent), (BreakerState::HalfOpen, 0));
     assert!(bench.store.probe(AGENT).await.unwrap());
     bench.store.recovered(AGENT).await.unwrap();
 

@@ -3,7 +3,8 @@
 use super::bench::{AGENT, Bench};
 use std::time::Duration;
 use switchyard_bus::{Message, Queue};
-use switchyard_runtime::letter::Letter;
+use switchyard_operations::dead_letter::DeadLetter;
+use switchyard_runtime::dead_letter;
 use switchyard_store::{Ask, AutoRedrive, ParkReport, State};
 use uuid::Uuid;
 
@@ -253,8 +254,18 @@ fn letter(event: Uuid) -> Message {
     let body = serde_json::json!({ "id": event }).to_string();
     let (reason, error) = ("no_text", "nothing to read");
     let message_id = "as the agent received it";
-    Letter { agent: AGENT, body: &body, message_id, reason, error, attempts: 1, run: 0, epoch: None, traceparent: None }
-        .message()
+    let (run, epoch, traceparent) = (0, None, None);
+    dead_letter::message(&DeadLetter {
+        agent: AGENT,
+        body: &body,
+        message_id,
+        reason,
+        error,
+        attempts: 1,
+        run,
+        epoch,
+        traceparent,
+    })
 }
 
 fn nameless() -> Message {

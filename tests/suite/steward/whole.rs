@@ -4,6 +4,7 @@ use super::bench::{AGENT, Bench, soon};
 use std::time::Duration;
 use steward::Limits;
 use switchyard_bus::{Mappings, Message, Queue};
+use switchyard_operations::breaker::BreakerState;
 use switchyard_store::Since;
 use tokio::time::Instant;
 
@@ -119,7 +120,7 @@ async fn a_status_tells_everything_and_changes_nothing() {
 
     let [standing] = status.agents.as_slice() else { panic!("one agent: {status:?}") };
     let breaker = standing.breaker.as_ref().unwrap();
-    assert_eq!((breaker.state.as_str(), breaker.reason.as_deref()), ("open", Some("down")));
+    assert_eq!((breaker.state, breaker.reason.as_deref()), (BreakerState::Open, Some("down")));
     assert_eq!((standing.flows, standing.paused_by, standing.dead_letters), (Some(true), None, Some(1)));
     assert_eq!(standing.deliveries.unwrap().pending, 7);
     assert!(bench.mappings.enabled("painter/mapping").await.unwrap().wanted);
@@ -131,7 +132,7 @@ async fn a_status_tells_everything_and_changes_nothing() {
 #[tokio::test]
 async fn a_breaker_set_by_hand_is_answered_with_how_the_agent_stands() {
     let bench = Bench::new().await;
-    let open = Some(switchyard_store::BreakerState::Open);
+    let open = Some(BreakerState::Open);
     let status = bench.steward.set_breaker(AGENT, open, "ada", soon()).await.unwrap();
     assert_eq!((status.agents.len(), status.agents[0].breaker.as_ref().unwrap().forced), (1, true));
     let nobody = bench.steward.set_breaker("nobody", open, "ada", soon()).await.unwrap_err();

@@ -6,9 +6,9 @@
 
 use super::decide::{Seen, Step, Why, decide, pause_after};
 use futures_util::{StreamExt, stream};
-use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use switchyard_bus::{AgentQueues, Queue};
+use switchyard_operations::backfill::Backfilled;
 use switchyard_runtime::resend;
 use switchyard_store::{BackfillNow, BackfillPhase, BackfillState, Due, Store, StoreError};
 use tokio::time::{Instant, sleep_until};
@@ -17,27 +17,6 @@ use tokio::time::{Instant, sleep_until};
 const AT_ONCE: usize = 4;
 /// How long to wait before what may soon be otherwise is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
-
-/// What a pass did about a backfill.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Backfilled {
-    /// The agent.
-    pub agent: String,
-    /// How many windows of it were prepared: events numbered, or the selection counted.
-    pub prepared: usize,
-    /// How many deliveries were written.
-    pub taken: usize,
-    /// How many messages its queue has taken.
-    pub sent: usize,
-    /// How many were parked at once, since no queue could carry them.
-    pub parked: usize,
-    /// How it stands, where it does not go on: done, ended by somebody, or paused since too much of it is parked.
-    pub stands: Option<BackfillState>,
-    /// Why it stood still at the end, where something else went first.
-    pub waits: Option<String>,
-    /// What went wrong.
-    pub trouble: Option<String>,
-}
 
 /// How an agent is reached.
 pub(crate) struct Reach<Q> {
@@ -60,17 +39,20 @@ pub(crate) async fn advance<Q: Queue>(
     fastrand::shuffle(&mut running);
     let one = |now: BackfillNow| {
         let reach = reach(&now.agent);
-        async move { Going { store, agent: &now.agent, reach, done: Backfilled::of(&now.agent) }.go_on(until).await }
+        async move {
+            Going {
+                store,
+                agent: &now.agent,
+                reach,
+                done: Backfilled { agent: now.agent.clone(), ..Backfilled::default() },
+            }
+            .go_on(until)
+            .await
+        }
     };
     let mut all: Vec<Backfilled> = stream::iter(running).map(one).buffer_unordered(AT_ONCE).collect().await;
     all.sort_by(|one, other| one.agent.cmp(&other.agent));
     all
-}
-
-impl Backfilled {
-    fn of(agent: &str) -> Self {
-        Self { agent: agent.to_owned(), ..Self::default() }
-    }
 }
 
 /// One backfill under way.

@@ -1,9 +1,9 @@
 //! What a pass does: compares what has become comparable, as far as there is time.
 
 use super::weigh::{Compares, weigh};
-use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use switchyard_compare::{COMMITS_US, Mapping, Outcome};
+use switchyard_operations::compare::Advanced;
 use switchyard_store::{Counterpart, Judged, OldTable, Store, StoreError};
 use tokio::time::{Instant, timeout_at};
 
@@ -16,21 +16,6 @@ const LAST_LOOK: Duration = Duration::from_secs(4);
 
 /// What the operator can do about a look that takes too long.
 const TOO_LONG: &str = "a look at the old system's side took too long: give its table an index on the key's columns and on the time, or shorten the mapping's wait";
-
-/// What a pass compared of an agent.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Advanced {
-    /// The agent.
-    pub agent: String,
-    /// How many decisions were compared.
-    pub compared: u64,
-    /// How many of them do not agree.
-    pub mismatched: u64,
-    /// How many rows of the old system were found that answer no event.
-    pub strays: u64,
-    /// Why it could not be compared, or not to the end.
-    pub trouble: Option<String>,
-}
 
 /// Compares every agent that has a mapping, one after the other, until `ends` and four seconds more at most; the next pass goes on. Each has an
 /// equal share of the time that is left, in another order each time, so that one that takes long or cannot be compared holds up no other for

@@ -1,14 +1,16 @@
-//! What the steward answers about comparisons. Keys are promises to scripts, as in [`crate::answer`].
+//! What the steward answers about comparisons.
 
 use super::{
-    CompareRequest, advance,
+    advance,
     weigh::{Compares, weigh},
 };
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use switchyard_compare::{Difference, Mapping};
-use switchyard_store::{Compared, Counterpart, Example, Period, Store, StoreError, StrayRow, Trend};
+use switchyard_operations::compare::{
+    Answered, CompareRequest, Example, Line, Overview, Period, Report, Shown, Values,
+};
+use switchyard_store::{Counterpart, Store, StoreError};
 use tokio::time::Instant;
 
 /// How far back a report goes, where nobody says.
@@ -16,98 +18,13 @@ const WINDOW: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// How long what a new mapping makes comparable is compared at once; the passes go on with it.
 const AT_ONCE: Duration = Duration::from_secs(10);
 
-/// To `compare`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Answered {
-    /// To one with an agent.
-    Report(Box<Report>),
-    /// To one without.
-    Overview(Overview),
+/// An example without any values.
+fn bare(example: Example) -> Shown {
+    Shown { example, values: None, refused: None, by_now: None }
 }
 
-/// How all agents compare that are compared.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Overview {
-    /// Since when: RFC 3339.
-    pub since: String,
-    /// Each, by name.
-    pub agents: Vec<Line>,
-}
-
-/// How an agent compares, in a line.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Line {
-    /// The agent.
-    pub agent: String,
-    /// In events.
-    #[serde(flatten)]
-    pub compared: Compared,
-    /// Which share of what says something does not agree, 0 to 1.
-    pub mismatch: Option<f64>,
-    /// Why it cannot be compared just now.
-    pub trouble: Option<String>,
-}
-
-/// How an agent compares.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Report {
-    /// Since when: RFC 3339.
-    pub since: String,
-    /// In numbers.
-    #[serde(flatten)]
-    pub line: Line,
-    /// Since when its mapping stands; none where it has none, and is not compared.
-    pub mapping_since: Option<String>,
-    /// The mapping.
-    pub mapping: Option<serde_json::Value>,
-    /// The same step by step.
-    pub trend: Vec<Trend>,
-    /// Events that did not agree, the latest of each outcome.
-    pub examples: Vec<Shown>,
-    /// Rows of the old system that answer no event, the latest.
-    pub stray_rows: Vec<StrayRow>,
-}
-
-/// An event that did not agree.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Shown {
-    /// Which, and how.
-    #[serde(flatten)]
-    pub example: Example,
-    /// Both sides' values of what does not agree, as they stand now; only where somebody asked for them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub values: Option<Vec<Value>>,
-    /// Why the agent refused, where it did; with the values only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refused: Option<String>,
-    /// With the values, where they were read anew and came out otherwise than when they were counted (the old system has changed its row): how.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub by_now: Option<String>,
-}
-
-impl Shown {
-    /// An example without any values.
-    fn bare(example: Example) -> Self {
-        Self { example, values: None, refused: None, by_now: None }
-    }
-}
-
-/// Both sides' values of a field.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Value {
-    /// `ANSWER.FIELD`.
-    pub field: String,
-    /// The agent's.
-    pub ours: serde_json::Value,
-    /// The old system's.
-    pub theirs: serde_json::Value,
-}
-
-impl From<Difference> for Value {
-    fn from(Difference { field, ours, theirs }: Difference) -> Self {
-        Self { field, ours, theirs }
-    }
+fn values(Difference { field, ours, theirs }: Difference) -> Values {
+    Values { field, ours, theirs }
 }
 
 /// Answers a request about comparisons.
@@ -184,7 +101,7 @@ async fn report(store: &Store, wanted: Wanted<'_>) -> Result<Report, StoreError>
     let counterpart = counterpart(store, agent).await?;
     let found = store.compared_examples(agent, &since, of_each).await?;
     let mut trouble = counterpart.as_ref().and_then(|counterpart| counterpart.trouble.clone());
-    let mut examples: Vec<Shown> = found.into_iter().map(Shown::bare).collect();
+    let mut examples: Vec<Shown> = found.into_iter().map(bare).collect();
     if let (Some(counterpart), Some(operator)) = (&counterpart, values) {
         match with_values(store, counterpart, &mut examples, &operator).await {
             // Counts and ids can be shown all the same.
@@ -223,7 +140,7 @@ async fn with_values(
         let by_now = finding.outcome.name();
         shown.by_now = (by_now != shown.example.outcome).then(|| by_now.to_owned());
         shown.refused = decided.decision["refused"].as_str().map(ToOwned::to_owned);
-        shown.values = Some(finding.differences.into_iter().map(Value::from).collect());
+        shown.values = Some(finding.differences.into_iter().map(values).collect());
     }
     Ok(())
 }
@@ -239,6 +156,7 @@ fn since_or_lately(since: Option<String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use switchyard_operations::compare::{Compared, StrayRow, Trend};
 
     #[test]
     fn a_report_reads_back_from_its_json_as_it_was() {
@@ -249,11 +167,11 @@ mod tests {
             differs: vec!["a.b".into()],
             at: "then".into(),
         };
-        let value = Value { field: "a.b".into(), ours: 1.into(), theirs: serde_json::Value::Null };
+        let value = Values { field: "a.b".into(), ours: 1.into(), theirs: serde_json::Value::Null };
         let report = Report {
             line: Line { agent: "painter".into(), mismatch: compared.mismatch(), compared, trouble: None },
             trend: vec![Trend { from: "then".into(), compared }],
-            examples: vec![Shown { values: Some(vec![value]), by_now: Some("agreed".into()), ..Shown::bare(example) }],
+            examples: vec![Shown { values: Some(vec![value]), by_now: Some("agreed".into()), ..bare(example) }],
             stray_rows: vec![StrayRow { answer: "a".into(), key: vec!["k".into()], at: "then".into() }],
             ..Report::default()
         };

@@ -1,98 +1,9 @@
 //! Whether a cutover plan goes on, decided from the plan and what was measured of its present step. Pure: nothing here asks or waits.
 
-use serde::{Deserialize, Serialize};
 use std::fmt;
-use switchyard_store::{Cutover, CutoverLimit, CutoverPlan, CutoverState};
-
-/// How many of how many.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Share {
-    /// How many are not as they should be.
-    pub bad: u64,
-    /// Of how many outcomes.
-    pub of: u64,
-}
-
-/// What was measured of a plan's present step. What could not be measured is absent, and never counts as good.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Measured {
-    /// Of the agent's deliveries, those that have failed, if only once.
-    pub failures: Option<Share>,
-    /// Of the deliveries that both sides have decided, those that they decided differently.
-    pub mismatch: Option<Share>,
-    /// Why there is no mismatch, where the plan has a limit for it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub not_compared: Option<String>,
-    /// For how many seconds the oldest event that is the agent's has waited.
-    pub lag_secs: Option<f64>,
-}
-
-/// A figure that has a limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Figure {
-    /// [`Measured::failures`].
-    Failures,
-    /// [`Measured::mismatch`].
-    Mismatch,
-    /// [`Measured::lag_secs`].
-    Lag,
-}
-
-/// A figure past a limit.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Breach {
-    /// Which figure.
-    pub figure: Figure,
-    /// What it is: a share of 1, or seconds.
-    pub is: f64,
-    /// What it may be at most.
-    pub at_most: f64,
-}
-
-/// What a running plan waits for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Wait {
-    /// The step has not soaked for long enough.
-    Soak {
-        /// For how many seconds more.
-        secs: f64,
-    },
-    /// There are too few outcomes for a share to say anything.
-    Outcomes {
-        /// Of which figure.
-        figure: Figure,
-        /// How many there are.
-        have: u64,
-        /// How many it takes.
-        want: u64,
-    },
-    /// A figure with a limit could not be measured.
-    Unmeasured {
-        /// Which.
-        figure: Figure,
-        /// Why, where that is known.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        why: Option<String>,
-    },
-}
-
-/// What happens to a plan.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Step {
-    /// Nothing: it has ended, or it is held.
-    Stay,
-    /// Nothing yet: it waits for all of these.
-    Wait(Vec<Wait>),
-    /// The next step, or the end after the last one.
-    Advance,
-    /// It is held, for these.
-    Hold(Vec<Breach>),
-    /// The old system gets everything back, for these.
-    RollBack(Vec<Breach>),
-}
+use switchyard_operations::cutover::{
+    Breach, Cutover, CutoverLimit, CutoverPlan, CutoverState, Figure, Measured, Share, Step, Wait,
+};
 
 /// Decides.
 ///
@@ -171,45 +82,6 @@ fn waits(plan: &Cutover, measured: &Measured) -> Vec<Wait> {
         waits.push(Wait::Unmeasured { figure: Figure::Lag, why: None });
     }
     waits
-}
-
-impl fmt::Display for Figure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Failures => "failures",
-            Self::Mismatch => "mismatch",
-            Self::Lag => "lag",
-        })
-    }
-}
-
-impl fmt::Display for Breach {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { figure, is, at_most } = self;
-        match figure {
-            Figure::Lag => write!(f, "lag {is:.0} s (at most {at_most} s)"),
-            _ => write!(f, "{figure} {:.2}% (at most {}%)", is * 100.0, percent(*at_most)),
-        }
-    }
-}
-
-impl fmt::Display for Wait {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Soak { secs } => write!(f, "{secs:.0} s more in this step"),
-            Self::Outcomes { figure: Figure::Mismatch, have, want } => write!(f, "{have} of {want} comparisons"),
-            Self::Outcomes { have, want, .. } => write!(f, "{have} of {want} outcomes"),
-            Self::Unmeasured { figure, why } => {
-                let why = why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
-                write!(f, "{figure} could not be measured{why}")
-            }
-        }
-    }
-}
-
-/// Of 1, as people write it: 1, 0.5, 12.25.
-fn percent(share: f64) -> f64 {
-    (share * 1_000_000.0).round() / 10_000.0
 }
 
 /// Several of them on one line.

@@ -1,92 +1,11 @@
 //! The comparison in numbers, by time, and by example.
 
-use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
-use uuid::Uuid;
 
 use crate::claim::get;
 use crate::store::only;
-use crate::{Store, StoreError};
-
-/// How an agent's decisions and the old system compare, in events.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Compared {
-    /// Both did the same, or both did nothing.
-    pub agreed: i64,
-    /// Both did something, and not the same.
-    pub differed: i64,
-    /// Only the old system did something; the strays are among these.
-    pub only_old: i64,
-    /// Only the agent would have done something.
-    pub only_new: i64,
-    /// Decided and not compared yet, since the old system still has time; or logged in the last ten minutes and not decided yet.
-    pub not_yet: i64,
-    /// Not told apart: the next event of the same key came before any answer.
-    pub overtaken: i64,
-    /// Rows of the old system that answer no event.
-    pub strays: i64,
-}
-
-impl Compared {
-    /// How many events say something: those that agree, and those that do not.
-    #[must_use]
-    pub fn told(&self) -> i64 {
-        self.agreed + self.differed + self.only_old + self.only_new
-    }
-
-    /// Which share of what says something does not agree, from 0 to 1; none where nothing says anything.
-    #[must_use]
-    pub fn mismatch(&self) -> Option<f64> {
-        let told = self.told();
-        // Counts of events are far below 2^52, up to which an f64 is exact.
-        (told > 0).then(|| (told - self.agreed) as f64 / told as f64)
-    }
-}
-
-/// In which steps a trend is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Period {
-    /// By the hour.
-    Hour,
-    /// By the day, in UTC.
-    Day,
-}
-
-/// A step of a trend.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trend {
-    /// When it begins: RFC 3339.
-    pub from: String,
-    /// How its events compare; what is not compared yet is in no step.
-    #[serde(flatten)]
-    pub compared: Compared,
-}
-
-/// An event that did not agree.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Example {
-    /// The event.
-    pub event_id: Uuid,
-    /// `differed`, `only_old` or `only_new`.
-    pub outcome: String,
-    /// The fields that differ, by name.
-    pub differs: Vec<String>,
-    /// When the agent decided: RFC 3339.
-    pub at: String,
-}
-
-/// A row of the old system that answers no event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StrayRow {
-    /// Among which answers of the mapping.
-    pub answer: String,
-    /// Its key, part by part.
-    pub key: Vec<String>,
-    /// When it was written: RFC 3339.
-    pub at: String,
-}
+use crate::{Compared, Example, Period, Store, StoreError, StrayRow, Trend};
 
 const COUNTS: &str = "coalesce(sum(c.agreed), 0)::bigint, coalesce(sum(c.differed), 0)::bigint, coalesce(sum(c.only_old + c.strays), 0)::bigint,
     coalesce(sum(c.only_new), 0)::bigint, 0::bigint, coalesce(sum(c.overtaken), 0)::bigint, coalesce(sum(c.strays), 0)::bigint";

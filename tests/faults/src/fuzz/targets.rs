@@ -182,7 +182,7 @@ fn steward_requests() -> Vec<String> {
 fn steward_request(input: &str) -> Result<(), String> {
     let event: Value = serde_json::from_str(input).map_err(|_| "no JSON".to_owned())?;
     // It has no payload: what it repeats are names that its own caller has used.
-    steward::Request::of(&event).map(drop).map_err(|error| error.replace(SECRET, ""))
+    switchyard_operations::steward::Request::parse(&event).map(drop).map_err(|error| error.replace(SECRET, ""))
 }
 
 fn redrive_requests() -> Vec<String> {
@@ -205,7 +205,9 @@ fn redrive_request(input: &str) -> Result<(), String> {
     }
     // A name that its own caller has used may be repeated; what stands in the payload alone may not.
     let is_a_name = names.to_string().contains(SECRET);
-    redrive::Request::parse(event).map(drop).map_err(|error| if is_a_name { error.replace(SECRET, "") } else { error })
+    switchyard_operations::redrive::Request::parse(event)
+        .map(drop)
+        .map_err(|error| if is_a_name { error.replace(SECRET, "") } else { error })
 }
 
 fn ingested(input: &str) -> Result<(), String> {

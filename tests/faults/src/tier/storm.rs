@@ -381,7 +381,7 @@ mod tests {
     #[test]
     fn every_request_is_one_that_the_redrive_understands() {
         for ask in [Ask::All, Ask::Reason("attempts_used_up"), Ask::Edit(Uuid::from_u128(7))] {
-            let request = redrive::Request::parse(ask.request("echo"));
+            let request = switchyard_operations::redrive::Request::parse(ask.request("echo"));
             assert!(request.is_ok(), "{request:?}");
         }
     }

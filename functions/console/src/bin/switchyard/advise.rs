@@ -8,10 +8,9 @@ use crate::{
     when::{Duration, age},
 };
 use clap::{Args, ValueEnum};
-use serde_json::{Value, json};
 use std::str::FromStr;
-use steward::{advise::Advised, metrics::Metrics};
-use switchyard_advice::{Advice, Way};
+use switchyard_advice::{Advice, Way, Wishes};
+use switchyard_operations::{advise::Advised, metrics::Metrics, steward::Request};
 
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
@@ -84,40 +83,29 @@ enum Delivery {
 /// The advice, or the figures alone.
 pub(crate) async fn run(stack: &Stack, options: Advise, global: &Global) -> Result<(), Failure> {
     if options.metrics {
-        return stack.ask_steward::<Metrics>(&json!({ "action": "metrics" }), true).await.map(drop);
+        return stack.ask_steward::<Metrics>(&Request::Metrics, true).await.map(drop);
     }
-    let advised: Advised = stack.ask_steward(&request(&options), global.json).await?;
+    let advised: Advised = stack.ask_steward(&Request::Advise(wishes(&options)), global.json).await?;
     if !global.json {
         say(page(&advised, options.costs));
     }
     Ok(())
 }
 
-fn request(options: &Advise) -> Value {
-    let mut request = json!({ "action": "advise" });
-    let mut want = |name: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            request[name] = value;
-        }
-    };
-    want("latency_wanted_ms", options.latency_wanted.map(|latency| latency.ms.into()));
-    want("regions", options.regions.map(Value::from));
-    want(
-        "ordering",
-        options.ordering.map(|ordering| match ordering {
-            Ordering::None => "none".into(),
-            Ordering::Aggregate => "aggregate".into(),
+fn wishes(options: &Advise) -> Wishes {
+    Wishes {
+        latency_wanted_ms: options.latency_wanted.map(|latency| latency.ms),
+        regions: options.regions,
+        ordering: options.ordering.map(|ordering| match ordering {
+            Ordering::None => switchyard_advice::Ordering::None,
+            Ordering::Aggregate => switchyard_advice::Ordering::Aggregate,
         }),
-    );
-    want(
-        "delivery",
-        options.delivery.map(|delivery| match delivery {
-            Delivery::BestEffort => "best_effort".into(),
-            Delivery::AtLeastOnce => "at_least_once".into(),
-            Delivery::EffectsOnce => "effects_once".into(),
+        delivery: options.delivery.map(|delivery| match delivery {
+            Delivery::BestEffort => switchyard_advice::Delivery::BestEffort,
+            Delivery::AtLeastOnce => switchyard_advice::Delivery::AtLeastOnce,
+            Delivery::EffectsOnce => switchyard_advice::Delivery::EffectsOnce,
         }),
-    );
-    request
+    }
 }
 
 fn page(Advised { metrics, advice }: &Advised, costs: bool) -> String {
@@ -209,7 +197,8 @@ mod tests {
     use super::*;
     use crate::arguments::{Arguments, Command};
     use clap::Parser;
-    use switchyard_advice::{Advisor, Wishes, Workload};
+    use serde_json::json;
+    use switchyard_advice::{Advisor, Workload};
 
     fn parse(line: &str) -> Result<Advise, clap::Error> {
         Arguments::try_parse_from(line.split_whitespace()).map(|parsed| {
@@ -240,14 +229,17 @@ mod tests {
 
     #[test]
     fn what_is_wanted_is_asked_for_and_nothing_else() {
-        let request = |line: &str| request(&parse(line).unwrap());
-        assert_eq!(request("switchyard advise"), json!({ "action": "advise" }));
+        let wishes = |line: &str| wishes(&parse(line).unwrap());
+        assert_eq!(wishes("switchyard advise"), Wishes::default());
         let line = "switchyard advise --latency-wanted 500ms --regions 2 --ordering aggregate --delivery at-least-once";
-        let all = json!({
-            "action": "advise", "latency_wanted_ms": 500, "regions": 2, "ordering": "aggregate", "delivery": "at_least_once",
-        });
-        assert_eq!(request(line), all);
-        assert_eq!(request("switchyard advise --latency-wanted 5m")["latency_wanted_ms"], 300_000);
+        let all = Wishes {
+            latency_wanted_ms: Some(500),
+            regions: Some(2),
+            ordering: Some(switchyard_advice::Ordering::Aggregate),
+            delivery: Some(switchyard_advice::Delivery::AtLeastOnce),
+        };
+        assert_eq!(wishes(line), all);
+        assert_eq!(wishes("switchyard advise --latency-wanted 5m").latency_wanted_ms, Some(300_000));
         for wrong in
             ["--latency-wanted soon", "--latency-wanted 1.5s", "--regions 0", "--ordering total", "--metrics --costs"]
         {

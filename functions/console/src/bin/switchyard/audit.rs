@@ -7,8 +7,8 @@ use crate::{
     style::{cell, say, short, table},
     when::since,
 };
-use ::redrive::{Audited, Request};
 use jiff::Timestamp;
+use switchyard_operations::redrive::{Audited, Request};
 
 /// The latest first.
 pub(crate) async fn run(stack: &Stack, options: &Options, json: bool) -> Result<(), Failure> {

@@ -10,10 +10,14 @@ use crate::{
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
-use serde_json::{Value, json};
 use std::{str::FromStr, time::Duration};
-use steward::backfill::{Act, BackfillAnswer, BackfillRequest, DEFAULT_PER_SECOND};
-use switchyard_store::{BackfillPhase, BackfillPreview, BackfillProgress, BackfillSelection, BackfillState};
+use switchyard_operations::{
+    backfill::{
+        Act, BackfillAnswer, BackfillPhase, BackfillPreview, BackfillProgress, BackfillRequest, BackfillSelection,
+        BackfillState, DEFAULT_PER_SECOND,
+    },
+    steward::Request,
+};
 
 /// How often `--watch` asks.
 const PACE: Duration = Duration::from_secs(2);
@@ -96,7 +100,7 @@ pub(crate) async fn run(stack: &Stack, options: Backfill, global: &Global) -> Re
     let (watch, rate) = (options.watch, options.rate);
     let request = request(options, &global.operator, Timestamp::now());
     let (act, agent) = (request.act, request.agent.clone());
-    let asked = asked(&request)?;
+    let asked = Request::Backfill(Box::new(request));
     let mut answer: BackfillAnswer = stack.ask_steward(&asked, global.json && !watch).await?;
     if watch {
         answer = until_it_stands(stack, &agent).await?;
@@ -120,12 +124,6 @@ fn ended_well(answer: &BackfillAnswer) -> Result<(), Failure> {
         Some(BackfillState::Cancelled) => Err(Failure::new("it was cancelled before it was done")),
         _ => Ok(()),
     }
-}
-
-fn asked(request: &BackfillRequest) -> Result<Value, Failure> {
-    let mut fields = serde_json::to_value(request).map_err(|error| Failure::new(error.to_string()))?;
-    fields["action"] = json!("backfill");
-    Ok(fields)
 }
 
 fn request(options: Backfill, operator: &str, now: Timestamp) -> BackfillRequest {
@@ -162,7 +160,7 @@ async fn until_it_stands(stack: &Stack, agent: &str) -> Result<BackfillAnswer, F
         per_second: None,
         operator: String::new(),
     };
-    let asked = asked(&request)?;
+    let asked = Request::Backfill(Box::new(request));
     loop {
         let answer: BackfillAnswer = stack.ask_steward(&asked, false).await?;
         match &answer.progress {

@@ -9,25 +9,25 @@ use crate::{
     when::{age, since},
 };
 use jiff::Timestamp;
-use serde_json::{Value, json};
-use steward::answer::Status;
+use serde_json::Value;
+use switchyard_operations::{breaker::BreakerState, status::Status, steward::Request};
 
 /// All of them, or one set.
 pub(crate) async fn run(stack: &Stack, options: Options, global: &Global) -> Result<(), Failure> {
     if let (Some(agent), Some(set)) = (options.agent, options.set) {
-        let word = match set {
-            Set::Open => "open",
-            Set::Close => "closed",
-            Set::Auto => "auto",
+        let to = match set {
+            Set::Open => Some(BreakerState::Open),
+            Set::Close => Some(BreakerState::Closed),
+            Set::Auto => None,
         };
-        let request = json!({ "action": "breaker", "agent": agent, "set": word, "operator": global.operator });
+        let request = Request::Breaker { agent: agent.clone(), set: to, operator: global.operator.clone() };
         let _: Value = stack.ask_steward(&request, global.json).await?;
         if !global.json {
             say(told(&agent, set));
         }
         return Ok(());
     }
-    let status: Status = stack.ask_steward(&json!({ "action": "status" }), global.json).await?;
+    let status: Status = stack.ask_steward(&Request::Status, global.json).await?;
     if !global.json {
         say(page(&status, Timestamp::now()));
     }
@@ -47,8 +47,8 @@ fn told(agent: &str, set: Set) -> String {
 fn page(status: &Status, now: Timestamp) -> String {
     let rows = status.agents.iter().filter_map(|agent| {
         let breaker = agent.breaker.as_ref()?;
-        let closed = breaker.state == "closed";
-        let probed = (breaker.state == "open" && !breaker.forced)
+        let closed = breaker.state == BreakerState::Closed;
+        let probed = (breaker.state == BreakerState::Open && !breaker.forced)
             .then(|| age(breaker.retry_in_secs.max(0.0).ceil() as u64))
             .map(|wait| format!("in {wait}"));
         Some(vec![
@@ -65,12 +65,12 @@ fn page(status: &Status, now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use steward::answer::{Breaker, Standing};
+    use switchyard_operations::{breaker::Breaker, status::Standing};
 
     #[test]
     fn an_open_breaker_says_why_and_when_it_is_probed() {
         let breaker = Breaker {
-            state: "open".into(),
+            state: BreakerState::Open,
             forced: false,
             reason: Some("the model does not answer".into()),
             since: "2026-01-05T11:59:00Z".into(),

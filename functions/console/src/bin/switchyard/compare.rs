@@ -10,10 +10,12 @@ use crate::{
 use clap::{Args, ValueEnum};
 use comfy_table::{Cell, Color};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
-use steward::compare::{Line, Overview, Report, Shown};
-use switchyard_store::{Compared, Trend};
+use switchyard_operations::{
+    compare::{CompareRequest, Compared, Line, Overview, Period, Report, Shown, Trend},
+    steward::Request,
+};
 
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
@@ -61,7 +63,7 @@ const STEPS: usize = 24;
 const LONGEST_VALUE: usize = 60;
 
 pub(crate) async fn run(stack: &Stack, options: Compare, global: &Global) -> Result<(), Failure> {
-    let request = request(&options, &global.operator, Timestamp::now())?;
+    let request = Request::Compare(Box::new(request(&options, &global.operator, Timestamp::now())?));
     if options.agent.is_none() {
         let overview: Overview = stack.ask_steward(&request, global.json).await?;
         if !global.json {
@@ -76,29 +78,22 @@ pub(crate) async fn run(stack: &Stack, options: Compare, global: &Global) -> Res
     Ok(())
 }
 
-fn request(options: &Compare, operator: &str, now: Timestamp) -> Result<Value, Failure> {
-    let mut request = json!({ "action": "compare" });
-    if let Some(agent) = &options.agent {
-        request["agent"] = json!(agent);
-    }
-    if let Some(since) = options.since {
-        request["since"] = json!(since.as_of(now));
-    }
-    if let Some(file) = &options.mapping {
-        request["mapping"] = mapping(file)?;
-        request["operator"] = json!(operator);
-    } else if options.stop {
-        request["mapping"] = Value::Null;
-        request["operator"] = json!(operator);
-    } else if options.agent.is_some() {
-        request["by"] = json!(options.by.to_possible_value().map(|value| value.get_name().to_owned()));
-        request["examples"] = json!(options.examples);
-        if options.values {
-            request["values"] = json!(true);
-            request["operator"] = json!(operator);
+fn request(options: &Compare, operator: &str, now: Timestamp) -> Result<CompareRequest, Failure> {
+    let since = options.since.map(|since| since.as_of(now));
+    let Some(agent) = options.agent.clone() else { return Ok(CompareRequest::Overview { since }) };
+    let operator = operator.to_owned();
+    Ok(match &options.mapping {
+        Some(file) => CompareRequest::Set { agent, mapping: mapping(file)?, operator },
+        None if options.stop => CompareRequest::Drop { agent, operator },
+        None => {
+            let by = match options.by {
+                Step::Hour => Period::Hour,
+                Step::Day => Period::Day,
+            };
+            let values = options.values.then_some(operator);
+            CompareRequest::Report { agent, since, by, examples: options.examples.into(), values }
         }
-    }
-    Ok(request)
+    })
 }
 
 /// A mapping as the steward takes it. Whether it says something that can be compared, the steward tells.
@@ -227,7 +222,8 @@ mod tests {
     use super::*;
     use crate::arguments::{Arguments, Command};
     use clap::Parser;
-    use switchyard_store::{Example, StrayRow};
+    use serde_json::json;
+    use switchyard_operations::compare::{Example, StrayRow, Values};
 
     fn parse(line: &str) -> Result<Compare, clap::Error> {
         Arguments::try_parse_from(line.split_whitespace()).map(|parsed| {
@@ -237,7 +233,8 @@ mod tests {
     }
 
     fn asked(line: &str) -> Value {
-        request(&parse(line).unwrap(), "ada", "2026-01-05T12:00:00Z".parse().unwrap()).unwrap()
+        let request = request(&parse(line).unwrap(), "ada", "2026-01-05T12:00:00Z".parse().unwrap()).unwrap();
+        serde_json::to_value(Request::Compare(Box::new(request))).unwrap()
     }
 
     #[test]
@@ -300,7 +297,7 @@ mod tests {
             differs: vec!["analysis.score".into()],
             at: "2026-01-05T10:00:00Z".into(),
         };
-        let value = steward::compare::Value { field: "analysis.score".into(), ours: json!(0.5), theirs: json!("a\nb") };
+        let value = Values { field: "analysis.score".into(), ours: json!(0.5), theirs: json!("a\nb") };
         Report {
             since: "2026-01-05T00:00:00Z".into(),
             line: Line { agent: "sentiment".into(), compared, mismatch: compared.mismatch(), trouble: None },

@@ -9,10 +9,15 @@ use crate::{
 };
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
-use serde_json::json;
 use std::str::FromStr;
-use steward::cutover::{Act, CutoverAnswer, CutoverRequest, Measured, Step, Wait};
-use switchyard_store::{Cutover, CutoverLimit, CutoverLimits, CutoverPlan, CutoverState, CutoverStep, Moves};
+use switchyard_operations::{
+    cutover::{
+        Act, Cutover, CutoverAnswer, CutoverLimit, CutoverLimits, CutoverPlan, CutoverRequest, CutoverState,
+        CutoverStep, Measured, Share, Step, Wait,
+    },
+    routing::Moves,
+    steward::Request,
+};
 
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
@@ -135,9 +140,7 @@ impl FromStr for Hard {
 /// Asks the steward, and tells how the plan stands.
 pub(crate) async fn run(stack: &Stack, options: CutoverOptions, global: &Global) -> Result<(), Failure> {
     let request = request(options, &global.operator).map_err(Failure::new)?;
-    let mut fields = serde_json::to_value(&request).map_err(|error| Failure::new(error.to_string()))?;
-    fields["action"] = json!("cutover");
-    let answer: CutoverAnswer = stack.ask_steward(&fields, global.json).await?;
+    let answer: CutoverAnswer = stack.ask_steward(&Request::Cutover(Box::new(request)), global.json).await?;
     if !global.json {
         say(page(&answer, Timestamp::now()));
     }
@@ -241,7 +244,7 @@ fn steps(cutover: &Cutover) -> String {
 }
 
 fn measured(measured: &Measured) -> String {
-    let share = |share: steward::cutover::Share| format!("{} of {}", share.bad, share.of);
+    let share = |share: Share| format!("{} of {}", share.bad, share.of);
     let mut said = Vec::new();
     said.extend(measured.failures.map(|failures| format!("failures {}", share(failures))));
     said.extend(measured.mismatch.map(|mismatch| format!("mismatch {}", share(mismatch))));
@@ -287,7 +290,6 @@ pub(crate) mod tests {
     use super::*;
     use crate::arguments::{Arguments, Command};
     use clap::Parser;
-    use steward::cutover::Share;
 
     fn asked(line: &str) -> Result<CutoverRequest, String> {
         let parsed = Arguments::try_parse_from(line.split_whitespace()).map_err(|error| error.to_string())?;
@@ -380,7 +382,7 @@ pub(crate) mod tests {
         {
             assert!(running.contains(words), "{words}: {running}");
         }
-        let some = Some(steward::routing::Moved { deliveries: 5_000, all: false });
+        let some = Some(switchyard_operations::routing::Moved { deliveries: 5_000, all: false });
         let back = page(&CutoverAnswer { moved: some, ..answer(CutoverState::RolledBack) }, now);
         for words in [
             "rolled back from 25 percent",

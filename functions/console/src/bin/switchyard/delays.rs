@@ -9,9 +9,10 @@ use crate::{
 };
 use clap::Args;
 use jiff::Timestamp;
-use serde_json::json;
-use steward::delays::{Became, Cancelled, Waiting};
-use switchyard_store::Cancellation;
+use switchyard_operations::{
+    delays::{Became, Cancellation, Cancelled, Delays, DelaysRequest, Waiting},
+    steward::Request,
+};
 use uuid::Uuid;
 
 #[derive(Debug, Clone, Args)]
@@ -44,10 +45,12 @@ pub(crate) struct DelaysOptions {
 /// What waits, or what became of what was to be cancelled.
 pub(crate) async fn run(stack: &Stack, options: DelaysOptions, global: &Global) -> Result<(), Failure> {
     if !options.cancel.is_empty() {
-        let request = json!({
-            "action": "delays", "cancel": options.cancel, "because": options.because, "operator": global.operator,
-        });
-        let cancelled: Cancelled = stack.ask_steward(&request, global.json).await?;
+        let request = DelaysRequest::Cancel {
+            events: options.cancel,
+            because: options.because.unwrap_or_default(),
+            operator: global.operator.clone(),
+        };
+        let cancelled: Cancelled = stack.ask_steward(&Request::Delays(request), global.json).await?;
         if !global.json {
             for done in cancelled.events.iter().filter(|event| is_over(event.became)) {
                 say(format!("{} {} reaches no agent", paint(BOLD, "cancelled:"), done.event_id));
@@ -55,11 +58,9 @@ pub(crate) async fn run(stack: &Stack, options: DelaysOptions, global: &Global) 
         }
         return refusal(&cancelled.events).map_or(Ok(()), |refusal| Err(Failure::new(refusal)));
     }
-    let request = json!({
-        "action": "delays", "types": options.types, "projects": options.projects, "aggregates": options.aggregates,
-        "at_most": options.first,
-    });
-    let waiting: Waiting = stack.ask_steward(&request, global.json).await?;
+    let DelaysOptions { types, projects, aggregates, first: at_most, .. } = options;
+    let request = DelaysRequest::Show { which: Delays { types, projects, aggregates }, at_most };
+    let waiting: Waiting = stack.ask_steward(&Request::Delays(request), global.json).await?;
     if !global.json {
         say(page(&waiting, Timestamp::now()));
     }
@@ -121,7 +122,7 @@ fn refusal(events: &[Became]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use switchyard_store::Delayed;
+    use switchyard_operations::delays::Delayed;
 
     fn waiting() -> Delayed {
         Delayed {

@@ -8,8 +8,8 @@ use crate::{
     selection,
     style::{BOLD, count, paint, say, tell},
 };
-use ::redrive::{Dismiss, Dismissed, Request};
 use jiff::Timestamp;
+use switchyard_operations::redrive::{Dismiss, Dismissed, Request};
 
 /// Asks, since it is final, and does it.
 pub(crate) async fn run(stack: &Stack, options: Options, global: &Global) -> Result<(), Failure> {

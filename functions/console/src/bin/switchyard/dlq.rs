@@ -8,9 +8,9 @@ use crate::{
     style::{BOLD, DIM, GREEN, YELLOW, alarming, cell, count, paint, say, short, table},
     when::{age, since},
 };
-use ::redrive::{DeadLetterQueue, Kind, Listed, Looked, Moving, Request};
 use comfy_table::{Cell, Color};
 use jiff::Timestamp;
+use switchyard_operations::redrive::{DeadLetterQueue, Kind, Listed, Looked, Moving, Request};
 
 /// All queues, or one agent's groups.
 pub(crate) async fn run(stack: &Stack, dlq: Dlq, json: bool) -> Result<(), Failure> {
@@ -122,7 +122,7 @@ fn meaning(ledger: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use redrive::{LetterGroup, QueueLook};
+    use switchyard_operations::redrive::{LetterGroup, QueueLook};
 
     #[test]
     fn the_page_says_depth_age_and_what_is_moving() {

@@ -7,8 +7,8 @@ use crate::{
     redrive::{report, trouble},
     style::say,
 };
-use ::redrive::{Redriven, Request};
 use std::{io::Read, path::Path};
+use switchyard_operations::redrive::{Redriven, Request};
 
 /// Reads the payload and sends it.
 pub(crate) async fn run(stack: &Stack, edit: Edit, global: &Global) -> Result<(), Failure> {

@@ -7,8 +7,8 @@ use crate::{
     style::{GREEN, cell, paint, say, short, table},
     when::since,
 };
-use ::redrive::{Failures, Request};
 use jiff::Timestamp;
+use switchyard_operations::redrive::{Failures, Request};
 
 /// The latest first.
 pub(crate) async fn run(stack: &Stack, options: Options, json: bool) -> Result<(), Failure> {

@@ -1,9 +1,9 @@
 //! The stack's functions, asked by their fixed names.
 
 use crate::{arguments::Global, failure::Failure, stack, style::say};
-use ::redrive::Request;
 use serde::{Serialize, de::DeserializeOwned};
 use switchyard_bus::{Functions, LambdaFunctions};
+use switchyard_operations::{redrive, steward};
 
 /// A deployed stack.
 pub(crate) struct Stack {
@@ -22,7 +22,7 @@ impl Stack {
     ///
     /// # Errors
     /// The one line for the person: the function's own, or why it could not be asked.
-    pub(crate) async fn ask<A: DeserializeOwned>(&self, request: &Request, print: bool) -> Result<A, Failure> {
+    pub(crate) async fn ask<A: DeserializeOwned>(&self, request: &redrive::Request, print: bool) -> Result<A, Failure> {
         let request = serde_json::to_string(request).map_err(|error| Failure::new(error.to_string()))?;
         self.invoke("redrive", &request, print).await
     }
@@ -33,10 +33,11 @@ impl Stack {
     /// As [`Stack::ask`].
     pub(crate) async fn ask_steward<A: DeserializeOwned>(
         &self,
-        request: &serde_json::Value,
+        request: &steward::Request,
         print: bool,
     ) -> Result<A, Failure> {
-        self.invoke("steward", &request.to_string(), print).await
+        let request = serde_json::to_string(request).map_err(|error| Failure::new(error.to_string()))?;
+        self.invoke("steward", &request, print).await
     }
 
     async fn invoke<A: DeserializeOwned>(&self, function: &str, request: &str, print: bool) -> Result<A, Failure> {

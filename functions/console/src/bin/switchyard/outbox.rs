@@ -8,24 +8,22 @@ use crate::{
     when::since,
 };
 use jiff::Timestamp;
-use serde_json::json;
-use steward::answer::{Carried, Outbox};
+use switchyard_operations::{
+    outbox::{Carried, Outbox},
+    steward::Request,
+};
 
 /// What is set aside, or carried again.
 pub(crate) async fn run(stack: &Stack, options: Options, global: &Global) -> Result<(), Failure> {
     if options.again {
-        let mut request = json!({ "action": "carry_again", "operator": global.operator });
-        // The steward takes an absent list for all of them, and refuses an empty one.
-        if !options.seq.is_empty() {
-            request["seqs"] = json!(options.seq);
-        }
+        let request = Request::CarryAgain { seqs: options.seq, operator: global.operator.clone() };
         let carried: Carried = stack.ask_steward(&request, global.json).await?;
         if !global.json {
             say(format!("{} published again within a minute", count(carried.carried, "event")));
         }
         return Ok(());
     }
-    let outbox: Outbox = stack.ask_steward(&json!({ "action": "outbox" }), global.json).await?;
+    let outbox: Outbox = stack.ask_steward(&Request::Outbox, global.json).await?;
     if !global.json {
         say(page(&outbox, Timestamp::now()));
     }
@@ -53,7 +51,7 @@ fn page(outbox: &Outbox, now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use switchyard_store::SetAside;
+    use switchyard_operations::outbox::SetAside;
 
     #[test]
     fn what_reaches_nobody_is_shown_with_why_and_the_way_out() {

@@ -11,8 +11,8 @@ use crate::{
     watch,
     when::age,
 };
-use ::redrive::{Automatic, Progress, Redrive, Redriven, Request, Way};
 use jiff::Timestamp;
+use switchyard_operations::redrive::{Automatic, Progress, Redrive, Redriven, Request, Way};
 
 /// Carries out one redrive command.
 pub(crate) async fn run(stack: &Stack, options: Options, global: &Global) -> Result<(), Failure> {

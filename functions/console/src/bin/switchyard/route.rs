@@ -7,10 +7,12 @@ use crate::{
     style::{BOLD, count, paint, say},
 };
 use clap::{Args, ValueEnum};
-use serde_json::{Value, json};
 use std::str::FromStr;
-use steward::routing::Routed;
-use switchyard_store::CutoverState;
+use switchyard_operations::{
+    cutover::CutoverState,
+    routing::{self, Owner, RouteRequest, Routed},
+    steward::Request,
+};
 
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
@@ -57,19 +59,22 @@ pub(crate) enum Mode {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pin {
     project: String,
-    to: String,
+    to: Option<Owner>,
 }
 
 impl FromStr for Pin {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.rsplit_once('=') {
-            Some((project, to @ ("new" | "old" | "none"))) if !project.is_empty() => {
-                Ok(Self { project: project.to_owned(), to: to.to_owned() })
-            }
-            _ => Err(format!("{text:?} is no pin: write PROJECT=new, PROJECT=old or PROJECT=none")),
-        }
+        let wrong = || format!("{text:?} is no pin: write PROJECT=new, PROJECT=old or PROJECT=none");
+        let (project, to) = text.rsplit_once('=').filter(|(project, _)| !project.is_empty()).ok_or_else(wrong)?;
+        let to = match to {
+            "new" => Some(Owner::New),
+            "old" => Some(Owner::Old),
+            "none" => None,
+            _ => return Err(wrong()),
+        };
+        Ok(Self { project: project.to_owned(), to })
     }
 }
 
@@ -80,13 +85,14 @@ pub(crate) async fn run(stack: &Stack, options: Route, global: &Global) -> Resul
     }
     let mut pinned: Option<Routed> = None;
     for Pin { project, to } in &options.pins {
-        let pin = json!({ "action": "pin", "agent": options.agent, "project": project, "to": to, "operator": global.operator });
-        pinned = Some(stack.ask_steward(&pin, false).await?);
+        let (agent, operator) = (options.agent.clone(), global.operator.clone());
+        let pin = routing::Pin { agent, project: project.clone(), to: *to, operator };
+        pinned = Some(stack.ask_steward(&Request::Pin(pin), false).await?);
     }
     let changes = options.mode.is_some() || options.drain || options.beside;
     let routed = match pinned {
         Some(routed) if !changes => routed,
-        _ => stack.ask_steward(&request(&options, &global.operator), false).await?,
+        _ => stack.ask_steward(&Request::Route(request(&options, &global.operator)), false).await?,
     };
     if global.json {
         return stack.print(&routed);
@@ -95,28 +101,19 @@ pub(crate) async fn run(stack: &Stack, options: Route, global: &Global) -> Resul
     Ok(())
 }
 
-fn request(options: &Route, operator: &str) -> Value {
-    let mut request = json!({ "action": "routing", "agent": options.agent });
-    if options.mode.is_none() && !options.drain && !options.beside {
-        return request;
-    }
-    request["operator"] = json!(operator);
-    if let Some(mode) = options.mode {
-        let name = mode.to_possible_value().map(|value| value.get_name().to_owned());
-        request["mode"] = json!(name);
-        request["drain"] = json!(options.drain);
-        request["beside"] = json!(options.beside);
-    }
+fn request(options: &Route, operator: &str) -> RouteRequest {
+    let mode = options.mode.map(|mode| match mode {
+        Mode::Off => routing::Mode::Off,
+        Mode::Shadow => routing::Mode::Shadow,
+        Mode::Percent => routing::Mode::Percent(options.percent.unwrap_or(0)),
+        Mode::Full => routing::Mode::Full,
+    });
     // Without a mode only what is said changes.
-    for (name, said) in [("drain", options.drain), ("beside", options.beside)] {
-        if said {
-            request[name] = json!(true);
-        }
-    }
-    if let Some(percent) = options.percent {
-        request["percent"] = json!(percent);
-    }
-    request
+    let flag = |said: bool| (mode.is_some() || said).then_some(said);
+    let (drain, beside) = (flag(options.drain), flag(options.beside));
+    let changes = mode.is_some() || drain.is_some() || beside.is_some();
+    let operator = if changes { operator.to_owned() } else { String::new() };
+    RouteRequest { agent: options.agent.clone(), mode, drain, beside, operator }
 }
 
 fn page(routed: &Routed) -> String {
@@ -186,8 +183,8 @@ mod tests {
     use super::*;
     use crate::arguments::{Arguments, Command};
     use clap::Parser;
-    use steward::routing::Moved;
-    use switchyard_store::Moves;
+    use serde_json::json;
+    use switchyard_operations::routing::{Moved, Moves};
 
     fn parse(line: &str) -> Result<Route, clap::Error> {
         Arguments::try_parse_from(line.split_whitespace()).map(|parsed| {
@@ -198,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_routing_is_shown_or_set_and_projects_are_pinned() {
-        let request = |line: &str| request(&parse(line).unwrap(), "ada");
+        let request = |line: &str| serde_json::to_value(Request::Route(request(&parse(line).unwrap(), "ada"))).unwrap();
         assert_eq!(request("switchyard route painter"), json!({ "action": "routing", "agent": "painter" }));
         let set = json!({ "action": "routing", "agent": "painter", "mode": "percent", "percent": 25, "drain": true, "beside": false, "operator": "ada" });
         assert_eq!(request("switchyard route painter percent 25 --drain"), set);
@@ -207,7 +204,7 @@ mod tests {
         let pins = parse("switchyard route painter --pin a=b=new --pin c=none").unwrap().pins;
         assert_eq!(
             pins,
-            [("a=b", "new"), ("c", "none")].map(|(project, to)| Pin { project: project.into(), to: to.into() })
+            [("a=b", Some(Owner::New)), ("c", None)].map(|(project, to)| Pin { project: project.into(), to })
         );
         for wrong in ["percent", "percent 101", "half", "--pin x", "--pin x=both", "--pin =new"] {
             assert!(parse(&format!("switchyard route painter {wrong}")).is_err(), "{wrong}");

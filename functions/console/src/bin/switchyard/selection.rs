@@ -2,7 +2,7 @@
 
 use crate::arguments::Only;
 use jiff::Timestamp;
-use switchyard_store::Selection;
+use switchyard_operations::Selection;
 
 /// The selection; everything where no filter was given. Times of the kind "2h ago" are fixed here, once.
 pub(crate) fn of(only: &Only, now: Timestamp) -> Selection {

@@ -8,12 +8,15 @@ use crate::{
 };
 use comfy_table::{Cell, Color};
 use jiff::Timestamp;
-use serde_json::json;
-use steward::answer::{Breaker, Deliveries, PausedBy, Standing, Status};
+use switchyard_operations::{
+    breaker::{Breaker, BreakerState},
+    status::{Deliveries, PausedBy, Standing, Status},
+    steward::Request,
+};
 
 /// Every agent, one line each, and what is wrong below.
 pub(crate) async fn run(stack: &Stack, print: bool) -> Result<(), Failure> {
-    let status: Status = stack.ask_steward(&json!({ "action": "status" }), print).await?;
+    let status: Status = stack.ask_steward(&Request::Status, print).await?;
     if !print {
         say(page(&status, Timestamp::now()));
     }
@@ -86,13 +89,13 @@ fn row(agent: &Standing) -> Vec<Cell> {
 
 /// A breaker in a few words.
 pub(crate) fn breaker(breaker: &Breaker) -> Cell {
-    let color = match breaker.state.as_str() {
-        "closed" => Color::Green,
-        "open" => Color::Red,
-        _ => Color::Yellow,
+    let color = match breaker.state {
+        BreakerState::Closed => Color::Green,
+        BreakerState::Open => Color::Red,
+        BreakerState::HalfOpen => Color::Yellow,
     };
     let by_hand = if breaker.forced { " by hand" } else { "" };
-    alarming(format!("{}{by_hand}", breaker.state.replace('_', "-")), color)
+    alarming(format!("{}{by_hand}", breaker.state.name().replace('_', "-")), color)
 }
 
 fn flows(agent: &Standing) -> Cell {
@@ -108,7 +111,7 @@ fn flows(agent: &Standing) -> Cell {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use steward::answer::Queue;
+    use switchyard_operations::status::Queue;
 
     #[test]
     fn a_line_says_what_is_parked_and_what_stands_still() {

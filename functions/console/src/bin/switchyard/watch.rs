@@ -1,9 +1,9 @@
 //! Following a redrive.
 
 use crate::{dlq::moving, failure::Failure, functions::Stack, style::count};
-use ::redrive::{Progress, Request};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::time::{Duration, Instant};
+use switchyard_operations::redrive::{Progress, Request};
 
 /// How often to ask.
 const PACE: Duration = Duration::from_secs(1);

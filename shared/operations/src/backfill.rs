@@ -1,8 +1,8 @@
-//! What can be asked about a backfill: `{"action":"backfill", ...}`.
+//! Backfills: `{"action":"backfill", ...}`.
 
+use crate::check::{is_name, typed};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use switchyard_store::BackfillSelection;
 
 const THERE_IS: &str = r#"a backfill is {"action":"backfill","agent":NAME,"do":"start","selection":{"since":TIME,"until":TIME,"types":[TYPE,...],"projects":[PROJECT_ID,...]},"per_second":N,"operator":WHO} (all but since may be left out of the selection), the same with "do":"preview" and without a rate, {"action":"backfill","agent":NAME,"do":"progress"}, or "do":"pause"|"resume"|"cancel" with "operator":WHO (resume may set another "per_second")"#;
 
@@ -64,18 +64,17 @@ impl BackfillRequest {
     /// # Errors
     /// One line that names what is wrong and what there is instead.
     pub fn of(fields: &Map<String, Value>) -> Result<Self, String> {
-        let mut fields = fields.clone();
-        fields.remove("action");
-        let request: Self =
-            serde_json::from_value(Value::Object(fields)).map_err(|error| format!("{error}: {THERE_IS}"))?;
-        request.check().map_err(|wrong| format!("{wrong}: {THERE_IS}"))?;
-        Ok(request)
+        let read = || {
+            let request: Self = typed(fields)?;
+            request.check().map(|()| request)
+        };
+        read().map_err(|wrong| format!("{wrong}: {THERE_IS}"))
     }
 
     fn check(&self) -> Result<(), String> {
-        crate::requests::is_name("agent", &self.agent)?;
+        is_name("agent", &self.agent)?;
         if self.act.changes() {
-            crate::requests::is_name("operator", &self.operator)?;
+            is_name("operator", &self.operator)?;
         }
         match (&self.selection, self.act) {
             (Some(selection), Act::Start | Act::Preview) => check_selection(selection)?,
@@ -96,10 +95,155 @@ fn check_selection(selection: &BackfillSelection) -> Result<(), String> {
         if named.len() > MOST_NAMED {
             return Err(format!("{field:?} names more than {MOST_NAMED}"));
         }
-        named.iter().try_for_each(|name| crate::requests::is_name(field, name))?;
+        named.iter().try_for_each(|name| is_name(field, name))?;
     }
     Ok(())
 }
+
+/// Which events.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackfillSelection {
+    /// Of these types; where none is named, of all that the agent listens to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub types: Vec<String>,
+    /// Of these projects; where none is named, of all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub projects: Vec<String>,
+    /// From then on: RFC 3339. Of an event from before the log it is `created_at` that counts, of any other when it was logged.
+    pub since: String,
+    /// Up to then: RFC 3339; up to now where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+}
+
+/// Whether a backfill goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackfillState {
+    /// The steward takes its steps.
+    Running,
+    /// Until somebody lets it go on.
+    Paused,
+    /// All that it has selected was taken, and nothing is unfinished; something may be parked.
+    Done,
+    /// Somebody has ended it.
+    Cancelled,
+}
+
+/// What a backfill is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackfillPhase {
+    /// Events from before the log get their sequences.
+    Numbering,
+    /// The selection is counted.
+    Counting,
+    /// Deliveries are written and sent.
+    Sending,
+    /// All are; some are unfinished.
+    Ending,
+}
+
+/// How far a backfill is. Its deliveries are counted here and nowhere else: the ledger of an agent counts live ones.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackfillProgress {
+    /// Its run: the key of its deliveries.
+    pub run: i32,
+    /// Whether it goes on.
+    pub state: BackfillState,
+    /// What it is about.
+    pub phase: BackfillPhase,
+    /// Why it stands still although it is running, or why it was paused without anybody's asking.
+    pub waits: Option<String>,
+    /// Its rate at most.
+    pub per_second: u32,
+    /// The types.
+    pub types: Vec<String>,
+    /// The projects; none means all.
+    pub projects: Vec<String>,
+    /// From then on: RFC 3339.
+    pub since: String,
+    /// Up to then: RFC 3339.
+    pub until: String,
+    /// How many events from before the log have a sequence, this backfill's or not.
+    pub numbered: i64,
+    /// How many events it has selected; grows while they are counted.
+    pub selected: i64,
+    /// How many more would have fitted and belong to the old system by the routing, wait for their time, or were cancelled before it: another
+    /// backfill takes what has become the agent's by then.
+    pub left_out: i64,
+    /// How many of the selected have a delivery.
+    pub taken: i64,
+    /// Of those: done.
+    pub done: i64,
+    /// Unfinished.
+    pub pending: i64,
+    /// Parked.
+    pub parked: i64,
+    /// Superseded by something newer, or by the end of a backfill that was cancelled.
+    pub superseded: i64,
+    /// Expired, as those are whose event was deleted.
+    pub expired: i64,
+    /// How many a second it has taken since it was started, let go on, or set to another rate; none while it is not sending.
+    pub pace: Option<f64>,
+    /// When it will have taken all of them at that pace: RFC 3339.
+    pub ends_at: Option<String>,
+    /// When it was started: RFC 3339.
+    pub started_at: String,
+    /// When it was done or cancelled: RFC 3339.
+    pub ended_at: Option<String>,
+}
+
+/// What a backfill of a selection would take, of one type.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackfillPreview {
+    /// The type.
+    pub event_type: String,
+    /// How many events.
+    pub events: i64,
+    /// When the first of them happened: RFC 3339.
+    pub oldest: String,
+    /// When the last of them happened: RFC 3339.
+    pub newest: String,
+}
+
+/// To `backfill`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BackfillAnswer {
+    /// The agent.
+    pub agent: String,
+    /// What a backfill of the selection would take, by type, the most first; only where that was asked.
+    pub preview: Option<Vec<BackfillPreview>>,
+    /// How far its newest backfill is; none where it has never had one.
+    pub progress: Option<BackfillProgress>,
+    /// How many unfinished and parked deliveries a cancellation has ended.
+    pub cancelled: Option<i64>,
+}
+
+/// What a pass did about a backfill.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backfilled {
+    /// The agent.
+    pub agent: String,
+    /// How many windows of it were prepared: events numbered, or the selection counted.
+    pub prepared: usize,
+    /// How many deliveries were written.
+    pub taken: usize,
+    /// How many messages its queue has taken.
+    pub sent: usize,
+    /// How many were parked at once, since no queue could carry them.
+    pub parked: usize,
+    /// How it stands, where it does not go on: done, ended by somebody, or paused since too much of it is parked.
+    pub stands: Option<BackfillState>,
+    /// Why it stood still at the end, where something else went first.
+    pub waits: Option<String>,
+    /// What went wrong.
+    pub trouble: Option<String>,
+}
+
+crate::words!(BackfillState { Running = "running", Paused = "paused", Done = "done", Cancelled = "cancelled" });
+crate::words!(BackfillPhase { Numbering = "numbering", Counting = "counting", Sending = "sending", Ending = "ending" });
 
 #[cfg(test)]
 mod tests {

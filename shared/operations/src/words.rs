@@ -1,5 +1,7 @@
 //! Enums whose values are words in the database. Each word stands here in Rust and in one check of a table, and a test holds the two together.
 
+/// Gives an enum its words: `ALL`, `name` and `named`.
+#[macro_export]
 macro_rules! words {
     ($name:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
         impl $name {
@@ -25,5 +27,3 @@ macro_rules! words {
         }
     };
 }
-
-pub(crate) use words;

@@ -1,16 +1,19 @@
-//! What can be asked about a routing: `{"action":"routing", ...}` and `{"action":"pin", ...}`.
+//! Whose turn it is, and which projects are beyond the percentage: `{"action":"routing", ...}` and `{"action":"pin", ...}`.
 
-use crate::requests::is_name;
-use serde::Deserialize;
+use crate::{
+    check::{is_name, typed},
+    cutover::CutoverState,
+};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use switchyard_store::{Mode, Owner};
 
 const ROUTINGS: &str = r#"a routing is shown by {"action":"routing","agent":NAME}, and set by {"action":"routing","agent":NAME,"mode":"off"|"shadow"|"percent"|"full","percent":N,"drain":BOOL,"beside":BOOL,"operator":WHO} (percent with that mode alone; without a mode only what is named changes)"#;
 const PINS: &str =
     r#"a pin is {"action":"pin","agent":NAME,"project":PROJECT_ID,"to":"new"|"old"|"none","operator":WHO}"#;
 
 /// A look at an agent's routing, or a change of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(into = "RouteFields")]
 pub struct RouteRequest {
     /// Whose.
     pub agent: String,
@@ -25,7 +28,8 @@ pub struct RouteRequest {
 }
 
 /// A project that is to be beyond the percentage, or not any more.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(into = "PinFields")]
 pub struct Pin {
     /// Whose.
     pub agent: String,
@@ -37,19 +41,30 @@ pub struct Pin {
     pub operator: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RouteFields {
     agent: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     percent: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     drain: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     beside: Option<bool>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     operator: String,
 }
 
-#[derive(Deserialize)]
+impl From<RouteRequest> for RouteFields {
+    fn from(RouteRequest { agent, mode, drain, beside, operator }: RouteRequest) -> Self {
+        let percent = mode.filter(|mode| matches!(mode, Mode::Percent(_))).map(Mode::percent);
+        Self { agent, mode: mode.map(|mode| mode.name().to_owned()), percent, drain, beside, operator }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PinFields {
     agent: String,
@@ -59,13 +74,25 @@ struct PinFields {
     operator: String,
 }
 
+impl From<Pin> for PinFields {
+    fn from(Pin { agent, project, to, operator }: Pin) -> Self {
+        let to = match to {
+            Some(Owner::New) => "new",
+            Some(Owner::Old) => "old",
+            None => "none",
+        };
+        Self { agent, project, to: to.to_owned(), operator }
+    }
+}
+
 impl RouteRequest {
     /// Reads it from the fields of an invocation.
     ///
     /// # Errors
     /// One line that names what is wrong and what there is instead.
     pub fn of(fields: &Map<String, Value>) -> Result<Self, String> {
-        let RouteFields { agent, mode, percent, drain, beside, operator } = without_action(fields, ROUTINGS)?;
+        let RouteFields { agent, mode, percent, drain, beside, operator } =
+            typed(fields).map_err(|wrong| format!("{wrong}: {ROUTINGS}"))?;
         let read = || {
             is_name("agent", &agent)?;
             let mode = mode.as_deref().map(|name| of_mode(name, percent)).transpose()?;
@@ -88,7 +115,7 @@ impl Pin {
     /// # Errors
     /// One line that names what is wrong and what there is instead.
     pub fn of(fields: &Map<String, Value>) -> Result<Self, String> {
-        let PinFields { agent, project, to, operator } = without_action(fields, PINS)?;
+        let PinFields { agent, project, to, operator } = typed(fields).map_err(|wrong| format!("{wrong}: {PINS}"))?;
         let read = || {
             is_name("agent", &agent)?;
             is_name("project", &project)?;
@@ -115,10 +142,125 @@ fn of_mode(name: &str, percent: Option<u8>) -> Result<Mode, String> {
     Mode::named(name, percent.unwrap_or(0)).ok_or_else(|| format!("there is no mode {name:?}"))
 }
 
-fn without_action<T: serde::de::DeserializeOwned>(fields: &Map<String, Value>, there_is: &str) -> Result<T, String> {
-    let mut fields = fields.clone();
-    fields.remove("action");
-    serde_json::from_value(Value::Object(fields)).map_err(|error| format!("{error}: {there_is}"))
+/// Whose turn it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// The old system does everything.
+    Off,
+    /// The old system does everything; the new agent decides beside it and applies nothing.
+    Shadow,
+    /// The new agent has this many percent (0 to 100), by a hash of what it is routed by, and the projects that are pinned to it; never those
+    /// that are pinned to the old system.
+    Percent(u8),
+    /// The new agent does everything.
+    Full,
+}
+
+impl Mode {
+    /// Its name in the database and on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Shadow => "shadow",
+            Self::Percent(_) => "percent",
+            Self::Full => "full",
+        }
+    }
+
+    /// The agent's share before any pin: 0 for `off` and `shadow`, 100 for `full`.
+    #[must_use]
+    pub fn percent(self) -> u8 {
+        match self {
+            Self::Off | Self::Shadow => 0,
+            Self::Percent(n) => n.min(100),
+            Self::Full => 100,
+        }
+    }
+
+    /// The mode of that name; the percentage counts for `percent` alone, and is 100 at most. `None` for another name.
+    #[must_use]
+    pub fn named(name: &str, percent: u8) -> Option<Self> {
+        match name {
+            "off" => Some(Self::Off),
+            "shadow" => Some(Self::Shadow),
+            "percent" => Some(Self::Percent(percent.min(100))),
+            "full" => Some(Self::Full),
+            _ => None,
+        }
+    }
+}
+
+/// A side of a migration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Owner {
+    /// The agent.
+    New,
+    /// The system that it replaces.
+    Old,
+}
+
+impl Owner {
+    /// Its letter in the ledger.
+    #[must_use]
+    pub const fn letter(self) -> &'static str {
+        match self {
+            Self::New => "n",
+            Self::Old => "o",
+        }
+    }
+}
+
+/// Live deliveries that are unfinished or parked, by what the routing of now says of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moves {
+    /// The old system has them, and they would go to the agent.
+    pub to_new: i64,
+    /// The agent has them, and they would go to the old system.
+    pub to_old: i64,
+    /// Those of `to_new` that the old system has failed: they are parked on the way, since it may have done half of each.
+    pub touched: i64,
+    /// The agent has them, as it should.
+    pub stay_new: i64,
+    /// The old system has them, as it should.
+    pub stay_old: i64,
+}
+
+/// To `routing` and `pin`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Routed {
+    /// The agent.
+    pub agent: String,
+    /// `off`, `shadow`, `percent` or `full`.
+    pub mode: String,
+    /// The agent's share before any pin.
+    pub percent: u8,
+    /// Whether unfinished deliveries follow every change.
+    pub drain: bool,
+    /// Whether the agent decides in shadow what the old system owns although there is a percentage.
+    pub beside: bool,
+    /// Projects that are the agent's while there is a percentage.
+    pub pinned_new: Vec<String>,
+    /// Projects that are the old system's while there is a percentage.
+    pub pinned_old: Vec<String>,
+    /// Goes up with every change.
+    pub version: i32,
+    /// Unfinished and parked deliveries, by what this routing says of them.
+    pub moves: Moves,
+    /// What has followed the change at once, where it drains.
+    pub moved: Option<Moved>,
+    /// How a cutover plan of the agent stands that is under way: a change of its routing holds it.
+    pub cutover: Option<CutoverState>,
+}
+
+/// Deliveries that have followed a change.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// How many.
+    pub deliveries: i64,
+    /// Whether there was time for all that nobody was working on.
+    pub all: bool,
 }
 
 #[cfg(test)]

@@ -1,19 +1,22 @@
-//! What the steward can be asked: the JSON of an invocation as a request.
+//! What the steward can be asked.
 
 use crate::{
     advise,
     backfill::BackfillRequest,
+    breaker::BreakerState,
+    check::{cut, named, only},
     compare::CompareRequest,
     cutover::CutoverRequest,
     delays::DelaysRequest,
     routing::{Pin, RouteRequest},
 };
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use switchyard_advice::Wishes;
-use switchyard_store::BreakerState;
 
-/// A request.
-#[derive(Debug, Clone, PartialEq)]
+/// A request. `action` names it in JSON.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
 pub enum Request {
     /// A pass now: what the schedule asks for, and an invocation with nothing to say.
     Pass,
@@ -23,11 +26,12 @@ pub enum Request {
     Advise(Wishes),
     /// The figures of a team's own page. Changes nothing.
     Metrics,
-    /// What is set aside in the outbox. Changes nothing.
+    /// What could not be published. Changes nothing.
     Outbox,
-    /// Lets the shim try again what was set aside.
+    /// Lets the shim try again what could not be published.
     CarryAgain {
         /// Which events, by their sequence; all of them where none is named.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
         seqs: Vec<i64>,
         /// Who asks, for the audit.
         operator: String,
@@ -37,11 +41,13 @@ pub enum Request {
         /// Whose.
         agent: String,
         /// What it is to be; `None` sets it free.
+        #[serde(serialize_with = "set_to")]
         set: Option<BreakerState>,
         /// Who asks, for the audit.
         operator: String,
     },
-    /// Shows or moves the lever of an agent's migration.
+    /// Shows or changes the routing of an agent.
+    #[serde(rename = "routing")]
     Route(RouteRequest),
     /// Pins a project to one side of it.
     Pin(Pin),
@@ -49,10 +55,14 @@ pub enum Request {
     Delays(DelaysRequest),
     /// How agents in shadow mode compare with the old system, or with what one is compared.
     Compare(Box<CompareRequest>),
-    /// Looks at a cutover plan, starts or moves it.
+    /// Shows a cutover plan, starts or changes it.
     Cutover(Box<CutoverRequest>),
-    /// Looks at a backfill, starts or moves it.
+    /// Shows a backfill, starts or changes it.
     Backfill(Box<BackfillRequest>),
+}
+
+fn set_to<S: Serializer>(set: &Option<BreakerState>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(set.map_or("auto", BreakerState::name))
 }
 
 /// What there is to ask, for whoever asked for something else.
@@ -63,7 +73,7 @@ impl Request {
     ///
     /// # Errors
     /// One line that names what is wrong and what there is instead.
-    pub fn of(event: &Value) -> Result<Self, String> {
+    pub fn parse(event: &Value) -> Result<Self, String> {
         let nothing = Map::new();
         let fields = match event {
             Value::Null => &nothing,
@@ -76,13 +86,13 @@ impl Request {
             action => action.and_then(Value::as_str).unwrap_or_default(),
         };
         match action {
-            "pass" => only(fields, &[]).map(|()| Self::Pass),
-            "status" => only(fields, &[]).map(|()| Self::Status),
+            "pass" => only(fields, &[]).map(|()| Self::Pass).map_err(with_choices),
+            "status" => only(fields, &[]).map(|()| Self::Status).map_err(with_choices),
             "advise" => advise::wishes(fields).map(Self::Advise),
-            "metrics" => only(fields, &[]).map(|()| Self::Metrics),
-            "outbox" => only(fields, &[]).map(|()| Self::Outbox),
-            "carry_again" => Self::carry_again(fields),
-            "breaker" => Self::breaker(fields),
+            "metrics" => only(fields, &[]).map(|()| Self::Metrics).map_err(with_choices),
+            "outbox" => only(fields, &[]).map(|()| Self::Outbox).map_err(with_choices),
+            "carry_again" => Self::carry_again(fields).map_err(with_choices),
+            "breaker" => Self::breaker(fields).map_err(with_choices),
             "routing" => RouteRequest::of(fields).map(Self::Route),
             "pin" => Pin::of(fields).map(Self::Pin),
             "delays" => DelaysRequest::of(fields).map(Self::Delays),
@@ -95,7 +105,7 @@ impl Request {
 
     fn carry_again(fields: &Map<String, Value>) -> Result<Self, String> {
         only(fields, &["seqs", "operator"])?;
-        let not_numbers = || format!("\"seqs\" is no list of numbers, or an empty one: {THERE_IS}");
+        let not_numbers = || "\"seqs\" is no list of numbers, or an empty one".to_owned();
         let seqs = match fields.get("seqs") {
             None => Vec::new(),
             // An empty list is not everything: whoever selects nothing wants nothing done.
@@ -104,50 +114,23 @@ impl Request {
             }
             Some(_) => return Err(not_numbers()),
         };
-        Ok(Self::CarryAgain { seqs, operator: named(fields, "operator")?.to_owned() })
+        Ok(Self::CarryAgain { seqs, operator: named(fields, "operator")? })
     }
 
     fn breaker(fields: &Map<String, Value>) -> Result<Self, String> {
         only(fields, &["agent", "set", "operator"])?;
-        let set = match named(fields, "set")? {
+        let set = match named(fields, "set")?.as_str() {
             "open" => Some(BreakerState::Open),
             "closed" => Some(BreakerState::Closed),
             "auto" => None,
-            other => return Err(format!("a breaker cannot be set to {:?}: {THERE_IS}", cut(other))),
+            other => return Err(format!("a breaker cannot be set to {:?}", cut(other))),
         };
-        let (agent, operator) = (named(fields, "agent")?.to_owned(), named(fields, "operator")?.to_owned());
-        Ok(Self::Breaker { agent, set, operator })
+        Ok(Self::Breaker { agent: named(fields, "agent")?, set, operator: named(fields, "operator")? })
     }
 }
 
-fn named<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<&'a str, String> {
-    let value = fields.get(name).and_then(Value::as_str).unwrap_or_default();
-    is_name(name, value).map(|()| value).map_err(|wrong| format!("{wrong}: {THERE_IS}"))
-}
-
-/// Whether a field holds a name: the audit's readers see it, so there is nothing in it that breaks their lines.
-///
-/// # Errors
-/// One line that says what a name is.
-pub(crate) fn is_name(field: &str, value: &str) -> Result<(), String> {
-    if !value.trim().is_empty() && value.chars().count() <= 200 && !value.chars().any(char::is_control) {
-        Ok(())
-    } else {
-        Err(format!("{field:?} is missing, or no text of at most 200 characters in one line"))
-    }
-}
-
-/// As much of it as an answer repeats: whoever asked knows the rest.
-fn cut(text: &str) -> String {
-    text.chars().take(100).collect()
-}
-
-/// A field that does nothing is a mistake that would go unseen.
-fn only(fields: &Map<String, Value>, known: &[&str]) -> Result<(), String> {
-    match fields.keys().find(|name| *name != "action" && !known.contains(&name.as_str())) {
-        Some(unknown) => Err(format!("there is no field {:?}: {THERE_IS}", cut(unknown))),
-        None => Ok(()),
-    }
+fn with_choices(wrong: String) -> String {
+    format!("{wrong}: {THERE_IS}")
 }
 
 #[cfg(test)]
@@ -160,14 +143,14 @@ mod tests {
         let scheduled =
             json!({ "source": "aws.events", "detail-type": "Scheduled Event", "detail": {}, "version": "0" });
         for event in [scheduled, json!({}), Value::Null, json!({ "action": "pass" })] {
-            assert_eq!(Request::of(&event), Ok(Request::Pass), "{event}");
+            assert_eq!(Request::parse(&event), Ok(Request::Pass), "{event}");
         }
     }
 
     #[test]
     fn a_breaker_is_opened_closed_or_set_free_by_somebody_with_a_name() {
         let asked = |set: &str| {
-            Request::of(&json!({ "action": "breaker", "agent": "duplicate", "set": set, "operator": "ada" }))
+            Request::parse(&json!({ "action": "breaker", "agent": "duplicate", "set": set, "operator": "ada" }))
         };
         let breaker = |set| Ok(Request::Breaker { agent: "duplicate".into(), set, operator: "ada".into() });
         assert_eq!(asked("open"), breaker(Some(BreakerState::Open)));
@@ -180,7 +163,7 @@ mod tests {
         let asked = |seqs: Option<Value>| {
             let mut request = json!({ "action": "carry_again", "operator": "ada" });
             request.as_object_mut().unwrap().extend(seqs.map(|seqs| ("seqs".to_owned(), seqs)));
-            Request::of(&request)
+            Request::parse(&request)
         };
         let again = |seqs: &[i64]| Ok(Request::CarryAgain { seqs: seqs.to_vec(), operator: "ada".into() });
         assert_eq!(asked(None), again(&[]));
@@ -188,7 +171,7 @@ mod tests {
         for none in [json!([]), json!([1.5]), json!(["7"]), json!(7), Value::Null] {
             assert!(asked(Some(none.clone())).unwrap_err().contains("seqs"), "{none}");
         }
-        assert_eq!(Request::of(&json!({ "action": "outbox" })), Ok(Request::Outbox));
+        assert_eq!(Request::parse(&json!({ "action": "outbox" })), Ok(Request::Outbox));
     }
 
     #[test]
@@ -207,8 +190,91 @@ mod tests {
             (json!({ "action": "breaker", "agent": "a", "set": "open", "operator": "x".repeat(201) }), "operator"),
             (json!({ "action": "breaker", "agent": "", "set": "open", "operator": "ada" }), "agent"),
         ] {
-            let error = Request::of(&event).unwrap_err();
+            let error = Request::parse(&event).unwrap_err();
             assert!(error.contains(names) && error.contains("status"), "{event}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_request_survives_the_way_there() {
+        use crate::{
+            backfill::{self, BackfillSelection},
+            compare::Period,
+            cutover,
+            delays::Delays,
+            routing::{Mode, Owner},
+        };
+        let (agent, operator) = ("sentiment".to_owned(), "ada".to_owned());
+        let route = |mode, drain, beside, operator: &str| {
+            Request::Route(RouteRequest { agent: agent.clone(), mode, drain, beside, operator: operator.into() })
+        };
+        let pin = |to| Request::Pin(Pin { agent: agent.clone(), project: "p".into(), to, operator: operator.clone() });
+        let breaker = |set| Request::Breaker { agent: agent.clone(), set, operator: operator.clone() };
+        let compare = |request| Request::Compare(Box::new(request));
+        let report = |values| {
+            let since = Some("2026-01-05T09:00:00Z".to_owned());
+            compare(CompareRequest::Report { agent: agent.clone(), since, by: Period::Day, examples: 5, values })
+        };
+        let requests = [
+            Request::Pass,
+            Request::Status,
+            Request::Advise(Wishes { regions: Some(2), ..Wishes::default() }),
+            Request::Advise(Wishes::default()),
+            Request::Metrics,
+            Request::Outbox,
+            Request::CarryAgain { seqs: vec![], operator: operator.clone() },
+            Request::CarryAgain { seqs: vec![7], operator: operator.clone() },
+            breaker(Some(BreakerState::Open)),
+            breaker(Some(BreakerState::Closed)),
+            breaker(None),
+            route(None, None, None, ""),
+            route(None, Some(true), None, "ada"),
+            route(Some(Mode::Percent(25)), Some(false), Some(true), "ada"),
+            route(Some(Mode::Shadow), Some(false), Some(false), "ada"),
+            pin(Some(Owner::New)),
+            pin(Some(Owner::Old)),
+            pin(None),
+            Request::Delays(DelaysRequest::Show {
+                which: Delays { types: vec!["a.b".into()], ..Delays::default() },
+                at_most: 7,
+            }),
+            Request::Delays(DelaysRequest::Cancel {
+                events: vec![uuid::Uuid::nil()],
+                because: "gone".into(),
+                operator: operator.clone(),
+            }),
+            compare(CompareRequest::Overview { since: None }),
+            report(None),
+            report(Some(operator.clone())),
+            compare(CompareRequest::Set {
+                agent: agent.clone(),
+                mapping: json!({ "wait": "1m" }),
+                operator: operator.clone(),
+            }),
+            compare(CompareRequest::Drop { agent: agent.clone(), operator: operator.clone() }),
+            Request::Cutover(Box::new(CutoverRequest {
+                agent: agent.clone(),
+                act: cutover::Act::Hold,
+                plan: None,
+                because: "enough".into(),
+                operator: operator.clone(),
+            })),
+            Request::Backfill(Box::new(BackfillRequest {
+                agent: agent.clone(),
+                act: backfill::Act::Start,
+                selection: Some(BackfillSelection {
+                    types: vec![],
+                    projects: vec!["p".into()],
+                    since: "2026-01-05T09:00:00Z".into(),
+                    until: None,
+                }),
+                per_second: Some(5),
+                operator,
+            })),
+        ];
+        for request in requests {
+            let json = serde_json::to_value(&request).unwrap();
+            assert_eq!(Request::parse(&json), Ok(request), "{json}");
         }
     }
 }

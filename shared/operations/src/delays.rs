@@ -1,9 +1,8 @@
-//! What can be asked about events that wait: `{"action":"delays", ...}`.
+//! Events that wait for their time (`deliver_at`): `{"action":"delays", ...}`.
 
-use crate::requests::is_name;
-use serde::Deserialize;
+use crate::check::{is_name, typed};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use switchyard_store::Delays;
 use uuid::Uuid;
 
 const DELAYS: &str = r#"events that wait are shown by {"action":"delays","types":[TYPE,...],"projects":[ID,...],"aggregates":[ID,...],"at_most":N} (all without filters, 100 without at_most, at most 1,000), and cancelled by {"action":"delays","cancel":[EVENT_ID,...],"because":TEXT,"operator":WHO} (at most 100 at a time)"#;
@@ -15,11 +14,13 @@ const MOST_SHOWN: i64 = 1_000;
 const MOST_CANCELLED: usize = 100;
 
 /// A look at what waits, or its end.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
 pub enum DelaysRequest {
     /// What waits, the next first.
     Show {
         /// Which of it.
+        #[serde(flatten)]
         which: Delays,
         /// How many at most.
         at_most: i64,
@@ -27,6 +28,7 @@ pub enum DelaysRequest {
     /// These are not to be delivered.
     Cancel {
         /// Which events.
+        #[serde(rename = "cancel")]
         events: Vec<Uuid>,
         /// Why, for the audit.
         because: String,
@@ -63,14 +65,12 @@ impl DelaysRequest {
     /// # Errors
     /// One line that names what is wrong and what there is instead.
     pub fn of(fields: &Map<String, Value>) -> Result<Self, String> {
-        let mut fields = fields.clone();
-        fields.remove("action");
         let read = if fields.contains_key("cancel") { Self::cancel(fields) } else { Self::show(fields) };
         read.map_err(|wrong| format!("{wrong}: {DELAYS}"))
     }
 
-    fn show(fields: Map<String, Value>) -> Result<Self, String> {
-        let ShowFields { types, projects, aggregates, at_most } = parsed(fields)?;
+    fn show(fields: &Map<String, Value>) -> Result<Self, String> {
+        let ShowFields { types, projects, aggregates, at_most } = typed(fields)?;
         let at_most = at_most.unwrap_or(SHOWN);
         if !(1..=MOST_SHOWN).contains(&at_most) {
             return Err(format!("\"at_most\" is not between 1 and {MOST_SHOWN}"));
@@ -78,8 +78,8 @@ impl DelaysRequest {
         Ok(Self::Show { which: Delays { types, projects, aggregates }, at_most })
     }
 
-    fn cancel(fields: Map<String, Value>) -> Result<Self, String> {
-        let CancelFields { cancel: events, because, operator } = parsed(fields)?;
+    fn cancel(fields: &Map<String, Value>) -> Result<Self, String> {
+        let CancelFields { cancel: events, because, operator } = typed(fields)?;
         if events.is_empty() || events.len() > MOST_CANCELLED {
             return Err(format!("\"cancel\" names no event, or more than {MOST_CANCELLED}"));
         }
@@ -90,8 +90,81 @@ impl DelaysRequest {
     }
 }
 
-fn parsed<T: serde::de::DeserializeOwned>(fields: Map<String, Value>) -> Result<T, String> {
-    serde_json::from_value(Value::Object(fields)).map_err(|error| error.to_string())
+/// An event whose time (`deliver_at` of its metadata) has not come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delayed {
+    /// Its place in the event log.
+    pub seq: i64,
+    /// The event.
+    pub event_id: Uuid,
+    /// Such as `feedback.created`.
+    pub event_type: String,
+    /// Empty where the table has none.
+    pub aggregate_id: String,
+    /// The project of its metadata or payload.
+    pub project_id: Option<String>,
+    /// When it is to be published: RFC 3339, in UTC.
+    pub due_at: String,
+    /// Since when it waits: RFC 3339, in UTC.
+    pub logged_at: String,
+}
+
+/// Which of them: all, unless narrowed. Conditions of different kinds must all hold; of one kind, one must.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Delays {
+    /// Of these types.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub types: Vec<String>,
+    /// Of these projects.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub projects: Vec<String>,
+    /// Of these aggregates.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub aggregates: Vec<String>,
+}
+
+/// What became of one that was to be cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cancellation {
+    /// It stays in its table, and no agent gets it.
+    Cancelled,
+    /// It was cancelled before.
+    AlreadyCancelled,
+    /// No logged event has this id.
+    Unknown,
+    /// It never had to wait.
+    NotDelayed,
+    /// Its time has come: it is published, or about to be.
+    Due,
+    /// The old system has worked on it before its time, or somebody has parked it: cancelling it would undo nothing.
+    Taken,
+}
+
+/// To `delays`: what waits.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// The next first, as many as were asked for.
+    pub waiting: Vec<Delayed>,
+    /// How many wait in all, whatever was asked for.
+    pub in_all: i64,
+}
+
+/// To `delays` with `cancel`: what became of each.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancelled {
+    /// In the order of the log, each event once.
+    pub events: Vec<Became>,
+}
+
+/// An event that was to be cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Became {
+    /// The event.
+    pub event_id: Uuid,
+    /// What became of it.
+    pub became: Cancellation,
 }
 
 #[cfg(test)]

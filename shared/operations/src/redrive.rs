@@ -1,14 +1,22 @@
-//! What the function is asked, as JSON. A key that is not known is refused and never passed over: a misspelled filter would select everything.
+//! What the redrive function is asked. A key that is not known is refused and never passed over: a misspelled filter would select everything.
 
+mod answer;
+
+pub use answer::{
+    Audited, Automatic, DeadLetterQueue, Dismissed, Failures, Kind, LetterGroup, Listed, Looked, Moving, ParkedGroup,
+    Progress, QueueLook, Redriven, Way,
+};
+
+use crate::Selection;
 use serde::{Deserialize, Serialize};
-use switchyard_bus::MOVES_PER_SECOND;
-use switchyard_store::Selection;
 use uuid::Uuid;
 
 /// How many letters or rows an answer looks at where the request names no number.
 pub const LOOKED_AT: u16 = 100;
 /// The most it may name: an answer stays far below the 6 MB that a function may return (AWS Lambda Developer Guide, "Lambda quotas").
 pub const MOST_LOOKED_AT: u16 = 1_000;
+/// The highest speed of a move task, in messages per second (`StartMessageMoveTask` in the SQS API reference).
+pub const MOVES_PER_SECOND: u16 = 500;
 /// The most automatic redrives of one delivery; more than that is a loop, not a repair.
 const MOST_TIMES: u16 = 20;
 

@@ -3,43 +3,15 @@
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use switchyard_bus::Received;
-use switchyard_event::Event;
-use switchyard_store::Selection;
+use switchyard_operations::{Selection, dead_letter::ParkedMessage};
 use uuid::Uuid;
 
-/// What stands for the reason of a letter without one: the queue's own redrive policy moved it here, since no process lived to say why.
-const NO_REASON: &str = "process_died";
-
-/// What a message in a dead-letter queue says of itself, its payload left where it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Letter {
-    /// The event and the run of the delivery; none where the body names no event.
-    pub(crate) delivery: Option<(Uuid, i32)>,
-    pub(crate) reason: String,
-    pub(crate) event_type: Option<String>,
-    /// When it was parked, as far as it says.
-    pub(crate) parked_at: Option<Timestamp>,
-    /// What its row among the failures is found by where it has no event: the name that the queue had for the message that failed.
-    pub(crate) message_id: String,
-}
-
-impl Letter {
-    /// Reads a message. The attributes are what the runtime wrote; the body helps where they are missing.
-    pub(crate) fn of(received: &Received) -> Self {
-        let body = &received.body;
-        let text = |name: &str| received.attributes.get(name).filter(|value| !value.is_empty());
-        let id = text("event_id").and_then(|id| id.parse().ok()).or_else(|| Event::id_of(body));
-        let run = text("run").and_then(|run| run.parse().ok()).unwrap_or(0);
-        let of_body = || Event::parse(body).ok().map(|event| event.event_type.to_string());
-        Self {
-            delivery: id.map(|id| (id, run)),
-            reason: text("reason").cloned().unwrap_or_else(|| NO_REASON.to_owned()),
-            event_type: text("event_type").cloned().or_else(of_body),
-            parked_at: text("failed_at").and_then(|at| at.parse().ok()),
-            // The queue's own redrive policy keeps the name.
-            message_id: text("message_id").unwrap_or(&received.message_id).clone(),
-        }
-    }
+/// Reads a message. One that does not name the message that failed was moved by the queue's own redrive policy, which keeps the id.
+pub(crate) fn read(received: &Received) -> ParkedMessage {
+    let attribute = |name: &str| received.attributes.get(name).map(String::as_str);
+    let mut parked = ParkedMessage::read(&received.body, attribute);
+    parked.message_id.get_or_insert_with(|| received.message_id.clone());
+    parked
 }
 
 /// What to do with a letter that was found while a selection goes back from the table.
@@ -54,7 +26,12 @@ pub(crate) enum Fate {
 }
 
 /// The fate of a letter, where the deliveries `redriven` go back from the table. `has_row`: the ledger has a delivery for it.
-pub(crate) fn fate(letter: &Letter, has_row: bool, selection: &Selection, redriven: &BTreeSet<(Uuid, i32)>) -> Fate {
+pub(crate) fn fate(
+    letter: &ParkedMessage,
+    has_row: bool,
+    selection: &Selection,
+    redriven: &BTreeSet<(Uuid, i32)>,
+) -> Fate {
     match letter.delivery {
         Some(delivery) if redriven.contains(&delivery) => Fate::Remove,
         _ if !has_row && takes_loose(letter, selection) => Fate::Forward,
@@ -64,7 +41,7 @@ pub(crate) fn fate(letter: &Letter, has_row: bool, selection: &Selection, redriv
 
 /// Whether a selection takes what only the dead-letter queue has, as the store selects among its failures. A bound on the number leaves such
 /// letters alone: they have no place in the order that it cuts.
-pub(crate) fn takes_loose(letter: &Letter, selection: &Selection) -> bool {
+pub(crate) fn takes_loose(letter: &ParkedMessage, selection: &Selection) -> bool {
     fn among<T: PartialEq>(wanted: &[T], found: Option<&T>) -> bool {
         wanted.is_empty() || found.is_some_and(|found| wanted.contains(found))
     }
@@ -76,7 +53,7 @@ pub(crate) fn takes_loose(letter: &Letter, selection: &Selection) -> bool {
         && selection.projects.is_empty()
         && among(&selection.events, letter.delivery.map(|(id, _)| id).as_ref())
         && among(&selection.types, letter.event_type.as_ref())
-        && among(&selection.reasons, Some(&letter.reason))
+        && among(&selection.reasons, Some(&letter.reason().to_owned()))
         && within(&selection.since, |at, since| at >= since)
         && within(&selection.until, |at, until| at < until)
 }
@@ -85,12 +62,13 @@ pub(crate) fn takes_loose(letter: &Letter, selection: &Selection) -> bool {
 mod tests {
     use super::*;
     use switchyard_bus::Keys;
+    use switchyard_event::Event;
 
     const BODY: &str = include_str!("../../../shared/event/fixtures/feedback.created.v1.json");
 
-    fn letter(body: &str, attributes: &[(&str, &str)]) -> Letter {
+    fn letter(body: &str, attributes: &[(&str, &str)]) -> ParkedMessage {
         let attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Letter::of(&Received {
+        read(&Received {
             body: body.to_owned(),
             attributes,
             message_id: "of the dead-letter queue".to_owned(),
@@ -114,21 +92,21 @@ mod tests {
                 ("failed_at", "2026-01-05T09:30:00Z"),
             ],
         );
-        assert_eq!((letter.delivery, letter.reason.as_str()), (Some((id, 3)), "no_text"));
+        assert_eq!((letter.delivery, letter.reason()), (Some((id, 3)), "no_text"));
         assert_eq!((letter.event_type.as_deref(), letter.parked_at.is_some()), (Some("x.y"), true));
     }
 
     #[test]
     fn a_letter_is_named_as_the_message_that_failed() {
-        assert_eq!(letter("{", &[("message_id", "m")]).message_id, "m");
-        assert_eq!(letter("{", &[]).message_id, "of the dead-letter queue");
+        assert_eq!(letter("{", &[("message_id", "m")]).message_id.as_deref(), Some("m"));
+        assert_eq!(letter("{", &[]).message_id.as_deref(), Some("of the dead-letter queue"));
     }
 
     #[test]
     fn what_the_queue_itself_moved_is_known_by_its_body() {
         let letter = letter(BODY, &[]);
         assert_eq!(letter.delivery, Event::id_of(BODY).map(|id| (id, 0)));
-        assert_eq!((letter.reason.as_str(), letter.event_type.as_deref()), ("process_died", Some("feedback.created")));
+        assert_eq!((letter.reason(), letter.event_type.as_deref()), ("process_died", Some("feedback.created")));
         assert!(letter.delivery.is_some());
     }
 
@@ -136,7 +114,7 @@ mod tests {
     fn only_copies_of_what_goes_back_are_removed() {
         let (mine, other) = ((Uuid::from_u128(1), 0), (Uuid::from_u128(2), 0));
         let redriven = BTreeSet::from([mine]);
-        let with = |delivery| Letter { delivery, ..letter("{", &[("reason", "malformed")]) };
+        let with = |delivery| ParkedMessage { delivery, ..letter("{", &[("reason", "malformed")]) };
         let types = Selection { types: vec!["x.y".into()], ..Selection::default() };
         let fate = |delivery, has_row| fate(&with(delivery), has_row, &types, &redriven);
         assert_eq!(fate(Some(mine), true), Fate::Remove);
@@ -155,7 +133,7 @@ mod tests {
             until: until.map(str::to_owned),
             ..Selection::default()
         };
-        let fate_of = |letter: &Letter, selection: &Selection| fate(letter, false, selection, &none);
+        let fate_of = |letter: &ParkedMessage, selection: &Selection| fate(letter, false, selection, &none);
         assert_eq!(fate_of(&at, &select("malformed", None, None)), Fate::Forward);
         assert_eq!(fate_of(&at, &select("nul", None, None)), Fate::Leave);
         assert_eq!(

@@ -1,9 +1,11 @@
-//! What the function answers, as JSON: one type for each action. Keys are promises to scripts; a new one may come, none goes.
+//! What the redrive function answers: one type for each action. Keys are promises to scripts; a new one may come, none goes.
 //!
 //! No answer holds a payload.
 
+use super::Redrive;
+use crate::audit::{AuditRow, FailureRow};
 use serde::{Deserialize, Serialize};
-use switchyard_store::{AuditRow, FailureRow, ParkedGroup};
+use uuid::Uuid;
 
 /// To `list`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -148,6 +150,35 @@ pub struct Redriven {
     pub revision: Option<i32>,
 }
 
+impl Redriven {
+    /// Nothing done yet, for an order.
+    #[must_use]
+    pub fn nothing(order: &Redrive) -> Self {
+        Self {
+            agent: order.agent.clone(),
+            dry_run: order.dry_run,
+            way: Way::Nothing,
+            deliveries: 0,
+            groups: Vec::new(),
+            letters: 0,
+            sent: 0,
+            removed: 0,
+            hold_secs: 0,
+            moving: None,
+            trouble: None,
+            revision: None,
+        }
+    }
+
+    /// One more thing that did not work.
+    pub fn troubled(&mut self, trouble: String) {
+        self.trouble = Some(match self.trouble.take() {
+            Some(before) => format!("{before}; {trouble}"),
+            None => trouble,
+        });
+    }
+}
+
 /// To `dismiss`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dismissed {
@@ -205,4 +236,23 @@ pub struct Failures {
 pub struct Audited {
     /// The latest first.
     pub audit: Vec<AuditRow>,
+}
+
+/// Parked deliveries of one reason and one type.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParkedGroup {
+    /// Why they are parked.
+    pub reason: String,
+    /// The events' type; `None` for bodies that are no events, or events that are not in the table.
+    pub event_type: Option<String>,
+    /// How many.
+    pub count: i64,
+    /// When the first of them was parked: RFC 3339.
+    pub oldest: String,
+    /// When the last of them was parked: RFC 3339.
+    pub newest: String,
+    /// What the last of them says.
+    pub error: Option<String>,
+    /// The last three events.
+    pub examples: Vec<Uuid>,
 }
