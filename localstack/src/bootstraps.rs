@@ -1,24 +1,18 @@
 //! The Lambda functions of this workspace, compiled for this machine.
 //!
-//! A function is a package below `functions/` with a binary of its own name. It is built with the profile `local` (no link-time
-//! optimisation: a relink takes seconds instead of minutes) and laid out as Lambda wants it: `<name>/bootstrap`.
+//! A function is a package below `functions/` with a binary of its own name. It is built as the tests are (a relink takes seconds, and
+//! nothing is compiled twice) and laid out as Lambda wants it: `<name>/bootstrap`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::env;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use nix::sys::signal::Signal;
 use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::guard::{Guarded, Whom, watched};
-use crate::progress::{Progress, Tick};
+use crate::cargo::{self, Target};
+use crate::progress::Progress;
 use crate::{Error, Places};
-
-/// The profile of local runs, see the root `Cargo.toml`.
-const PROFILE: &str = "local";
 
 /// Compiled functions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,9 +55,10 @@ impl Bootstraps {
 pub fn build(places: &Places, progress: Progress<'_>) -> Result<Bootstraps, Error> {
     let workspace = Workspace::read(places)?;
     let names: Vec<String> = workspace.functions.iter().map(|function| function.name.clone()).collect();
-    let programs =
-        if names.is_empty() { BTreeMap::new() } else { compile(places, &names, workspace.targets, progress)? };
-    let dir = workspace.target.join("lambda-local");
+    let wanted: Vec<&str> = names.iter().map(String::as_str).collect();
+    let build = cargo::Build { programs: &wanted, features: &[], log: "build.log", targets: workspace.targets };
+    let programs = if wanted.is_empty() { BTreeMap::new() } else { build.run(places, progress)? };
+    let dir = workspace.target.join("lambda");
     for name in &names {
         let program =
             programs.get(name).ok_or_else(|| Error::Metadata { reason: format!("cargo built no program {name}") })?;
@@ -90,15 +85,15 @@ struct Workspace {
 impl Workspace {
     fn read(places: &Places) -> Result<Workspace, Error> {
         let wrong = |reason: String| Error::Metadata { reason };
-        let mut command = cargo(Command::new(cargo_program()), places);
+        let mut command = cargo::command(places);
         command.args(["metadata", "--format-version", "1"]);
-        if let Some(host) = host() {
+        if let Some(host) = cargo::host() {
             command.args(["--filter-platform", &host]);
         }
-        let output = command.stdin(Stdio::null()).output().map_err(no_cargo)?;
+        let output = command.stdin(Stdio::null()).output().map_err(cargo::missing)?;
         if !output.status.success() {
             let errors = String::from_utf8_lossy(&output.stderr);
-            return Err(wrong(first_error(&errors)));
+            return Err(wrong(cargo::first_error(&errors)));
         }
         let metadata: Metadata = serde_json::from_slice(&output.stdout).map_err(|error| wrong(error.to_string()))?;
         let functions = metadata.functions(&places.root().join("functions"));
@@ -121,12 +116,6 @@ struct Package {
     name: String,
     manifest_path: PathBuf,
     targets: Vec<Target>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    name: String,
-    kind: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -200,50 +189,6 @@ impl Metadata {
     }
 }
 
-/// One line of cargo's JSON messages.
-#[derive(Deserialize)]
-struct Message {
-    reason: String,
-    target: Option<Target>,
-    executable: Option<PathBuf>,
-}
-
-fn compile(
-    places: &Places,
-    names: &[String],
-    of: u64,
-    progress: Progress<'_>,
-) -> Result<BTreeMap<String, PathBuf>, Error> {
-    let logs = places.logs();
-    fs::create_dir_all(&logs).map_err(Error::file("create", &logs))?;
-    let log = logs.join("build.log");
-    let errors = File::create(&log).map_err(Error::file("create", &log))?;
-    let mut command = cargo(watched(cargo_program(), Signal::SIGTERM, Whom::Group), places);
-    command.args(["build", "--profile", PROFILE, "--message-format", "json-render-diagnostics"]);
-    for name in names {
-        command.args(["--package", name, "--bin", name]);
-    }
-    let mut child = Guarded::spawn(command.stdout(Stdio::piped()).stderr(errors)).map_err(no_cargo)?;
-    let output = child.take_stdout();
-    let mut programs = BTreeMap::new();
-    let mut done = 0;
-    for line in output.into_iter().flat_map(|output| BufReader::new(output).lines().map_while(Result::ok)) {
-        let Ok(message) = serde_json::from_str::<Message>(&line) else { continue };
-        let (true, Some(target)) = (message.reason == "compiler-artifact", message.target) else { continue };
-        done += 1;
-        progress(Tick { done, of: of.max(done), what: &target.name });
-        if let Some(program) = message.executable {
-            programs.insert(target.name, program);
-        }
-    }
-    let status = child.wait().map_err(Error::file("run", Path::new("cargo")))?;
-    if !status.success() {
-        let text = fs::read_to_string(&log).unwrap_or_default();
-        return Err(Error::Build { reason: first_error(&text), log });
-    }
-    Ok(programs)
-}
-
 /// Puts a copy where Lambda's layout wants it. A copy, since cargo may rewrite its own file while somebody packs this one; in one
 /// step, for the same reason; and only where the content changed.
 fn place(program: &Path, dir: &Path) -> Result<(), Error> {
@@ -265,39 +210,6 @@ fn place(program: &Path, dir: &Path) -> Result<(), Error> {
         .and_then(|file| file.set_modified(modified))
         .map_err(Error::file("write", &aside))?;
     fs::rename(&aside, &bootstrap).map_err(Error::file("write", &bootstrap))
-}
-
-/// The cargo that runs us, if one does.
-fn cargo_program() -> String {
-    env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
-}
-
-/// A cargo command in the checkout, without what an outer cargo set for us: build scripts that look at it would run anew each time.
-fn cargo(mut command: Command, places: &Places) -> Command {
-    command.current_dir(places.root());
-    for (name, _) in env::vars_os() {
-        let name = name.to_string_lossy();
-        if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"].iter().any(|start| name.starts_with(start)) {
-            command.env_remove(&*name);
-        }
-    }
-    command
-}
-
-/// `x86_64-unknown-linux-gnu`, as rustc names this machine.
-fn host() -> Option<String> {
-    let output = Command::new("rustc").arg("-vV").stdin(Stdio::null()).output().ok()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned)
-}
-
-fn no_cargo(source: std::io::Error) -> Error {
-    Error::Program { program: "cargo".to_owned(), source, way_out: "install Rust from https://rustup.rs" }
-}
-
-fn first_error(text: &str) -> String {
-    let telling = text.lines().find(|line| line.starts_with("error"));
-    telling.or_else(|| text.lines().next_back()).unwrap_or("it said nothing").trim().to_owned()
 }
 
 #[cfg(test)]
@@ -341,14 +253,8 @@ mod tests {
     }
 
     #[test]
-    fn the_first_error_of_the_compiler_is_its_reason() {
-        let text = "   Compiling shim v0.1.0\nwarning: unused\nerror[E0425]: cannot find value `x`\nerror: could not compile\n";
-        assert_eq!(first_error(text), "error[E0425]: cannot find value `x`");
-    }
-
-    #[test]
     fn a_program_is_placed_once_and_again_when_it_changed() {
-        let dir = env::temp_dir().join(format!("switchyard-place-{}", std::process::id()));
+        let dir = std::env::temp_dir().join(format!("switchyard-place-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         let program = dir.join("shim");
         fs::write(&program, "one").unwrap();

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod bootstraps;
+pub mod cargo;
 pub mod error;
 pub mod guard;
 pub mod localstack;

@@ -4,7 +4,7 @@ from functools import partial
 
 from plux import PluginFinder, PluginSpec
 
-from . import polling, queues
+from . import code, polling, queues
 from .executor import ProcessExecutor
 from .process import Roster
 
@@ -28,6 +28,7 @@ def install(roster: Roster) -> None:
 
     ProcessExecutor.roster = roster
     runtime_executor.EXECUTOR_PLUGIN_MANAGER.finder = Finder()
+    code.install()
     polling.install()
     queues.install()
     _wait_less()

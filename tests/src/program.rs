@@ -1,11 +1,7 @@
 //! The programs that people run, as the tests run them.
 
-use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-    process::{Command, Stdio},
-    sync::OnceLock,
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::OnceLock};
+use switchyard_localstack::{Places, cargo::Build, progress::quiet};
 
 const PROGRAMS: [&str; 2] = ["switchyard", "switchyard-setup"];
 
@@ -19,17 +15,6 @@ pub fn program(name: &str) -> PathBuf {
 }
 
 fn build() -> BTreeMap<String, PathBuf> {
-    // The whole workspace's features, so that what the tests were built with is built already.
-    let output = Command::new(env!("CARGO"))
-        .args(["build", "--workspace", "--message-format", "json-render-diagnostics"])
-        .args(PROGRAMS.iter().flat_map(|name| ["--bin", name]))
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-        .stderr(Stdio::inherit())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "the programs do not build");
-    let lines = String::from_utf8(output.stdout).unwrap();
-    let messages = lines.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let executables = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
-    executables.filter_map(|path| Some((path.file_stem()?.to_str()?.to_owned(), path.clone()))).collect()
+    let build = Build { programs: &PROGRAMS, features: &[], log: "programs.log", targets: 0 };
+    build.run(&Places::of_this_checkout(), &mut quiet).unwrap_or_else(|error| panic!("{error}"))
 }

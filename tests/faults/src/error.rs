@@ -1,6 +1,6 @@
 //! What keeps the suite itself from going on. What it finds is no error: that is its report.
 
-use std::{io, path::PathBuf};
+use std::io;
 use switchyard_store::StoreError;
 
 /// The suite could not do its work.
@@ -22,12 +22,6 @@ pub enum Error {
         doing: String,
         /// What the system said.
         source: io::Error,
-    },
-    /// The functions do not build.
-    #[error("the functions do not build with their faults; the compiler's words are in {}", log.display())]
-    Build {
-        /// What the compiler wrote.
-        log: PathBuf,
     },
     /// Anything else, in words.
     #[error("{0}")]

@@ -1,21 +1,11 @@
-//! The functions, built so that they can break, into a directory of their own: no other build ever sees these programs.
+//! The functions, built so that they can break. Each has a name of its own, `fault-shim` and so on: no other build ever makes such a program.
 
 use crate::Error;
-use nix::sys::signal::Signal;
-use std::{
-    collections::BTreeMap,
-    fs::{self, File},
-    io::{BufRead as _, BufReader},
-    path::{Path, PathBuf},
-    process::Stdio,
-};
-use switchyard_localstack::{
-    Places,
-    guard::{Guarded, Whom, watched},
-};
+use std::{collections::BTreeMap, path::PathBuf};
+use switchyard_localstack::{Places, cargo::Build};
 
-/// The packages whose programs take part; each has a feature `faults`.
-const PACKAGES: [&str; 5] = ["shim", "steward", "ingest", "redrive", "faults"];
+/// The programs that take part, see the package's manifest.
+const PROGRAMS: [&str; 5] = ["fault-shim", "fault-steward", "fault-ingest", "fault-redrive", "fault-agents"];
 
 /// Programs that are built with their faults.
 #[derive(Debug, Clone)]
@@ -27,62 +17,20 @@ impl Programs {
     /// Builds them. `tell` is called with each crate that was compiled or found fresh.
     ///
     /// # Errors
-    /// [`Error::Build`], with where the compiler's words are.
+    /// [`Error::Local`], with where the compiler's words are.
     pub fn build(tell: &mut dyn FnMut(&str)) -> Result<Self, Error> {
-        let places = Places::of_this_checkout();
-        let logs = places.logs();
-        fs::create_dir_all(&logs).map_err(Error::doing(format!("create {}", logs.display())))?;
-        let log = logs.join("faults-build.log");
-        let errors = File::create(&log).map_err(Error::doing(format!("write {}", log.display())))?;
-        let target = target_directory(places.root()).join("faults");
-        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-        let mut command = watched(cargo, Signal::SIGTERM, Whom::Group);
-        command.current_dir(places.root()).args([
-            "build",
-            "--profile",
-            "local",
-            "--message-format",
-            "json-render-diagnostics",
-        ]);
-        command.arg("--target-dir").arg(&target);
-        for package in PACKAGES {
-            command.args(["--package", package]);
-            command.args(["--features", &format!("{package}/faults")]);
-        }
-        for program in ["shim", "steward", "ingest", "redrive", "fault-agents"] {
-            command.args(["--bin", program]);
-        }
-        for (name, _) in std::env::vars_os() {
-            // What an outer cargo set for us would make build scripts run anew.
-            if name.to_string_lossy().starts_with("CARGO_") && name != "CARGO_HOME" && name != "CARGO_TARGET_DIR" {
-                command.env_remove(name);
-            }
-        }
-        let mut child =
-            Guarded::spawn(command.stdout(Stdio::piped()).stderr(errors)).map_err(Error::doing("run cargo"))?;
-        let mut paths = BTreeMap::new();
-        let lines =
-            child.take_stdout().into_iter().flat_map(|output| BufReader::new(output).lines().map_while(Result::ok));
-        for line in lines {
-            let Ok(message) = serde_json::from_str::<serde_json::Value>(&line) else { continue };
-            let Some(name) = message["target"]["name"].as_str() else { continue };
-            tell(name);
-            if let Some(path) = message["executable"].as_str() {
-                paths.insert(name.to_owned(), PathBuf::from(path));
-            }
-        }
-        match child.wait() {
-            Ok(status) if status.success() => Ok(Self { paths }),
-            _ => Err(Error::Build { log }),
-        }
+        let build = Build { programs: &PROGRAMS, features: &["faults/faults"], log: "faults-build.log", targets: 0 };
+        let paths = build.run(&Places::of_this_checkout(), &mut |tick| tell(tick.what))?;
+        Ok(Self { paths })
     }
 
-    /// The path of a program.
+    /// The path of a function's program: `shim`, `agents`.
     ///
     /// # Errors
-    /// [`Error::Other`] where cargo built none of that name.
-    pub fn path(&self, name: &str) -> Result<PathBuf, Error> {
-        self.paths.get(name).cloned().ok_or_else(|| Error::Other(format!("cargo built no program {name}")))
+    /// [`Error::Other`] where there is none of that name.
+    pub fn path(&self, function: &str) -> Result<PathBuf, Error> {
+        let program = format!("fault-{function}");
+        self.paths.get(&program).cloned().ok_or_else(|| Error::Other(format!("cargo built no program {program}")))
     }
 
     /// Every program by name.
@@ -90,10 +38,4 @@ impl Programs {
     pub const fn all(&self) -> &BTreeMap<String, PathBuf> {
         &self.paths
     }
-}
-
-/// Where cargo builds: `CARGO_TARGET_DIR`, or `target` in the checkout.
-fn target_directory(root: &Path) -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| root.join("target"), |dir| std::path::absolute(&dir).unwrap_or_else(|_| dir.into()))
 }

@@ -128,8 +128,8 @@ impl Stage {
         functions.insert("redrive", function("redrive", "redrive", 60, &[])?);
         broker.create_topic(INGRESS);
         for (agent, program, topic, hears) in [
-            ("echo", "fault-agents", TOPIC, &[WRITTEN][..]),
-            ("tally", "fault-agents", TOPIC, &[ECHOED]),
+            ("echo", "agents", TOPIC, &[WRITTEN][..]),
+            ("tally", "agents", TOPIC, &[ECHOED]),
             ("ingest", "ingest", INGRESS, &[]),
         ] {
             let names = broker.create_agent(STACK, topic, agent, hears, settings.visibility);

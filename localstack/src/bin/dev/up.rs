@@ -27,6 +27,9 @@ use crate::{Outcome, deployment, detach, follow, runtime, schema};
 pub(crate) const LOCALSTACK_PORT: u16 = 4566;
 pub(crate) const POSTGRES_PORT: u16 = 5544;
 
+/// How far back in the event log a start looks that sends no samples: a handful of events with what followed from them.
+const EARLIER: i64 = 12;
+
 /// Every process of every function holds a few.
 const MAX_CONNECTIONS: u16 = 300;
 
@@ -42,6 +45,8 @@ struct Ready {
     state: State,
     /// The place in the event log from which on to follow.
     after: i64,
+    /// Whether events of an earlier start come first.
+    earlier: bool,
 }
 
 /// What has been started. LocalStack goes first: its functions hold connections.
@@ -129,7 +134,12 @@ fn attend(work: &Work, heard: &Receiver<Message>, stop: &Stop) -> Outcome {
     } else {
         "Ctrl-C ends the watching; `cargo dev down` stops everything"
     };
-    say(format!("\n{}\n", paint(DIM, format!("Following the stream. {last}."))));
+    say(format!("\n{}", paint(DIM, format!("Following the stream. {last}."))));
+    if ready.earlier {
+        let again = "`cargo dev send \"...\"` sends one more, `cargo dev up --samples` all the samples again.";
+        say(paint(DIM, format!("The samples went out at the first start. These are the last events of then; {again}")));
+    }
+    say("");
     let url = ready.state.database_url().unwrap_or_default();
     runtime()?.block_on(async {
         let store = schema::store(&url)?;
@@ -208,10 +218,10 @@ impl Work {
             (state.localstack_port, state.localstack_pid) = (Some(port), Some(pid));
         }
         self.deploy(&runtime, &venv, &mut state, &bootstraps)?;
-        let after = self.send_samples(&runtime, &state)?;
+        let (after, earlier) = self.send_samples(&runtime, &state)?;
         state.ready = true;
         state.write(&self.places)?;
-        Ok(Some(Ready { state, after }))
+        Ok(Some(Ready { state, after, earlier }))
     }
 
     fn tools(&self) -> Result<Venv, Error> {
@@ -298,8 +308,9 @@ impl Work {
         Ok(())
     }
 
-    /// Returns the place in the event log before the samples.
-    fn send_samples(&self, runtime: &tokio::runtime::Runtime, state: &State) -> Result<i64, Error> {
+    /// Returns the place in the event log from which on there is something to see: before the samples, or where they are not wanted, before the
+    /// last events of an earlier start. And whether it is these.
+    fn send_samples(&self, runtime: &tokio::runtime::Runtime, state: &State) -> Result<(i64, bool), Error> {
         let url = state.database_url().ok_or(Error::NotRunning)?;
         let path = self.places.localstack().join("samples/feedback.jsonl");
         runtime.block_on(async {
@@ -307,7 +318,7 @@ impl Work {
             let client = schema::connect(&url).await?;
             let is_wanted = self.options.samples || !schema::has_feedback(&client).await?;
             if self.options.no_samples || !is_wanted {
-                return Ok(after);
+                return Ok(((after - EARLIER).max(0), after > 0));
             }
             let content = std::fs::read(&path).map_err(Error::file("read", &path))?;
             let rows = feedback::parse(Format::JsonLines, &content, SAMPLE_PROJECT).unwrap_or_default();
@@ -317,7 +328,7 @@ impl Work {
                 sent += 1;
             }
             self.steps.run("Samples", |_| Ok(((), format!("{} of feedback sent", count(sent, "piece")))))?;
-            Ok(after)
+            Ok((after, false))
         })
     }
 

@@ -13,6 +13,14 @@ pub use fate::{Fate, fate};
 pub use notes::Note;
 pub use tally::Tally;
 
+/// Runs the one of them that the variable `AGENT` names, as a Lambda function.
+pub fn serve() -> std::process::ExitCode {
+    match std::env::var("AGENT").as_deref() {
+        Ok("tally") => switchyard_runtime::run_agent(Tally::new),
+        _ => switchyard_runtime::run_agent(Echo::new),
+    }
+}
+
 /// What the agents and the workload write into beside the application's own table.
 pub const TABLES: &str = include_str!("tables.sql");
 
