@@ -18,4 +18,4 @@ mod world;
 pub use database::{Database, admin_url};
 pub use eventually::eventually;
 pub use lab::Lab;
-pub use world::{Tap, World};
+pub use world::{Account, Tap, World};

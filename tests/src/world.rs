@@ -8,6 +8,36 @@ use switchyard_store::{DatabaseUrl, EventsTable, Mode, Patience, Since, Store, m
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
+/// One test's AWS account with nothing in it: for what needs a queue or a topic of its own and no stack.
+pub struct Account {
+    /// Settings for clients of this account, and of no other.
+    pub aws: aws_config::SdkConfig,
+    /// Its queues.
+    pub sqs: aws_sdk_sqs::Client,
+    /// Its topics.
+    pub sns: aws_sdk_sns::Client,
+    id: String,
+}
+
+impl Account {
+    /// A fresh one.
+    pub async fn new() -> Self {
+        let lab = Lab::get().await;
+        Self::of(lab, lab.next_world())
+    }
+
+    fn of(lab: &Lab, number: u32) -> Self {
+        let id = format!("{:012}", 100_000_000 + number);
+        let aws = aws_settings(lab, &id);
+        Self { sqs: aws_sdk_sqs::Client::new(&aws), sns: aws_sdk_sns::Client::new(&aws), aws, id }
+    }
+
+    /// A queue of the test's own, subscribed to everything that a topic carries, as it is.
+    pub async fn tap(&self, topic_arn: &str) -> Tap {
+        tap(&self.sqs, &self.sns, topic_arn).await
+    }
+}
+
 /// One test's world. Dropping it removes its stack.
 pub struct World {
     /// The shared part.
@@ -78,21 +108,10 @@ impl World {
     }
 
     async fn deployed(lab: &'static Lab, number: u32, database_url: String, parameters: &[(&str, &str)]) -> Self {
-        let account = format!("{:012}", 100_000_000 + number);
+        let Account { aws, sqs, sns, id: account } = Account::of(lab, number);
         let store = Store::open(&parse(&database_url), 4).expect("a store");
         let outputs = lab.deploy(&account, &database_url, parameters);
-        let settings = aws_settings(lab, &account);
-        Self {
-            database: connect(&database_url).await,
-            sqs: aws_sdk_sqs::Client::new(&settings),
-            sns: aws_sdk_sns::Client::new(&settings),
-            aws: settings,
-            lab,
-            account,
-            database_url,
-            store,
-            outputs,
-        }
+        Self { database: connect(&database_url).await, sqs, sns, aws, lab, account, database_url, store, outputs }
     }
 
     /// Starts the shim now instead of at the next minute.
@@ -181,19 +200,7 @@ impl World {
 
     /// A queue of the test's own, subscribed to everything that the topic carries, as it is.
     pub async fn tap(&self) -> Tap {
-        let made = self.sqs.create_queue().queue_name("tap").send().await.expect("a queue");
-        let url = made.queue_url.expect("its URL");
-        let arn = self.queue_attribute(&url, QueueAttributeName::QueueArn).await;
-        self.sns
-            .subscribe()
-            .topic_arn(&self.outputs["TopicArn"])
-            .protocol("sqs")
-            .endpoint(arn)
-            .attributes("RawMessageDelivery", "true")
-            .send()
-            .await
-            .expect("a subscription");
-        Tap { sqs: self.sqs.clone(), url }
+        tap(&self.sqs, &self.sns, &self.outputs["TopicArn"]).await
     }
 
     /// Puts a body into an agent's queue, past the topic.
@@ -233,8 +240,7 @@ impl World {
     }
 
     async fn queue_attribute(&self, url: &str, name: QueueAttributeName) -> String {
-        let answer = self.sqs.get_queue_attributes().queue_url(url).attribute_names(name.clone()).send().await;
-        answer.expect("the queue").attributes.and_then(|mut all| all.remove(&name)).expect("the attribute")
+        queue_attribute(&self.sqs, url, name).await
     }
 
     /// An event appended by the application itself, with a payload to the letter.
@@ -333,6 +339,20 @@ impl World {
     }
 }
 
+async fn queue_attribute(sqs: &aws_sdk_sqs::Client, url: &str, name: QueueAttributeName) -> String {
+    let answer = sqs.get_queue_attributes().queue_url(url).attribute_names(name.clone()).send().await;
+    answer.expect("the queue").attributes.and_then(|mut all| all.remove(&name)).expect("the attribute")
+}
+
+async fn tap(sqs: &aws_sdk_sqs::Client, sns: &aws_sdk_sns::Client, topic_arn: &str) -> Tap {
+    let made = sqs.create_queue().queue_name("tap").send().await.expect("a queue");
+    let url = made.queue_url.expect("its URL");
+    let arn = queue_attribute(sqs, &url, QueueAttributeName::QueueArn).await;
+    let call = sns.subscribe().topic_arn(topic_arn).protocol("sqs").endpoint(arn);
+    call.attributes("RawMessageDelivery", "true").send().await.expect("a subscription");
+    Tap { sqs: sqs.clone(), url }
+}
+
 /// A queue that hears everything.
 pub struct Tap {
     sqs: aws_sdk_sqs::Client,
@@ -343,8 +363,8 @@ pub struct Tap {
 impl Tap {
     /// One on a queue that is subscribed already.
     #[must_use]
-    pub fn on(world: &World, url: String) -> Self {
-        Self { sqs: world.sqs.clone(), url }
+    pub fn on(sqs: &aws_sdk_sqs::Client, url: String) -> Self {
+        Self { sqs: sqs.clone(), url }
     }
 
     /// Every body heard that `wanted` says yes to, as soon as there are so many.

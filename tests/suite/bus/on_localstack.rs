@@ -1,4 +1,4 @@
-//! AWS's own, on LocalStack, as far as that goes: with the real template deployed.
+//! AWS's own, on LocalStack, as far as that goes: with the real template deployed where the test is about the stack.
 
 use aws_sdk_sqs::types::QueueAttributeName;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use switchyard_bus::{
     SqsQueue, SqsQueues, TOPIC_BYTES, Topic, Visibility,
 };
 use switchyard_tests::{
-    Tap, World,
+    Account, Tap, World,
     contract::{
         Content, FunctionsRig, MovesRig, TopicRig, keeps_what_a_directory_promises, keeps_what_a_fifo_queue_promises,
         keeps_what_a_fifo_topic_promises, keeps_what_a_queue_promises, keeps_what_a_topic_promises,
@@ -43,10 +43,11 @@ async fn the_topic_on_sns_keeps_what_a_topic_promises() {
 
 #[tokio::test]
 async fn sns_itself_refuses_the_byte_that_we_refuse() {
-    let world = World::at_rest().await;
+    let account = Account::new().await;
+    let topic = account.sns.create_topic().name("own").send().await.unwrap().topic_arn.unwrap();
     let publish = async |bytes: usize| {
         let entry = aws_sdk_sns::types::PublishBatchRequestEntry::builder().id("0").message("x".repeat(bytes));
-        let call = world.sns.publish_batch().topic_arn(&world.outputs["TopicArn"]);
+        let call = account.sns.publish_batch().topic_arn(&topic);
         let call = call.publish_batch_request_entries(entry.build().unwrap());
         call.send().await.is_ok_and(|answer| answer.failed().is_empty())
     };
@@ -55,8 +56,8 @@ async fn sns_itself_refuses_the_byte_that_we_refuse() {
 }
 
 /// A queue of the test's own, which may be the dead-letter queue of another: its URL and ARN.
-async fn own_queue(world: &World, name: &str, dead_letter_arn: Option<&str>) -> (String, String) {
-    let mut call = world.sqs.create_queue().queue_name(name);
+async fn own_queue(account: &Account, name: &str, dead_letter_arn: Option<&str>) -> (String, String) {
+    let mut call = account.sqs.create_queue().queue_name(name);
     if Kind::of(name).is_fifo() {
         call = call.attributes(QueueAttributeName::FifoQueue, "true");
     }
@@ -65,18 +66,18 @@ async fn own_queue(world: &World, name: &str, dead_letter_arn: Option<&str>) -> 
         call = call.attributes(QueueAttributeName::RedrivePolicy, policy.to_string());
     }
     let url = call.send().await.unwrap().queue_url.unwrap();
-    let asked = world.sqs.get_queue_attributes().queue_url(&url).attribute_names(QueueAttributeName::QueueArn);
+    let asked = account.sqs.get_queue_attributes().queue_url(&url).attribute_names(QueueAttributeName::QueueArn);
     let arn = asked.send().await.unwrap().attributes.unwrap().remove(&QueueAttributeName::QueueArn);
     (url, arn.unwrap())
 }
 
 #[tokio::test]
 async fn a_queue_on_sqs_keeps_what_a_queue_promises() {
-    let world = World::at_rest().await;
-    let (url, _) = own_queue(&world, "own", None).await;
-    keeps_what_a_queue_promises(SqsQueue::new(&world.aws, url.clone())).await;
+    let account = Account::new().await;
+    let (url, _) = own_queue(&account, "own", None).await;
+    keeps_what_a_queue_promises(SqsQueue::new(&account.aws, url.clone())).await;
 
-    let missing = SqsQueue::new(&world.aws, url.replace("/own", "/nobodys"));
+    let missing = SqsQueue::new(&account.aws, url.replace("/own", "/nobodys"));
     let error = missing.depth().await.unwrap_err();
     assert!(error.setup && !error.transient, "{error}");
     let refused = missing.send(&[Message::new("x".into())]).await.remove(0).unwrap_err();
@@ -102,45 +103,46 @@ async fn the_queues_on_sqs_keep_what_queues_promise() {
 
 #[tokio::test]
 async fn a_fair_queue_on_sqs_returns_the_tenant_of_a_message_and_a_topic_passes_it_on() {
-    let world = World::at_rest().await;
-    let (url, _) = own_queue(&world, "own", None).await;
-    returns_the_tenant_of_a_message(SqsQueue::new(&world.aws, url)).await;
+    let account = Account::new().await;
+    let (url, _) = own_queue(&account, "own", None).await;
+    returns_the_tenant_of_a_message(SqsQueue::new(&account.aws, url)).await;
 
-    let tap = world.tap().await;
-    let topic = SnsTopic::new(&world.aws, world.outputs["TopicArn"].clone());
+    let arn = account.sns.create_topic().name("own").send().await.unwrap().topic_arn.unwrap();
+    let tap = account.tap(&arn).await;
+    let topic = SnsTopic::new(&account.aws, arn);
     let message = Message::new("x".into()).of_tenant("project-7").in_group("g", "o");
     assert_eq!(topic.publish(&[message]).await, Ok(vec![Ok(())]));
-    let heard = SqsQueue::new(&world.aws, tap.url.clone());
+    let heard = SqsQueue::new(&account.aws, tap.url.clone());
     let received = eventually("a message", async || heard.receive(1, HIDDEN).await.unwrap().pop()).await;
     assert_eq!(received.keys.tenant.as_deref(), Some("project-7"));
 }
 
 #[tokio::test]
 async fn a_fifo_queue_and_topic_of_aws_keep_what_fifo_promises() {
-    let world = World::at_rest().await;
-    let (url, _) = own_queue(&world, "own.fifo", None).await;
-    keeps_what_a_fifo_queue_promises(SqsQueue::new(&world.aws, url)).await;
+    let account = Account::new().await;
+    let (url, _) = own_queue(&account, "own.fifo", None).await;
+    keeps_what_a_fifo_queue_promises(SqsQueue::new(&account.aws, url)).await;
 
-    let made = world.sns.create_topic().name("own.fifo").attributes("FifoTopic", "true").send().await.unwrap();
+    let made = account.sns.create_topic().name("own.fifo").attributes("FifoTopic", "true").send().await.unwrap();
     let arn = made.topic_arn.unwrap();
-    let (heard, heard_arn) = own_queue(&world, "heard.fifo", None).await;
-    let call = world.sns.subscribe().topic_arn(&arn).protocol("sqs").endpoint(heard_arn);
+    let (heard, heard_arn) = own_queue(&account, "heard.fifo", None).await;
+    let call = account.sns.subscribe().topic_arn(&arn).protocol("sqs").endpoint(heard_arn);
     call.attributes("RawMessageDelivery", "true").send().await.unwrap();
-    let tap = Tap::on(&world, heard);
-    keeps_what_a_fifo_topic_promises(OnSns { topic: SnsTopic::new(&world.aws, arn), tap }).await;
+    let tap = Tap::on(&account.sqs, heard);
+    keeps_what_a_fifo_topic_promises(OnSns { topic: SnsTopic::new(&account.aws, arn), tap }).await;
 }
 
 #[tokio::test]
 async fn moves_on_sqs_keep_what_moves_promise() {
-    let world = World::at_rest().await;
-    let (dead_letter_url, dead_letter_arn) = own_queue(&world, "own-dead", None).await;
-    let (queue_url, queue_arn) = own_queue(&world, "own", Some(&dead_letter_arn)).await;
+    let account = Account::new().await;
+    let (dead_letter_url, dead_letter_arn) = own_queue(&account, "own-dead", None).await;
+    let (queue_url, queue_arn) = own_queue(&account, "own", Some(&dead_letter_arn)).await;
     keeps_what_moves_promise(MovesRig {
-        moves: SqsMoves::new(&world.aws),
-        dead_letters: SqsQueue::new(&world.aws, dead_letter_url),
+        moves: SqsMoves::new(&account.aws),
+        dead_letters: SqsQueue::new(&account.aws, dead_letter_url),
         no_queue_arn: dead_letter_arn.replace("own-dead", "nobodys"),
         dead_letter_arn,
-        queue: SqsQueue::new(&world.aws, queue_url),
+        queue: SqsQueue::new(&account.aws, queue_url),
         queue_arn,
     })
     .await;
