@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::OnceLock};
 use switchyard_localstack::{Places, cargo::Build, progress::quiet};
 
-const PROGRAMS: [&str; 2] = ["switchyard", "switchyard-setup"];
+const PROGRAMS: [&str; 3] = ["switchyard", "switchyard-setup", "dev"];
 
-/// Where a program is (`switchyard`, `switchyard-setup`); all of them are built by the first who asks.
+/// Where a program is (`switchyard`, `switchyard-setup`, `dev`); all of them are built by the first who asks.
 ///
 /// # Panics
 /// Where they do not build, and for a name that is none of them.

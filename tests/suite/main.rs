@@ -16,6 +16,7 @@ mod metrics;
 mod migrating;
 mod models;
 mod once;
+mod pages;
 mod redrive;
 mod routing;
 mod runtime;
