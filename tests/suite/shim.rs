@@ -1,4 +1,4 @@
-//! The shim: started by nobody but its schedule, and dying at the worst moment. What it does with a topic that is not itself is beside it.
+//! The shim, deployed: started by its schedule alone, and killed at the worst moment.
 
 mod carrying;
 mod sharing;
@@ -20,7 +20,7 @@ async fn the_schedule_alone_starts_it() {
 }
 
 #[tokio::test]
-async fn killed_between_publish_and_delete_it_loses_nothing_and_nothing_is_done_twice() {
+async fn killed_between_publish_and_delete_it_loses_nothing_and_no_effect_happens_twice() {
     let world = World::at_rest().await;
     let tap = world.tap().await;
     let shim = &world.outputs["ShimFunctionName"];

@@ -1,4 +1,4 @@
-//! What the shim carries, in which order, and what it sets aside: a real Postgres, and topics with moods.
+//! What the shim publishes, in which order, and what it parks: a real Postgres, and topics that refuse and fail.
 
 use shim::{Carried, Carrier, Settings, Times};
 use std::{
@@ -28,7 +28,7 @@ pub(super) fn sweeping() -> Settings {
     }
 }
 
-/// A topic that answers as a test tells it, and remembers what it took: the number of the call, and the event.
+/// A topic that answers as a test says, and remembers what it accepted: the number of the call, and the event.
 struct Told<F> {
     answer: F,
     calls: Rc<Cell<usize>>,
@@ -61,7 +61,7 @@ fn all_accepted(events: &[Event]) -> Result<Vec<Published>, BusError> {
     Ok(vec![Ok(()); events.len()])
 }
 
-/// What a shim that drains once did, what the topic took by which call, and how often the shim was woken.
+/// What a shim that drains once did, what the topic accepted in which call, and how often the shim woke.
 struct Trip {
     carried: Carried,
     taken: Vec<(usize, Event)>,
@@ -87,7 +87,7 @@ impl Trip {
         Self { carried, taken: taken.take(), calls: calls.get(), wakes }
     }
 
-    /// The sequences of each aggregate in the order in which they were first taken.
+    /// The sequences of each aggregate in the order in which the topic first accepted them.
     fn orders(&self) -> BTreeMap<String, Vec<i64>> {
         let mut seen = BTreeSet::new();
         let mut orders: BTreeMap<String, Vec<i64>> = BTreeMap::new();
@@ -147,7 +147,7 @@ async fn events_of_one_aggregate_are_first_published_in_sequence_whatever_the_to
 }
 
 #[tokio::test]
-async fn an_event_committed_late_between_two_reads_goes_before_what_was_inserted_after_it() {
+async fn an_event_committed_late_between_two_reads_is_published_before_later_inserts() {
     let database = Database::migrated().await;
     let (client, late) = (database.connect().await, database.connect().await);
     late.batch_execute("begin").await.unwrap();
@@ -183,7 +183,7 @@ async fn a_page_of_large_rows_is_short_and_all_of_them_arrive() {
 }
 
 #[tokio::test]
-async fn a_payload_that_no_message_could_carry_stays_in_the_table_and_its_event_goes_in_its_turn() {
+async fn a_payload_that_no_message_could_carry_stays_in_the_table_and_its_event_is_published_in_order() {
     let database = Database::migrated().await;
     let client = database.connect().await;
     let payload =
@@ -200,7 +200,7 @@ async fn a_payload_that_no_message_could_carry_stays_in_the_table_and_its_event_
 }
 
 #[tokio::test]
-async fn what_a_person_has_edited_goes_as_edited() {
+async fn an_edited_payload_is_published_as_edited() {
     let database = Database::migrated().await;
     let client = database.connect().await;
     insert(&client, 2, HOT, "'{\"n\": 1}'").await;
@@ -216,7 +216,7 @@ async fn what_a_person_has_edited_goes_as_edited() {
 }
 
 #[tokio::test]
-async fn a_delay_is_waited_for_in_the_table_and_not_a_moment_longer_than_needed() {
+async fn a_delayed_event_stays_in_the_outbox_and_is_published_as_soon_as_it_is_due() {
     let database = Database::migrated().await;
     let client = database.connect().await;
     let delayed = "insert into events (id, type, aggregate_type, aggregate_id, payload, metadata, version)
@@ -272,7 +272,7 @@ async fn a_row_that_no_queue_could_carry_is_parked_and_delays_no_other() {
 }
 
 #[tokio::test]
-async fn metadata_larger_than_the_shim_s_memory_is_set_aside_and_holds_back_nothing() {
+async fn metadata_larger_than_the_shim_s_memory_is_parked_and_delays_no_other() {
     let database = Database::migrated().await;
     let client = database.connect().await;
     insert(&client, 401, HOT, "'{}'").await;
@@ -293,7 +293,7 @@ async fn metadata_larger_than_the_shim_s_memory_is_set_aside_and_holds_back_noth
 }
 
 #[tokio::test]
-async fn rows_whose_events_were_deleted_hold_back_nothing_and_go() {
+async fn rows_of_deleted_events_are_removed_and_delay_no_other() {
     let database = Database::migrated().await;
     let client = database.connect().await;
     insert(&client, 1200, OWN, "'{}'").await;
@@ -328,7 +328,7 @@ async fn one_entry_that_fails_its_whole_call_is_found_and_parked_alone() {
 }
 
 #[tokio::test]
-async fn a_right_that_is_missing_is_no_event_s_fault() {
+async fn a_missing_permission_parks_no_event() {
     let database = Database::migrated().await;
     let client = database.connect().await;
     insert(&client, 1, OWN, "'{}'").await;
@@ -359,7 +359,7 @@ async fn a_busy_aggregate_does_not_delay_the_others() {
 }
 
 #[tokio::test]
-async fn an_outage_of_the_topic_is_waited_for_asleep() {
+async fn the_shim_sleeps_while_the_topic_is_down() {
     let database = Database::migrated().await;
     let client = database.connect().await;
     insert(&client, 60, OWN, "'{}'").await;

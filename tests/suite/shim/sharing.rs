@@ -1,4 +1,4 @@
-//! Several shims at once: who publishes what, and who makes way for whom.
+//! Several shims at once: which one publishes what, and which one ends for another.
 
 use super::carrying::{HOT, LEFT, OWN, insert, number, sweeping};
 use shim::{Carried, Carrier, Settings, Times, Woken};
@@ -24,7 +24,7 @@ fn ids(messages: &[Message]) -> BTreeSet<Uuid> {
 }
 
 #[tokio::test]
-async fn a_resident_shim_makes_way_for_the_next_one_and_nothing_is_published_twice() {
+async fn a_resident_shim_ends_for_the_next_one_and_nothing_is_published_twice() {
     let database = Database::migrated().await;
     let client = database.connect().await;
     let topic = MemoryTopic::default();
@@ -75,7 +75,7 @@ async fn the_shards_of_a_shim_that_died_are_taken_over_within_its_lease() {
 }
 
 #[tokio::test]
-async fn woken_while_nobody_is_at_work_it_carries_what_is_pending_and_leaves() {
+async fn woken_while_no_shim_runs_it_publishes_what_is_pending_and_ends() {
     let database = Database::migrated().await;
     let client = database.connect().await;
     insert(&client, 30, OWN, "'{}'").await;
@@ -88,7 +88,7 @@ async fn woken_while_nobody_is_at_work_it_carries_what_is_pending_and_leaves() {
 }
 
 #[tokio::test]
-async fn woken_while_somebody_is_at_work_it_leaves_the_work_to_that_one() {
+async fn woken_while_a_shim_runs_it_leaves_the_work_to_it() {
     let database = Database::migrated().await;
     let client = database.connect().await;
     let topic = MemoryTopic::default();

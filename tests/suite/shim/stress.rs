@@ -44,7 +44,7 @@ struct Written {
     committed: Instant,
 }
 
-/// A call under way: whose, since when, and whether it was meant to begin before its process froze.
+/// A call in flight: of which shim, since when, and whether it was decided on before its process froze.
 struct Call {
     shim: u64,
     began: Instant,
@@ -87,7 +87,7 @@ impl Stormy {
     }
 }
 
-/// An aggregate's entry among the calls under way, gone with the call however it ends.
+/// An aggregate's entry among the calls in flight, removed with the call however it ends.
 struct Underway {
     shim: u64,
     aggregates: Vec<String>,
@@ -223,7 +223,7 @@ fn shims(number: u64, database: &Database, seen: &Arc<Mutex<Seen>>, done: &Arc<A
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_published_is_what_was_committed_and_in_its_order_whatever_happens() {
+async fn exactly_the_committed_events_are_published_in_order_whatever_fails() {
     let database = Database::migrated().await;
     // Neither the end of the horizon that VACUUM and every watermark go by, nor a snapshot from before, holds anything back.
     let (unrelated, snapshot) = (database.connect().await, database.connect().await);

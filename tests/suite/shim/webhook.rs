@@ -51,7 +51,7 @@ async fn a_signed_webhook_wakes_it_and_an_unsigned_one_does_nothing() {
 }
 
 #[tokio::test]
-async fn with_every_webhook_lost_the_schedule_still_publishes_all() {
+async fn the_schedule_publishes_everything_when_every_webhook_is_lost() {
     let world = World::at_rest().await;
     let unsigned = documented("webhook.md", "openssl dgst").replace("$WEBHOOK_SECRET", "another secret than ours");
     let mut posts = Vec::new();
@@ -66,7 +66,7 @@ async fn with_every_webhook_lost_the_schedule_still_publishes_all() {
 }
 
 #[tokio::test]
-async fn what_the_database_signs_the_shim_takes() {
+async fn the_shim_accepts_the_database_s_signature() {
     let database = Database::migrated().await;
     let client = database.connect().await;
     let block = "x".repeat(64);
