@@ -234,3 +234,81 @@ fn the_pure_crates_do_no_io() {
         }
     }
 }
+
+/// The modules of the runtime that each of its modules uses, tests aside. What the crate exports counts as a use of the module that it comes from.
+fn uses_of_the_runtime() -> BTreeMap<String, BTreeSet<String>> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/runtime/src");
+    let read = |name: &str| std::fs::read_to_string(format!("{folder}/{name}.rs")).unwrap();
+    let lib = read("lib");
+    let modules: Vec<&str> = lib
+        .lines()
+        .filter_map(|line| line.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';'))
+        .collect();
+    let exported = |item: &str| {
+        let has = |line: &&str| line.split(['{', '}', ',', ' ', ':', ';']).any(|word| word == item);
+        lib.lines()
+            .filter(|line| line.starts_with("pub use "))
+            .find(has)
+            .map(|line| line["pub use ".len()..].to_owned())
+    };
+    let module_of = |path: &str| {
+        let first = path.split("::").next().unwrap_or_default().trim().to_owned();
+        if modules.contains(&first.as_str()) {
+            Some(first)
+        } else {
+            exported(&first).map(|from| from.split("::").next().unwrap().to_owned())
+        }
+    };
+    let uses = |module: &&str| {
+        let text = read(module);
+        let text = text.split("#[cfg(test)]").next().unwrap().to_owned();
+        let mut used = BTreeSet::new();
+        for rest in text.split("crate::").skip(1) {
+            let Some(list) = rest.strip_prefix('{') else {
+                used.extend(module_of(rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap()));
+                continue;
+            };
+            // Only what stands at the first level of the braces names a module.
+            let mut depth = 0;
+            let first_level: String = list
+                .chars()
+                .take_while(|c| {
+                    depth += i32::from(*c == '{') - i32::from(*c == '}');
+                    depth >= 0
+                })
+                .collect();
+            let mut depth = 0;
+            let flat: String = first_level
+                .chars()
+                .filter(|c| {
+                    depth += i32::from(*c == '{') - i32::from(*c == '}');
+                    depth == 0
+                })
+                .collect();
+            used.extend(flat.split(',').filter_map(module_of));
+        }
+        used.remove(*module);
+        ((*module).to_owned(), used)
+    };
+    modules.iter().map(uses).collect()
+}
+
+#[test]
+fn no_two_modules_of_the_runtime_use_each_other_and_one_knows_lambda() {
+    let mut left = uses_of_the_runtime();
+    assert!(left["worker"].contains("commit") && left["run"].contains("lambda"), "uses are not found: {left:?}");
+    // What uses nothing that is left is taken away until nothing is; what remains is a cycle.
+    while !left.is_empty() {
+        let free: Vec<String> =
+            left.iter().filter(|(_, uses)| uses.is_empty()).map(|(module, _)| module.clone()).collect();
+        assert!(!free.is_empty(), "a cycle is among {left:?}");
+        left.retain(|module, _| !free.contains(module));
+        left.values_mut().for_each(|uses| uses.retain(|used| !free.contains(used)));
+    }
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/runtime/src");
+    for file in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let knows = ["lambda_runtime::", "aws_lambda_events::"].iter().any(|name| text.contains(name));
+        assert_eq!(knows, file.ends_with("lambda.rs"), "{}", file.display());
+    }
+}

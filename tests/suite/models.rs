@@ -5,10 +5,10 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::time::Duration;
-use switchyard_agent::{Agent, Decision, Refusal, Reject};
+use switchyard_agent::{Agent, Change, Decision, Refusal, Reject};
 use switchyard_bus::MemoryQueues;
 use switchyard_event::{Event, EventType, NewEvent};
-use switchyard_runtime::{SqsEvent, Tx, Type};
+use switchyard_runtime::{Answer, Message, Tx, Type};
 use switchyard_store::{AgentSpec, EventsTable, Mode, RoutedBy, Since};
 use switchyard_tests::{World, eventually};
 use tokio::time::Instant;
@@ -197,7 +197,8 @@ impl Agent for Archivist {
         Ok(Decision::nothing().effect(event.decode::<Kept>()?))
     }
 
-    async fn apply(kept: &Kept, tx: &mut Tx) -> Result<Vec<NewEvent>, Refusal> {
+    async fn apply(change: Change<'_, Kept>, tx: &mut Tx) -> Result<Vec<NewEvent>, Refusal> {
+        let kept = change.effect;
         let parameters: [(&(dyn switchyard_runtime::ToSql + Sync), Type); 3] =
             [(&kept.model_id, Type::TEXT), (&kept.metric, Type::TEXT), (&kept.value, Type::FLOAT8)];
         tx.execute("insert into archive values ($1, $2, $3)", &parameters).await?;
@@ -229,13 +230,12 @@ impl Consumer {
         eventually(&format!("{expected} evaluations in the archive"), async || {
             let received = world.sqs.receive_message().queue_url(&self.queue).max_number_of_messages(10).send().await;
             let messages = received.unwrap().messages.unwrap_or_default();
-            let records = messages.iter().enumerate().map(|(n, message)| {
-                json!({ "messageId": n.to_string(), "receiptHandle": message.receipt_handle(), "body": message.body() })
+            let batch = messages.iter().enumerate().map(|(n, message)| {
+                Message::new(n.to_string(), message.receipt_handle().unwrap(), message.body().unwrap())
             });
-            let batch: SqsEvent = serde_json::from_value(json!({ "Records": records.collect::<Vec<_>>() })).unwrap();
             let ends = Instant::now() + Duration::from_secs(30);
-            let answer = switchyard_runtime::handle(&Archivist, &world.store, &queues, batch, ends).await;
-            assert!(answer.batch_item_failures.is_empty());
+            let answers = switchyard_runtime::handle(&Archivist, &world.store, &queues, batch.collect(), ends).await;
+            assert!(answers.iter().all(|answer| *answer == Answer::Acknowledge));
             for message in &messages {
                 let delete = world.sqs.delete_message().queue_url(&self.queue);
                 delete.receipt_handle(message.receipt_handle().unwrap()).send().await.unwrap();

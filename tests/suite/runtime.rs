@@ -7,6 +7,7 @@ mod costs;
 mod payloads;
 mod resend;
 mod round_trips;
+mod sets;
 mod suspects;
 mod versions;
 
@@ -184,6 +185,19 @@ async fn of_two_events_in_one_batch_the_older_is_applied_first_and_alone_it_come
 
     assert_eq!(bench.states().await, "sdd");
     assert_eq!(bench.count("done").await, 2);
+}
+
+#[tokio::test]
+async fn in_one_batch_what_is_too_late_is_superseded_and_the_others_are_done() {
+    let bench = Bench::new(Mode::Full).await;
+    let list = [("apply", "overwrite"), ("apply", "overwrite"), ("apply", "work"), ("apply", "supersede")];
+    let bodies = bench.give(&orders(list)).await;
+    assert!(bench.handle(&bodies[1..=1], PLENTY).await.is_empty());
+
+    assert!(bench.handle(&bodies, PLENTY).await.is_empty());
+
+    assert_eq!((bench.states().await, bench.count("done").await), ("sdds".to_owned(), 2));
+    assert_eq!(bench.agent.gathered.get(), 4, "none is decided anew");
 }
 
 #[tokio::test]

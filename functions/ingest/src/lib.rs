@@ -5,12 +5,11 @@ mod settings;
 mod take;
 
 pub use read::{Refused, row};
-pub use settings::StartError;
 pub use take::{Ingest, NAME};
 
 use settings::Settings;
 use switchyard_bus::SqsQueues;
-use switchyard_runtime::{Environment, Invocation, Json, SqsBatchResponse, SqsEvent};
+use switchyard_runtime::{Answer, Environment, Invocation, Message, StartError};
 use switchyard_store::Store;
 
 /// Reads the configuration and makes the clients, once per process.
@@ -26,11 +25,7 @@ pub async fn start() -> Result<Ingest<SqsQueues>, StartError> {
     Ok(Ingest::new(Store::open(&url, settings.connections)?, queues, settings.max_hops))
 }
 
-/// One invocation: a batch of messages from the queue.
-///
-/// # Errors
-/// For an invocation with something else.
-pub async fn handle(ingest: &Ingest<SqsQueues>, event: Json, _: Invocation) -> Result<SqsBatchResponse, String> {
-    let batch: SqsEvent = serde_json::from_value(event).map_err(|error| format!("not a batch of messages: {error}"))?;
-    Ok(Box::pin(ingest.take(batch)).await)
+/// One invocation: a batch of messages from the queue, and an answer for each.
+pub async fn handle(ingest: &Ingest<SqsQueues>, messages: Vec<Message>, _: Invocation) -> Vec<Answer> {
+    Box::pin(ingest.take(messages)).await
 }

@@ -1,19 +1,6 @@
 //! What ingest is told by its environment.
 
 use switchyard_runtime::{ConfigError, Environment};
-use switchyard_store::StoreError;
-use thiserror::Error;
-
-/// Why ingest cannot start.
-#[derive(Debug, Error)]
-pub enum StartError {
-    /// A setting is missing or wrong.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The database's connection string is wrong.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
 
 pub(crate) struct Settings {
     pub(crate) queue_url: String,

@@ -2,24 +2,13 @@
 
 use crate::read::{self, Refused, TOO_MANY_HOPS};
 use switchyard_agent::STOPPED_CHAIN;
-use switchyard_bus::{Message, Queues, Visibility};
+use switchyard_bus::{Message as BusMessage, Queues, Visibility};
 use switchyard_operations::dead_letter::DeadLetter;
-use switchyard_runtime::{SqsBatchResponse, SqsEvent, SqsMessage, dead_letter, wait};
+use switchyard_runtime::{Answer, Message, dead_letter, wait};
 use switchyard_store::{AppendEvent, Ingested, Nameless, Store, StoreError};
 
 /// The name under which failures are kept; no agent may have it.
 pub const NAME: &str = "ingest";
-
-/// A message as the queue gave it, with what is needed of it here.
-struct Received {
-    id: String,
-    receipt_handle: String,
-    body: String,
-    /// How often it was received, this time included.
-    receives: u32,
-    /// An operator has sent it back after its chain had become too long: it is not stopped again.
-    exempt_from_hops: bool,
-}
 
 /// The outcome of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,8 +36,7 @@ impl<Q: Queues> Ingest<Q> {
     ///
     /// Never fails: the answer names the messages that must come again. Where the database does not answer that is all of them, after a growing
     /// wait of up to a quarter of an hour; such a wait costs no attempt, since there are none to count.
-    pub async fn take(&self, batch: SqsEvent) -> SqsBatchResponse {
-        let messages: Vec<Received> = batch.records.into_iter().map(Received::from).collect();
+    pub async fn take(&self, messages: Vec<Message>) -> Vec<Answer> {
         let again = match self.append(&messages).await {
             Ok(outcomes) => self.park(&messages, outcomes).await,
             Err(error) => {
@@ -56,13 +44,13 @@ impl<Q: Queues> Ingest<Q> {
                 (0..messages.len()).collect()
             }
         };
-        self.come_again(&messages, &again).await
+        self.answer(&messages, &again).await
     }
 
     /// Appends what is an event. Returns each message's outcome, in their order.
-    async fn append(&self, messages: &[Received]) -> Result<Vec<Outcome>, StoreError> {
+    async fn append(&self, messages: &[Message]) -> Result<Vec<Outcome>, StoreError> {
         let read: Vec<Result<AppendEvent, Refused>> =
-            messages.iter().map(|message| read::row(&message.body, message.hops(self.max_hops))).collect();
+            messages.iter().map(|message| read::row(&message.body, hops(message, self.max_hops))).collect();
         let rows: Vec<AppendEvent> = read.iter().filter_map(|row| row.as_ref().ok()).cloned().collect();
         let answers = if rows.is_empty() { Vec::new() } else { self.appended(&rows).await? };
         switchyard_faults::point("ingest.after_append");
@@ -92,7 +80,7 @@ impl<Q: Queues> Ingest<Q> {
     /// Parks what can never be an event: the row, then the dead letter, then the acknowledgement. The row comes first, since it goes by the message's
     /// id and repeating it changes nothing, while each dead letter would be another: a database that is down must not fill the dead-letter queue. A
     /// crash after the dead letter causes a copy of it at worst. Returns the places of those that could not be parked.
-    async fn park(&self, messages: &[Received], outcomes: Vec<Outcome>) -> Vec<usize> {
+    async fn park(&self, messages: &[Message], outcomes: Vec<Outcome>) -> Vec<usize> {
         let parked: Vec<(usize, Refused)> = outcomes
             .into_iter()
             .enumerate()
@@ -109,7 +97,7 @@ impl<Q: Queues> Ingest<Q> {
             tracing::warn!(%error, messages = parked.len(), "the failures could not be recorded; the messages come again");
             return parked.into_iter().map(|(at, _)| at).collect();
         }
-        let dead_letters: Vec<Message> =
+        let dead_letters: Vec<BusMessage> =
             parked.iter().map(|(at, refused)| dead_letter(&messages[*at], refused)).collect();
         // Boxed: the futures of an AWS SDK are so deep that the compiler gives up on laying out one around them.
         let answers = Box::pin(self.queues.dead_letter(&dead_letters)).await;
@@ -127,21 +115,20 @@ impl<Q: Queues> Ingest<Q> {
         again
     }
 
-    async fn come_again(&self, messages: &[Received], again: &[usize]) -> SqsBatchResponse {
-        let later = |at: &usize| Visibility {
-            queue_arn: None,
-            receipt_handle: messages[*at].receipt_handle.clone(),
-            delay: wait::after_return(messages[*at].receives, fastrand::f64()),
-        };
-        let changes: Vec<Visibility> = again.iter().map(later).collect();
+    /// Delays the messages at these places; the others are acknowledged.
+    async fn answer(&self, messages: &[Message], again: &[usize]) -> Vec<Answer> {
+        let mut answers = vec![Answer::Acknowledge; messages.len()];
+        let mut changes = Vec::with_capacity(again.len());
+        for at in again {
+            let message = &messages[*at];
+            let delay = wait::after_return(message.receives, fastrand::f64());
+            changes.push(Visibility { queue_arn: None, receipt_handle: message.receipt.clone(), delay });
+            answers[*at] = Answer::Redeliver { after: Some(delay) };
+        }
         if !changes.is_empty() {
             Box::pin(self.queues.set_visibility(&changes)).await;
         }
-        let mut answer = SqsBatchResponse::default();
-        for at in again {
-            answer.add_failure(messages[*at].id.clone());
-        }
-        answer
+        answers
     }
 }
 
@@ -159,7 +146,7 @@ fn outcome(answer: Ingested, row: &AppendEvent) -> Outcome {
     }
 }
 
-fn log_parked(message: &Received, refused: &Refused) {
+fn log_parked(message: &Message, refused: &Refused) {
     let Refused { reason, error } = refused;
     tracing::error!(agent = NAME, message.id = message.id, reason, error, "{}", words(reason));
 }
@@ -169,11 +156,11 @@ fn words(reason: &str) -> &'static str {
     if reason == TOO_MANY_HOPS { STOPPED_CHAIN } else { "parked" }
 }
 
-fn nameless(message: &Received, refused: &Refused) -> Nameless {
+fn nameless(message: &Message, refused: &Refused) -> Nameless {
     Nameless { message_id: message.id.clone(), run: 0, reason: refused.reason.clone(), error: refused.error.clone() }
 }
 
-fn dead_letter(message: &Received, refused: &Refused) -> Message {
+fn dead_letter(message: &Message, refused: &Refused) -> BusMessage {
     let (reason, error) = (&refused.reason, &refused.error);
     let (body, message_id) = (&message.body, &message.id);
     let letter = DeadLetter {
@@ -191,24 +178,9 @@ fn dead_letter(message: &Received, refused: &Refused) -> Message {
     dead_letter::message(&letter).text("message_id", message.id.as_str())
 }
 
-impl Received {
-    /// How many hops it may have; no limit where an operator has sent it back.
-    const fn hops(&self, max: u32) -> u32 {
-        if self.exempt_from_hops { u32::MAX } else { max }
-    }
-}
-
-impl From<SqsMessage> for Received {
-    fn from(message: SqsMessage) -> Self {
-        let reason = message.message_attributes.get("reason").and_then(|reason| reason.string_value.as_deref());
-        Self {
-            exempt_from_hops: reason == Some(TOO_MANY_HOPS),
-            receives: message.attributes.get("ApproximateReceiveCount").and_then(|n| n.parse().ok()).unwrap_or(1),
-            id: message.message_id.unwrap_or_default(),
-            receipt_handle: message.receipt_handle.unwrap_or_default(),
-            body: message.body.unwrap_or_default(),
-        }
-    }
+/// How many hops the event of this message may have; no limit where an operator has sent it back after its chain had become too long.
+fn hops(message: &Message, max: u32) -> u32 {
+    if message.attribute("reason") == Some(TOO_MANY_HOPS) { u32::MAX } else { max }
 }
 
 #[cfg(test)]
@@ -224,11 +196,8 @@ mod tests {
     #[test]
     fn a_chain_that_an_operator_has_sent_back_is_not_stopped_again() {
         let of = |reason: &str| {
-            let mut message = SqsMessage::default();
-            let mut attribute = switchyard_runtime::SqsMessageAttribute::default();
-            attribute.string_value = Some(reason.to_owned());
-            message.message_attributes.insert("reason".to_owned(), attribute);
-            Received::from(message).hops(16)
+            let attributes = [("reason".to_owned(), reason.to_owned())].into();
+            hops(&Message { attributes, ..Message::new("m", "r", "{}") }, 16)
         };
         assert_eq!((of(TOO_MANY_HOPS), of("malformed")), (u32::MAX, 16));
     }

@@ -14,12 +14,10 @@ mod settings;
 mod subscription;
 mod table;
 
-pub use settings::StartError;
-
 use std::time::Duration;
 use switchyard_bus::{AgentPlaces, Directory, LambdaDirectory, Moves, Queue, SqsMoves, SqsQueue};
 use switchyard_operations::redrive::{Audited, Automatic, Failures, Request};
-use switchyard_runtime::{Invocation, Json};
+use switchyard_runtime::{Invocation, Json, StartError};
 use switchyard_store::{AutoRedrive, Store, StoreError};
 use tokio::time::Instant;
 

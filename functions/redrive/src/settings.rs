@@ -2,20 +2,8 @@
 
 use crate::Yard;
 use switchyard_bus::{LambdaDirectory, SqsMoves, SqsQueue};
-use switchyard_runtime::{ConfigError, Environment};
-use switchyard_store::{Store, StoreError};
-use thiserror::Error;
-
-/// Why the function cannot start.
-#[derive(Debug, Error)]
-pub enum StartError {
-    /// A setting is missing or wrong.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The database's connection string is wrong.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
+use switchyard_runtime::{Environment, StartError};
+use switchyard_store::Store;
 
 /// Reads `STACK_NAME`, `DATABASE_URL` and `DATABASE_CONNECTIONS` (2), and makes the clients.
 pub(crate) async fn yard() -> Result<Yard<LambdaDirectory, SqsMoves, SqsQueue>, StartError> {

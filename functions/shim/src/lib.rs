@@ -10,14 +10,14 @@ mod work;
 
 pub use carry::{Carried, Carrier, Woken};
 pub use plan::Plan;
-pub use settings::{Settings, StartError, Times};
+pub use settings::{Settings, Times};
 pub use signature::{Secrets, TOLERANCE_SECS, Unsigned};
 pub use webhook::{Request, Response};
 
 use jiff::Timestamp;
 use serde::Serialize;
 use switchyard_bus::SnsTopic;
-use switchyard_runtime::{Environment, Invocation, Json};
+use switchyard_runtime::{Environment, Invocation, Json, StartError};
 use switchyard_store::Store;
 
 /// The function, made once per process.

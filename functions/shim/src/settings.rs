@@ -4,19 +4,6 @@ use crate::signature::Secrets;
 use std::time::Duration;
 use switchyard_bus::aws::CALL_TIMEOUT;
 use switchyard_runtime::{ConfigError, Environment};
-use switchyard_store::StoreError;
-use thiserror::Error;
-
-/// Why the shim cannot start.
-#[derive(Debug, Error)]
-pub enum StartError {
-    /// A setting is missing or wrong.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The database's connection string is wrong.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
 
 /// The shim's settings. A variable that is a duration ends in its unit.
 #[derive(Debug, Clone)]

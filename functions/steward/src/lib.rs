@@ -21,13 +21,13 @@ mod turn;
 
 pub use outside::Outside;
 pub use pass::Steward;
-pub use settings::{Limits, StartError};
+pub use settings::Limits;
 
 use settings::Settings;
 use switchyard_advice::Wishes;
 use switchyard_bus::{LambdaDirectory, LambdaMappings, SqsQueue};
 use switchyard_operations::{delays::DelaysRequest, steward::Request};
-use switchyard_runtime::{Environment, Invocation, Json};
+use switchyard_runtime::{Environment, Invocation, Json, StartError};
 use switchyard_store::{Store, StoreError};
 
 /// The steward on AWS.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use switchyard_event::NewEvent;
 
-/// What should be written and what should be said. Data: two equal decisions are the same decision.
+/// The effects to write and the events to emit. Data: two equal decisions are the same decision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Decision<E> {
     /// What to write, in order.
@@ -19,14 +19,14 @@ impl<E> Decision<E> {
         Self { effects: Vec::new(), events: Vec::new() }
     }
 
-    /// Writes this too.
+    /// Adds an effect.
     #[must_use]
     pub fn effect(mut self, effect: E) -> Self {
         self.effects.push(effect);
         self
     }
 
-    /// Says this too.
+    /// Adds an event.
     #[must_use]
     pub fn event(mut self, event: NewEvent) -> Self {
         self.events.push(event);

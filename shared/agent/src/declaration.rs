@@ -1,4 +1,4 @@
-//! What an agent declares: its block of the template and its row in the ledger are made from this, and nothing else has to be edited.
+//! What an agent declares. Its block of the template and its row in the ledger are made from this, and nothing else has to be edited.
 
 use crate::{Agent, Schedule};
 use serde::{Deserialize, Serialize};

@@ -1,11 +1,13 @@
 #![doc = include_str!("../README.md")]
 
+mod apply;
 mod decision;
 mod declaration;
 mod refusal;
 mod schedule;
 pub mod testing;
 
+pub use apply::{Applied, Change, State, last_of_each};
 pub use decision::Decision;
 pub use declaration::{Declaration, Lanes, Limits, RoutedBy};
 pub use refusal::{Refusal, Reject};
@@ -23,10 +25,10 @@ pub const STOPPED_CHAIN: &str = "a chain was stopped";
 ///
 /// Futures need not be `Send`: a Lambda instance handles one batch at a time, on one thread.
 #[allow(async_fn_in_trait)]
-pub trait Agent {
+pub trait Agent: Sized {
     /// Its name: lower case, words joined by hyphens. It names the queue, the function and the delivery rows, and never changes.
     const NAME: &'static str;
-    /// What it wants to hear of.
+    /// The event types that it receives.
     const SUBSCRIBES: &'static [EventType];
     /// What keeps its events together while a cutover moves them by percentage: the aggregate, or the project where its state is shared.
     const ROUTED_BY: RoutedBy = RoutedBy::Aggregate;
@@ -42,8 +44,8 @@ pub trait Agent {
     /// Whether what is urgent overtakes the rest.
     const LANES: Lanes = Lanes::One;
 
-    /// What it knows when it decides.
-    type Facts;
+    /// What it knows when it decides: data, so that a replay can record it and decide again. JSON has no NaN and no infinity.
+    type Facts: Serialize + DeserializeOwned + Debug;
     /// What it wants written: data, so that it can be stored, compared and shown.
     type Effect: Serialize + DeserializeOwned + PartialEq + Debug;
     /// The transaction that its effects are written in; the runtime's.
@@ -61,11 +63,38 @@ pub trait Agent {
     /// [`Reject`] where no retry could help: the event goes to the dead-letter queue with the reason.
     fn decide(event: &Event, facts: &Self::Facts) -> Result<Decision<Self::Effect>, Reject>;
 
+    /// The state that this effect overwrites; `None` for one that only adds. Where a newer event of this agent has written the state already,
+    /// the runtime applies nothing of the event, appends none of its events, and settles it as superseded. It asks for all effects of a batch in one
+    /// statement. An event of the same sequence passes again: a replay repeats its effects.
+    #[must_use]
+    fn overwrites(_: &Self::Effect) -> Option<State> {
+        None
+    }
+
     /// Writes one effect inside the transaction that settles the delivery. Returns events that only the commit can know, such as a
     /// threshold just crossed.
+    ///
+    /// An agent that implements [`Agent::apply_batch`], or has no effects, leaves this out. One that has effects and implements neither has each of
+    /// its events fail, with these words.
     ///
     /// # Errors
     /// Any [`Refusal`]; the whole of this event's part is then undone. `Conflict` says that the facts are outdated, `Superseded` that a
     /// newer event has written already.
-    async fn apply(effect: &Self::Effect, tx: &mut Self::Tx) -> Result<Vec<NewEvent>, Refusal>;
+    async fn apply(_: Change<'_, Self::Effect>, _: &mut Self::Tx) -> Result<Vec<NewEvent>, Refusal> {
+        Err(Refusal::retry("the agent has effects and applies none"))
+    }
+
+    /// Writes the effects of a batch inside the one transaction that settles it: for set-based SQL, with one statement for all of them. By
+    /// default calls [`Agent::apply`] for each.
+    ///
+    /// The changes are in the order of the log, and those of one event in the order of its decision. Several may belong to one event, and several
+    /// may overwrite the same state: the last one counts ([`last_of_each`]). There is always at least one, and never one that is too late by
+    /// [`Agent::overwrites`].
+    ///
+    /// # Errors
+    /// Any [`Refusal`] undoes all of the batch; each record is then tried alone, as a batch of its own, so that the refusal counts for the record
+    /// that it is about and for no other. A panic is a [`Refusal::Retry`].
+    async fn apply_batch(changes: &[Change<'_, Self::Effect>], tx: &mut Self::Tx) -> Result<Applied, Refusal> {
+        apply::one_by_one::<Self>(changes, tx).await
+    }
 }

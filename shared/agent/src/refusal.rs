@@ -10,7 +10,7 @@ use thiserror::Error;
 pub struct Reject {
     /// A short stable word that failures are grouped by, such as `no_title`.
     pub reason: &'static str,
-    /// What a person needs to understand it. Never a value of the payload.
+    /// What the operator needs to understand it. Never a value of the payload.
     pub detail: String,
 }
 
@@ -40,7 +40,7 @@ pub enum Refusal {
     /// Tried again after a while; costs an attempt.
     #[error("{reason}")]
     Retry {
-        /// Why, for a person. Never a value of the payload.
+        /// Why, for the operator. Never a value of the payload.
         reason: String,
         /// How long to wait, where that is known better than by the schedule.
         after: Option<Duration>,
@@ -52,15 +52,18 @@ pub enum Refusal {
     /// nothing done between, open the agent's breaker; each process counts for itself.
     #[error("unavailable: {0}")]
     Unavailable(String),
-    /// The database that everything stands in is down, or the time of the invocation is over; costs no attempt, and is no reason to open the
-    /// breaker, which stands in the same database. What the runtime's own [`Tx`](crate::Agent::Tx) says; agents pass it on.
+    /// The database is down; costs no attempt, and does not open the breaker, which is in the same database. The
+    /// runtime's [`Tx`](crate::Agent::Tx) returns it; agents pass it on.
     #[error("the database is unavailable: {0}")]
     DatabaseDown(String),
-    /// It gathered for as long as a record may, and was not answered: what the runtime says of it. Taken as [`Refusal::Unavailable`], unless it is
-    /// this event alone that is never answered, as far as can be told: then it costs an attempt.
+    /// The time of the invocation ended first; costs no attempt, and does not open the breaker. Only the runtime returns it.
+    #[error("the time of the invocation ended first")]
+    OutOfTime,
+    /// The record gathered for as long as it may, and had no answer. Only the runtime returns it. It counts as [`Refusal::Unavailable`], unless only
+    /// this event is never answered, as far as the runtime can tell: then it costs an attempt.
     #[error("it was not answered in time")]
     Unanswered,
-    /// The event was given another payload meanwhile: comes again at once, with that one, and costs no attempt. What the runtime says.
+    /// Somebody edited the event's payload meanwhile: it comes again at once, with the new one, and costs no attempt. Only the runtime returns it.
     #[error("its payload was edited meanwhile")]
     Edited,
     /// The facts were outdated: gathered and decided anew at once, costs no attempt.

@@ -1,6 +1,6 @@
 //! Tests that read as sentences: given an event and facts, then this decision.
 
-use crate::{Agent, Decision};
+use crate::{Agent, Decision, Reject};
 use switchyard_event::Event;
 
 /// An event and what the agent knows about it.
@@ -31,7 +31,7 @@ impl<A: Agent> Given<'_, A> {
     /// If it decides, or rejects for another reason.
     #[track_caller]
     pub fn then_rejected(self, reason: &str) {
-        match A::decide(self.event, &self.facts) {
+        match self.decided() {
             Ok(decision) => panic!("{} should have rejected for {reason}, and decided {decision:?}", A::NAME),
             Err(reject) => assert_eq!(reject.reason, reason, "{reject}"),
         }
@@ -43,9 +43,21 @@ impl<A: Agent> Given<'_, A> {
     /// If it rejects.
     #[track_caller]
     pub fn decide(self) -> Decision<A::Effect> {
-        match A::decide(self.event, &self.facts) {
+        match self.decided() {
             Ok(decision) => decision,
             Err(reject) => panic!("{} rejected: {reject}", A::NAME),
         }
+    }
+
+    /// Decides twice: by the facts as they are, and by what a replay would have recorded of them.
+    #[track_caller]
+    fn decided(&self) -> Result<Decision<A::Effect>, Reject> {
+        let recorded = serde_json::to_string(&self.facts).map(|json| serde_json::from_str(&json));
+        let Ok(Ok(recorded)) = recorded else {
+            panic!("{}: these facts cannot be recorded: {:?}", A::NAME, self.facts)
+        };
+        let decided = A::decide(self.event, &self.facts);
+        assert_eq!(A::decide(self.event, &recorded), decided, "{} decides otherwise by recorded facts", A::NAME);
+        decided
     }
 }

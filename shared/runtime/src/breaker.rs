@@ -1,11 +1,14 @@
-//! The agent's breaker: when what it depends on is down, its records are given back unstarted instead of failing one by one.
+//! The agent's breaker: while what it depends on is down, its records are returned untried instead of failing one by one.
 //!
-//! The state stands in the ledger, for all processes of the agent, and comes along with the look. What each process adds is in its memory: how
-//! many records in a row have found the dependency down. Five of them open the breaker; the steward pauses the queue, and half-opens it when
-//! the wait is over; then one record of one process at a time is tried, and its outcome closes the breaker or opens it for longer. What a person
-//! has forced is the state like any other: the ledger ignores what we report against it.
+//! The state is in the ledger, for all processes of the agent, and comes with the preview. Each process remembers how many records in a row have
+//! found the dependency down. Five of them open the breaker; the steward pauses the queue, and half-opens the breaker when the wait is over; then one
+//! record of one process at a time is tried, and its outcome closes the breaker or opens it for longer. A state that an operator has forced is a
+//! state like any other: the ledger ignores what the runtime reports against it.
 
-use crate::batch::{Admitted, Cause, Ending, Endings};
+use crate::{
+    batch::Admitted,
+    outcome::{Cause, Outcome, Outcomes},
+};
 use std::time::Duration;
 use switchyard_agent::Refusal;
 use switchyard_store::{BreakerState, Store};
@@ -16,7 +19,7 @@ const IN_A_ROW: u32 = 5;
 /// How long records wait, at most, while another one is tried: it is over in seconds.
 const WHILE_PROBING: Duration = Duration::from_secs(10);
 
-/// What a record that was tried says about what the agent depends on.
+/// What a record that was tried shows about what the agent depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Evidence {
     /// It is down: in the agent's words.
@@ -30,35 +33,37 @@ enum Evidence {
 }
 
 impl Evidence {
-    fn of(ending: Option<&Ending>) -> Self {
-        match ending {
-            Some(Ending::Returned { why, cause: Cause::Dependency }) => Self::Down(why.clone().into_owned()),
-            Some(Ending::Retry { detail, unanswered: true, .. }) => Self::Down(detail.clone()),
-            Some(Ending::Finished(Ending::WITHOUT_ANSWER)) => Self::None,
-            Some(Ending::Finished(_) | Ending::Park { .. }) => Self::Up,
-            Some(Ending::Retry { .. }) => Self::Failed,
-            Some(Ending::Returned { .. } | Ending::SameAs(_)) | None => Self::None,
+    fn of(outcome: Option<&Outcome>) -> Self {
+        match outcome {
+            Some(Outcome::Returned { why, cause: Cause::Dependency }) => Self::Down(why.clone().into_owned()),
+            Some(Outcome::Retry { detail, unanswered: true, .. }) => Self::Down(detail.clone()),
+            Some(Outcome::Finished(Outcome::WITHOUT_ANSWER)) => Self::None,
+            Some(Outcome::Finished(_) | Outcome::Park { .. }) => Self::Up,
+            Some(Outcome::Retry { .. }) => Self::Failed,
+            Some(Outcome::Returned { .. } | Outcome::SameAs(_)) | None => Self::None,
         }
     }
 }
 
 /// What each of the records that were tried has shown. That there was no answer is stored in shadow mode, and shows that the dependency is down where
 /// nobody else was answered either.
-fn evidence(tried: &[usize], endings: &Endings<'_>) -> Vec<Evidence> {
-    let answered = tried.iter().any(|at| is_answered(endings.ending(*at)));
-    let of = |at: &usize| match endings.ending(*at) {
-        Some(Ending::Finished(Ending::WITHOUT_ANSWER)) if !answered => Evidence::Down(Refusal::Unanswered.to_string()),
-        ending => Evidence::of(ending),
+fn evidence(tried: &[usize], outcomes: &Outcomes<'_>) -> Vec<Evidence> {
+    let answered = tried.iter().any(|at| is_answered(outcomes.outcome(*at)));
+    let of = |at: &usize| match outcomes.outcome(*at) {
+        Some(Outcome::Finished(Outcome::WITHOUT_ANSWER)) if !answered => {
+            Evidence::Down(Refusal::Unanswered.to_string())
+        }
+        outcome => Evidence::of(outcome),
     };
     tried.iter().map(of).collect()
 }
 
-/// Whether this ending shows that somebody answers the agent.
-pub(crate) fn is_answered(ending: Option<&Ending>) -> bool {
-    matches!(Evidence::of(ending), Evidence::Up | Evidence::Failed)
+/// Whether this outcome shows that the agent was answered.
+pub(crate) fn is_answered(outcome: Option<&Outcome>) -> bool {
+    matches!(Evidence::of(outcome), Evidence::Up | Evidence::Failed)
 }
 
-/// What the ledger is to be told.
+/// What to report to the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Report {
     Trip(String),
@@ -100,9 +105,9 @@ pub(crate) async fn layer(
     agent: &str,
     state: BreakerState,
     mut admitted: Vec<Admitted>,
-    endings: &mut Endings<'_>,
+    outcomes: &mut Outcomes<'_>,
 ) -> Vec<Admitted> {
-    let held = match state {
+    let returned = match state {
         BreakerState::Closed => return admitted,
         BreakerState::Open => std::mem::take(&mut admitted),
         BreakerState::HalfOpen if admitted.is_empty() => return admitted,
@@ -111,7 +116,7 @@ pub(crate) async fn layer(
             admitted.split_off(one)
         }
     };
-    for record in held {
+    for record in returned {
         let (why, cause) = match state {
             BreakerState::HalfOpen => {
                 let turn = WHILE_PROBING.mul_f64(0.5 + fastrand::f64() / 2.0);
@@ -119,28 +124,28 @@ pub(crate) async fn layer(
             }
             _ => ("the breaker is open", Cause::Passing),
         };
-        record.give_back(why, cause, endings);
+        record.return_untried(why, cause, outcomes);
     }
     admitted
 }
 
 async fn may_probe(store: &Store, agent: &str) -> bool {
     store.probe(agent).await.unwrap_or_else(|error| {
-        tracing::warn!(agent, %error, "whether the breaker lets a record through is not known: none is tried");
+        tracing::warn!(agent, %error, "the ledger did not answer whether the breaker lets a record through: none is tried");
         false
     })
 }
 
-/// Tells the ledger what the records that were tried have shown. A ledger that does not answer is told by a later batch.
+/// Reports to the ledger what the records that were tried have shown. Where the ledger does not answer, a later batch reports.
 pub(crate) async fn report(
     store: &Store,
     agent: &str,
     state: BreakerState,
     streak: &mut Streak,
     tried: &[usize],
-    endings: &Endings<'_>,
+    outcomes: &Outcomes<'_>,
 ) {
-    let told = match streak.judge(state, evidence(tried, endings)) {
+    let reported = match streak.judge(state, evidence(tried, outcomes)) {
         None => return,
         Some(Report::Recovered) => store.recovered(agent).await,
         Some(Report::Trip(why)) => {
@@ -148,8 +153,8 @@ pub(crate) async fn report(
             store.trip(agent, &why).await
         }
     };
-    if let Err(error) = told {
-        tracing::warn!(agent, %error, "the breaker could not be told");
+    if let Err(error) = reported {
+        tracing::warn!(agent, %error, "the breaker's change could not be reported to the ledger");
     }
 }
 
@@ -196,19 +201,19 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_answered_is_evidence_though_it_cost_an_attempt() {
-        let retry = |unanswered| Ending::Retry { detail: "no model".into(), after: None, unanswered };
+    fn a_record_that_was_never_answered_is_evidence_though_it_cost_an_attempt() {
+        let retry = |unanswered| Outcome::Retry { detail: "no model".into(), after: None, unanswered };
         assert_eq!(Evidence::of(Some(&retry(true))), down());
         assert_eq!(Evidence::of(Some(&retry(false))), Evidence::Failed);
         assert!(is_answered(Some(&retry(false))) && !is_answered(Some(&retry(true))));
-        let stored = Ending::Finished(Ending::WITHOUT_ANSWER);
+        let stored = Outcome::Finished(Outcome::WITHOUT_ANSWER);
         assert!(!is_answered(Some(&stored)), "in shadow mode it is stored");
     }
 
     #[test]
     fn our_own_database_is_no_evidence() {
-        assert_eq!(Evidence::of(Some(&Ending::returned("the database is down"))), Evidence::None);
-        let dependency = Ending::Returned { why: "no model".into(), cause: Cause::Dependency };
+        assert_eq!(Evidence::of(Some(&Outcome::returned("the database is down"))), Evidence::None);
+        let dependency = Outcome::Returned { why: "no model".into(), cause: Cause::Dependency };
         assert_eq!(Evidence::of(Some(&dependency)), down());
     }
 
@@ -238,7 +243,7 @@ mod tests {
         }
 
         #[test]
-        fn an_open_breaker_is_told_nothing(records in prop::collection::vec(0u8..2, 0..20)) {
+        fn nothing_is_reported_to_an_open_breaker(records in prop::collection::vec(0u8..2, 0..20)) {
             let evidence = records.into_iter().map(|kind| if kind == 0 { down() } else { Evidence::Up });
             prop_assert_eq!(Streak::default().judge(Open, evidence), None);
         }

@@ -1,15 +1,18 @@
-//! What a chain of events may cost: hops and time to live. A loop (A says what B hears, B says what A hears) is stopped, not run for ever.
+//! What a chain of events may cost: hops and time to live. A loop (A emits what B receives, B emits what A receives) is stopped, not run for ever.
 //!
-//! Both are counted by the events themselves: each says how many stand before it (`hops`) and when the first reaction was said (`started_at`).
-//! What has been sent again, by a redrive or a replay, is never stopped; what follows from an event that a person has let pass over its budget
-//! begins anew, and from any other the chain goes on.
+//! The events themselves count both: each has the number of events before it (`hops`) and the time of the first reaction (`started_at`). An event that
+//! was sent again, by a redrive or a replay, is never stopped; what follows from an event that an operator has let pass over its budget has a new
+//! budget, and from any other event the chain goes on.
 
-use crate::batch::{Admitted, Cause, Endings};
+use crate::{
+    batch::Admitted,
+    outcome::{Cause, Outcomes},
+};
 use switchyard_agent::STOPPED_CHAIN;
 use switchyard_event::{Metadata, Reason};
 use switchyard_store::{Link, Store, Verdict};
 
-/// How many of a chain's last links are told to the person who looks.
+/// How many of a chain's last links the log and the failure show.
 const LINKS_SHOWN: i64 = 20;
 
 /// How long and how old a chain may become before its next event is parked.
@@ -17,10 +20,10 @@ const LINKS_SHOWN: i64 = 20;
 pub struct Budget {
     /// How many events may stand between the first of a chain and one that is handled.
     pub max_hops: u32,
-    /// How many hours after the first reaction of its chain an event may still have been said, once more than half of the hops are used up.
+    /// How many hours after the first reaction of its chain an event may still have been emitted, once more than half of the hops are used up.
     /// Measured between the two events' own times: neither the age of the chain's first event counts, nor how long this one has waited in a
-    /// queue. That the events before it have waited, for an agent that was down or is new, cannot be told from these times: so a chain of few
-    /// hops, which no loop has made, is never too old.
+    /// queue. These times do not show whether the events before it have waited, for an agent that was down or is new: so a chain of few hops,
+    /// which no loop has made, is never too old.
     pub chain_hours: u32,
 }
 
@@ -54,7 +57,7 @@ pub(crate) async fn layer(
     agent: &str,
     budget: Budget,
     admitted: Vec<Admitted>,
-    endings: &mut Endings<'_>,
+    outcomes: &mut Outcomes<'_>,
 ) -> Vec<Admitted> {
     let mut within = Vec::with_capacity(admitted.len());
     for record in admitted {
@@ -66,19 +69,23 @@ pub(crate) async fn layer(
         };
         match store.chain(record.parsed.event.id, LINKS_SHOWN).await {
             Ok(links) => {
-                let chain = told(&links);
-                let event = record.parsed.event.id;
-                tracing::error!(agent, event.id = %event, %reason, chain, "{STOPPED_CHAIN}");
-                within.extend(record.refuse(reason, format!("{detail}: {chain}"), endings));
+                let chain = described(&links);
+                let event = &record.parsed.event;
+                let attempt = record.standing.attempts + 1;
+                tracing::error!(
+                    agent, event.id = %event.id, event.type = %event.event_type, attempt, %reason, chain,
+                    "{STOPPED_CHAIN}"
+                );
+                within.extend(record.refuse(reason, format!("{detail}: {chain}"), outcomes));
             }
-            Err(error) => record.give_back(error.to_string(), Cause::Passing, endings),
+            Err(error) => record.return_untried(error.to_string(), Cause::Passing, outcomes),
         }
     }
     within
 }
 
-/// A chain for a person: the first cause first.
-fn told(links: &[Link]) -> String {
+/// A chain for the operator: the first cause first.
+fn described(links: &[Link]) -> String {
     let link = |link: &Link| format!("{} about {} ({})", link.event_type, link.aggregate_id, link.id);
     links.iter().map(link).collect::<Vec<_>>().join(" -> ")
 }
@@ -136,7 +143,7 @@ mod tests {
             at: String::new(),
         };
         let id = uuid::Uuid::nil();
-        assert_eq!(told(&[link("a.b"), link("c.d")]), format!("a.b about p ({id}) -> c.d about p ({id})"));
+        assert_eq!(described(&[link("a.b"), link("c.d")]), format!("a.b about p ({id}) -> c.d about p ({id})"));
     }
 
     proptest! {

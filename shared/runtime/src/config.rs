@@ -28,7 +28,7 @@ pub enum ConfigError {
 pub struct Environment;
 
 impl Environment {
-    /// A setting that must be there. `what` says what it is for.
+    /// A setting that must be there. `what` is what it is for.
     ///
     /// # Errors
     /// [`ConfigError::Missing`].

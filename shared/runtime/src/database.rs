@@ -1,7 +1,8 @@
 //! The database as an agent sees it: its own tables, and errors that already say what happens next.
 
+use std::collections::HashSet;
 use switchyard_agent::Refusal;
-use switchyard_store::{AppendEvent, Ask, Row, Standing, Store, StoreError, ToSql, Type};
+use switchyard_store::{AppendEvent, Ask, Overwrite, Row, Settlement, Standing, Store, StoreError, ToSql, Type};
 use tokio::time::Instant;
 
 /// Reads outside of a transaction, for `gather`.
@@ -46,27 +47,6 @@ impl Tx {
         self.inner.execute(sql, parameters).await.map_err(refusal_of)
     }
 
-    /// For an effect that overwrites state: passes if nothing newer was written for this aggregate by this agent, and remembers `sequence`.
-    /// The same event passes again, in a replay or for a second effect; a replay of an older event stays superseded.
-    ///
-    /// # Errors
-    /// [`Refusal::Superseded`] if something newer was; return it, and the event is settled as superseded. Otherwise as [`Tx::query`].
-    pub async fn newest(
-        &mut self,
-        agent: &str,
-        aggregate_type: &str,
-        aggregate_id: &str,
-        sequence: i64,
-    ) -> Result<(), Refusal> {
-        if switchyard_faults::bug("no_sequence_gate") {
-            return Ok(());
-        }
-        match self.inner.gate(agent, aggregate_type, aggregate_id, sequence).await.map_err(refusal_of)? {
-            true => Ok(()),
-            false => Err(Refusal::Superseded),
-        }
-    }
-
     pub(crate) async fn begin(store: &Store, deadline: Instant) -> Result<Self, Refusal> {
         let limit = deadline.saturating_duration_since(Instant::now());
         Ok(Self { inner: store.begin_within(limit).await.map_err(refusal_of)? })
@@ -74,6 +54,28 @@ impl Tx {
 
     pub(crate) async fn claim(&mut self, agent: &str, asks: &[Ask]) -> Result<Vec<Standing>, Refusal> {
         self.inner.claim(agent, asks).await.map_err(refusal_of)
+    }
+
+    /// Which records are too late, by what they overwrite.
+    pub(crate) async fn superseded(
+        &mut self,
+        agent: &str,
+        overwrites: &[Overwrite<'_>],
+    ) -> Result<HashSet<usize>, Refusal> {
+        if switchyard_faults::bug("no_sequence_gate") {
+            return Ok(HashSet::new());
+        }
+        self.inner.superseded(agent, overwrites).await.map_err(refusal_of)
+    }
+
+    pub(crate) async fn settle(
+        &mut self,
+        agent: &str,
+        asks: &[Ask],
+        settlement: Settlement,
+        why: &str,
+    ) -> Result<(), Refusal> {
+        self.inner.settle(agent, asks, settlement, why).await.map_err(refusal_of)
     }
 
     pub(crate) async fn shadow(&mut self, agent: &str, decisions: &[(Ask, String)]) -> Result<(), Refusal> {
@@ -92,8 +94,8 @@ impl Tx {
     }
 }
 
-/// What a store error means for the event at hand. A missing grant or registration is nobody's attempt: people must act, and the events wait
-/// for them. Nothing that the database says makes an event permanently bad by itself: a constraint may be satisfied a moment later, and what
+/// What a store error means for the event at hand. A missing grant or registration costs no attempt: an operator must act, and the events wait
+/// for that. No error of the database makes an event permanently bad by itself: a constraint may be satisfied a moment later, and what
 /// never is runs out of attempts with the reason kept.
 pub(crate) fn refusal_of(error: StoreError) -> Refusal {
     match &error {

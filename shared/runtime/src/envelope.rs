@@ -10,7 +10,7 @@ use switchyard_event::{Event, EventType, Metadata, ParseError, Reason};
 use switchyard_store::Pending;
 use thiserror::Error;
 
-/// A row that no queue could carry: poison, set aside for a person to look at.
+/// A row that no queue could carry: it could not be published, and no agent receives it.
 #[derive(Debug, Error)]
 pub enum Unreadable {
     /// No agent could read it.
@@ -41,24 +41,24 @@ impl Unreadable {
 /// The message for a row, for the topic. Lenient where the wire is strict: what an application left out is filled in from the row itself.
 ///
 /// # Errors
-/// [`Unreadable`] where no queue could carry it or no agent could read it: it is set aside, never dropped.
+/// [`Unreadable`] where no queue could carry it or no agent could read it: it stays in the outbox with its reason, and is never dropped.
 pub fn message(row: &Pending) -> Result<Message, Unreadable> {
     // Published twice, since a shim died before it could say so, it is a copy.
-    Ok(sized(row)?.number("run", 0).in_group(&row.aggregate_id, &once(row, 0, 0, "topic")))
+    Ok(sized(row)?.number("run", 0).in_group(&row.aggregate_id, &deduplication_id(row, 0, 0, "topic")))
 }
 
-/// The same message for the queue of one agent, which is told the delivery that it is sent for: a report on an older epoch is void. `at` is when it is
+/// The same message for the queue of one agent, with the delivery that it is sent for: a report on an older epoch is void. `at` is when it is
 /// sent: whatever is sent again is no copy to FIFO, or what was lost within five minutes would be dropped.
 ///
 /// # Errors
 /// As [`message`]. What the topic would not take is not sent past it either, so that an event is readable for all agents or for none.
 pub fn delivery(row: &Pending, run: i32, epoch: i32, at: Timestamp) -> Result<Message, Unreadable> {
     let message = sized(row)?.number("run", i64::from(run)).number("epoch", i64::from(epoch));
-    Ok(message.in_group(&row.aggregate_id, &once(row, run, epoch, at.as_second())))
+    Ok(message.in_group(&row.aggregate_id, &deduplication_id(row, run, epoch, at.as_second())))
 }
 
 /// What a copy is known by on FIFO: the event, the run, the epoch, and the sending.
-fn once(row: &Pending, run: i32, epoch: i32, sending: impl Display) -> String {
+fn deduplication_id(row: &Pending, run: i32, epoch: i32, sending: impl Display) -> String {
     format!("{}.{run}.{epoch}.{sending}", row.id)
 }
 
@@ -82,7 +82,7 @@ fn sized(row: &Pending) -> Result<Message, Unreadable> {
     if fits(&checked) { Ok(checked) } else { Err(Unreadable::TooLarge) }
 }
 
-/// What the row says beside its payload, with what only the log and the ledger know.
+/// What the row has beside its payload, with what only the log and the ledger know.
 fn metadata(row: &Pending) -> Result<Metadata, ParseError> {
     let written = row.created_at.as_deref().and_then(|at| at.parse().ok()).unwrap_or(Timestamp::UNIX_EPOCH);
     let metadata = Metadata::of_row(row.metadata.as_deref(), written)?.with_sequence(row.seq);
@@ -98,7 +98,7 @@ fn built(row: &Pending, payload: String, metadata: Metadata) -> Result<Message, 
     let (event_type, aggregate) =
         (EventType::from(row.event_type.clone()), (row.aggregate_type.clone(), row.aggregate_id.clone()));
     let body = Event::from_parts(row.id, event_type, aggregate, payload, version, metadata)?.to_wire();
-    // The door that every agent has: what does not pass it is set aside here once, and not buried by each of them.
+    // What every agent would refuse stays here once, instead of being parked by each of them.
     let event = Event::parse(&body)?;
     let from = &event.metadata;
     Ok(Message::new(body)
@@ -208,23 +208,23 @@ mod tests {
 
     #[test]
     fn a_queue_is_told_the_run_and_the_epoch_that_the_message_is_for() {
-        let told = delivery(&row(), 3, 7, Timestamp::UNIX_EPOCH).unwrap();
-        assert_eq!((told.attribute("run"), told.attribute("epoch")), (Some("3"), Some("7")));
-        assert_eq!(told.body, message(&row()).unwrap().body);
+        let message_for = delivery(&row(), 3, 7, Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!((message_for.attribute("run"), message_for.attribute("epoch")), (Some("3"), Some("7")));
+        assert_eq!(message_for.body, message(&row()).unwrap().body);
     }
 
     #[test]
     fn on_fifo_an_aggregate_is_a_group_and_only_the_same_sending_of_the_same_delivery_is_a_copy() {
-        let once = |message: Message| message.keys().deduplication_id.clone();
+        let id = |message: Message| message.keys().deduplication_id.clone();
         let at = |second| Timestamp::from_second(second).unwrap();
-        let sent = |run, epoch, second| once(delivery(&row(), run, epoch, at(second)).unwrap());
+        let sent = |run, epoch, second| id(delivery(&row(), run, epoch, at(second)).unwrap());
         let other = Pending { id: uuid::Uuid::from_u128(1), ..row() };
         assert_eq!(message(&row()).unwrap().keys().group.as_deref(), Some("p"));
-        assert_eq!(once(message(&row()).unwrap()), once(message(&row()).unwrap()));
+        assert_eq!(id(message(&row()).unwrap()), id(message(&row()).unwrap()));
         assert_eq!(sent(0, 1, 60), sent(0, 1, 60));
         let different = [
-            once(message(&row()).unwrap()),
-            once(message(&other).unwrap()),
+            id(message(&row()).unwrap()),
+            id(message(&other).unwrap()),
             sent(0, 0, 60),
             sent(0, 0, 61),
             sent(0, 1, 60),

@@ -1,9 +1,9 @@
 //! Claim checks redeemed: the payloads that no message could carry are fetched from the table, all of a batch in one round trip. So are those
-//! that a person has edited since the message was made: what is handled is the newest revision.
+//! that an operator has edited since the message was made: the newest revision is handled.
 
 use crate::{
-    batch::{Admitted, Cause, Endings},
-    decide,
+    batch::Admitted,
+    outcome::{Cause, Outcome, Outcomes},
     settle::{Settled, settle},
 };
 use std::time::Duration;
@@ -23,13 +23,13 @@ const NEXT_TURN: Duration = Duration::from_secs(1);
 const TURN: &str = "other payloads fill this batch";
 
 /// Gives every event its payload. What is larger than [`MAX_PAYLOAD_BYTES`] is refused as `oversized`; what is not JSON that may enter is
-/// refused as it would have been at the door. An event that was deleted meanwhile is settled as expired, as the ledger itself does it.
+/// refused as `parse` would have refused it. An event that was deleted meanwhile is settled as expired, as the ledger itself does it.
 pub(crate) async fn layer(
     store: &Store,
     agent: &str,
     admitted: Vec<Admitted>,
     deadline: Instant,
-    endings: &mut Endings<'_>,
+    outcomes: &mut Outcomes<'_>,
 ) -> Vec<Admitted> {
     let mut whole = Vec::with_capacity(admitted.len());
     let (mut checked, mut room) = (Vec::new(), MAX_PAYLOAD_BYTES);
@@ -40,7 +40,7 @@ pub(crate) async fn layer(
                 room = room.saturating_sub(bytes);
                 checked.push(record);
             }
-            Some(_) => record.give_back(TURN, Cause::Turn(NEXT_TURN), endings),
+            Some(_) => record.return_untried(TURN, Cause::Turn(NEXT_TURN), outcomes),
         }
     }
     if checked.is_empty() {
@@ -52,22 +52,22 @@ pub(crate) async fn layer(
         Ok(payloads) => {
             for (record, payload) in checked.into_iter().zip(payloads) {
                 match payload {
-                    Some(payload) => whole.extend(redeem(record, payload, endings)),
-                    None => expire(store, agent, record, deadline, endings).await,
+                    Some(payload) => whole.extend(redeem(record, payload, outcomes)),
+                    None => expire(store, agent, record, deadline, outcomes).await,
                 }
             }
         }
         Err(error) => {
-            tracing::warn!(%error, records = checked.len(), "payloads could not be fetched: their records come again");
+            tracing::warn!(agent, %error, records = checked.len(), "payloads could not be fetched: their records are delivered again");
             for record in checked {
-                record.give_back(error.to_string(), Cause::Passing, endings);
+                record.return_untried(error.to_string(), Cause::Passing, outcomes);
             }
         }
     }
     whole
 }
 
-/// How many bytes are to be fetched for this record, if any. None of them for one that will be refused, unless somebody has made it smaller.
+/// How many bytes are to be fetched for this record, if any. None for one that will be refused, unless an operator has made it smaller.
 fn wanted(record: &Admitted) -> Option<u64> {
     let metadata = &record.parsed.event.metadata;
     let edited = u32::try_from(record.standing.revision).unwrap_or(0) > metadata.revision.unwrap_or(0);
@@ -81,16 +81,16 @@ fn wanted(record: &Admitted) -> Option<u64> {
     record.refused.is_none().then_some(bytes)
 }
 
-fn redeem(mut record: Admitted, payload: StoredPayload, endings: &mut Endings<'_>) -> Option<Admitted> {
+fn redeem(mut record: Admitted, payload: StoredPayload, outcomes: &mut Outcomes<'_>) -> Option<Admitted> {
     let StoredPayload { revision, bytes, text } = payload;
     let Some(text) = text else {
         if u64::try_from(bytes).is_ok_and(|bytes| bytes <= MAX_PAYLOAD_BYTES) {
             // Its message, or another of the batch, knew of a smaller payload than the table has now.
-            record.give_back(TURN, Cause::Turn(NEXT_TURN), endings);
+            record.return_untried(TURN, Cause::Turn(NEXT_TURN), outcomes);
             return None;
         }
         let detail = format!("the payload has {bytes} bytes, and an agent reads {MAX_PAYLOAD_BYTES} at most");
-        return record.refuse(Reason::Oversized, detail, endings);
+        return record.refuse(Reason::Oversized, detail, outcomes);
     };
     let event = &mut record.parsed.event;
     match event.set_payload(text) {
@@ -102,15 +102,15 @@ fn redeem(mut record: Admitted, payload: StoredPayload, endings: &mut Endings<'_
         }
         Err(error) => {
             let reason = Reason::of(error.reason()).unwrap_or(Reason::Malformed);
-            record.refuse(reason, error.to_string(), endings)
+            record.refuse(reason, error.to_string(), outcomes)
         }
     }
 }
 
-async fn expire(store: &Store, agent: &str, record: Admitted, deadline: Instant, endings: &mut Endings<'_>) {
+async fn expire(store: &Store, agent: &str, record: Admitted, deadline: Instant, outcomes: &mut Outcomes<'_>) {
     let (at, ask) = (record.parsed.at, record.parsed.ask);
     match settle(store, agent, &ask, Settled::DELETED, deadline).await {
-        Ok((ending, standing)) => endings.end(at, ending, Some(standing)),
-        Err(refusal) => endings.end(at, decide::ending_of(refusal), Some(record.standing)),
+        Ok((outcome, standing)) => outcomes.end(at, outcome, Some(standing)),
+        Err(refusal) => outcomes.end(at, Outcome::of_refusal(refusal), Some(record.standing)),
     }
 }

@@ -16,11 +16,11 @@ pub struct Sent {
     pub sent: usize,
     /// The queue did not take these, or their event was deleted meanwhile: they are due again later.
     pub failed: usize,
-    /// No queue could carry these, so they are parked with that reason: a person must look.
+    /// No queue could carry these, so they are parked with that reason: an operator must look.
     pub parked: usize,
 }
 
-/// Sends up to `limit` deliveries of an agent that are due to its queue, or to its lanes, the longest overdue first.
+/// Sends up to `limit` deliveries of an agent that are due to its queue, or to its express queue, the longest overdue first.
 ///
 /// At least once: each was leased by the ledger before it is sent, so that one which is lost on the way, or whose process dies here, is due again
 /// when the lease runs out; one that arrives twice is absorbed by the claim. An event that nobody could read is parked, and fails nothing else.
@@ -39,7 +39,7 @@ pub async fn send_due(
     send_these(store, queue, agent, &due).await
 }
 
-/// The same for deliveries that the caller has chosen: those of a redrive, whose rows are held back meanwhile.
+/// The same for deliveries that the caller has chosen: those of a redrive, whose rows are deferred meanwhile.
 ///
 /// # Errors
 /// As [`send_due`].
@@ -175,12 +175,15 @@ mod tests {
     fn each_delivery_gets_a_message_of_its_own_with_its_run_and_epoch() {
         let due = [(1, 0, 2), (1, 7, 0), (2, 0, 0)].map(|(seq, run, epoch)| Due { seq, run, epoch, sends: 1 });
         let prepared = prepare(&due, &[event(1, "{}"), event(2, "{}")], Timestamp::UNIX_EPOCH);
-        let told = |message: &Message| {
+        let delivery = |message: &Message| {
             let of = |name| message.attribute(name).map(str::to_owned);
             (of("run").unwrap_or_default(), of("epoch").unwrap_or_default())
         };
-        let told: Vec<_> = prepared.messages.iter().map(told).collect();
-        assert_eq!(told, [("0", "2"), ("7", "0"), ("0", "0")].map(|(run, epoch)| (run.to_owned(), epoch.to_owned())));
+        let deliveries: Vec<_> = prepared.messages.iter().map(delivery).collect();
+        assert_eq!(
+            deliveries,
+            [("0", "2"), ("7", "0"), ("0", "0")].map(|(run, epoch)| (run.to_owned(), epoch.to_owned()))
+        );
     }
 
     #[test]

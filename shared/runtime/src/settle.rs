@@ -1,6 +1,6 @@
-//! Deliveries that are settled without an effect: what has come too late, and what is no more.
+//! Deliveries that are settled without an effect: a newer event has written, or the event was deleted.
 
-use crate::{batch::Ending, database::refusal_of, decide, look};
+use crate::{database::refusal_of, outcome::Outcome};
 use switchyard_agent::Refusal;
 use switchyard_store::{Ask, Settlement, Standing, Store, Verdict};
 use tokio::time::{Instant, timeout_at};
@@ -8,9 +8,10 @@ use tokio::time::{Instant, timeout_at};
 /// What a record is settled as other than done, and why.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settled {
-    settlement: Settlement,
-    why: &'static str,
-    word: &'static str,
+    pub(crate) settlement: Settlement,
+    pub(crate) why: &'static str,
+    /// For the log.
+    pub(crate) word: &'static str,
 }
 
 impl Settled {
@@ -30,23 +31,23 @@ pub(crate) async fn settle(
     ask: &Ask,
     settled: Settled,
     deadline: Instant,
-) -> Result<(Ending, Standing), Refusal> {
+) -> Result<(Outcome, Standing), Refusal> {
     let steps = async {
         let mut tx = store.begin_within(deadline.saturating_duration_since(Instant::now())).await?;
         let standings = tx.claim(agent, std::slice::from_ref(ask)).await?;
         let Some(standing) = standings.into_iter().next() else { return Ok(None) };
-        let ending = match standing.verdict {
+        let outcome = match standing.verdict {
             Verdict::Take => {
-                tx.settle(agent, ask, settled.settlement, settled.why).await?;
-                Ending::Finished(settled.word)
+                tx.settle(agent, std::slice::from_ref(ask), settled.settlement, settled.why).await?;
+                Outcome::Finished(settled.word)
             }
-            verdict => look::ending_of(verdict).unwrap_or(Ending::Finished(settled.word)),
+            verdict => Outcome::of_verdict(verdict).unwrap_or(Outcome::Finished(settled.word)),
         };
         tx.commit().await?;
-        Ok(Some((ending, standing)))
+        Ok(Some((outcome, standing)))
     };
     match timeout_at(deadline, steps).await {
-        Err(_) => Err(Refusal::DatabaseDown(decide::OUT_OF_TIME.into())),
+        Err(_) => Err(Refusal::OutOfTime),
         Ok(ended) => ended.map_err(refusal_of)?.ok_or_else(|| Refusal::retry("the claim was not answered")),
     }
 }

@@ -1,10 +1,10 @@
 //! Records that may have killed their process: out of memory, an abort, a timeout in code that never waits.
 //!
-//! A process that dies reports nothing, and its whole batch comes again: the record that did it and those that stood beside it. What tells them is
-//! that they were received more often than anything accounts for. Such records are tried after the others of their batch and one by one, each
-//! counted in the ledger beforehand, so that a death has a name; who lives is cleared. An innocent record is only ever delayed.
+//! A process that dies reports nothing, and its whole batch is delivered again: the record that did it and those that were with it. They were received
+//! more often than attempts and returns explain. Such records are tried after the others of their batch and one by one, each counted in the
+//! ledger beforehand, so that a death is attributed to one record; one that its process survives is cleared. An innocent record is only delayed.
 
-use crate::{batch::Admitted, parse::Message};
+use crate::{batch::Admitted, message::Message};
 
 /// How many receives more than its attempts, its returns and this one make a record a suspect. Not every return is counted, such as those while
 /// the ledger itself is down, so innocents come here; all that it costs them is to be tried alone.
@@ -19,7 +19,7 @@ pub(crate) fn apart(admitted: Vec<Admitted>, messages: &[Message]) -> (Vec<Admit
         let message = messages.get(record.parsed.at);
         let receives = message.map_or(1, |message| message.receives);
         // A message that is moved back keeps its count of receives, and its delivery begins anew.
-        let before = message.and_then(|message| message.buried.as_ref()).map_or(0, |buried| buried.attempts);
+        let before = message.and_then(|message| message.was_parked()).map_or(0, |parked| parked.attempts);
         !is_suspect(receives, record.standing.attempts.saturating_add(before), record.standing.returns)
     })
 }

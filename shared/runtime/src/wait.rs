@@ -1,4 +1,4 @@
-//! How long a record waits that was returned without an attempt.
+//! The backoff of a record that was returned without an attempt.
 
 use std::time::Duration;
 

@@ -85,5 +85,5 @@ pub use switchyard_operations::{
 };
 pub use tokio_postgres::Row;
 pub use tokio_postgres::types::{ToSql, Type};
-pub use tx::Tx;
+pub use tx::{Overwrite, Tx};
 pub use url::DatabaseUrl;

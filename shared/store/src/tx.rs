@@ -1,5 +1,6 @@
 //! A transaction that cannot commit what it should not.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use deadpool_postgres::Object;
@@ -24,6 +25,19 @@ pub struct Tx {
     begun: bool,
     /// Set while a statement is under way and cleared by its success: what is left set has failed or was abandoned.
     suspect: bool,
+}
+
+/// A state that a record of a batch overwrites: what [`Tx::superseded`] asks about.
+#[derive(Clone, Copy, Debug)]
+pub struct Overwrite<'a> {
+    /// Any number that names the record within its batch.
+    pub record: usize,
+    /// What kind of state it is.
+    pub aggregate_type: &'a str,
+    /// Which one of its kind.
+    pub aggregate_id: &'a str,
+    /// The sequence of the record's event.
+    pub seq: i64,
 }
 
 const BEGIN: &str = "begin isolation level read committed; set local lock_timeout = '5s'; set local idle_in_transaction_session_timeout = '60s'";
@@ -51,23 +65,27 @@ impl Tx {
         claim::standings("claim", asks, &rows)
     }
 
-    /// Settles what was claimed in this transaction as something other than done.
+    /// Settles deliveries that were claimed in this transaction as something other than done, in one statement.
     ///
     /// Fails with [`StoreError::Bug`] for what this transaction has not claimed; the transaction is lost then.
     pub async fn settle(
         &mut self,
         agent: &str,
-        ask: &Ask,
+        asks: &[Ask],
         settlement: Settlement,
         reason: &str,
     ) -> Result<(), StoreError> {
+        if asks.is_empty() {
+            return Ok(());
+        }
+        let (events, runs) = claim::columns(asks);
         self.send(
             "settle",
-            "select switchyard.settle($1, $2, $3, $4::text::\"char\", $5)",
+            "select switchyard.settle($1, u.event_id, u.run, $4::text::\"char\", $5) from unnest($2, $3) u (event_id, run)",
             &[
                 (&agent, Type::TEXT),
-                (&ask.event_id, Type::UUID),
-                (&ask.run, Type::INT4),
+                (&events, Type::UUID_ARRAY),
+                (&runs, Type::INT4_ARRAY),
                 (&settlement.name(), Type::TEXT),
                 (&claim::clean(reason).as_ref(), Type::TEXT),
             ],
@@ -95,20 +113,34 @@ impl Tx {
         self.guarded(operation, |connection| connection.execute_typed(sql, parameters)).await
     }
 
-    /// Whether `seq` is at least as new as what this agent has applied to the aggregate, and if so remembers it. Ask before an
-    /// effect that overwrites state, and settle as [`Settlement::Superseded`] on `false`. The same sequence passes again: a replay repeats its
-    /// effect, and an event may have two; that each happens once is the claim's business.
-    pub async fn gate(
+    /// Which records are too late, in one statement for a batch: those that overwrite a state to which this agent has applied a newer sequence.
+    /// What the other records overwrite is remembered with their sequences. Ask before an effect that overwrites state, and settle what is too late as
+    /// [`Settlement::Superseded`]. The same sequence passes again: a replay repeats its effect, and an event may have two; that each happens
+    /// once is the claim's business. Two records of one batch do not supersede each other: the caller applies them in the order of the log.
+    ///
+    /// Fails with [`StoreError::Conflict`] when another transaction was in the way; the transaction is lost then.
+    pub async fn superseded(
         &mut self,
         agent: &str,
-        aggregate_type: &str,
-        aggregate_id: &str,
-        seq: i64,
-    ) -> Result<bool, StoreError> {
-        let parameters: [(&(dyn ToSql + Sync), Type); 4] =
-            [(&agent, Type::TEXT), (&aggregate_type, Type::TEXT), (&aggregate_id, Type::TEXT), (&seq, Type::INT8)];
-        let rows = self.send("gate", "select switchyard.pass_gate($1, $2, $3, $4)", &parameters).await?;
-        claim::get("gate", &crate::store::only("gate", rows)?, 0)
+        overwrites: &[Overwrite<'_>],
+    ) -> Result<HashSet<usize>, StoreError> {
+        if overwrites.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let records: Vec<i64> = overwrites.iter().map(|one| i64::try_from(one.record).unwrap_or(i64::MAX)).collect();
+        let types: Vec<&str> = overwrites.iter().map(|one| one.aggregate_type).collect();
+        let ids: Vec<&str> = overwrites.iter().map(|one| one.aggregate_id).collect();
+        let seqs: Vec<i64> = overwrites.iter().map(|one| one.seq).collect();
+        let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
+            (&agent, Type::TEXT),
+            (&records, Type::INT8_ARRAY),
+            (&types, Type::TEXT_ARRAY),
+            (&ids, Type::TEXT_ARRAY),
+            (&seqs, Type::INT8_ARRAY),
+        ];
+        let rows = self.send("gate", "select switchyard.pass_gates($1, $2, $3, $4, $5)", &parameters).await?;
+        let late: Vec<i64> = claim::get("gate", &crate::store::only("gate", rows)?, 0)?;
+        Ok(late.into_iter().filter_map(|record| usize::try_from(record).ok()).collect())
     }
 
     /// Appends events in one statement; an id that is there already stays as it is. Returns how many were new.

@@ -20,12 +20,12 @@ use tokio::time::Instant;
 /// Where the agents' runtime may break, in the order in which a batch passes.
 pub const RUNTIME_POINTS: [&str; 9] = [
     "runtime.after_parse",
-    "runtime.after_look",
+    "runtime.after_preview",
     "runtime.after_gather",
     "runtime.after_claim",
     "runtime.before_commit",
     "runtime.after_commit",
-    "runtime.after_bury",
+    "runtime.after_dead_letter",
     "runtime.after_park",
     "runtime.after_fail",
 ];

@@ -3,10 +3,10 @@
 use crate::stage::{AGENT, Phase, Stage, TYPE, nap};
 use serde::{Deserialize, Serialize};
 use std::{cell::RefCell, time::Duration};
-use switchyard_agent::{Agent, Decision, Refusal, Reject, Schedule};
+use switchyard_agent::{Agent, Change, Decision, Refusal, Reject, Schedule};
 use switchyard_bus::{MemoryQueues, Queue, Received};
 use switchyard_event::{Event, EventType, NewEvent};
-use switchyard_runtime::{Budget, SqsEvent, Tx, Type, Worker};
+use switchyard_runtime::{Budget, Message, Tx, Type, Worker};
 use switchyard_store::Store;
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
@@ -57,9 +57,12 @@ impl Agent for Mover<'_> {
         Ok(Decision::nothing().effect(Row { event_id: event.id }))
     }
 
-    async fn apply(row: &Row, tx: &mut Tx) -> Result<Vec<NewEvent>, Refusal> {
-        tx.execute("insert into public.effect (event_id, by) values ($1, 'new')", &[(&row.event_id, Type::UUID)])
-            .await?;
+    async fn apply(change: Change<'_, Row>, tx: &mut Tx) -> Result<Vec<NewEvent>, Refusal> {
+        tx.execute(
+            "insert into public.effect (event_id, by) values ($1, 'new')",
+            &[(&change.effect.event_id, Type::UUID)],
+        )
+        .await?;
         Ok(Vec::new())
     }
 }
@@ -95,15 +98,16 @@ async fn worker(stage: &Stage, mover: &Mover<'_>, store: &Store, queues: &Memory
             let handling = Box::pin(process.handle(batch(&received), Instant::now() + Duration::from_secs(60)));
             let dies = stage.phase() == Phase::Chaos && chance.u8(..100) < 6;
             let lives = if dies { Duration::from_millis(chance.u64(..60)) } else { Duration::from_secs(120) };
-            let Ok(answer) = timeout(lives, handling).await else {
+            let Ok(answers) = timeout(lives, handling).await else {
                 stage.count("processes of the agent that died", 1);
                 stage.queue.set_visibility(&handles, AFTER_A_DEATH);
                 break;
             };
-            let again: Vec<String> = answer
-                .batch_item_failures
+            let again: Vec<String> = handles
                 .iter()
-                .filter_map(|failure| handles.get(failure.item_identifier.parse::<usize>().ok()?).cloned())
+                .zip(answers)
+                .filter(|(_, answer)| answer.is_redelivery())
+                .map(|(handle, _)| handle.clone())
                 .collect();
             stage.queue.set_visibility(&again, Duration::from_millis(chance.u64(20..200)));
             let done: Vec<String> = handles.into_iter().filter(|handle| !again.contains(handle)).collect();
@@ -112,18 +116,12 @@ async fn worker(stage: &Stage, mover: &Mover<'_>, store: &Store, queues: &Memory
     }
 }
 
-/// Messages as Lambda hands them over, each with its place for a name.
-fn batch(received: &[Received]) -> SqsEvent {
-    let records = received.iter().enumerate().map(|(at, one)| {
-        let attributes: serde_json::Map<String, serde_json::Value> = one
-            .attributes
-            .iter()
-            .map(|(name, value)| (name.clone(), serde_json::json!({ "stringValue": value, "dataType": "String" })))
-            .collect();
-        serde_json::json!({
-            "messageId": at.to_string(), "receiptHandle": one.receipt_handle, "body": one.body,
-            "attributes": { "ApproximateReceiveCount": one.receives.to_string() }, "messageAttributes": attributes,
-        })
-    });
-    serde_json::from_value(serde_json::json!({ "Records": records.collect::<Vec<_>>() })).unwrap()
+/// Messages as the queue delivers them, each with its place for a name.
+fn batch(received: &[Received]) -> Vec<Message> {
+    let message = |(at, one): (usize, &Received)| Message {
+        attributes: one.attributes.clone(),
+        receives: one.receives,
+        ..Message::new(at.to_string(), &one.receipt_handle, &one.body)
+    };
+    received.iter().enumerate().map(message).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use switchyard_store::{Ask, Failed, ParkReport, Settlement, Standing, StoreError, Tx, Type, Verdict};
+use switchyard_store::{Ask, Failed, Overwrite, ParkReport, Settlement, Standing, StoreError, Tx, Type, Verdict};
 use uuid::Uuid;
 
 use super::actors::Actor;
@@ -145,15 +145,17 @@ async fn handle(
             Settlement::Parked,
             Settlement::Parked,
         ]);
-        tx.settle(name, ask, settlement, "the handler says so").await?;
+        tx.settle(name, std::slice::from_ref(ask), settlement, "the handler says so").await?;
         return Ok(None);
     }
     let mut gated = None;
     if fate < 0.40 && honest && ask.run == 0 {
         // An effect that overwrites state: only in the order of the sequence.
         let aggregate = "one for all";
-        if !tx.gate(name, "x", aggregate, standing.seq.unwrap_or(0)).await? {
-            tx.settle(name, ask, Settlement::Superseded, "a newer one was applied").await?;
+        let seq = standing.seq.unwrap_or(0);
+        let overwrite = Overwrite { record: 0, aggregate_type: "x", aggregate_id: aggregate, seq };
+        if !tx.superseded(name, &[overwrite]).await?.is_empty() {
+            tx.settle(name, std::slice::from_ref(ask), Settlement::Superseded, "a newer one was applied").await?;
             return Ok(None);
         }
         gated = Some(aggregate);

@@ -6,7 +6,7 @@ use crate::store::{
     scene::{AGENT, Patience},
 };
 use switchyard_store::{
-    Ask, BackfillSelection, BackfillState, Mode, Retention, Selection, Settlement, StoreError, Verdict,
+    Ask, BackfillSelection, BackfillState, Mode, Overwrite, Retention, Selection, Settlement, StoreError, Verdict,
 };
 use uuid::Uuid;
 
@@ -182,7 +182,9 @@ directly_and_pooled! {
         for event in [old, older, live, old] {
             let seq = scene.seq(event).await;
             let mut tx = scene.store.begin().await.unwrap();
-            passed.push(tx.gate(AGENT, "thing", &thing.to_string(), seq).await.unwrap());
+            let (aggregate_type, aggregate_id) = ("thing", &*thing.to_string());
+            let overwrite = Overwrite { record: 0, aggregate_type, aggregate_id, seq };
+            passed.push(tx.superseded(AGENT, &[overwrite]).await.unwrap().is_empty());
             tx.commit().await.unwrap();
         }
         assert_eq!(passed, [true, false, true, false]);
@@ -209,7 +211,7 @@ directly_and_pooled! {
         let mut tx = scene.store.begin().await.unwrap();
         let ask = Ask { event_id: event, run, epoch: None };
         tx.claim(AGENT, std::slice::from_ref(&ask)).await.unwrap();
-        tx.settle(AGENT, &ask, Settlement::Superseded, "newer").await.unwrap();
+        tx.settle(AGENT, &[ask], Settlement::Superseded, "newer").await.unwrap();
         tx.commit().await.unwrap();
         scene.store.take_backfill(AGENT, 1, 1).await.unwrap();
         assert_eq!(scene.progress().await.superseded, 1);

@@ -3,7 +3,7 @@
 use crate::runtime::bench::{Bench, PLENTY, again, orders};
 use std::{collections::BTreeSet, time::Duration};
 use switchyard_bus::{Keys, MemoryQueues};
-use switchyard_runtime::SqsEvent;
+use switchyard_runtime::Message;
 use switchyard_store::{Mode, Selection};
 use tokio::time::Instant;
 
@@ -12,18 +12,17 @@ async fn bench() -> Bench {
     Bench { queues: MemoryQueues::fifo(), ..Bench::new(Mode::Full).await }
 }
 
-/// What a queue of FIFO hands over: each body with its group and how often it was received.
-fn batch(records: &[(&String, &str, u32)]) -> SqsEvent {
-    let records = records.iter().enumerate().map(|(at, (body, group, receives))| {
-        serde_json::json!({ "messageId": at.to_string(), "receiptHandle": at.to_string(), "body": body,
-            "eventSourceARN": "arn:aws:sqs:eu-west-1:000000000000:a-Queue.fifo",
-            "attributes": { "ApproximateReceiveCount": receives.to_string(), "MessageGroupId": group } })
-    });
-    serde_json::from_value(serde_json::json!({ "Records": records.collect::<Vec<_>>() })).unwrap()
+/// What a queue of FIFO delivers: each body with its group and how often it was received.
+fn batch(records: &[(&String, &str, u32)]) -> Vec<Message> {
+    let message = |(at, (body, group, receives)): (usize, &(&String, &str, u32))| {
+        let (group, receives) = (Some((*group).to_owned()), *receives);
+        Message { group, receives, ..Message::new(at.to_string(), at.to_string(), *body) }
+    };
+    records.iter().enumerate().map(message).collect()
 }
 
 /// Each body in the group at its place, received for the first time.
-fn in_groups(bodies: &[String], groups: &str) -> SqsEvent {
+fn in_groups(bodies: &[String], groups: &str) -> Vec<Message> {
     let groups: Vec<String> = groups.chars().map(String::from).collect();
     batch(&bodies.iter().zip(&groups).map(|(body, group)| (body, group.as_str(), 1)).collect::<Vec<_>>())
 }
@@ -173,10 +172,13 @@ async fn the_same_burial_is_a_copy_and_the_one_after_a_redrive_is_none() {
 async fn on_a_standard_queue_a_message_group_holds_back_nobody() {
     let bench = Bench::new(Mode::Full).await;
     let bodies = bench.give(&orders([("gather", "retry"), ("apply", "work")])).await;
-    let mut event = in_groups(&bodies, "aa");
-    for record in &mut event.records {
-        record.event_source_arn = Some("arn:aws:sqs:eu-west-1:000000000000:a-Queue".into());
-    }
-    assert_eq!(again(bench.worker().handle(event, Instant::now() + PLENTY).await), [0]);
+    let records = bodies.iter().enumerate().map(|(at, body)| {
+        serde_json::json!({ "messageId": at.to_string(), "receiptHandle": at.to_string(), "body": body,
+            "eventSourceARN": "arn:aws:sqs:eu-west-1:000000000000:a-Queue",
+            "attributes": { "ApproximateReceiveCount": "1", "MessageGroupId": "a" } })
+    });
+    let event = serde_json::json!({ "Records": records.collect::<Vec<_>>() });
+    let messages = switchyard_runtime::lambda::messages(event).unwrap();
+    assert_eq!(again(bench.worker().handle(messages, Instant::now() + PLENTY).await), [0]);
     assert_eq!(bench.states().await, "fd");
 }

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 use std::{cell::Cell, collections::BTreeMap, future::pending, time::Duration};
-use switchyard_agent::{Agent, Decision, Refusal, Reject};
-use switchyard_bus::{MemoryQueues, Message};
+use switchyard_agent::{Agent, Change, Decision, Refusal, Reject, State};
+use switchyard_bus::{MemoryQueues, Message as BusMessage};
 use switchyard_event::{Event, EventType, NewEvent};
-use switchyard_runtime::{Budget, SqsBatchResponse, SqsEvent, Tx, Type, Worker, envelope};
+use switchyard_runtime::{Answer, Budget, Message, Tx, Type, Worker, envelope};
 use switchyard_store::{AgentSpec, Known, Mode, Overdue, Page, RoutedBy, Since, Store};
 use switchyard_tests::Database;
 use tokio::{sync::Notify, time::Instant};
@@ -81,15 +81,19 @@ impl Agent for Obedient {
         Ok(Decision::nothing().effect(order))
     }
 
-    async fn apply(order: &Order, tx: &mut Tx) -> Result<Vec<NewEvent>, Refusal> {
-        if order.apply.as_deref() == Some("overwrite") {
-            tx.newest(Self::NAME, "order", &order.key, order.sequence).await?;
-        }
+    fn overwrites(order: &Order) -> Option<State> {
+        (order.apply.as_deref() == Some("overwrite")).then(|| State::new("order", &order.key))
+    }
+
+    async fn apply(change: Change<'_, Order>, tx: &mut Tx) -> Result<Vec<NewEvent>, Refusal> {
+        let order = change.effect;
+        assert_eq!(change.event.metadata.sequence, Some(change.sequence), "the event's place in the log");
         tx.execute("insert into done values ($1, $2)", &[(&order.key, Type::TEXT), (&order.sequence, Type::INT8)])
             .await?;
         match order.apply.as_deref() {
             Some("retry") => Err(Refusal::retry("told to")),
             Some("panic") => panic!("told to"),
+            Some("supersede") => Err(Refusal::Superseded),
             Some("lose the connection") => {
                 tx.query("select pg_terminate_backend(pg_backend_pid())", &[]).await.map(|_| Vec::new())
             }
@@ -183,34 +187,32 @@ impl Bench {
 /// Time enough for anything.
 pub(crate) const PLENTY: Duration = Duration::from_secs(60);
 
-/// Messages as a queue hands them over, each with its place for a name.
-pub(crate) fn batch(bodies: &[String], receives: u32) -> SqsEvent {
-    let records = bodies.iter().enumerate().map(|(at, body)| {
-        serde_json::json!({ "messageId": at.to_string(), "receiptHandle": at.to_string(), "body": body,
-                            "attributes": { "ApproximateReceiveCount": receives.to_string() } })
-    });
-    serde_json::from_value(serde_json::json!({ "Records": records.collect::<Vec<_>>() })).unwrap()
+/// Messages as a queue delivers them, each with its place for a name.
+pub(crate) fn batch(bodies: &[String], receives: u32) -> Vec<Message> {
+    let message = |(at, body): (usize, &String)| Message { receives, ..message(at, body) };
+    bodies.iter().enumerate().map(message).collect()
 }
 
-/// The places of the records that must come again.
-pub(crate) fn again(answer: SqsBatchResponse) -> Vec<usize> {
-    answer.batch_item_failures.iter().map(|failure| failure.item_identifier.parse().unwrap()).collect()
+fn message(at: usize, body: &str) -> Message {
+    Message::new(at.to_string(), at.to_string(), body)
 }
 
-/// A message of ours as the queue hands it over, attributes included.
-pub(crate) fn delivered(messages: &[Message]) -> SqsEvent {
-    let records = messages.iter().enumerate().map(|(at, message)| {
-        let attributes = ["run", "epoch"].into_iter().filter_map(|name| {
-            Some((name, serde_json::json!({ "stringValue": message.attribute(name)?, "dataType": "Number" })))
-        });
-        serde_json::json!({ "messageId": at.to_string(), "receiptHandle": at.to_string(), "body": message.body,
-                            "messageAttributes": attributes.collect::<BTreeMap<_, _>>() })
-    });
-    serde_json::from_value(serde_json::json!({ "Records": records.collect::<Vec<_>>() })).unwrap()
+/// The places of the messages that are delivered again.
+pub(crate) fn again(answers: Vec<Answer>) -> Vec<usize> {
+    answers.iter().enumerate().filter(|(_, answer)| answer.is_redelivery()).map(|(at, _)| at).collect()
+}
+
+/// Messages of ours as the queue delivers them, attributes included.
+pub(crate) fn delivered(messages: &[BusMessage]) -> Vec<Message> {
+    let delivered = |(at, sent): (usize, &BusMessage)| {
+        let of = |name: &str| Some((name.to_owned(), sent.attribute(name)?.to_owned()));
+        Message { attributes: ["run", "epoch"].into_iter().filter_map(of).collect(), ..message(at, &sent.body) }
+    };
+    messages.iter().enumerate().map(delivered).collect()
 }
 
 /// What a store hands out as due to an agent's queue.
-pub(crate) async fn due(store: &Store, agent: &str) -> Vec<Message> {
+pub(crate) async fn due(store: &Store, agent: &str) -> Vec<BusMessage> {
     let due = store.due(agent, 100, Overdue::Now).await.unwrap();
     let events = store.events(&due.iter().map(|due| due.seq).collect::<Vec<_>>()).await.unwrap();
     due.iter()
@@ -220,7 +222,7 @@ pub(crate) async fn due(store: &Store, agent: &str) -> Vec<Message> {
 }
 
 /// What the shim would publish: every event of the outbox, which is empty afterwards.
-pub(crate) async fn published(store: &Store) -> Vec<Message> {
+pub(crate) async fn published(store: &Store) -> Vec<BusMessage> {
     let mut messages = Vec::new();
     loop {
         let pending = store.pending(&Known::default(), Page::of(1_000)).await.unwrap();

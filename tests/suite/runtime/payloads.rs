@@ -1,10 +1,10 @@
 //! Payloads that no message could carry: they stay in the table and reach the agent to the letter.
 
-use super::bench::{Bench, PLENTY, delivered, published};
+use super::bench::{Bench, PLENTY, again, delivered, published};
 use std::{cell::RefCell, time::Duration};
 use switchyard_agent::{Agent, Decision, Refusal, Reject};
 use switchyard_bus::{Message, TOPIC_BYTES};
-use switchyard_event::{Event, EventType, NewEvent};
+use switchyard_event::{Event, EventType};
 use switchyard_runtime::{MAX_PAYLOAD_BYTES, Tx, handle};
 use switchyard_store::{AgentSpec, Mode, RoutedBy, Since};
 use tokio::time::Instant;
@@ -32,10 +32,6 @@ impl Agent for Reader {
 
     fn decide(_: &Event, (): &()) -> Result<Decision<()>, Reject> {
         Ok(Decision::nothing())
-    }
-
-    async fn apply((): &(), _: &mut Tx) -> Result<Vec<NewEvent>, Refusal> {
-        Ok(Vec::new())
     }
 }
 
@@ -72,7 +68,7 @@ async fn stored(bench: &Bench, id: Uuid) -> String {
 async fn reads(bench: &Bench, messages: &[Message]) -> (Vec<String>, usize) {
     let reader = Reader::default();
     let answer = handle(&reader, &bench.store, &bench.queues, delivered(messages), Instant::now() + PLENTY).await;
-    (reader.read.into_inner(), answer.batch_item_failures.len())
+    (reader.read.into_inner(), again(answer).len())
 }
 
 #[tokio::test]

@@ -96,6 +96,7 @@ async fn ten_records_take_as_many_statements_as_one() {
     let own = |order: (&str, &str), records| if order.0 == "apply" { records } else { 0 };
     for (order, expected) in [
         (("apply", "work"), 4),            // look, begin, claim, commit
+        (("apply", "overwrite"), 5),       // and one for what is too late
         (("gather", "retry"), 2),          // look, fail
         (("gather", "reject"), 2),         // look, park
         (("gather", "be out of luck"), 2), // look, returned

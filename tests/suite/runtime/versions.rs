@@ -1,10 +1,10 @@
 //! Versions of a payload: older ones are brought up, newer ones wait for who knows them.
 
-use super::bench::{Bench, PLENTY, delivered, due, published};
+use super::bench::{Bench, PLENTY, again, delivered, due, published};
 use std::cell::RefCell;
 use switchyard_agent::{Agent, Decision, Refusal, Reject};
 use switchyard_bus::{MemoryQueues, Message};
-use switchyard_event::{Event, EventType, NewEvent, Upcast};
+use switchyard_event::{Event, EventType, Upcast};
 use switchyard_runtime::{Tx, handle};
 use switchyard_store::{AgentSpec, Mode, RoutedBy, Selection, Since};
 use tokio::time::Instant;
@@ -33,10 +33,6 @@ impl<const OLD: bool> Agent for Watch<OLD> {
     fn decide(_: &Event, (): &()) -> Result<Decision<()>, Reject> {
         Ok(Decision::nothing())
     }
-
-    async fn apply((): &(), _: &mut Tx) -> Result<Vec<NewEvent>, Refusal> {
-        Ok(Vec::new())
-    }
 }
 
 /// A database in which a watch is registered.
@@ -64,7 +60,7 @@ async fn hears<const OLD: bool>(bench: &Bench, messages: &[Message]) -> Vec<(u32
     let watch = Watch::<OLD>::default();
     let queues: &MemoryQueues = &bench.queues;
     let answer = handle(&watch, &bench.store, queues, delivered(messages), Instant::now() + PLENTY).await;
-    assert!(answer.batch_item_failures.is_empty(), "done or parked");
+    assert!(again(answer).is_empty(), "done or parked");
     watch.heard.into_inner()
 }
 

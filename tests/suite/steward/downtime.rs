@@ -5,10 +5,10 @@ use super::bench::{AGENT, Bench};
 use serde_json::json;
 use std::{cell::Cell, time::Duration};
 use switchyard_agent::{Agent, Decision, Refusal, Reject};
-use switchyard_bus::{BusError, DeadLetter, MemoryQueue, Message, Queue, Queues, Received, Visibility};
-use switchyard_event::{Event, EventType, NewEvent};
+use switchyard_bus::{BusError, DeadLetter, MemoryQueue, Message as BusMessage, Queue, Queues, Received, Visibility};
+use switchyard_event::{Event, EventType};
 use switchyard_operations::breaker::BreakerState;
-use switchyard_runtime::{Budget, SqsEvent, Tx, Worker};
+use switchyard_runtime::{Answer, Budget, Message, Tx, Worker};
 use tokio::time::Instant;
 
 /// How far the clock goes at a time.
@@ -38,9 +38,6 @@ impl Agent for Painter {
     }
     fn decide(_: &Event, (): &()) -> Result<Decision<()>, Reject> {
         Ok(Decision::nothing())
-    }
-    async fn apply((): &(), _: &mut Tx) -> Result<Vec<NewEvent>, Refusal> {
-        Ok(Vec::new())
     }
 }
 
@@ -104,10 +101,9 @@ impl World<'_> {
             self.seen.most_receives =
                 batch.iter().map(|message| message.receives).fold(self.seen.most_receives, u32::max);
             let ends = Instant::now() + Duration::from_secs(30);
-            let answer = Box::pin(self.workers[worker].handle(event(&batch), ends)).await;
-            let again: Vec<String> =
-                answer.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect();
-            let done = batch.into_iter().filter(|message| !again.contains(&message.message_id));
+            let answers = Box::pin(self.workers[worker].handle(messages(&batch), ends)).await;
+            let done = batch.into_iter().zip(answers).filter(|(_, answer)| *answer == Answer::Acknowledge);
+            let done = done.map(|(message, _)| message);
             self.own.queue.delete(&done.map(|message| message.receipt_handle).collect::<Vec<_>>()).await;
         }
     }
@@ -116,7 +112,7 @@ impl World<'_> {
         for id in self.bench.lost(count).await {
             let body = json!({ "id": id, "type": "thing.made", "aggregate_type": "thing", "aggregate_id": id, "payload": {}, "version": 1,
                                "metadata": { "timestamp": "2026-01-05T09:30:00Z" } });
-            self.own.queue.send(&[Message::new(body.to_string()).number("run", 0)]).await;
+            self.own.queue.send(&[BusMessage::new(body.to_string()).number("run", 0)]).await;
         }
     }
 }
@@ -166,15 +162,12 @@ async fn an_hour_of_downtime_spends_no_attempt_fills_no_dead_letter_queue_and_dr
     assert_eq!((standing.breaker.unwrap().state, standing.flows), (BreakerState::Closed, Some(true)));
 }
 
-/// A batch as Lambda spells it.
-fn event(batch: &[Received]) -> SqsEvent {
-    let record = |message: &Received| {
-        let attributes = message.attributes.iter();
-        let attributes: serde_json::Map<_, _> = attributes
-            .map(|(name, value)| (name.clone(), json!({ "stringValue": value, "dataType": "String" })))
-            .collect();
-        json!({ "messageId": message.message_id, "receiptHandle": message.receipt_handle, "body": message.body,
-                "attributes": { "ApproximateReceiveCount": message.receives.to_string() }, "messageAttributes": attributes })
+/// A batch as the queue delivers it.
+fn messages(batch: &[Received]) -> Vec<Message> {
+    let message = |received: &Received| Message {
+        attributes: received.attributes.clone(),
+        receives: received.receives,
+        ..Message::new(&received.message_id, &received.receipt_handle, &received.body)
     };
-    serde_json::from_value(json!({ "Records": batch.iter().map(record).collect::<Vec<_>>() })).unwrap()
+    batch.iter().map(message).collect()
 }

@@ -182,7 +182,7 @@ directly_and_pooled! {
         let event = scene.event("thing.made").await;
         scene.claim(event).await;
         let mut tx = scene.store.begin().await.unwrap();
-        let refused = tx.settle(AGENT, &Ask::live(event), Settlement::Superseded, "late").await;
+        let refused = tx.settle(AGENT, &[Ask::live(event)], Settlement::Superseded, "late").await;
         assert!(matches!(refused, Err(StoreError::Bug { .. })), "{refused:?}");
         drop(tx);
         assert!(scene.row(event).await.is("n", "d"));

@@ -138,7 +138,7 @@ impl Scene {
     pub(crate) async fn settle(&self, event: Uuid, settlement: Settlement) {
         let mut tx = self.store.begin().await.unwrap();
         assert_eq!(tx.claim(AGENT, &[Ask::live(event)]).await.unwrap()[0].verdict, Verdict::Take);
-        tx.settle(AGENT, &Ask::live(event), settlement, "because").await.unwrap();
+        tx.settle(AGENT, &[Ask::live(event)], settlement, "because").await.unwrap();
         tx.commit().await.unwrap();
     }
 

@@ -1,6 +1,7 @@
 //! A transaction that cannot commit what it should not, and what errors say.
 
-use switchyard_store::{AppendEvent, Ask, DatabaseUrl, Store, StoreError, Type, Verdict};
+use std::collections::HashSet;
+use switchyard_store::{AppendEvent, Ask, DatabaseUrl, Overwrite, Store, StoreError, Type, Verdict};
 use uuid::Uuid;
 
 use super::directly_and_pooled;
@@ -134,17 +135,58 @@ directly_and_pooled! {
         assert!(errors[0].is_conflict(), "{}", errors[0]);
     }
 
-    async fn what_is_older_does_not_pass_the_gate_and_the_same_passes_again(scene: Scene) {
+    async fn an_older_sequence_is_too_late_and_the_same_passes_again(scene: Scene) {
         let mut tx = scene.store.begin().await.unwrap();
-        assert!(tx.gate(AGENT, "thing", "1", 5).await.unwrap());
-        assert!(tx.gate(AGENT, "thing", "1", 5).await.unwrap());
-        assert!(!tx.gate(AGENT, "thing", "1", 4).await.unwrap());
-        assert!(tx.gate(AGENT, "thing", "1", 6).await.unwrap());
-        assert!(tx.gate(AGENT, "thing", "2", 1).await.unwrap());
-        assert!(tx.gate("other", "thing", "1", 1).await.unwrap());
+        for (agent, thing, seq, late) in [
+            (AGENT, "1", 5, false),
+            (AGENT, "1", 5, false),
+            (AGENT, "1", 4, true),
+            (AGENT, "1", 6, false),
+            (AGENT, "2", 1, false),
+            ("other", "1", 1, false),
+        ] {
+            let answer = tx.superseded(agent, &[overwrite(0, thing, seq)]).await.unwrap();
+            assert_eq!(answer.len(), usize::from(late), "{agent} {thing} {seq}");
+        }
         tx.rollback().await.unwrap();
         let mut tx = scene.store.begin().await.unwrap();
-        assert!(tx.gate(AGENT, "thing", "1", 5).await.unwrap(), "what was rolled back was not applied");
+        assert!(tx.superseded(AGENT, &[overwrite(0, "1", 5)]).await.unwrap().is_empty(), "a rollback forgets");
+    }
+
+    async fn the_records_of_a_batch_that_are_too_late_are_found_in_one_statement(scene: Scene) {
+        let mut tx = scene.store.begin().await.unwrap();
+        assert!(tx.superseded(AGENT, &[overwrite(0, "1", 5)]).await.unwrap().is_empty());
+        let batch = [
+            overwrite(0, "1", 4),
+            overwrite(1, "1", 6),
+            overwrite(2, "1", 7),
+            overwrite(3, "2", -3),
+            // One record with two states, one of which is newer.
+            overwrite(4, "3", 9),
+            overwrite(4, "1", 2),
+        ];
+        assert_eq!(tx.superseded(AGENT, &batch).await.unwrap(), HashSet::from([0, 4]));
+        assert_eq!(tx.superseded(AGENT, &[overwrite(0, "1", 6)]).await.unwrap().len(), 1, "7 is remembered");
+        assert!(tx.superseded(AGENT, &[overwrite(0, "3", 1)]).await.unwrap().is_empty(), "and nothing of a late record");
+        assert!(tx.superseded(AGENT, &[]).await.unwrap().is_empty());
+        tx.commit().await.unwrap();
+    }
+
+    async fn batches_that_overwrite_the_same_states_in_another_order_wait_for_each_other(scene: Scene) {
+        let things: Vec<String> = (0..20).map(|n| n.to_string()).collect();
+        let gate = async |forward: bool| {
+            let mut batch: Vec<_> = things.iter().enumerate().map(|(n, thing)| overwrite(n, thing, 1)).collect();
+            if !forward {
+                batch.reverse();
+            }
+            let mut tx = scene.store.begin().await?;
+            tx.superseded(AGENT, &batch).await?;
+            tx.commit().await
+        };
+        for _ in 0..10 {
+            let (one, other) = tokio::join!(gate(true), gate(false));
+            assert!(one.is_ok() && other.is_ok(), "{one:?} {other:?}");
+        }
     }
 
     async fn a_shadow_decision_is_kept_and_a_repetition_counted(scene: Scene) {
@@ -176,6 +218,11 @@ directly_and_pooled! {
         let failed = scene.store.query(raise, &[]).await.unwrap_err();
         assert!(matches!(failed, StoreError::Bug { .. }), "{failed:?}");
     }
+}
+
+/// That a record overwrites a thing.
+const fn overwrite(record: usize, aggregate_id: &str, seq: i64) -> Overwrite<'_> {
+    Overwrite { record, aggregate_type: "thing", aggregate_id, seq }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ mod decide;
 
 pub use decide::{Baseline, Evaluation, Validation};
 
-use switchyard_agent::{Agent, Decision, Refusal, Reject};
+use switchyard_agent::{Agent, Change, Decision, Refusal, Reject, State};
 use switchyard_event::{Event, EventType, NewEvent};
 use switchyard_runtime::{Database, Tx, Type};
 
@@ -45,15 +45,19 @@ impl Agent for BaselineValidation {
                 &[(&evaluation.token_symbol, Type::TEXT), (&evaluation.metric, Type::TEXT)],
             )
             .await?;
-        Ok(rows.first().map(|row| Baseline { value: row.get(0), higher_is_better: row.get(1) }))
+        Ok(rows.first().map(|row| Baseline::new(row.get(0), row.get(1))))
     }
 
     fn decide(event: &Event, baseline: &Option<Baseline>) -> Result<Decision<Validation>, Reject> {
         decide::decide(event, *baseline)
     }
 
-    async fn apply(validation: &Validation, tx: &mut Tx) -> Result<Vec<NewEvent>, Refusal> {
-        tx.newest(Self::NAME, "model and metric", &validation.key(), validation.sequence).await?;
+    fn overwrites(validation: &Validation) -> Option<State> {
+        Some(State::new("model and metric", validation.key()))
+    }
+
+    async fn apply(change: Change<'_, Validation>, tx: &mut Tx) -> Result<Vec<NewEvent>, Refusal> {
+        let validation = change.effect;
         tx.execute(
             "insert into model_validations (model_id, metric, token_symbol, value, baseline, passed)
              values ($1, $2, $3, $4, $5, $6)

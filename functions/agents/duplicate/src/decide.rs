@@ -18,7 +18,7 @@ pub struct Post {
 }
 
 /// A post that was there before.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Earlier {
     /// The post.
     pub id: String,

@@ -4,8 +4,8 @@ mod decide;
 
 pub use decide::{Earlier, Match, Post};
 
-use switchyard_agent::{Agent, Decision, Refusal, Reject, RoutedBy};
-use switchyard_event::{Event, EventType, NewEvent};
+use switchyard_agent::{Agent, Applied, Change, Decision, Refusal, Reject, RoutedBy};
+use switchyard_event::{Event, EventType};
 use switchyard_runtime::{Database, Tx, Type};
 
 /// How many earlier posts of a project are compared.
@@ -55,13 +55,19 @@ impl Agent for Duplicate {
         decide::decide(event, earlier)
     }
 
-    async fn apply(found: &Match, tx: &mut Tx) -> Result<Vec<NewEvent>, Refusal> {
+    /// One statement for the batch.
+    async fn apply_batch(changes: &[Change<'_, Match>], tx: &mut Tx) -> Result<Applied, Refusal> {
+        let found = changes.iter().map(|change| change.effect);
+        let posts: Vec<&str> = found.clone().map(|found| found.post_id.as_str()).collect();
+        let originals: Vec<&str> = found.clone().map(|found| found.duplicate_of.as_str()).collect();
+        let similarities: Vec<f64> = found.map(|found| found.similarity).collect();
         tx.execute(
             "insert into feedback_duplicates (post_id, duplicate_of, similarity)
-             values ($1::text::uuid, $2::text::uuid, $3) on conflict do nothing",
-            &[(&found.post_id, Type::TEXT), (&found.duplicate_of, Type::TEXT), (&found.similarity, Type::FLOAT8)],
+             select post_id::uuid, duplicate_of::uuid, similarity from unnest($1, $2, $3) u (post_id, duplicate_of, similarity)
+             on conflict do nothing",
+            &[(&posts, Type::TEXT_ARRAY), (&originals, Type::TEXT_ARRAY), (&similarities, Type::FLOAT8_ARRAY)],
         )
         .await?;
-        Ok(Vec::new())
+        Ok(Applied::all())
     }
 }

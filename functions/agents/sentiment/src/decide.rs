@@ -21,8 +21,6 @@ pub struct Analysis {
     pub project_id: Option<String>,
     /// What was found.
     pub sentiment: Sentiment,
-    /// Of the event that says so: an older one never overwrites a newer one's.
-    pub sequence: i64,
 }
 
 pub(crate) fn decide(event: &Event) -> Result<Decision<Analysis>, Reject> {
@@ -33,12 +31,8 @@ pub(crate) fn decide(event: &Event) -> Result<Decision<Analysis>, Reject> {
         return Err(Reject::new("no_text", "the post has neither a title nor a description"));
     }
     let sentiment = switchyard_insight::sentiment(&text);
-    let analysis = Analysis {
-        post_id: event.aggregate_id.clone(),
-        project_id: event.metadata.project_id.clone(),
-        sentiment,
-        sequence: event.metadata.sequence.unwrap_or(0),
-    };
+    let analysis =
+        Analysis { post_id: event.aggregate_id.clone(), project_id: event.metadata.project_id.clone(), sentiment };
     let analyzed = NewEvent::new(
         EventType::SENTIMENT_ANALYZED,
         "post",
@@ -71,7 +65,7 @@ mod tests {
     fn a_complaint_is_written_down_as_negative_and_said() {
         let decision = given::<Sentiment>(&created(), ()).decide();
         let [analysis] = decision.effects.as_slice() else { panic!("one row for one post") };
-        assert_eq!((analysis.sentiment.label, analysis.sequence), (Label::Negative, 1));
+        assert_eq!(analysis.sentiment.label, Label::Negative);
         let [said] = decision.events.as_slice() else { panic!("one event for one post") };
         assert_eq!(
             (&said.event_type, said.payload["label"].as_str()),

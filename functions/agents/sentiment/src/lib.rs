@@ -4,8 +4,8 @@ mod decide;
 
 pub use decide::{Analysis, Post};
 
-use switchyard_agent::{Agent, Decision, Lanes, Refusal, Reject};
-use switchyard_event::{Event, EventType, NewEvent};
+use switchyard_agent::{Agent, Applied, Change, Decision, Lanes, Refusal, Reject, State, last_of_each};
+use switchyard_event::{Event, EventType};
 use switchyard_runtime::{Tx, Type};
 
 /// Says how a piece of feedback feels.
@@ -29,22 +29,34 @@ impl Agent for Sentiment {
         decide::decide(event)
     }
 
-    async fn apply(analysis: &Analysis, tx: &mut Tx) -> Result<Vec<NewEvent>, Refusal> {
-        tx.newest(Self::NAME, "post", &analysis.post_id, analysis.sequence).await?;
+    fn overwrites(analysis: &Analysis) -> Option<State> {
+        Some(State::new("post", &analysis.post_id))
+    }
+
+    /// One statement, however many posts: two events of one post are one row, and the newer one's.
+    async fn apply_batch(changes: &[Change<'_, Analysis>], tx: &mut Tx) -> Result<Applied, Refusal> {
+        let rows = last_of_each(changes, |analysis| &analysis.post_id);
+        let rows = rows.iter().map(|change| change.effect);
+        let posts: Vec<&str> = rows.clone().map(|row| row.post_id.as_str()).collect();
+        let projects: Vec<Option<&str>> = rows.clone().map(|row| row.project_id.as_deref()).collect();
+        let scores: Vec<f64> = rows.clone().map(|row| row.sentiment.score).collect();
+        let labels: Vec<&str> = rows.clone().map(|row| row.sentiment.label.as_str()).collect();
+        let confidences: Vec<f64> = rows.map(|row| row.sentiment.confidence).collect();
         tx.execute(
             "insert into sentiment_analysis (post_id, project_id, score, label, confidence)
-             values ($1::text::uuid, $2::text::uuid, $3, $4, $5)
+             select post_id::uuid, project_id::uuid, score, label, confidence
+               from unnest($1, $2, $3, $4, $5) u (post_id, project_id, score, label, confidence)
              on conflict (post_id) do update
              set score = excluded.score, label = excluded.label, confidence = excluded.confidence, analyzed_at = now()",
             &[
-                (&analysis.post_id, Type::TEXT),
-                (&analysis.project_id, Type::TEXT),
-                (&analysis.sentiment.score, Type::FLOAT8),
-                (&analysis.sentiment.label.as_str(), Type::TEXT),
-                (&analysis.sentiment.confidence, Type::FLOAT8),
+                (&posts, Type::TEXT_ARRAY),
+                (&projects, Type::TEXT_ARRAY),
+                (&scores, Type::FLOAT8_ARRAY),
+                (&labels, Type::TEXT_ARRAY),
+                (&confidences, Type::FLOAT8_ARRAY),
             ],
         )
         .await?;
-        Ok(Vec::new())
+        Ok(Applied::all())
     }
 }

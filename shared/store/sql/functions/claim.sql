@@ -151,11 +151,37 @@ begin
   end if;
 end $$;
 
-create or replace function switchyard.pass_gate(p_agent text, p_aggregate_type text, p_aggregate_id text, p_seq bigint) returns boolean
-language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+-- Which of these records are too late: those that overwrite a state to which something newer was applied. What the others overwrite is remembered with
+-- their sequences. A record with several states passes with all of them or with none. The states are locked in one order, whatever the order of the
+-- records, so that two batches wait for each other at worst.
+create or replace function switchyard.pass_gates(
+  p_agent text, p_records bigint[], p_types text[], p_ids text[], p_seqs bigint[]) returns bigint[]
+language plpgsql volatile set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+  superseded bigint[];
 begin
-  insert into switchyard.gate as g (agent, aggregate_type, aggregate_id, seq)
-  values (p_agent, p_aggregate_type, p_aggregate_id, p_seq)
-  on conflict (agent, aggregate_type, aggregate_id) do update set seq = excluded.seq where g.seq <= excluded.seq;
-  return found;
+  -- One state of one record, as most batches have it: one statement finds out and remembers.
+  if cardinality(p_records) = 1 then
+    insert into switchyard.gate as g (agent, aggregate_type, aggregate_id, seq) values (p_agent, p_types[1], p_ids[1], p_seqs[1])
+    on conflict (agent, aggregate_type, aggregate_id) do update set seq = excluded.seq where g.seq <= excluded.seq;
+    return case when found then '{}' else p_records end;
+  end if;
+
+  insert into switchyard.gate (agent, aggregate_type, aggregate_id, seq)
+  select distinct p_agent, u.type, u.id, '-9223372036854775808'::bigint from unnest(p_types, p_ids) u (type, id) order by 2, 3
+  on conflict (agent, aggregate_type, aggregate_id) do nothing;
+
+  select coalesce(array_agg(distinct u.record), '{}') into superseded
+    from (select g.aggregate_type, g.aggregate_id, g.seq from switchyard.gate g
+           where g.agent = p_agent and (g.aggregate_type, g.aggregate_id) in (select u.type, u.id from unnest(p_types, p_ids) u (type, id))
+           order by g.aggregate_type, g.aggregate_id for update) g
+    join unnest(p_records, p_types, p_ids, p_seqs) u (record, type, id, seq) on u.type = g.aggregate_type and u.id = g.aggregate_id
+   where g.seq > u.seq;
+
+  update switchyard.gate g set seq = n.seq
+    from (select u.type, u.id, max(u.seq) as seq from unnest(p_records, p_types, p_ids, p_seqs) u (record, type, id, seq)
+           where u.record <> all (superseded) group by u.type, u.id) n
+   where g.agent = p_agent and g.aggregate_type = n.type and g.aggregate_id = n.id and g.seq < n.seq;
+  return superseded;
 end $$;

@@ -2,7 +2,7 @@
 
 use super::{ECHOED, WRITTEN, notes};
 use crate::agents::Note;
-use switchyard_agent::{Agent, Decision, Refusal, Reject, Schedule};
+use switchyard_agent::{Agent, Change, Decision, Refusal, Reject, Schedule};
 use switchyard_event::{Event, EventType, NewEvent};
 use switchyard_runtime::{Database, Tx};
 
@@ -38,8 +38,8 @@ impl Agent for Echo {
         Ok(Decision::nothing().effect(note).event(echo))
     }
 
-    async fn apply(note: &Note, tx: &mut Tx) -> Result<Vec<NewEvent>, Refusal> {
-        note.write(Self::NAME, tx).await?;
+    async fn apply(change: Change<'_, Note>, tx: &mut Tx) -> Result<Vec<NewEvent>, Refusal> {
+        change.effect.write(Self::NAME, tx).await?;
         Ok(Vec::new())
     }
 }

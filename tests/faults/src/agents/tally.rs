@@ -2,7 +2,7 @@
 
 use super::{ECHOED, notes};
 use crate::agents::Note;
-use switchyard_agent::{Agent, Decision, Refusal, Reject, Schedule};
+use switchyard_agent::{Agent, Change, Decision, Refusal, Reject, Schedule, State};
 use switchyard_event::{Event, EventType, NewEvent};
 use switchyard_runtime::{Database, Tx, Type};
 
@@ -34,8 +34,12 @@ impl Agent for Tally {
         Ok(Decision::nothing().effect(Note::of(event)?))
     }
 
-    async fn apply(note: &Note, tx: &mut Tx) -> Result<Vec<NewEvent>, Refusal> {
-        tx.newest(Self::NAME, &note.aggregate_type, &note.aggregate_id, note.seq).await?;
+    fn overwrites(note: &Note) -> Option<State> {
+        Some(State::new(note.aggregate_type.clone(), &note.aggregate_id))
+    }
+
+    async fn apply(change: Change<'_, Note>, tx: &mut Tx) -> Result<Vec<NewEvent>, Refusal> {
+        let note = change.effect;
         note.write(Self::NAME, tx).await?;
         tx.execute(
             "with now as (

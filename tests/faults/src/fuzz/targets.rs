@@ -4,7 +4,7 @@ use super::SECRET;
 use jiff::Timestamp;
 use serde_json::Value;
 use switchyard_event::{Event, Metadata};
-use switchyard_runtime::{SqsEvent, envelope};
+use switchyard_runtime::{envelope, lambda};
 use switchyard_store::{DatabaseUrl, Pending};
 use uuid::Uuid;
 
@@ -118,10 +118,9 @@ fn batches() -> Vec<String> {
 }
 
 fn batch(input: &str) -> Result<(), String> {
-    let batch: SqsEvent = serde_json::from_str(input).map_err(|_| "no batch".to_owned())?;
-    for record in batch.records {
-        let body = record.body.unwrap_or_default();
-        let _ = (Event::id_of(&body), Event::parse(&body));
+    let batch = serde_json::from_str(input).and_then(lambda::messages).map_err(|_| "no batch".to_owned())?;
+    for message in batch {
+        let _ = (Event::id_of(&message.body), Event::parse(&message.body));
     }
     Ok(())
 }

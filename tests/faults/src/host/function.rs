@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn a_plan_says_where_it_strikes() {
         assert_eq!(planned("bug=no_claim;runtime.after_claim=kill@2", "kill"), Some("runtime.after_claim"));
-        assert_eq!(planned("runtime.after_look=stop@1", "kill"), None);
+        assert_eq!(planned("runtime.after_preview=stop@1", "kill"), None);
         assert_eq!(planned("", "kill"), None);
     }
 

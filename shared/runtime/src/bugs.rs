@@ -1,5 +1,5 @@
-//! Mistakes that the fault suite switches on, to see that its checks find them. Without the feature `faults` each of them is decided to be off
-//! before the program runs, and nothing of it is left.
+//! Bugs that the fault suite plants, to see that its checks find them. Without the feature `faults` each of them is off at compile time, and
+//! nothing of it is left.
 
 use std::{
     cell::{Cell, RefCell},
@@ -25,7 +25,7 @@ pub(crate) fn received(event: Uuid, message: &str) {
     }
 }
 
-/// The verdict that a mistaken process goes by: its own memory of message ids instead of the ledger, or the routing as it was when it first
+/// The verdict that a process with a planted bug goes by: its own memory of message ids instead of the ledger, or the routing as it was when it first
 /// asked.
 pub(crate) fn believed(verdict: Verdict, event: Uuid) -> Verdict {
     if bug("dedup_by_message_id") && matches!(verdict, Verdict::Take | Verdict::AlreadyDone) {
