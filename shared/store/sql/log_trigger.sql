@@ -9,4 +9,8 @@ begin
   execute format('alter table %s enable always trigger switchyard_log', switchyard._events());
 end $$;
 
+-- Fires at the commit of a claim.
+create constraint trigger claimed after insert on switchyard.claiming
+  deferrable initially deferred for each row execute function switchyard._claimed();
+
 insert into switchyard.logging (since) values (clock_timestamp());

@@ -7,6 +7,7 @@ mod as_on_supabase;
 mod breakers;
 mod chains;
 mod checker;
+mod claim_guard;
 mod claiming;
 mod cutover;
 mod delays;

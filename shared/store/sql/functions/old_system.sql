@@ -3,9 +3,10 @@
 -- True work may be done only on `take`, in this same transaction.
 -- Answers take, not_yours, already_done, parked, not_subscribed, unknown, too_old.
 --
--- Refuses to be a transaction of its own, since its commit would come before the work. It can tell in two ways: its statement
--- is the transaction's first, or it came through an HTTP gateway (PostgREST) that commits after each call. Neither matters where
--- a function or DO block called it: that does the work in the same transaction, so the way for pg_cron and `rpc`
+-- Refuses to be a transaction of its own, since its commit would come before the work. Where its statement is the transaction's first, or came
+-- through an HTTP gateway (PostgREST) that commits after each call, that shows at once. A driver sends a statement with parameters in several messages,
+-- each of which counts as a statement of its own; that shows at the commit, which is then part of the same message (`_claimed`). Neither matters
+-- where a function or DO block called it: that does the work in the same transaction, so the way for pg_cron and `rpc`
 -- is one function that claims and works. A claim that is sent together with its `begin` in one message looks like the first case:
 -- send them one by one. Not even this sees a function that does nothing but call `claim`.
 create or replace function switchyard.claim(agent text, event_id uuid) returns text
@@ -14,15 +15,38 @@ declare
   answer text;
   callers text;
 begin
-  -- One line is this function; each further one says who called it.
+  -- One line is this function; each further one says who called it. Only the last, after all callers, may be another: the statement's parameters,
+  -- where they are told with its errors.
   get diagnostics callers = pg_context;
-  if strpos(callers, chr(10)) = 0
-     and (statement_timestamp() = transaction_timestamp() or coalesce(current_setting('request.method', true), '') <> '') then
-    raise exception 'claim needs the transaction of its work: begin; claim; the work; commit, or one function that does both'
-      using errcode = 'SY003';
+  if current_setting('log_parameter_max_length_on_error') <> '0' then
+    callers := regexp_replace(callers, '\n[^\n]* \$1 = (?!.*\n[^\n]* \$1 = ).*$', '');
+  end if;
+  if strpos(callers, chr(10)) = 0 then
+    if statement_timestamp() = transaction_timestamp() or coalesce(current_setting('request.method', true), '') <> '' then
+      perform switchyard._claim_alone();
+    end if;
+    insert into switchyard.claiming (statement_at) values (statement_timestamp());
   end if;
   select s.verdict into answer from switchyard.claim_batch(agent, array[event_id], array[0], 'o') s;
   return answer;
+end $$;
+
+create or replace function switchyard._claim_alone() returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+begin
+  raise exception 'claim needs the transaction of its work: begin; claim; the work; commit, or one function that does both'
+    using errcode = 'SY003';
+end $$;
+
+-- At the commit of what has claimed: refuses where nothing came between the two, not even the message that commits.
+create or replace function switchyard._claimed() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if statement_timestamp() = new.statement_at then
+    perform switchyard._claim_alone();
+  end if;
+  delete from switchyard.claiming c where c.id = new.id;
+  return null;
 end $$;
 
 -- The same for one event of an old system: it waits out the grace for `todo_old`, or, when its attempts are used up, for a

@@ -132,3 +132,9 @@ create table switchyard.stray (
   at timestamptz not null,
   primary key (agent, at, answer, key)
 );
+
+-- What an old system has claimed in a transaction that goes on, by the statement that did: looked at when it commits, and gone with that.
+create unlogged table switchyard.claiming (
+  id bigint generated always as identity primary key,
+  statement_at timestamptz not null
+);
