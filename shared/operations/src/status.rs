@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub struct Status {
     /// Every agent that is deployed or registered, by name, and ingest.
     pub agents: Vec<Standing>,
-    /// How many events are set aside in the outbox, and reach nobody until somebody looks ([`Outbox`]). None where the database could not be asked.
+    /// How many events could not be published; no agent receives them. The request `outbox` lists them. `None` if the database did not answer.
     #[serde(default)]
     pub set_aside: Option<i64>,
     /// The cutover plans that are running or held, by agent.
