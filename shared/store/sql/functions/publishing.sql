@@ -128,6 +128,9 @@ declare
   about jsonb;
 begin
   perform switchyard._see_every_event();
+  -- Two batches with the same events in different orders would deadlock on their inserts, which keep the batch's order, since the sequence follows it.
+  perform pg_advisory_xact_lock(x.key)
+    from (select distinct hashtextextended(u.id::text, 0) as key from unnest(p_ids) u (id) order by 1) x;
   for given in
     select u.* from unnest(p_ids, p_types, p_aggregate_types, p_aggregate_ids, p_payloads, p_versions, p_metadata)
              with ordinality u (id, type, aggregate_type, aggregate_id, payload, version, metadata, ord)
