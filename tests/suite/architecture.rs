@@ -10,7 +10,6 @@ use std::{
 const ONLY: &[(&str, &[&str])] = &[
     ("tokio-postgres", &["switchyard-store", "switchyard-localstack"]),
     ("deadpool-postgres", &["switchyard-store"]),
-    ("refinery", &["switchyard-store"]),
     ("aws-sdk-lambda", &["switchyard-bus"]),
     ("aws-sdk-sns", &["switchyard-bus"]),
     ("aws-sdk-sqs", &["switchyard-bus"]),
@@ -19,7 +18,7 @@ const ONLY: &[(&str, &[&str])] = &[
 ];
 
 /// The tests look from the outside and may know all.
-const FROM_OUTSIDE: &[&str] = &["switchyard-tests", "faults", "differences", "flips"];
+const TEST_CRATES: &[&str] = &["switchyard-tests", "faults", "differences", "flips"];
 
 /// The crates that stay free of I/O, so that they compile for anything.
 const PURE: &[&str] = &[
@@ -62,7 +61,7 @@ impl Package {
 
 fn packages() -> Vec<Package> {
     let mut packages = workspace();
-    packages.retain(|package| !FROM_OUTSIDE.contains(&package.name.as_str()));
+    packages.retain(|package| !TEST_CRATES.contains(&package.name.as_str()));
     packages
 }
 
