@@ -116,7 +116,7 @@ pub(crate) fn missing(source: std::io::Error) -> Error {
 
 pub(crate) fn first_error(text: &str) -> String {
     let telling = text.lines().find(|line| line.starts_with("error"));
-    telling.or_else(|| text.lines().next_back()).unwrap_or("it said nothing").trim().to_owned()
+    telling.or_else(|| text.lines().next_back()).unwrap_or("it printed nothing").trim().to_owned()
 }
 
 #[cfg(test)]

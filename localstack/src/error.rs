@@ -84,7 +84,7 @@ pub enum Error {
     },
     /// Postgres must not run as root and there is no other account to run it as.
     #[error("Postgres refuses to run as root and this machine has no user `nobody`; run as a normal user")]
-    NobodyMissing,
+    NobodyUserMissing,
     /// The data directory belongs to another major version of Postgres.
     #[error("the database in {} was made by Postgres {found}, and this is {running}; `cargo dev reset` starts afresh", data.display())]
     PostgresVersion {
@@ -116,7 +116,7 @@ pub enum Error {
         source: tokio_postgres::Error,
     },
     /// A name that is to become a database is not a plain lower-case identifier of at most 63 bytes.
-    #[error("`{name}` is no name for a database: lower-case letters, digits and underscores, at most 63")]
+    #[error("`{name}` is not a valid database name: use lower-case letters, digits and underscores, at most 63")]
     DatabaseName {
         /// The refused name.
         name: String,
@@ -187,7 +187,7 @@ pub enum Error {
         reason: String,
     },
     /// An input cannot be read as feedback at all.
-    #[error("{input} holds no feedback: {reason}")]
+    #[error("{input} contains no feedback: {reason}")]
     Input {
         /// The file, or `standard input`.
         input: String,
@@ -217,7 +217,7 @@ pub enum Error {
         source: StoreError,
     },
     /// The store failed.
-    #[error("{0}; `cargo dev doctor` tells what is wrong")]
+    #[error("{0}; `cargo dev doctor` finds the cause")]
     Store(#[from] StoreError),
 }
 

@@ -29,7 +29,7 @@ exit "$status"
 "#;
 
 /// How long a child may take to end after its input ended, before it is killed.
-const PATIENCE: Duration = Duration::from_secs(15);
+const DEADLINE: Duration = Duration::from_secs(15);
 
 /// Whom the shell signals when we are gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +126,7 @@ impl Guarded {
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        let _ = self.stop(PATIENCE);
+        let _ = self.stop(DEADLINE);
     }
 }
 
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_goes_when_whoever_holds_its_pipe_is_killed() {
+    fn a_child_ends_when_the_process_with_its_pipe_is_killed() {
         // `sleep` stands for us: it holds the writing end of a pipe whose reading end is the guard's standard input.
         let mut holder = Command::new("sleep").arg("600").stdout(Stdio::piped()).spawn().unwrap();
         let mut command = watched("/bin/sh", Signal::SIGTERM, Whom::Child);

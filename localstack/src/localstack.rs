@@ -20,10 +20,10 @@ use crate::{Error, Port, ports};
 pub const REGION: &str = "us-east-1";
 
 /// Its very first start compiles a thousand Python modules.
-const START_PATIENCE: Duration = Duration::from_secs(120);
+const START_DEADLINE: Duration = Duration::from_secs(120);
 
 /// It kills the bootstraps of all functions before it ends.
-const STOP_PATIENCE: Duration = Duration::from_secs(15);
+const STOP_DEADLINE: Duration = Duration::from_secs(15);
 
 const KNOB: &str = "SWITCHYARD_PORT";
 
@@ -111,7 +111,7 @@ impl LocalStack {
 
 impl Drop for LocalStack {
     fn drop(&mut self) {
-        let _ = self.process.stop(STOP_PATIENCE);
+        let _ = self.process.stop(STOP_DEADLINE);
     }
 }
 
@@ -211,7 +211,7 @@ fn command(venv: &Venv, name: &str, arguments: &[String], progress: Progress<'_>
     if status.success() {
         return Ok(printed);
     }
-    Err(failed(if message.is_empty() { format!("it said nothing, and ended with {status}") } else { message }))
+    Err(failed(if message.is_empty() { format!("it printed nothing, and ended with {status}") } else { message }))
 }
 
 /// One line of progress.
@@ -239,16 +239,16 @@ fn start_on(venv: &Venv, options: &Options, port: u16) -> Result<LocalStack, Err
     })?;
     let lines = follow(&mut process, &options.log)?;
     let mut localstack = LocalStack { process, port, log: options.log.clone(), venv: venv.clone() };
-    let deadline = Instant::now() + START_PATIENCE;
+    let deadline = Instant::now() + START_DEADLINE;
     loop {
         match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(line) if line.trim() == "ready" => return Ok(localstack),
             Ok(_) => {}
             Err(RecvTimeoutError::Timeout) => {
-                return Err(not_ready(format!("was not ready after {} s", START_PATIENCE.as_secs()), &options.log));
+                return Err(not_ready(format!("was not ready after {} s", START_DEADLINE.as_secs()), &options.log));
             }
             Err(RecvTimeoutError::Disconnected) => {
-                let _ = localstack.process.stop(STOP_PATIENCE);
+                let _ = localstack.process.stop(STOP_DEADLINE);
                 return Err(not_ready("ended at once".to_owned(), &options.log));
             }
         }
@@ -273,7 +273,7 @@ fn follow(process: &mut Guarded, log: &Path) -> Result<Receiver<String>, Error> 
 
 fn not_ready(happened: String, log: &Path) -> Error {
     let text = fs::read_to_string(log).unwrap_or_default();
-    let line = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+    let line = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it printed nothing");
     Error::NotReady { what: "LocalStack", happened, reason: line.trim().to_owned(), log: log.to_owned() }
 }
 
@@ -282,7 +282,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_is_told_from_a_message() {
+    fn a_progress_line_becomes_a_step() {
         assert!(serde_json::from_str::<Step>(r#"{"step": "stack", "done": 3, "of": 20}"#).is_ok());
         assert!(serde_json::from_str::<Step>("SentimentFunction: no such bucket").is_err());
     }

@@ -27,10 +27,10 @@ use databases::{plain, statement};
 const USER: &str = "postgres";
 
 /// Generous: a first start on a slow disk, or crash recovery after a power cut.
-const START_PATIENCE: Duration = Duration::from_secs(60);
+const START_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A fast shutdown writes a checkpoint.
-const STOP_PATIENCE: Duration = Duration::from_secs(20);
+const STOP_DEADLINE: Duration = Duration::from_secs(20);
 
 const KNOB: &str = "SWITCHYARD_POSTGRES_PORT";
 
@@ -143,7 +143,7 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        let _ = self.process.stop(STOP_PATIENCE);
+        let _ = self.process.stop(STOP_DEADLINE);
     }
 }
 
@@ -192,7 +192,7 @@ fn make_data_directory(binaries: &Binaries, options: &Options, account: Account)
 
 /// A server whose parent was killed shuts down by itself, which takes a moment; until then it keeps its data directory.
 fn wait_for_previous(data: &Path) {
-    let deadline = Instant::now() + STOP_PATIENCE;
+    let deadline = Instant::now() + STOP_DEADLINE;
     while Instant::now() < deadline && previous(data).is_some() {
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -233,7 +233,7 @@ fn start_on(binaries: &Binaries, options: &Options, account: Account, port: u16)
     }
     let process = spawn(&mut command, options, account)?;
     let mut postgres = Postgres { process, port, log: options.log.clone() };
-    let deadline = Instant::now() + START_PATIENCE;
+    let deadline = Instant::now() + START_DEADLINE;
     loop {
         // Its own words are the only sign that tells this server from another one on the same port.
         let log = fs::read_to_string(&options.log).unwrap_or_default();
@@ -244,7 +244,7 @@ fn start_on(binaries: &Binaries, options: &Options, account: Account, port: u16)
             return Err(not_ready("ended at once".to_owned(), &options.log));
         }
         if Instant::now() > deadline {
-            return Err(not_ready(format!("was not ready after {} s", START_PATIENCE.as_secs()), &options.log));
+            return Err(not_ready(format!("was not ready after {} s", START_DEADLINE.as_secs()), &options.log));
         }
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -274,6 +274,6 @@ fn not_ready(happened: String, log: &Path) -> Error {
     let text = fs::read_to_string(log).unwrap_or_default();
     let telling = |line: &&str| ["FATAL", "PANIC", "error:"].iter().any(|word| line.contains(word));
     let line = text.lines().rev().find(telling).or_else(|| text.lines().rev().find(|line| !line.trim().is_empty()));
-    let reason = line.unwrap_or("it said nothing").trim().to_owned();
+    let reason = line.unwrap_or("it printed nothing").trim().to_owned();
     Error::NotReady { what: "Postgres", happened, reason, log: log.to_owned() }
 }

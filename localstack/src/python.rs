@@ -302,7 +302,7 @@ fn run(command: &mut Command, log: &Path, heard: &mut dyn FnMut(Option<&str>)) -
     }
     let text = fs::read_to_string(log).unwrap_or_default();
     let telling = text.lines().rev().find(|line| line.starts_with("ERROR")).or_else(|| text.lines().next_back());
-    Err(Error::Install { reason: telling.unwrap_or("it said nothing").trim().to_owned(), log: log.to_owned() })
+    Err(Error::Install { reason: telling.unwrap_or("it printed nothing").trim().to_owned(), log: log.to_owned() })
 }
 
 #[cfg(test)]
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_without_an_interpreter_is_none() {
+    fn no_interpreter_means_no_version() {
         assert!(parse("3.11\nTrue\n").is_none());
         assert!(parse("Python 3.11.7").is_none());
     }

@@ -27,7 +27,7 @@ class Unanswerable(Exception):
 def invoke(account: Account, function: str) -> None:
     """Invokes a function asynchronously, with an empty object, and does not wait for it."""
     account.client("lambda").invoke(FunctionName=function, InvocationType="Event", Payload=b"{}")
-    _say({"invoked": function})
+    _print({"invoked": function})
 
 
 def call(account: Account, stack: str, function: str, event: str) -> None:
@@ -36,7 +36,7 @@ def call(account: Account, stack: str, function: str, event: str) -> None:
     said = json.load(answer["Payload"])
     if "FunctionError" in answer:
         raise Unanswerable(f"{function} failed: {said.get('errorMessage', said)}")
-    _say(said)
+    _print(said)
 
 
 def off_schedule(account: Account, stack: str, function: str) -> None:
@@ -49,7 +49,7 @@ def off_schedule(account: Account, stack: str, function: str) -> None:
     for rule in rules:
         targets = client.list_targets_by_rule(Rule=rule)["Targets"]
         client.remove_targets(Rule=rule, Ids=[t["Id"] for t in targets if t["Arn"] == configured["FunctionArn"]])
-    _say({"off": rules})
+    _print({"off": rules})
 
 
 def functions(account: Account, stack: str) -> dict[str, list[str]]:
@@ -83,7 +83,7 @@ def logs(account: Account, stack: str, only: str | None, since_ms: int, follow: 
         ]
         # Sorting is stable, so that lines of one function and millisecond stay as they were written.
         for at, name, event in sorted(lines, key=lambda line: line[0]):
-            _say({"at": at, "function": name, "message": event["message"].rstrip("\n")})
+            _print({"at": at, "function": name, "message": event["message"].rstrip("\n")})
             # A later look begins at the newest millisecond again, since more lines of it may come.
             if at > since[name]:
                 since[name] = at
@@ -106,7 +106,7 @@ def queues(account: Account) -> None:
                 "ApproximateNumberOfMessagesDelayed",
             ],
         )["Attributes"]
-        _say(
+        _print(
             {
                 "name": url.rsplit("/", 1)[-1],
                 "waiting": int(counts["ApproximateNumberOfMessages"]),
@@ -148,7 +148,7 @@ def _events(client: Any, group: str, since_ms: int) -> Iterator[dict[str, Any]]:
         return  # it has not run yet
 
 
-def _say(answer: dict[str, Any]) -> None:
+def _print(answer: dict[str, Any]) -> None:
     print(json.dumps(answer), flush=True)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from .exchange import Exchange
 from .output import Output
 from .runtime_api import RuntimeApi
-from .warden import Warden
+from .process_guard import ProcessGuard
 
 # Lambda gives a function without extensions no time at all; this is for those that write a last line.
 _GRACE_SECONDS = 0.3
@@ -21,9 +21,9 @@ _GRACE_SECONDS = 0.3
 class Roster:
     """Who runs: starts processes, and is what everything is stopped by when LocalStack ends."""
 
-    def __init__(self, folder: Path, warden: Warden) -> None:
+    def __init__(self, folder: Path, process_guard: ProcessGuard) -> None:
         self.folder = folder
-        self.warden = warden
+        self.process_guard = process_guard
         self._lock = threading.Lock()
         self._running: set[Process] = set()
         self._closed = False
@@ -93,7 +93,7 @@ class Process:
         finally:
             os.close(writing)
         self.pid = self._child.pid
-        roster.warden.watch(self.pid)
+        roster.process_guard.watch(self.pid)
         self.output = Output(reading)
         self._note = roster.folder / account / function / f"{self.pid}.json"
         self._write_note(sha)
@@ -158,7 +158,7 @@ class Process:
         with self._signalling:
             self._child.wait()
             self._reaped = True
-        self._roster.warden.forget(self.pid)
+        self._roster.process_guard.forget(self.pid)
         self._note.unlink(missing_ok=True)
         self._ended.set()
         self._roster.ended(self)

@@ -34,9 +34,9 @@ def serve(port: int, data: Path, exit_with_stdin: bool) -> None:
     compat.prepare()
 
     from .process import Roster
-    from .warden import Warden
+    from .process_guard import ProcessGuard
 
-    roster = Roster(data / "bootstraps", Warden())
+    roster = Roster(data / "bootstraps", ProcessGuard())
 
     def stop() -> None:
         # An orderly shutdown of LocalStack takes seconds, and there is nothing to save: its state is in memory.

@@ -4,7 +4,7 @@ use crate::{Lab, eventually};
 use aws_sdk_sqs::types::{Message, QueueAttributeName};
 use std::collections::BTreeMap;
 use switchyard_localstack::localstack::{Outputs, REGION};
-use switchyard_store::{DatabaseUrl, EventsTable, Mode, Patience, Since, Store, migrate_with};
+use switchyard_store::{DatabaseUrl, EventsTable, Mode, Since, Store, WaitPolicy, migrate_with};
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
@@ -89,7 +89,7 @@ impl World {
         let number = lab.next_world();
         let url = lab.postgres.create_database(&format!("world_{number}")).await.expect("a database");
         connect(&url).await.batch_execute(tables).await.expect("the application's tables");
-        migrate_with(&parse(&url), Some(events), &Patience::default()).await.expect("the installation");
+        migrate_with(&parse(&url), Some(events), &WaitPolicy::default()).await.expect("the installation");
         Self::of(lab, number, url, &[]).await
     }
 

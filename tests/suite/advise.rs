@@ -11,7 +11,7 @@ const PAGE: &str = include_str!("../../docs/when-to-move.md");
 const TEMPLATE: &str = include_str!("../../template.yaml");
 
 #[tokio::test]
-async fn a_stack_tells_its_figures_its_advice_and_what_each_way_costs() {
+async fn a_stack_reports_figures_advice_and_costs() {
     let world = World::new().await;
     for number in 0..5 {
         world.post(&format!("I like number {number}"), "words").await;

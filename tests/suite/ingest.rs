@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 use uuid::Uuid;
 
 #[tokio::test]
-async fn what_is_published_there_becomes_an_event_and_agents_react_to_it() {
+async fn an_ingress_message_becomes_an_event_that_agents_handle() {
     let world = World::new().await;
     let post = quiet_post(&world).await;
     let id = Uuid::new_v4();
@@ -40,7 +40,7 @@ async fn what_is_published_there_becomes_an_event_and_agents_react_to_it() {
 }
 
 #[tokio::test]
-async fn a_duplicate_is_absorbed_and_the_same_id_with_other_content_is_parked() {
+async fn a_duplicate_appends_nothing_and_the_same_id_with_other_content_is_parked() {
     let world = World::new().await;
     let post = quiet_post(&world).await;
     let id = Uuid::new_v4();
@@ -144,7 +144,7 @@ mod by_the_batch {
     }
 
     #[tokio::test]
-    async fn a_letter_that_cannot_be_buried_comes_again_and_its_failure_is_one_row() {
+    async fn a_message_that_cannot_be_dead_lettered_comes_again_with_one_failure_row() {
         let (side, store, _database) = database().await;
         let ingest = ingest::Ingest::new(store, NoBurial, 16);
         for receives in 1..=3 {

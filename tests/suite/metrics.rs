@@ -41,7 +41,7 @@ async fn settled_after(scene: &Scene, event: Uuid, interval: &str) {
 }
 
 directly_and_pooled! {
-    async fn of_an_empty_log_there_is_nothing_to_tell(scene: Scene) {
+    async fn an_empty_log_has_no_figures(scene: Scene) {
         let figures = measured(&scene).await;
         assert_eq!((figures.events, figures.events_estimated, figures.events_sampled, figures.unpublished), (0, false, 0, 0));
         assert_eq!((figures.peak_per_second, figures.event_bytes, figures.oldest_unpublished_secs), (0.0, 0.0, 0.0));
@@ -128,7 +128,7 @@ directly_and_pooled! {
         assert_eq!((agent.sampled, agent.failed, agent.parked, agent.failed_attempts), (7, 4, 1, 4));
     }
 
-    async fn what_nobody_has_tried_yet_says_nothing_of_how_often_it_goes_wrong(scene: Scene) {
+    async fn untried_deliveries_do_not_count_in_the_error_rate(scene: Scene) {
         let failing = scene.event("thing.made").await;
         scene.fail(failing).await;
         for _ in 0..3 {
@@ -141,7 +141,7 @@ directly_and_pooled! {
         assert_eq!((agent.sampled, agent.failed), (1, 1));
     }
 
-    async fn only_the_newest_deliveries_of_an_agent_are_looked_at(scene: Scene) {
+    async fn figures_use_only_the_newest_deliveries(scene: Scene) {
         scene.run_sql(
             "insert into switchyard.event_log (event_id, type) select gen_random_uuid(), 'thing.made' from generate_series(1, 1500);
              insert into switchyard.delivery (seq, run, agent, owner, state, attempts, at)
@@ -151,7 +151,7 @@ directly_and_pooled! {
         assert_eq!((agent.sampled, agent.failed, agent.avg_latency_ms), (1_000, 0, Some(20.0)));
     }
 
-    async fn each_agent_hears_of_its_types_and_one_that_listens_to_nothing_is_not_told_of(scene: Scene) {
+    async fn figures_cover_each_agent_with_a_subscription(scene: Scene) {
         let register = async |name: &str, types: &[&str]| {
             let spec = AgentSpec { name: name.into(), ..spec(types) };
             scene.store.register(&spec, Mode::Off, Since::Now).await.unwrap();

@@ -135,17 +135,17 @@ impl Team {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
             ["sam", "deploy"] => {
-                self.old.users_say(6).await;
+                self.old.users_write(6).await;
                 self.carried().await;
             }
             ["switchyard", "compare", _, "--mapping", _] => self.compared(12).await,
             ["switchyard", "cutover", _, "start", ..] => {
-                self.old.users_say(24).await;
+                self.old.users_write(24).await;
                 self.finished().await;
             }
             ["switchyard", "backfill", _, .., "--rate", _] => self.backfilled().await,
             ["switchyard", "route", "sentiment", _, "--drain"] => {
-                self.old.users_say(6).await;
+                self.old.users_write(6).await;
                 self.finished().await;
             }
             _ => {}
@@ -198,7 +198,7 @@ impl Team {
 
     /// Users go on, and both sides' answers are compared.
     async fn compared(&self, posts: u32) {
-        self.old.users_say(posts).await;
+        self.old.users_write(posts).await;
         eventually("both sides compared", async || {
             self.pass().await;
             (self.old.count("select coalesce(sum(agreed), 0)::bigint from switchyard.comparison").await
@@ -211,7 +211,7 @@ impl Team {
     /// Day after day, until the plan is done.
     async fn all_of_it(&self) {
         eventually("the cutover is done", async || {
-            self.old.users_say(30).await;
+            self.old.users_write(30).await;
             self.finished().await;
             self.old.run("update switchyard.cutover set step_at = step_at - interval '25 hours'").await;
             self.pass().await;
@@ -246,6 +246,6 @@ async fn the_guide_is_followed_as_it_is_written() {
     assert_eq!(team.old.count("select count(*) from pg_trigger where tgrelid = 'events'::regclass").await, 0);
     let old = team.old.count("select count(*) from written").await;
     team.old.asks = false;
-    team.old.users_say(3).await;
+    team.old.users_write(3).await;
     assert_eq!(team.old.count("select count(*) from written").await, old + 3, "the old system works as it did before");
 }

@@ -141,7 +141,7 @@ async fn a_model_that_beats_its_baseline_is_ready_once_and_one_that_does_not_is_
 }
 
 #[tokio::test]
-async fn an_evaluation_that_comes_twice_or_too_late_says_nothing() {
+async fn a_repeated_or_late_evaluation_emits_nothing() {
     let world = registry().await;
     world.deaf("BaselineValidation").await;
     let model = "btc-forecast/2026-11-22";

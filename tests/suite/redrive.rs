@@ -4,7 +4,7 @@ pub(crate) mod command_line;
 mod middle;
 
 use crate::failures::REFUSE;
-use command_line::{finish, start, switchyard, switchyard_reading};
+use command_line::{finish, start, switchyard, switchyard_with_input};
 use serde_json::{Value, json};
 use switchyard_bus::{Queue, SqsQueue};
 use switchyard_tests::{World, eventually};
@@ -13,7 +13,7 @@ use uuid::Uuid;
 /// With one attempt each, what the database refuses is parked at once.
 const ONE_ATTEMPT: &str = "update switchyard.agent set max_attempts = 1";
 
-const MENDED: &str = "drop trigger refuse on sentiment_analysis";
+const REMOVE_THE_REFUSAL: &str = "drop trigger refuse on sentiment_analysis";
 
 /// A world in which so many posts are refused and parked for `sentiment`, and one without a text beside them.
 async fn parked(refused: usize) -> World {
@@ -87,7 +87,7 @@ fn keys(value: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn looking_shows_what_is_parked_and_why_and_removes_nothing() {
+async fn inspecting_shows_what_is_parked_and_removes_nothing() {
     let world = parked(2).await;
 
     let listed = switchyard(&world, &["dlq", "--json"]).json();
@@ -149,18 +149,18 @@ async fn everything_goes_back_by_a_move_task_and_is_done_once() {
     let world = parked(3).await;
     let refusal = switchyard(&world, &["redrive", "sentiment"]);
     assert!(refusal.error().contains("--yes"), "nobody is there to be asked: {}", refusal.err);
-    world.database.batch_execute(MENDED).await.unwrap();
+    world.database.batch_execute(REMOVE_THE_REFUSAL).await.unwrap();
 
     let said = switchyard(&world, &["redrive", "sentiment", "--yes", "--watch", "--because", "mended"]);
 
     assert_eq!(said.code, 0, "{}", said.err);
-    assert!(said.out.contains("moving 4 letters back to sentiment; 4 deliveries its turn again"), "{}", said.out);
+    assert!(said.out.contains("moving 4 dead letters back to sentiment; requeued 4 deliveries"), "{}", said.out);
     left_parked(&world, 1).await;
     assert_eq!(analyses(&world).await, 3);
     // What has no text is parked again, by a letter of its own.
     letters(&world, 1).await;
     let done = audit(&world).await;
-    let did = ["redrive_ordered", "redrive", "move_started", "redrive_loose"];
+    let did = ["redrive_ordered", "redrive", "move_started", "redrive_unmatched"];
     assert!(
         did.iter().take(3).eq(done.iter().map(|(action, _)| action).take(3)),
         "the intention comes first: {done:?}"
@@ -207,14 +207,14 @@ async fn a_running_move_task_is_reported_not_doubled_and_can_be_cancelled() {
 #[tokio::test]
 async fn a_selection_goes_back_to_this_agent_alone_and_its_copies_leave_the_queue() {
     let world = parked(3).await;
-    world.database.batch_execute(MENDED).await.unwrap();
+    world.database.batch_execute(REMOVE_THE_REFUSAL).await.unwrap();
     let chosen = event_about(&world, "Refused 1").await.to_string();
     let duplicates = world.count("select count(*) from switchyard.delivery d join switchyard.agent a on a.id = d.agent where a.name = 'duplicate' and d.epoch > 0").await;
 
     let said = switchyard(&world, &["redrive", "sentiment", "--id", &chosen, "--json"]).json();
 
     let expected =
-        ["agent", "deliveries", "dry_run", "hold_secs", "letters", "moving", "removed", "sent", "trouble", "way"];
+        ["agent", "defer_secs", "deliveries", "dry_run", "letters", "moving", "removed", "sent", "trouble", "way"];
     assert_eq!(keys(&said), expected, "keys are promises to scripts");
     assert_eq!((&said["deliveries"], &said["sent"], &said["removed"]), (&json!(1), &json!(1), &json!(1)));
     left_parked(&world, 3).await;
@@ -248,7 +248,7 @@ async fn a_selection_goes_back_to_this_agent_alone_and_its_copies_leave_the_queu
 #[tokio::test]
 async fn what_the_queue_has_lost_comes_from_the_table() {
     let world = parked(2).await;
-    world.database.batch_execute(MENDED).await.unwrap();
+    world.database.batch_execute(REMOVE_THE_REFUSAL).await.unwrap();
     let url = world.queue("SentimentDeadLetterQueue").await;
     world.sqs.purge_queue().queue_url(url).send().await.unwrap();
     letters(&world, 0).await;
@@ -289,11 +289,11 @@ async fn an_edited_payload_goes_back_as_a_new_version_beside_the_original() {
         world.database.query_one("select payload::text from events where id = $1", &[&empty]).await.unwrap().get(0);
     let id = empty.to_string();
 
-    let unreadable = switchyard_reading(&world, &["edit", "sentiment", &id, "--payload", "-"], "{ no");
+    let unreadable = switchyard_with_input(&world, &["edit", "sentiment", &id, "--payload", "-"], "{ no");
     assert!(unreadable.error().contains("no JSON"));
     let mended = original.replacen("\"title\": \"\"", "\"title\": \"I love it\"", 1);
     assert_ne!(mended, original);
-    let said = switchyard_reading(
+    let said = switchyard_with_input(
         &world,
         &["edit", "sentiment", &id, "--payload", "-", "--because", "the import lost it", "--json"],
         &mended,
@@ -308,7 +308,7 @@ async fn an_edited_payload_goes_back_as_a_new_version_beside_the_original() {
     assert_eq!(kept, original, "the record stays");
     let done = audit(&world).await;
     assert_eq!(done, [("revise".into(), "ada".into()), ("redrive".into(), "ada".into())]);
-    let again = switchyard_reading(&world, &["edit", "sentiment", &id, "--payload", "-"], &mended);
+    let again = switchyard_with_input(&world, &["edit", "sentiment", &id, "--payload", "-"], &mended);
     assert!(again.error().contains("is not parked for sentiment"), "{}", again.err);
 }
 
@@ -340,9 +340,9 @@ async fn what_sns_could_not_deliver_goes_to_the_agent_s_queue() {
 }
 
 #[tokio::test]
-async fn at_once_and_again_and_killed_meanwhile_nothing_is_lost_or_doubled() {
+async fn concurrent_repeated_and_killed_redrives_lose_and_double_nothing() {
     let world = parked(6).await;
-    world.database.batch_execute(MENDED).await.unwrap();
+    world.database.batch_execute(REMOVE_THE_REFUSAL).await.unwrap();
 
     // Everything and a selection, six at once; the function's processes are killed meanwhile.
     let all = ["redrive", "sentiment", "--yes"];
@@ -381,7 +381,7 @@ async fn at_once_and_again_and_killed_meanwhile_nothing_is_lost_or_doubled() {
 }
 
 #[tokio::test]
-async fn what_nobody_will_send_back_is_dismissed_for_good_and_the_rest_stays() {
+async fn a_dismissal_is_final_and_leaves_the_rest() {
     let world = parked(1).await;
     let dismiss = ["dismiss", "sentiment", "--reason", "no_text"];
     let with = |more: &[&'static str]| switchyard(&world, &[&dismiss[..], more].concat());
@@ -404,7 +404,7 @@ async fn what_nobody_will_send_back_is_dismissed_for_good_and_the_rest_stays() {
 #[tokio::test]
 async fn what_the_topic_has_refused_is_shown_and_goes_again() {
     let world = World::at_rest().await;
-    assert!(switchyard(&world, &["outbox"]).out.contains("nothing is set aside"));
+    assert!(switchyard(&world, &["outbox"]).out.contains("every event could be published"));
     // In one transaction, or the shim would be faster.
     let aside = "insert into events (id, type, aggregate_type, aggregate_id, payload, metadata, version)
          values (gen_random_uuid(), 'thing.made', 'thing', gen_random_uuid(), '{}', '{}', 1);
@@ -413,18 +413,18 @@ async fn what_the_topic_has_refused_is_shown_and_goes_again() {
 
     let shown = switchyard(&world, &["outbox", "--json"]).json();
     assert_eq!(shown["set_aside"][0]["reason"], "refused");
-    assert!(switchyard(&world, &["status"]).out.contains("set aside in the outbox"));
+    assert!(switchyard(&world, &["status"]).out.contains("could not be published; no agent receives"));
     let again = switchyard(&world, &["outbox", "--again", "--json"]).json();
 
     assert_eq!((shown["set_aside"].as_array().unwrap().len(), &again["carried"]), (1, &json!(1)));
-    assert!(switchyard(&world, &["outbox"]).out.contains("nothing is set aside"));
+    assert!(switchyard(&world, &["outbox"]).out.contains("every event could be published"));
     assert!(audit(&world).await.iter().all(|(_, by)| by == "ada") && audit(&world).await.len() == 1);
 }
 
 #[tokio::test]
 async fn failures_that_may_pass_can_go_back_by_themselves() {
     let world = parked(1).await;
-    world.database.batch_execute(MENDED).await.unwrap();
+    world.database.batch_execute(REMOVE_THE_REFUSAL).await.unwrap();
 
     let set = switchyard(&world, &["redrive", "sentiment", "--auto", "2", "--after", "1s", "--json"]).json();
     assert_eq!(set, json!({ "agent": "sentiment", "times": 2, "first_after_secs": 1 }));
@@ -436,7 +436,7 @@ async fn failures_that_may_pass_can_go_back_by_themselves() {
     left_parked(&world, 1).await;
 
     let off = switchyard(&world, &["redrive", "sentiment", "--no-auto"]);
-    assert!(off.out.contains("by hand only"), "{}", off.out);
+    assert!(off.out.contains("by an operator only"), "{}", off.out);
     assert_eq!(audit(&world).await.len(), 2);
 }
 

@@ -54,7 +54,7 @@ fn resource(template: &str, name: &str) -> String {
 const LONGEST_STACK: usize = 28;
 
 #[test]
-fn the_names_of_fifo_are_none_that_sqs_refuses() {
+fn fifo_names_fit_the_limits_of_sqs() {
     let template = template();
     let names: Vec<&str> = template
         .lines()
@@ -77,7 +77,7 @@ fn the_names_of_fifo_are_none_that_sqs_refuses() {
 }
 
 #[test]
-fn the_way_in_keeps_messages_as_long_as_sqs_can_and_stops_the_chains_that_agents_stop() {
+fn ingest_keeps_messages_for_14_days_and_stops_long_chains() {
     let template = template();
     assert!(resource(&template, "IngestQueue").contains("MessageRetentionPeriod: 1209600"));
     assert!(resource(&template, "IngestFunction").contains("MAX_HOPS: !Ref MaxHops"));

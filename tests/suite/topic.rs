@@ -20,7 +20,7 @@ async fn a_type_that_nobody_subscribes_to_still_reaches_the_topic() {
 }
 
 #[tokio::test]
-async fn odd_but_valid_json_and_unicode_arrive_to_the_letter() {
+async fn unusual_json_and_unicode_arrive_unchanged() {
     let world = World::new().await;
     let tap = world.tap().await;
     let odd = [

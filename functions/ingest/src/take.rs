@@ -5,7 +5,7 @@ use switchyard_agent::STOPPED_CHAIN;
 use switchyard_bus::{Message as BusMessage, Queues, Visibility};
 use switchyard_operations::dead_letter::DeadLetter;
 use switchyard_runtime::{Answer, Message, dead_letter, wait};
-use switchyard_store::{AppendEvent, Ingested, Nameless, Store, StoreError};
+use switchyard_store::{AppendEvent, Ingested, Store, StoreError, Unidentified};
 
 /// The name under which failures are kept; no agent may have it.
 pub const NAME: &str = "ingest";
@@ -92,8 +92,9 @@ impl<Q: Queues> Ingest<Q> {
         if parked.is_empty() {
             return Vec::new();
         }
-        let rows: Vec<Nameless> = parked.iter().map(|(at, refused)| nameless(&messages[*at], refused)).collect();
-        if let Err(error) = self.store.park_nameless(NAME, &rows).await {
+        let rows: Vec<Unidentified> =
+            parked.iter().map(|(at, refused)| unidentified(&messages[*at], refused)).collect();
+        if let Err(error) = self.store.park_unidentified(NAME, &rows).await {
             tracing::warn!(%error, messages = parked.len(), "the failures could not be recorded; the messages come again");
             return parked.into_iter().map(|(at, _)| at).collect();
         }
@@ -156,14 +157,19 @@ fn words(reason: &str) -> &'static str {
     if reason == TOO_MANY_HOPS { STOPPED_CHAIN } else { "parked" }
 }
 
-fn nameless(message: &Message, refused: &Refused) -> Nameless {
-    Nameless { message_id: message.id.clone(), run: 0, reason: refused.reason.clone(), error: refused.error.clone() }
+fn unidentified(message: &Message, refused: &Refused) -> Unidentified {
+    Unidentified {
+        message_id: message.id.clone(),
+        run: 0,
+        reason: refused.reason.clone(),
+        error: refused.error.clone(),
+    }
 }
 
 fn dead_letter(message: &Message, refused: &Refused) -> BusMessage {
     let (reason, error) = (&refused.reason, &refused.error);
     let (body, message_id) = (&message.body, &message.id);
-    let letter = DeadLetter {
+    let dead_letter = DeadLetter {
         agent: NAME,
         body,
         message_id,
@@ -175,7 +181,7 @@ fn dead_letter(message: &Message, refused: &Refused) -> BusMessage {
         traceparent: None,
     };
     // What its row among the failures is found by: a redrive marks exactly what it has sent back.
-    dead_letter::message(&letter).text("message_id", message.id.as_str())
+    dead_letter::message(&dead_letter).text("message_id", message.id.as_str())
 }
 
 /// How many hops the event of this message may have; no limit where an operator has sent it back after its chain had become too long.

@@ -1,11 +1,11 @@
 //! Parked deliveries that nobody will send back, ended by hand.
 
-use crate::{Yard, table::count, words};
+use crate::{Redriver, table::count, words};
 use switchyard_bus::{Directory, Moves, Queue};
 use switchyard_operations::redrive::{Dismiss, Dismissed};
 use tokio::time::Instant;
 
-impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
+impl<D: Directory, M: Moves, Q: Queue> Redriver<D, M, Q> {
     /// Settles the selected deliveries for good. Their letters are copies that nobody needs then, and the steward removes them. Letters
     /// without a delivery stay. Stopped anywhere, doing it again does the rest.
     pub(crate) async fn dismiss(&self, order: &Dismiss, ends: Instant) -> Result<Dismissed, String> {

@@ -1,7 +1,7 @@
 //! One parked event, back with another payload.
 
 use crate::{
-    Yard,
+    Redriver,
     table::{AT_ONCE, Back, count},
     words,
 };
@@ -20,7 +20,7 @@ pub(crate) struct Edit<'a> {
     pub(crate) reason: &'a str,
 }
 
-impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
+impl<D: Directory, M: Moves, Q: Queue> Redriver<D, M, Q> {
     /// A new version of the payload and the agent's turn again, both or neither; then the message. An event that is not parked is refused:
     /// its agents have seen the payload that it has. Stopped anywhere after the first step, the steward sends it.
     pub(crate) async fn edit(&self, edit: &Edit<'_>, ends: Instant) -> Result<Redriven, String> {

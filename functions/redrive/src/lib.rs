@@ -25,7 +25,7 @@ use tokio::time::Instant;
 const RESERVE: Duration = Duration::from_secs(5);
 
 /// Everything that a redrive needs, made once per process.
-pub struct Yard<D, M, Q> {
+pub struct Redriver<D, M, Q> {
     /// The ledger and the table.
     pub store: Store,
     /// Whose queues are where.
@@ -40,7 +40,7 @@ pub struct Yard<D, M, Q> {
 ///
 /// # Errors
 /// [`StartError`] for a setting that is missing or wrong.
-pub async fn start() -> Result<Yard<LambdaDirectory, SqsMoves, SqsQueue>, StartError> {
+pub async fn start() -> Result<Redriver<LambdaDirectory, SqsMoves, SqsQueue>, StartError> {
     settings::yard().await
 }
 
@@ -49,7 +49,7 @@ pub async fn start() -> Result<Yard<LambdaDirectory, SqsMoves, SqsQueue>, StartE
 /// # Errors
 /// One line for the person who asked: what is wrong with the request, or what did not answer. What was done by then is in the audit.
 pub async fn handle<D: Directory, M: Moves, Q: Queue>(
-    yard: &Yard<D, M, Q>,
+    yard: &Redriver<D, M, Q>,
     event: Json,
     invocation: Invocation,
 ) -> Result<Json, String> {
@@ -57,7 +57,7 @@ pub async fn handle<D: Directory, M: Moves, Q: Queue>(
     yard.answer(Request::parse(event)?, ends).await
 }
 
-impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
+impl<D: Directory, M: Moves, Q: Queue> Redriver<D, M, Q> {
     /// Carries out one request, by `ends`.
     ///
     /// # Errors

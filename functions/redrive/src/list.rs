@@ -1,13 +1,13 @@
 //! Every dead-letter queue, with its depth and age.
 
-use crate::{Yard, moves, scan, words};
+use crate::{Redriver, moves, scan, words};
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use switchyard_bus::{AgentPlaces, BusError, Directory, Moves, Queue, Received};
 use switchyard_operations::redrive::{DeadLetterQueue, Kind, Listed};
 use switchyard_store::Selection;
 
-impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
+impl<D: Directory, M: Moves, Q: Queue> Redriver<D, M, Q> {
     /// All dead-letter queues, all asked at once. A queue that does not answer says so in its line.
     pub(crate) async fn list(&self) -> Result<Listed, String> {
         let mut places = Box::pin(self.directory.places()).await.map_err(|error| error.to_string())?.agents;

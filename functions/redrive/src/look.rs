@@ -1,6 +1,6 @@
 //! What is parked for one agent, and what only its dead-letter queue knows.
 
-use crate::{Yard, dead_letter, scan, words};
+use crate::{Redriver, dead_letter, scan, words};
 use std::collections::BTreeMap;
 use switchyard_bus::{Directory, Moves, Queue};
 use switchyard_operations::dead_letter::ParkedMessage;
@@ -9,7 +9,7 @@ use switchyard_store::{Selection, State};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
+impl<D: Directory, M: Moves, Q: Queue> Redriver<D, M, Q> {
     /// Groups from the ledger, and a look at up to `at_most` letters, which stay where they are.
     pub(crate) async fn look(
         &self,

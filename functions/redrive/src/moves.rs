@@ -42,7 +42,7 @@ pub(crate) fn to_cancel(moves: &[Move]) -> Option<&Move> {
 }
 
 /// How long the table waits for so many letters to be moved.
-pub(crate) fn hold_secs(letters: u64, per_second: Option<u16>) -> u32 {
+pub(crate) fn defer_secs(letters: u64, per_second: Option<u16>) -> u32 {
     let speed = per_second.map_or(RECKONED_SPEED, u64::from).max(1);
     let secs = (MARGIN_SECS + letters.div_ceil(speed)).min(LONGEST_HOLD_SECS);
     u32::try_from(secs).unwrap_or(u32::MAX)
@@ -90,10 +90,10 @@ mod tests {
 
     #[test]
     fn the_table_waits_as_long_as_the_move_may_take_and_an_hour_at_most() {
-        assert_eq!(hold_secs(0, None), 60);
-        assert_eq!(hold_secs(1_000, None), 60 + 20);
-        assert_eq!(hold_secs(1_000, Some(500)), 60 + 2);
-        assert_eq!(hold_secs(10, Some(1)), 70);
-        assert_eq!(hold_secs(u64::MAX / 2, Some(1)), 3_600);
+        assert_eq!(defer_secs(0, None), 60);
+        assert_eq!(defer_secs(1_000, None), 60 + 20);
+        assert_eq!(defer_secs(1_000, Some(500)), 60 + 2);
+        assert_eq!(defer_secs(10, Some(1)), 70);
+        assert_eq!(defer_secs(u64::MAX / 2, Some(1)), 3_600);
     }
 }

@@ -1,6 +1,6 @@
 //! Back to the agent: which way, and everything by a move task.
 
-use crate::{Yard, dead_letter, moves, scan, table::count, words};
+use crate::{Redriver, dead_letter, moves, scan, table::count, words};
 use std::time::Duration;
 use switchyard_bus::{AgentPlaces, Directory, Kind, Move, MoveStatus, Moves, Queue};
 use switchyard_operations::dead_letter::ParkedMessage;
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 const ENDS_WITHIN: Duration = Duration::from_secs(15);
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 
-impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
+impl<D: Directory, M: Moves, Q: Queue> Redriver<D, M, Q> {
     /// Chooses the way and goes it.
     pub(crate) async fn redrive(&self, order: &Redrive, ends: Instant) -> Result<Redriven, String> {
         let place = self.place(&order.agent).await?;
@@ -42,7 +42,7 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
             return self.by_table(place, order, ends).await;
         }
         done.way = Way::Move;
-        done.hold_secs = moves::hold_secs(depth.visible + depth.in_flight, order.per_second);
+        done.defer_secs = moves::defer_secs(depth.visible + depth.in_flight, order.per_second);
         if order.dry_run {
             done.deliveries = self.store.parked_count(&place.agent, &order.selection).await.map_err(words)?;
             done.groups = self.store.parked(&place.agent, &order.selection).await.map_err(words)?;
@@ -50,8 +50,8 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
         }
         self.ordered(order, Way::Move, done.letters).await?;
         let (operator, reason) = (&order.operator, &order.reason);
-        let (agent, hold_secs) = (&place.agent, done.hold_secs);
-        let redriven = self.store.redrive_until(agent, &order.selection, hold_secs, operator, reason, ends).await;
+        let (agent, defer_secs) = (&place.agent, done.defer_secs);
+        let redriven = self.store.redrive_until(agent, &order.selection, defer_secs, operator, reason, ends).await;
         let redriven = redriven.map_err(words)?;
         done.deliveries = count(redriven.seqs.len());
         switchyard_faults::point("redrive.after_redrive");
@@ -59,7 +59,7 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
             // A move would bring letters whose deliveries are parked still, and their agent would bury them again.
             done.troubled(format!(
                 "the time was up before everything was the agent's turn, and no move task was started: do it again, or the {} that are come \
-                 from the table after {hold_secs} seconds",
+                 from the table after {defer_secs} seconds",
                 done.deliveries
             ));
             return Ok(done);
@@ -82,9 +82,9 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
             Err(_) if moves::running(&tasks).is_some() => done.way = Way::AlreadyMoving,
             Err(error) => {
                 self.noted(order, "move_refused", &done).await;
-                let hold_secs = done.hold_secs;
+                let defer_secs = done.defer_secs;
                 done.troubled(format!(
-                    "the move task could not be started ({error}): what the ledger knows comes from the table after {hold_secs} seconds; \
+                    "the move task could not be started ({error}): what the ledger knows comes from the table after {defer_secs} seconds; \
                      for the rest, do it again"
                 ));
             }

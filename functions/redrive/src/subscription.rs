@@ -1,6 +1,6 @@
 //! What SNS could not deliver to an agent's queue. No move task serves such a queue, and the ledger knows nothing of its letters.
 
-use crate::{Yard, scan, table::forward};
+use crate::{Redriver, scan, table::forward};
 use switchyard_bus::{AgentPlaces, AgentQueues, Directory, Kind, Moves, Queue, Received};
 use switchyard_operations::redrive::{Redrive, Redriven, Way};
 use tokio::time::Instant;
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 /// How many letters are held at a time.
 const AT_A_TIME: usize = 100;
 
-impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
+impl<D: Directory, M: Moves, Q: Queue> Redriver<D, M, Q> {
     /// Letter by letter to the agent's queue, until there are none or the time is up. What comes twice is absorbed by the claim.
     pub(crate) async fn undelivered(
         &self,

@@ -1,12 +1,12 @@
 //! From the table to one agent's queue, and from nowhere else.
 
-use crate::{Yard, copies::Copies, dead_letter, scan, words};
+use crate::{Redriver, copies::Copies, dead_letter, scan, words};
 use std::collections::BTreeSet;
 use switchyard_bus::{AgentPlaces, AgentQueues, Destination, Directory, Keys, Message, Moves, Queue, Received};
 use switchyard_operations::dead_letter::ParkedMessage;
 use switchyard_operations::redrive::{Redrive, Redriven, Way};
 use switchyard_runtime::resend::send_these;
-use switchyard_store::{Ask, Due, Standing, Verdict};
+use switchyard_store::{Ask, ClaimAnswer, Due, Verdict};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -31,7 +31,7 @@ pub(crate) struct Back {
     unreadable: usize,
 }
 
-impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
+impl<D: Directory, M: Moves, Q: Queue> Redriver<D, M, Q> {
     /// The selected deliveries, some at once: the ledger, then their copies in the dead-letter queue, then their messages. Stopped anywhere,
     /// what is the agent's turn is sent by the steward when the hold is over, and the rest is still parked.
     pub(crate) async fn by_table(
@@ -58,7 +58,7 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
             return Ok(done);
         }
         self.ordered(order, Way::Table, done.letters).await?;
-        done.hold_secs = HOLD_SECS;
+        done.defer_secs = HOLD_SECS;
         let mut back = Back { copies: Some(self.copies(place, ends).await?), ..Back::default() };
         // First what no table has, while it is surely held: once somebody else sees it, it goes twice, and no row would absorb that.
         self.forward_loose(place, order, &mut back, &mut done).await?;
@@ -137,7 +137,7 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
             }
             let asks: Vec<Ask> =
                 some.iter().map(|(event_id, run)| Ask { event_id: *event_id, run: *run, epoch: None }).collect();
-            let standings = self.store.look(&place.agent, &asks).await.map_err(words)?.standings;
+            let standings = self.store.preview(&place.agent, &asks).await.map_err(words)?.answers;
             let due: Vec<Due> = standings.iter().filter_map(due).collect();
             let sent = Box::pin(send_these(&self.store, &queue, &place.agent, &due)).await.map_err(words)?;
             done.sent += sent.sent;
@@ -207,7 +207,7 @@ impl<D: Directory, M: Moves, Q: Queue> Yard<D, M, Q> {
 }
 
 /// What is to be sent for a delivery; nothing where somebody else has ended it meanwhile.
-fn due(standing: &Standing) -> Option<Due> {
+fn due(standing: &ClaimAnswer) -> Option<Due> {
     let seq = standing.seq.filter(|_| matches!(standing.verdict, Verdict::Take | Verdict::Shadow))?;
     Some(Due { seq, run: standing.run, epoch: standing.epoch, sends: 0 })
 }

@@ -79,7 +79,7 @@ impl<T: Topic + 'static> Carrier<T> {
     /// # Errors
     /// As [`Carrier::carry`].
     pub async fn wake(&self, deadline: Instant) -> Result<Woken, StoreError> {
-        if self.store.knock(NAME).await? {
+        if self.store.notify(NAME).await? {
             return Ok(Woken::AtWork);
         }
         let end = deadline.checked_sub(RESERVE).unwrap_or_else(Instant::now);

@@ -26,7 +26,7 @@ pub async fn answer(store: &Store, request: CutoverRequest, ends: Instant) -> Re
     match (act, plan) {
         (Act::Start, Some(plan)) => store.start_cutover(&agent, &plan, &operator).await?,
         (Act::Start | Act::Status, _) => {}
-        (Act::Hold, _) => store.hold_cutover(&agent, &said(because, "held by hand"), &operator).await?,
+        (Act::Hold, _) => store.pause_cutover(&agent, &said(because, "held by hand"), &operator).await?,
         (Act::GoOn, _) => store.go_on_with_cutover(&agent, &operator).await?,
         (Act::RollBack, _) => {
             store.roll_back_cutover(&agent, &said(because, "rolled back by hand"), &operator).await?;
@@ -60,7 +60,7 @@ pub(crate) async fn judge(store: &Store, plan: &Cutover, ends: Instant) -> Resul
     let done = match &step {
         Step::Stay | Step::Wait(_) => false,
         Step::Advance => store.advance_cutover(plan, &figures, STEWARD).await?,
-        Step::Hold(breaches) => store.hold_cutover_at(plan, &listed(breaches), &figures, STEWARD).await?,
+        Step::Hold(breaches) => store.pause_cutover_at(plan, &listed(breaches), &figures, STEWARD).await?,
         Step::RollBack(breaches) => {
             let done = store.roll_back_cutover_at(plan, &listed(breaches), &figures, STEWARD).await?;
             // It is rolled back, whatever becomes of this: every sweep goes on with it.
@@ -106,15 +106,15 @@ async fn measure(store: &Store, plan: &Cutover) -> Result<Measured, StoreError> 
 /// Of what the agent has decided in shadow since the step began: how much does not agree with what the old system did. Where the comparison cannot
 /// be made just now, why: what was compared before says nothing of what has come since.
 async fn mismatch(store: &Store, plan: &Cutover) -> Result<Result<Share, String>, StoreError> {
-    let counterparts = store.counterparts().await?;
-    let Some(counterpart) = counterparts.into_iter().find(|one| one.agent == plan.agent) else {
+    let compare_mappings = store.compare_mappings().await?;
+    let Some(compare_mapping) = compare_mappings.into_iter().find(|one| one.agent == plan.agent) else {
         return Ok(Err("it is compared with nothing".into()));
     };
-    if let Some(trouble) = counterpart.trouble {
+    if let Some(trouble) = compare_mapping.trouble {
         return Ok(Err(trouble));
     }
     let compared = store.compared(&plan.agent, &plan.compared_from).await?;
-    let of = compared.told().unsigned_abs();
+    let of = compared.judged().unsigned_abs();
     Ok(Ok(Share { bad: of.saturating_sub(compared.agreed.unsigned_abs()), of }))
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use switchyard_bus::{Destination, Message, Queue, Received};
 use switchyard_operations::dead_letter::{DeadLetter, PROCESS_DIED, ParkedMessage};
 use switchyard_runtime::dead_letter;
-use switchyard_store::{Ask, Nameless, ParkReport, State, Store, StoreError};
+use switchyard_store::{Ask, ParkReport, State, Store, StoreError, Unidentified};
 
 /// How long a letter that is being looked at is hidden from others: for more than two passes, so that a look which takes several of them meets
 /// none twice.
@@ -227,11 +227,11 @@ impl Owner<'_> {
             let (reason, error) = (PROCESS_DIED.to_owned(), DIED_DETAIL.to_owned());
             match &found.delivery {
                 Some(ask) if self.has_deliveries => reports.push((at, ParkReport { ask: ask.clone(), reason, error })),
-                _ => nameless.push(Nameless { message_id: letter.message_id.clone(), run: 0, reason, error }),
+                _ => nameless.push(Unidentified { message_id: letter.message_id.clone(), run: 0, reason, error }),
             }
         }
         if !nameless.is_empty() {
-            self.store.park_nameless(self.name, &nameless).await?;
+            self.store.park_unidentified(self.name, &nameless).await?;
         }
         let (places, reports): (Vec<usize>, Vec<ParkReport>) = reports.into_iter().unzip();
         if !reports.is_empty() {

@@ -112,12 +112,12 @@ pub fn decide(seen: &Seen) -> Vec<Order> {
         (_, BreakerState::HalfOpen) => None,
         _ => (seen.since >= AFTER_A_CHANGE).then_some(Order::Send(Overdue::ByAnHour, seen.at_most)),
     };
-    let by_hand = any(Flow::PausedByHand);
+    let by_operator = any(Flow::PausedByHand);
     [
         any(Flow::OnAgain).then_some(Order::Forget),
         any(Flow::Paused).then_some(Order::Resume),
-        by_hand.then_some(Order::PausedByHand),
-        send.filter(|_| !by_hand),
+        by_operator.then_some(Order::PausedByHand),
+        send.filter(|_| !by_operator),
     ]
     .into_iter()
     .flatten()

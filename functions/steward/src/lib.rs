@@ -63,8 +63,8 @@ pub async fn handle(steward: &OnAws, event: Json, invocation: Invocation) -> Res
         Request::Advise(wishes) => json(advise::advise(store, &wishes, ends).await?),
         Request::Metrics => json(advise::advise(store, &Wishes::default(), ends).await?.metrics),
         Request::Outbox => json(steward.outbox().await.map_err(|error| error.to_string())?),
-        Request::CarryAgain { seqs, operator } => {
-            json(steward.carry_again(&seqs, &operator).await.map_err(|error| error.to_string())?)
+        Request::RetryPublishing { seqs, operator } => {
+            json(steward.retry_publishing(&seqs, &operator).await.map_err(|error| error.to_string())?)
         }
         Request::Breaker { agent, set, operator } => {
             let set = steward.set_breaker(&agent, set, &operator, deadline).await;

@@ -16,7 +16,7 @@ use switchyard_operations::{
     compare::Advanced,
     cutover::Judged,
     outbox::{Carried, Outbox},
-    pass::{Pass, Tended},
+    pass::{Pass, Reconciled},
     status::{Standing, Status},
 };
 use switchyard_runtime::FIGURES;
@@ -75,7 +75,7 @@ impl<D: Directory, M: Mappings, Q: Queue> Steward<D, M, Q> {
         let wards = self.wards(ends, &mut pass.troubles).await;
         pass.agents = self.each(&wards, ends, Some(&turn), async |tending| tending.tend().await, without_time).await;
         pass.compared = self.compare(ends, &mut pass.troubles).await;
-        pass.set_aside = self.set_aside(ends, &mut pass.troubles).await;
+        pass.set_aside = self.unpublishable(ends, &mut pass.troubles).await;
         self.look_deeper(ends, &mut pass).await;
         let ended = turn.end().await;
         pass.backfills = self.backfill(&wards, &pass.agents, ends, &mut pass.troubles).await;
@@ -90,7 +90,7 @@ impl<D: Directory, M: Mappings, Q: Queue> Steward<D, M, Q> {
         let wards = self.wards(ends, &mut troubles).await;
         let too_late = |name: &str| without_time(name).standing;
         let agents = self.each(&wards, ends, None, async |tending| tending.look().await, too_late).await;
-        let set_aside = self.set_aside(ends, &mut troubles).await;
+        let set_aside = self.unpublishable(ends, &mut troubles).await;
         let moving = async {
             let cutovers = self.store.cutovers_under_way().await?;
             Ok::<_, StoreError>((cutovers, self.store.backfills_running().await?))
@@ -105,15 +105,15 @@ impl<D: Directory, M: Mappings, Q: Queue> Steward<D, M, Q> {
     /// # Errors
     /// As the store's.
     pub async fn outbox(&self) -> Result<Outbox, StoreError> {
-        Ok(Outbox { set_aside: self.store.set_aside(MOST_SHOWN).await? })
+        Ok(Outbox { set_aside: self.store.unpublishable(MOST_SHOWN).await? })
     }
 
     /// Lets the shim try again what was set aside: these events, or all where none is named. What cannot be published still is set aside again.
     ///
     /// # Errors
     /// As the store's.
-    pub async fn carry_again(&self, seqs: &[i64], operator: &str) -> Result<Carried, StoreError> {
-        let carried = self.store.carry_again(seqs, operator).await?;
+    pub async fn retry_publishing(&self, seqs: &[i64], operator: &str) -> Result<Carried, StoreError> {
+        let carried = self.store.retry_publishing(seqs, operator).await?;
         tracing::info!(operator, carried, "what was set aside is carried again");
         Ok(Carried { carried })
     }
@@ -161,7 +161,7 @@ impl<D: Directory, M: Mappings, Q: Queue> Steward<D, M, Q> {
     async fn backfill(
         &self,
         wards: &[Ward],
-        tended: &[Tended],
+        tended: &[Reconciled],
         ends: Instant,
         troubles: &mut Vec<String>,
     ) -> Vec<Backfilled> {
@@ -180,8 +180,8 @@ impl<D: Directory, M: Mappings, Q: Queue> Steward<D, M, Q> {
         done
     }
 
-    async fn set_aside(&self, ends: Instant, troubles: &mut Vec<String>) -> Option<i64> {
-        within(ends, "what is set aside in the outbox", self.store.set_aside_count(), troubles).await
+    async fn unpublishable(&self, ends: Instant, troubles: &mut Vec<String>) -> Option<i64> {
+        within(ends, "what is set aside in the outbox", self.store.unpublishable_count(), troubles).await
     }
 
     /// Last, with the time that is left: the database remembers that it was done, and each step of it stays done.
@@ -304,9 +304,12 @@ async fn within<T, E: std::fmt::Display>(
     None
 }
 
-fn without_time(name: &str) -> Tended {
+fn without_time(name: &str) -> Reconciled {
     let troubles = vec!["there was no time for it; the next pass goes on".to_owned()];
-    Tended { standing: Standing { agent: name.to_owned(), troubles, ..Standing::default() }, ..Tended::default() }
+    Reconciled {
+        standing: Standing { agent: name.to_owned(), troubles, ..Standing::default() },
+        ..Reconciled::default()
+    }
 }
 
 /// One line for each agent, and one with the figures that the template's metric filters read.

@@ -1,7 +1,7 @@
 //! The lever of a migration, moved when somebody asks: whose turn it is, and which projects are beyond the percentage.
 
 use switchyard_operations::routing::{Moved, Pin, RouteRequest, Routed};
-use switchyard_store::{Lever, Routing, Store, StoreError};
+use switchyard_store::{Routing, RoutingChange, Store, StoreError};
 use tokio::time::Instant;
 
 /// Shows or moves the lever. Where it drains, what is unfinished follows at once, as far as there is time; the sweeps go on with it.
@@ -12,7 +12,7 @@ pub async fn route(store: &Store, request: RouteRequest, ends: Instant) -> Resul
     let RouteRequest { agent, mode, drain, beside, operator } = request;
     match mode {
         Some(mode) => {
-            let to = Lever { mode, drain: drain.unwrap_or(false), beside: beside.unwrap_or(false) };
+            let to = RoutingChange { mode, drain: drain.unwrap_or(false), beside: beside.unwrap_or(false) };
             store.set_routing(&agent, to, &operator).await?;
         }
         None if drain.is_none() && beside.is_none() => {

@@ -16,7 +16,7 @@ use std::{
 };
 use switchyard_bus::{AgentPlaces, AgentQueues, BusError, Mappings, Queue};
 use switchyard_operations::{
-    pass::Tended,
+    pass::Reconciled,
     status::{PausedBy, Standing},
 };
 use switchyard_runtime::resend;
@@ -99,9 +99,9 @@ impl<D, M: Mappings, Q: Queue> Tending<'_, D, M, Q> {
     }
 
     /// One pass. The standing that it answers with is what was found, and what was done to breaker and mapping since.
-    pub(crate) async fn tend(&self) -> Tended {
+    pub(crate) async fn tend(&self) -> Reconciled {
         let (standing, flows) = self.see_queues().await;
-        let mut done = Tended { standing, ..Tended::default() };
+        let mut done = Reconciled { standing, ..Reconciled::default() };
         if let Some(places) = &self.ward.places {
             self.letters(places, &mut done).await;
             self.audit(&mut done).await;
@@ -117,7 +117,7 @@ impl<D, M: Mappings, Q: Queue> Tending<'_, D, M, Q> {
     }
 
     /// Window after window, while there is time: what each has written stays written.
-    async fn sweep(&self, done: &mut Tended) {
+    async fn sweep(&self, done: &mut Reconciled) {
         let until = Instant::now() + SWEEP;
         loop {
             let swept = self.store.sweep(&self.ward.name).await;
@@ -131,7 +131,7 @@ impl<D, M: Mappings, Q: Queue> Tending<'_, D, M, Q> {
 
     /// Dead letters, and what SNS could not deliver. A queue that is known to be empty is not asked, and one of dead letters only where there may be
     /// something new to see.
-    async fn letters(&self, places: &AgentPlaces, done: &mut Tended) {
+    async fn letters(&self, places: &AgentPlaces, done: &mut Reconciled) {
         let (store, name, at_most) = (self.store, self.ward.name.as_str(), self.limits.letters);
         let (url, depth) = (&places.dead_letter_url, done.standing.dead_letters);
         if is_due(depth, self.last_look(url)) {
@@ -156,8 +156,8 @@ impl<D, M: Mappings, Q: Queue> Tending<'_, D, M, Q> {
     }
 
     /// What was removed or put somewhere else is somebody's to find later: one row for the pass.
-    async fn audit(&self, done: &mut Tended) {
-        let Tended { died, stale, delivered, .. } = *done;
+    async fn audit(&self, done: &mut Reconciled) {
+        let Reconciled { died, stale, delivered, .. } = *done;
         if died + stale + delivered > 0 {
             let detail = format!(r#"{{"died":{died},"stale":{stale},"delivered":{delivered}}}"#);
             let noted = self.store.note("steward", "letters", Some(&self.ward.name), &detail).await;
@@ -175,7 +175,7 @@ impl<D, M: Mappings, Q: Queue> Tending<'_, D, M, Q> {
     }
 
     /// The mapping follows the breaker, and what is due goes out where messages flow.
-    async fn follow(&self, places: &AgentPlaces, breaker: &Breaker, flows: Option<Vec<Flow>>, done: &mut Tended) {
+    async fn follow(&self, places: &AgentPlaces, breaker: &Breaker, flows: Option<Vec<Flow>>, done: &mut Reconciled) {
         // What could not be seen has been told, and nothing is decided on half a view.
         let Some(mut seen) = self.see(breaker, flows, done) else { return };
         let mut orders = decide(&seen);
@@ -194,7 +194,7 @@ impl<D, M: Mappings, Q: Queue> Tending<'_, D, M, Q> {
         }
     }
 
-    fn see(&self, breaker: &Breaker, flows: Option<Vec<Flow>>, done: &Tended) -> Option<Seen> {
+    fn see(&self, breaker: &Breaker, flows: Option<Vec<Flow>>, done: &Reconciled) -> Option<Seen> {
         let delivered = u64::try_from(done.delivered).unwrap_or(u64::MAX);
         Some(Seen {
             breaker: breaker.state,
@@ -213,7 +213,7 @@ impl<D, M: Mappings, Q: Queue> Tending<'_, D, M, Q> {
         order: Order,
         places: &AgentPlaces,
         flows: &mut [Flow],
-        done: &mut Tended,
+        done: &mut Reconciled,
     ) -> Result<(), String> {
         let (store, name) = (self.store, &self.ward.name);
         let memory = |error: switchyard_store::StoreError| format!("its breaker: {error}");
@@ -268,7 +268,7 @@ impl<D, M: Mappings, Q: Queue> Tending<'_, D, M, Q> {
         overdue: Overdue,
         at_most: usize,
         places: &AgentPlaces,
-        done: &mut Tended,
+        done: &mut Reconciled,
     ) -> Result<(), String> {
         let name = &self.ward.name;
         let redriven =

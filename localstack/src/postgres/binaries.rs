@@ -24,7 +24,7 @@ impl Binaries {
     /// Those in `SWITCHYARD_POSTGRES_BIN`, or else those of the Python environment, tried as the user that they will run as.
     ///
     /// # Errors
-    /// [`Error::PostgresMissing`] when they are not there or do not run, [`Error::NobodyMissing`] as root without that user.
+    /// [`Error::PostgresMissing`] when they are not there or do not run, [`Error::NobodyUserMissing`] as root without that user.
     pub fn find(venv: &Venv) -> Result<Binaries, Error> {
         match env::var_os("SWITCHYARD_POSTGRES_BIN").filter(|dir| !dir.is_empty()) {
             Some(dir) => Binaries::at(PathBuf::from(dir)),
@@ -99,7 +99,7 @@ impl Account {
         if !nix::unistd::geteuid().is_root() {
             return Ok(Account(None));
         }
-        let nobody = User::from_name("nobody").ok().flatten().ok_or(Error::NobodyMissing)?;
+        let nobody = User::from_name("nobody").ok().flatten().ok_or(Error::NobodyUserMissing)?;
         Ok(Account(Some((nobody.uid.as_raw(), nobody.gid.as_raw()))))
     }
 

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_little_to_do_stays_and_is_told_what_comes_first() {
+    fn a_small_workload_stays_and_names_the_nearest_threshold() {
         let advice = advise(&QUIET, &Wishes::default());
         assert_eq!((advice.recommendation, advice.triggers.len()), (Way::Stay, 0));
         let nearest = advice.nearest.unwrap();
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn the_farthest_way_that_something_speaks_for_is_taken() {
+    fn the_farthest_way_with_a_reached_threshold_is_taken() {
         for (measure, value, way) in [
             (Measure::EventsPerDay, 100_000.0, Way::RedisStreams),
             (Measure::EventsPerDay, 1_000_000.0, Way::SnsSqs),
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_may_lose_or_mix_up_does_not_go_through_redis() {
+    fn at_least_once_or_order_by_aggregate_rules_out_redis_streams() {
         for wishes in [
             Wishes { delivery: Some(Delivery::AtLeastOnce), ..wanted(500) },
             Wishes { ordering: Some(Ordering::Aggregate), ..wanted(500) },
@@ -252,14 +252,14 @@ mod tests {
     }
 
     #[test]
-    fn a_reaction_at_once_is_left_to_redis_even_where_there_is_much() {
+    fn a_latency_below_100_ms_leads_to_redis_streams_at_any_volume() {
         let busy = Workload { events_per_day: 5e6, ..QUIET };
         assert_eq!(advise(&busy, &wanted(100)).recommendation, Way::SnsSqs);
         assert_eq!(advise(&busy, &wanted(99)).recommendation, Way::RedisStreams);
     }
 
     #[test]
-    fn where_nothing_fits_the_advice_says_so() {
+    fn if_no_way_fits_the_advice_says_so() {
         let wishes = Wishes { delivery: Some(Delivery::AtLeastOnce), ..wanted(50) };
         let advice = advise(&QUIET, &wishes);
         assert!(advice.reason.contains("nothing fits"), "{}", advice.reason);
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_that_nobody_knows_is_named() {
+    fn an_unknown_wish_is_reported() {
         let wrong = serde_json::from_str::<Wishes>(r#"{"latency":5}"#).unwrap_err().to_string();
         assert!(wrong.contains("latency_wanted_ms"), "{wrong}");
     }
@@ -325,7 +325,7 @@ mod tests {
         }
 
         #[test]
-        fn more_events_never_lead_back(events_per_day in 0.0..1e7, more in 1.0..100.0) {
+        fn more_events_never_change_the_advice_back(events_per_day in 0.0..1e7, more in 1.0..100.0) {
             let at = |events_per_day| advise(&Workload { events_per_day, ..QUIET }, &Wishes::default()).recommendation;
             prop_assert!(at(events_per_day * more) >= at(events_per_day));
         }

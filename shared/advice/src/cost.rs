@@ -171,7 +171,7 @@ fn sns_sqs(mut month: Month<'_>, workload: &Workload, wishes: &Wishes, work: &Wo
     // The shim and the steward are started every minute.
     month.pay("functions started", Item::LambdaRequest, deliveries + 2.0 * MINUTES)?;
     let seconds = deliveries * work.everywhere.handler_ms / 1_000.0 + sns_sqs.resident_secs_per_minute * MINUTES;
-    month.pay("functions at work", Item::LambdaGbSecond, seconds * sns_sqs.memory_gb)?;
+    month.pay("function time", Item::LambdaGbSecond, seconds * sns_sqs.memory_gb)?;
     month.pay_for_database(events * sns_sqs.event_database_ms + deliveries * sns_sqs.claim_database_ms)?;
     month.pay("alarms", Item::Alarm, agents * sns_sqs.alarms_per_agent + sns_sqs.alarms)?;
     month.pay("metrics from the logs", Item::Metric, sns_sqs.metrics)?;
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bill_of_a_small_workload_is_what_a_person_works_out_by_hand() {
+    fn the_bill_of_a_small_workload_matches_a_manual_calculation() {
         // 304,167 events and 608,333 deliveries a month.
         let cost = of(Way::SnsSqs, &SMALL, &Wishes::default());
         let near =
@@ -215,7 +215,7 @@ mod tests {
         near("published to the topic", 0.15);
         near("into and out of the queues", 0.4 * (0.608_333 * 3.0 + 3.0 * 0.657));
         near("functions started", 0.2 * (0.608_333 + 0.0876));
-        near("functions at work", 0.25 * (60_833.0 + 80.0 * 43_800.0) * 0.000_013_333_4);
+        near("function time", 0.25 * (60_833.0 + 80.0 * 43_800.0) * 0.000_013_333_4);
         near("alarms", 2.6);
         near("metrics from the logs", 3.0);
         near("logs of the deliveries", 0.30);
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn who_wants_it_sooner_asks_more_often() {
+    fn a_lower_latency_costs_more_polling() {
         let with = |latency| of(Way::Stay, &SMALL, &Wishes { latency_wanted_ms: latency, ..Wishes::default() });
         let database = |latency| line(&with(latency), "the database's time");
         assert!(database(Some(1_000)) > database(None) && database(Some(50)) > database(Some(1_000)));
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cheapest_nodes_that_hold_it_are_taken() {
+    fn the_cheapest_nodes_with_enough_memory_are_chosen() {
         let nodes = Prices::built_in().unwrap().nodes;
         let taken = |gb: f64| cheapest(&nodes, gb).map(|(node, count)| (node.name.as_str(), count)).unwrap();
         assert_eq!(taken(0.0), ("cache.t4g.small", 1.0));

@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_threshold_that_says_nothing_or_too_much_is_named() {
+    fn a_threshold_without_or_with_two_bounds_is_reported() {
         let written = |bound: &str| {
             let text =
                 format!("[[threshold]]\nmeasure = \"agents\"\n{bound}\nway = \"stay\"\nsource = \"ours\"\nwhy = \"\"");
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_is_reached_at_it_from_above_and_never_at_it_from_below() {
+    fn at_least_includes_the_bound_and_below_excludes_it() {
         assert!(Bound::AtLeast(10.0).is_reached_by(10.0) && !Bound::AtLeast(10.0).is_reached_by(9.9));
         assert!(!Bound::Below(10.0).is_reached_by(10.0) && Bound::Below(10.0).is_reached_by(9.9));
         for bound in [Bound::AtLeast(10.0), Bound::Below(10.0)] {
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn the_share_of_the_way_to_a_bound_is_told_from_either_side() {
+    fn the_share_of_the_way_to_a_bound_is_computed_from_either_side() {
         assert_eq!((Bound::AtLeast(10.0).share(4.0), Bound::AtLeast(10.0).share(12.0)), (0.4, 1.0));
         assert_eq!((Bound::Below(100.0).share(400.0), Bound::Below(100.0).share(99.0)), (0.25, 1.0));
     }

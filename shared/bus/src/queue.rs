@@ -123,7 +123,7 @@ fn fault(kind: Kind, message: &Message) -> Option<String> {
         return Some(format!("the message has {bytes} bytes with its attributes, a queue takes {QUEUE_BYTES}"));
     }
     if let Some(bad) = message.body.chars().find(|c| refused(*c)) {
-        return Some(format!("the message holds U+{:04X}, which no queue takes", u32::from(bad)));
+        return Some(format!("the message contains U+{:04X}, which no queue takes", u32::from(bad)));
     }
     message.keys().fault().filter(|_| kind.is_fifo()).map(str::to_owned)
 }

@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_side_alone_did_is_told_apart() {
+    fn work_of_one_side_only_has_its_own_outcome() {
         assert_eq!(outcome(&decision(0.5, "good", true), &[Heard::Nothing, Heard::Nothing]), Outcome::OnlyNew);
         assert_eq!(outcome(&decision(0.5, "good", true), &[row(0.5, "none"), Heard::Nothing]), Outcome::OnlyNew);
         assert_eq!(outcome(&json!({ "refused": "no_text" }), &[row(0.5, "good"), told()]), Outcome::OnlyOld);
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn half_of_it_is_a_difference_that_names_the_half() {
+    fn half_an_answer_is_a_difference_that_names_the_half() {
         let heard = [row(0.5, "good"), Heard::Nothing];
         assert_eq!(outcome(&decision(0.5, "good", true), &heard), Outcome::Differed);
         assert_eq!(fields(&decision(0.5, "good", true), &heard), ["said"]);
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_overtaken_is_no_difference_and_hides_none() {
+    fn an_overtaken_answer_is_no_difference_and_hides_none() {
         let both = decision(0.5, "good", true);
         assert_eq!(outcome(&both, &[Heard::Overtaken, Heard::Overtaken]), Outcome::Overtaken);
         assert_eq!(outcome(&both, &[row(0.5, "good"), Heard::Overtaken]), Outcome::Overtaken);

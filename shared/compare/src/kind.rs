@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_the_same_written_otherwise_agrees() {
+    fn equal_values_in_different_notation_agree() {
         for (kind, ours, theirs) in [
             (Kind::Text, json!("a"), json!("a")),
             (Kind::Text, json!(7), json!("7")),
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_differs() {
+    fn different_values_differ() {
         for (kind, ours, theirs) in [
             (Kind::Text, json!("a"), json!("A")),
             (Kind::Text, json!("1.0"), json!(1)),
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn no_value_agrees_with_no_value_alone() {
+    fn a_missing_value_agrees_only_with_a_missing_value() {
         for kind in [Kind::Text, WITHIN, Kind::Boolean, second(), Kind::Set] {
             assert!(kind.agrees(&Value::Null, &Value::Null));
             for value in [json!(0), json!(""), json!(false), json!([])] {
@@ -219,7 +219,7 @@ mod tests {
         }
 
         #[test]
-        fn which_side_is_whose_does_not_matter(a in -1e3..1e3_f64, b in -1e3..1e3_f64, share in 0.0..1.0_f64) {
+        fn comparing_is_symmetric(a in -1e3..1e3_f64, b in -1e3..1e3_f64, share in 0.0..1.0_f64) {
             let kind = Kind::Number(Tolerance::Relative(share));
             prop_assert_eq!(kind.agrees(&json!(a), &json!(b)), kind.agrees(&json!(b), &json!(a)));
         }

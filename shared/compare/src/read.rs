@@ -99,18 +99,20 @@ fn theirs(given: &At<'_>) -> Result<Theirs, Wrong> {
     let fields = given.fields(&["schema", "table", "key", "at", "overwritten", "event", "by", "only", "nothing"])?;
     let source = match (fields.optional("table"), fields.optional("event")) {
         (Some(table), None) => {
-            fields.none_of(&["by"], "goes with an event, and this is a table")?;
+            fields.none_of(&["by"], "is for an event, and this is a table")?;
             Source::Table {
                 schema: fields.optional("schema").map_or_else(|| Ok("public".to_owned()), |schema| schema.name())?,
                 table: table.name()?,
-                key: key(&fields
-                    .required("key", "which column holds what of the event, as in { post_id = \"aggregate_id\" }")?)?,
-                at: fields.required("at", "the column that says when the row was written")?.name()?,
+                key: key(&fields.required(
+                    "key",
+                    "which column has which field of the event, as in { post_id = \"aggregate_id\" }",
+                )?)?,
+                at: fields.required("at", "the column with the time at which the row was written")?.name()?,
                 overwritten: fields.optional("overwritten").map(|given| given.truth()).transpose()?,
             }
         }
         (None, Some(event)) => {
-            fields.none_of(&["schema", "key", "at", "overwritten"], "goes with a table, and this is an event")?;
+            fields.none_of(&["schema", "key", "at", "overwritten"], "is for a table, and this is an event")?;
             let by = fields.required("by", "\"causation\", \"correlation\" or \"aggregate\"")?;
             let by = match by.text()? {
                 "causation" => By::Causation,
@@ -168,8 +170,8 @@ fn key_part(given: &At<'_>) -> Result<KeyPart, Wrong> {
 
 fn field(given: &At<'_>, theirs: &Theirs) -> Result<Field, Wrong> {
     let fields = given.fields(&["name", "ours", "theirs", "as", "within"])?;
-    let ours = fields.required("ours", "where it stands in the agent's effect or event")?.path()?;
-    let place = fields.required("theirs", "where it stands in the old system's row or event")?;
+    let ours = fields.required("ours", "its place in the agent's effect or event")?.path()?;
+    let place = fields.required("theirs", "its place in the old system's row or event")?;
     let path = place.path()?;
     in_event(&theirs.source, &path).map_err(|problem| place.wrong(problem))?;
     let name = fields.optional("name").map(|name| name.name()).transpose()?.unwrap_or_else(|| ours.to_string());
@@ -186,7 +188,7 @@ fn field(given: &At<'_>, theirs: &Theirs) -> Result<Field, Wrong> {
         },
     };
     if let (Some(within), Kind::Text | Kind::Boolean | Kind::Set) = (&within, kind) {
-        return Err(within.wrong("goes with numbers and times alone"));
+        return Err(within.wrong("is for numbers and times only"));
     }
     Ok(Field { name, ours, theirs: path, kind })
 }
@@ -209,7 +211,7 @@ fn conditions(given: Option<At<'_>>) -> Result<Vec<Condition>, Wrong> {
 
 fn condition(given: &At<'_>) -> Result<Condition, Wrong> {
     let fields = given.fields(&["path", "is"])?;
-    let path = fields.required("path", "the place that is looked at")?.path()?;
+    let path = fields.required("path", "the path to compare")?.path()?;
     let is = match fields.optional("is") {
         None => Vec::new(),
         Some(given) => match given.value {
@@ -380,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mapping_says_where_both_sides_stand_and_what_counts() {
+    fn a_complete_mapping_is_read() {
         let mapping = Mapping::read(&whole()).unwrap();
         assert_eq!((mapping.wait.millis, mapping.early.millis, mapping.answers.len()), (120_000, 5_000, 2));
         let analysis = &mapping.answers[0];
@@ -403,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_wrong_is_said_with_its_key_and_what_there_is_instead() {
+    fn an_error_of_a_mapping_names_its_key_and_the_alternatives() {
         for (pointer, value, key, says) in [
             ("/wait", json!("soon"), "wait", "90s"),
             ("/wait", json!("0s"), "wait", "more than 0"),
@@ -439,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_unknown_or_out_of_place_is_said() {
+    fn missing_unknown_and_misplaced_keys_are_reported() {
         let without = |pointer: &str, name: &str| {
             let mut given = whole();
             given.pointer_mut(pointer).unwrap().as_object_mut().unwrap().remove(name).unwrap();
@@ -454,9 +456,9 @@ mod tests {
             Mapping::read(&given).unwrap_err().to_string()
         };
         assert!(with("/answers/0", "filds", json!([])).contains("\"filds\""));
-        assert!(with("/answers/1/theirs", "at", json!("x")).starts_with("answers[1].theirs.at: goes with a table"));
-        assert!(with("/answers/1/theirs", "overwritten", json!(true)).contains("goes with a table"));
-        assert!(with("/answers/0/theirs", "by", json!("x")).starts_with("answers[0].theirs.by: goes with an event"));
+        assert!(with("/answers/1/theirs", "at", json!("x")).starts_with("answers[1].theirs.at: is for a table"));
+        assert!(with("/answers/1/theirs", "overwritten", json!(true)).contains("is for a table"));
+        assert!(with("/answers/0/theirs", "by", json!("x")).starts_with("answers[0].theirs.by: is for an event"));
         let fields = json!([{ "ours": "a", "theirs": "label" }]);
         assert!(
             with("/answers/1", "fields", fields)

@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_nothing_and_so_is_what_is_as_good_as_nothing() {
+    fn a_refusal_counts_as_nothing_and_so_do_the_values_of_nothing() {
         assert_eq!(ours(&side(What::Effect(None), 1), &json!({ "refused": "no_text" })), None);
         let path = Path::of(vec!["label".into()]).unwrap();
         let nothing = vec![Condition { path, is: vec!["neutral".into()] }];

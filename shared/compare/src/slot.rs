@@ -93,12 +93,12 @@ mod tests {
     }
 
     #[test]
-    fn what_was_due_later_may_be_answered_later() {
+    fn a_deferred_event_may_be_answered_later() {
         assert!(holds(slot(&mapping(), 100 * SECOND, 200 * SECOND, None), 209 * SECOND));
     }
 
     #[test]
-    fn the_next_event_takes_what_comes_after_it() {
+    fn an_answer_after_the_next_event_belongs_to_the_next_event() {
         let first = at(100, Some(105));
         assert_eq!((first.until, first.cut_short), (104 * SECOND, true));
         assert!(!at(100, Some(150)).cut_short);
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_found_is_missing_only_where_it_could_have_been_found() {
+    fn an_answer_is_missing_only_if_it_cannot_have_been_overwritten() {
         assert_eq!(heard(at(100, None), Found::Nothing), Heard::Nothing);
         assert_eq!(heard(at(100, Some(105)), Found::Nothing), Heard::Overtaken);
         assert_eq!(heard(at(100, Some(150)), Found::Nothing), Heard::Nothing);
@@ -162,14 +162,14 @@ mod tests {
         }
 
         #[test]
-        fn an_old_system_that_answers_everything_in_time_is_never_said_to_have_missed_one((events, now) in story(), overwritten in any::<bool>()) {
+        fn an_old_system_that_answers_in_time_never_misses_an_event((events, now) in story(), overwritten in any::<bool>()) {
             for place in (0..events.len()).filter(|place| events[*place].1 - events[*place].0 <= 10 * SECOND) {
                 prop_assert_ne!(look(&events, place, now, overwritten), Heard::Nothing, "{} of {:?} at {}", place, events, now);
             }
         }
 
         #[test]
-        fn an_event_that_is_far_from_the_next_one_is_always_told((mut events, now) in story(), missed in any::<prop::sample::Index>()) {
+        fn an_event_far_from_the_next_one_always_has_an_outcome((mut events, now) in story(), missed in any::<prop::sample::Index>()) {
             // Each answered within nine seconds, the next event half a minute later, and rows pile up.
             for (place, event) in events.iter_mut().enumerate() {
                 *event = (i64::try_from(place).unwrap() * 30 * SECOND, i64::try_from(place).unwrap() * 30 * SECOND + event.1 % (9 * SECOND));

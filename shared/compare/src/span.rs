@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_span_is_a_number_and_a_unit_and_says_itself_as_it_was_written() {
+    fn a_span_prints_as_it_was_written() {
         for text in ["500ms", "90s", "15m", "2h"] {
             assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
         }

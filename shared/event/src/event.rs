@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redeemed_payload_passes_the_same_door() {
+    fn a_redeemed_payload_is_checked_in_the_same_way() {
         let mut event = Event::parse(&body("null")).unwrap();
         assert_eq!(event.set_payload(r#"{"a":"\u0000"}"#.into()).unwrap_err().reason(), "nul");
         assert_eq!(event.set_payload("{".into()).unwrap_err().reason(), "malformed");
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_still_has_a_name() {
+    fn an_unreadable_body_may_still_have_an_event_id() {
         let deep = format!("{}{}", "[".repeat(100), "]".repeat(100));
         let id = Event::id_of(&body(&deep)).unwrap();
         assert_eq!(id.to_string(), "6f1e8f5e-2f2a-4c1e-9a51-0d6f3f1f0a01");
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_numbers_are_carried_exactly_and_refused_only_by_who_cannot_take_them() {
+    fn unusual_numbers_are_kept_exactly_and_refused_only_by_a_field_that_cannot_take_them() {
         #[derive(Debug, Deserialize)]
         struct Whole {
             #[serde(rename = "n")]

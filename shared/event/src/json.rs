@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_looks_like_a_fault_and_is_none_passes() {
+    fn valid_json_that_resembles_a_fault_passes() {
         for text in [
             r#"["\\u0000"]"#,
             r#"["\ud83d\ude00"]"#,

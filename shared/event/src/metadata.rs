@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_loses_a_key_of_ours_that_is_of_another_kind_and_nothing_else() {
+    fn a_row_loses_only_a_known_key_of_the_wrong_type() {
         let text = r#"{"hops":"many","priority":0,"max_attempts":500,"project_id":42,"deliver_at":"soon","user_id":"u","x":[1.0]}"#;
         let metadata = Metadata::of_row(Some(text), written()).unwrap();
         assert_eq!(metadata.to_json(), r#"{"timestamp":"2026-01-02T03:04:05Z","user_id":"u","x":[1.0]}"#);
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_cannot_say_what_only_the_way_to_an_agent_says() {
+    fn a_row_cannot_set_sequence_revision_or_claim_check() {
         let text = r#"{"sequence":7,"revision":3,"claim_check":{"bytes":1},"hops":2}"#;
         let metadata = Metadata::of_row(Some(text), written()).unwrap();
         assert_eq!(metadata.to_json(), r#"{"hops":2,"timestamp":"2026-01-02T03:04:05Z"}"#);
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_began_when_it_says_or_with_this_event_or_when_that_is_to_be_delivered() {
+    fn the_start_of_a_chain_is_its_own_the_event_s_or_the_delivery_time() {
         let began = |text: &str| Metadata::parse(text).unwrap().chain_began().to_string();
         assert_eq!(began(r#"{"timestamp":"2026-01-02T03:04:05Z"}"#), "2026-01-02T03:04:05Z");
         let started = r#"{"timestamp":"2026-01-02T03:04:05Z","started_at":"2026-01-01T00:00:00Z"}"#;
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_ours_with_another_kind_of_value_is_named() {
+    fn a_known_key_of_the_wrong_type_is_reported() {
         for (key, value) in [("hops", "-1"), ("priority", "11"), ("max_attempts", "0"), ("user_id", "7")] {
             let text = format!(r#"{{"timestamp":"2026-01-02T03:04:05Z","{key}":{value}}}"#);
             let error = Metadata::parse(&text).unwrap_err();

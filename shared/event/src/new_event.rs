@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_chain_goes_on() {
+    fn a_caused_event_continues_the_chain() {
         let cause = cause();
         let metadata = child().caused_by(&cause, "sentiment", 0, 0).metadata;
         assert_eq!(metadata["causation_id"], cause.id.to_string());
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delay_that_was_asked_for_moves_the_beginning_on() {
+    fn a_requested_delay_moves_the_start_of_the_chain() {
         let later: Timestamp = "2027-01-01T00:00:00Z".parse().unwrap();
         let delayed = NewEvent { deliver_at: Some(later), ..child() }.caused_by(&cause(), "sentiment", 0, 0);
         let delayed = said(delayed, "2026-05-01T00:00:00Z");
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_from_a_redriven_event_begins_a_budget_of_its_own_in_the_same_chain() {
+    fn events_of_a_redriven_event_have_a_new_budget_in_the_same_chain() {
         let first = said(child().caused_by(&cause(), "sentiment", 0, 0), "2026-05-01T00:00:00Z");
         let went_on = child().caused_by(&first, "sentiment", 0, 0);
         let afresh = went_on.clone().afresh();
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_that_the_table_would_refuse_is_refused_where_it_is_made() {
+    fn an_agent_cannot_create_a_payload_that_the_table_refuses() {
         let error = NewEvent::new(EventType::SENTIMENT_ANALYZED, "post", "p", &json!({"a": "\0"})).unwrap_err();
         assert!(matches!(error, PayloadError::Fault { fault: JsonFault::Nul, .. }));
     }

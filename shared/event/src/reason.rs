@@ -33,17 +33,17 @@ macro_rules! reasons {
 
 reasons! {
     /// The body, or a payload, is no JSON, lacks a field, or has one of another kind.
-    Malformed = "malformed", "mend the publisher, or edit the payload and redrive";
+    Malformed = "malformed", "fix the publisher, or edit the payload and redrive";
     /// It holds the character NUL, which Postgres cannot store.
-    Nul = "nul", "mend the publisher";
+    Nul = "nul", "fix the publisher";
     /// It holds half of a surrogate pair, which is no character.
-    LoneSurrogate = "lone_surrogate", "mend the publisher";
+    LoneSurrogate = "lone_surrogate", "fix the publisher";
     /// It is nested deeper than 64 levels.
-    TooDeep = "too_deep", "mend the publisher, or edit the payload and redrive";
+    TooDeep = "too_deep", "fix the publisher, or edit the payload and redrive";
     /// It has a key twice in one object, and readers disagree on which one counts.
-    DuplicateKey = "duplicate_key", "mend the publisher";
+    DuplicateKey = "duplicate_key", "fix the publisher";
     /// A row of the table that no agent could read; set aside in the outbox.
-    Unreadable = "unreadable", "mend the row's metadata; its failure says which key";
+    Unreadable = "unreadable", "fix the row's metadata; its failure says which key";
     /// A row that no topic takes even without its payload; set aside in the outbox.
     TooLarge = "too_large", "make the row's metadata smaller";
     /// Its id is in the table already, with other content.
@@ -51,27 +51,27 @@ reasons! {
     /// No committed event has its id.
     NotInTable = "not_in_table", "publish through the table or the ingress topic, not to an agent's queue";
     /// Its delivery is no longer remembered, so running it could do things twice.
-    TooOld = "too_old", "nothing brings it back; if its effects are wanted again, publish it anew under an id of its own";
+    TooOld = "too_old", "it cannot be redriven; to repeat its effects, publish it again with a new id";
     /// It says that it belongs to a replay which has not selected it.
     UnknownRun = "unknown_run", "nothing: no replay waits for it";
     /// There are more events between it and the first of its chain than are allowed.
     TooManyHops = "too_many_hops", "break the loop that its chain shows, then redrive: a redriven event is not stopped";
     /// Its chain began longer ago than is allowed.
-    ChainTooOld = "chain_too_old", "look at its chain, then redrive: a redriven event is not stopped";
+    ChainTooOld = "chain_too_old", "check its chain, then redrive: a redriven event is not stopped";
     /// Its payload is larger than an agent reads.
-    Oversized = "oversized", "edit the payload, or let it name a file instead of holding one, then redrive";
+    Oversized = "oversized", "edit the payload, or let it name a file instead of containing one, then redrive";
     /// Its payload is of a version that the agent does not know.
     UnknownVersion = "unknown_version", "deploy an agent that knows the version, then redrive";
     /// Its payload could not be brought from an older version to the one that the agent reads.
-    UpcastFailed = "upcast_failed", "mend the upcast or edit the payload, then redrive";
+    UpcastFailed = "upcast_failed", "fix the upcast or edit the payload, then redrive";
     /// Every attempt that it had has failed; the error is the last one's.
-    AttemptsUsedUp = "attempts_used_up", "mend what the error names, then redrive";
+    AttemptsUsedUp = "attempts_used_up", "fix what the error names, then redrive";
     /// The process that handled it died, again and again, with nothing else in its hands.
-    ProcessDied = "process_died", "give the agent more memory or time, or mend it, then redrive";
+    ProcessDied = "process_died", "give the agent more memory or time, or fix it, then redrive";
     /// It was sent to the agent again and again without any answer.
     Unanswered = "unanswered", "see why the agent's queue or function does not answer, then redrive";
     /// The agent could not make an event out of what it wanted to say.
-    BadEvent = "bad_event", "mend the agent, then redrive";
+    BadEvent = "bad_event", "fix the agent, then redrive";
 }
 
 impl Reason {
@@ -100,7 +100,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn every_word_is_its_own_and_leads_back_to_its_reason() {
+    fn every_reason_has_its_own_word() {
         let words: BTreeSet<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
         assert_eq!(words.len(), Reason::ALL.len());
         for reason in Reason::ALL {
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_pass_by_itself_is_redriven_without_a_person() {
+    fn only_reasons_that_may_pass_are_redriven_automatically() {
         let passing: Vec<&str> = Reason::ALL.iter().filter(|reason| reason.may_pass()).map(|r| r.as_str()).collect();
         assert_eq!(passing, ["attempts_used_up", "process_died", "unanswered"]);
     }

@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_step_touches_stays_the_text_that_it_is() {
+    fn an_upcast_leaves_other_fields_unchanged() {
         let odd = r#"{"z":1.0,"old":18446744073709551617,"a": {"k" :[1e400, "\u00e9"]}}"#;
         let event = brought(event(odd, 1), &STEPS[..1]).unwrap();
         assert_eq!(event.payload(), r#"{"z":1.0,"new":18446744073709551617,"a":{"k" :[1e400, "\u00e9"]}}"#);

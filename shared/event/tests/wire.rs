@@ -75,7 +75,7 @@ fn no_fixture_changed_since_it_was_frozen() {
 }
 
 #[test]
-fn a_type_that_nobody_knows_is_an_event_all_the_same() {
+fn an_unknown_type_is_still_an_event() {
     let body = fixtures()["feedback.created.v1.json"].replace("feedback.created", "invoice.paid");
     assert_eq!(Event::parse(&body).unwrap().event_type, EventType::named("invoice.paid"));
 }
@@ -118,7 +118,7 @@ proptest! {
     }
 
     #[test]
-    fn the_payload_is_carried_to_the_letter(space in "[ \\t\\n]{0,3}", number in "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?") {
+    fn the_payload_is_kept_byte_for_byte(space in "[ \\t\\n]{0,3}", number in "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?") {
         let payload = format!("{{\"n\":{space}{number}}}");
         let body = fixtures()["feedback.created.v1.json"].replacen(&raw_payload(), &payload, 1);
         let event = Event::parse(&body).unwrap();
@@ -133,7 +133,7 @@ proptest! {
     }
 
     #[test]
-    fn what_an_agent_makes_can_be_read_by_the_next(payload in json()) {
+    fn an_agent_s_event_can_be_read_by_the_next_agent(payload in json()) {
         let cause = Event::parse(&fixtures()["feedback.created.v1.json"]).unwrap();
         let made = NewEvent::new(EventType::SENTIMENT_ANALYZED, "post", "p", &payload).unwrap().caused_by(&cause, "sentiment", 0, 0);
         let mut metadata = made.metadata.clone();

@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_strikes_at_its_passing_and_at_no_other() {
+    fn a_rule_acts_at_its_passing_and_at_no_other() {
         let mut plan = Plan::parse("shim.after_publish=kill@3").unwrap();
         let answers: Vec<_> = (0..5).map(|_| plan.pass("shim.after_publish")).collect();
         assert_eq!(answers, [None, None, Some(Action::Kill), None, None]);
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_named() {
+    fn an_unreadable_plan_is_reported() {
         for text in ["kill", "a=die", "a=kill@0", "a=kill%101", "a=delay=soon", "seed=x", "a=kill@1%2"] {
             let error = Plan::parse(text).unwrap_err();
             assert!(error.contains(text), "{error}");

@@ -167,14 +167,14 @@ pub struct Compared {
 impl Compared {
     /// How many events say something: those that agree, and those that do not.
     #[must_use]
-    pub fn told(&self) -> i64 {
+    pub fn judged(&self) -> i64 {
         self.agreed + self.differed + self.only_old + self.only_new
     }
 
     /// Which share of what says something does not agree, from 0 to 1; none where nothing says anything.
     #[must_use]
     pub fn mismatch(&self) -> Option<f64> {
-        let told = self.told();
+        let told = self.judged();
         // Counts of events are far below 2^52, up to which an f64 is exact.
         (told > 0).then(|| (told - self.agreed) as f64 / told as f64)
     }

@@ -187,7 +187,7 @@ pub struct Cutover {
     /// How it stands.
     pub state: CutoverState,
     /// Held by a person, not by a limit.
-    pub by_hand: bool,
+    pub by_operator: bool,
     /// Why it is held or was rolled back.
     pub because: Option<String>,
     /// The present step, from 0.

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 /// An event that was refused so often that it is not carried any more: no agent gets it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SetAside {
+pub struct UnpublishableEvent {
     /// Its place in the event log.
     pub seq: i64,
     /// The event.
@@ -24,10 +24,10 @@ pub struct SetAside {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outbox {
     /// What is set aside, the oldest first, at most 1,000.
-    pub set_aside: Vec<SetAside>,
+    pub set_aside: Vec<UnpublishableEvent>,
 }
 
-/// To `carry_again`.
+/// To `retry_publishing`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Carried {
     /// How many events the shim tries again.

@@ -23,7 +23,7 @@ pub struct Pass {
     #[serde(default)]
     pub backfills: Vec<Backfilled>,
     /// What was done for each agent, by name.
-    pub agents: Vec<Tended>,
+    pub agents: Vec<Reconciled>,
     /// What went wrong beyond a single agent.
     pub troubles: Vec<String>,
 }
@@ -44,7 +44,7 @@ impl Pass {
     /// How many breakers are open.
     #[must_use]
     pub fn breakers_open(&self) -> usize {
-        let open = |agent: &&Tended| {
+        let open = |agent: &&Reconciled| {
             agent.standing.breaker.as_ref().is_some_and(|breaker| breaker.state == BreakerState::Open)
         };
         self.agents.iter().filter(open).count()
@@ -75,7 +75,7 @@ pub struct Clock {
 
 /// What was done for an agent.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Tended {
+pub struct Reconciled {
     /// How it stands now.
     #[serde(flatten)]
     pub standing: Standing,

@@ -29,7 +29,7 @@ pub enum Request {
     /// What could not be published. Changes nothing.
     Outbox,
     /// Lets the shim try again what could not be published.
-    CarryAgain {
+    RetryPublishing {
         /// Which events, by their sequence; all of them where none is named.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         seqs: Vec<i64>,
@@ -66,7 +66,7 @@ fn set_to<S: Serializer>(set: &Option<BreakerState>, serializer: S) -> Result<S:
 }
 
 /// What there is to ask, for whoever asked for something else.
-const THERE_IS: &str = r#"there is {"action":"pass"}, {"action":"status"}, {"action":"metrics"}, {"action":"advise"}, {"action":"outbox"}, {"action":"carry_again","seqs":[SEQ,...],"operator":WHO} (all without seqs) and {"action":"breaker","agent":NAME,"set":"open"|"closed"|"auto","operator":WHO}; and "routing", "pin", "delays", "compare", "cutover" and "backfill" (each says more)"#;
+const THERE_IS: &str = r#"there is {"action":"pass"}, {"action":"status"}, {"action":"metrics"}, {"action":"advise"}, {"action":"outbox"}, {"action":"retry_publishing","seqs":[SEQ,...],"operator":WHO} (all without seqs) and {"action":"breaker","agent":NAME,"set":"open"|"closed"|"auto","operator":WHO}; and "routing", "pin", "delays", "compare", "cutover" and "backfill" (each says more)"#;
 
 impl Request {
     /// Reads the event of an invocation. The schedule's (it has a `source` of AWS's) and an empty one ask for a pass.
@@ -91,7 +91,7 @@ impl Request {
             "advise" => advise::wishes(fields).map(Self::Advise),
             "metrics" => only(fields, &[]).map(|()| Self::Metrics).map_err(with_choices),
             "outbox" => only(fields, &[]).map(|()| Self::Outbox).map_err(with_choices),
-            "carry_again" => Self::carry_again(fields).map_err(with_choices),
+            "retry_publishing" => Self::retry_publishing(fields).map_err(with_choices),
             "breaker" => Self::breaker(fields).map_err(with_choices),
             "routing" => RouteRequest::of(fields).map(Self::Route),
             "pin" => Pin::of(fields).map(Self::Pin),
@@ -103,7 +103,7 @@ impl Request {
         }
     }
 
-    fn carry_again(fields: &Map<String, Value>) -> Result<Self, String> {
+    fn retry_publishing(fields: &Map<String, Value>) -> Result<Self, String> {
         only(fields, &["seqs", "operator"])?;
         let not_numbers = || "\"seqs\" is no list of numbers, or an empty one".to_owned();
         let seqs = match fields.get("seqs") {
@@ -114,7 +114,7 @@ impl Request {
             }
             Some(_) => return Err(not_numbers()),
         };
-        Ok(Self::CarryAgain { seqs, operator: named(fields, "operator")? })
+        Ok(Self::RetryPublishing { seqs, operator: named(fields, "operator")? })
     }
 
     fn breaker(fields: &Map<String, Value>) -> Result<Self, String> {
@@ -161,11 +161,11 @@ mod tests {
     #[test]
     fn what_was_set_aside_is_carried_again_all_of_it_or_what_is_named() {
         let asked = |seqs: Option<Value>| {
-            let mut request = json!({ "action": "carry_again", "operator": "ada" });
+            let mut request = json!({ "action": "retry_publishing", "operator": "ada" });
             request.as_object_mut().unwrap().extend(seqs.map(|seqs| ("seqs".to_owned(), seqs)));
             Request::parse(&request)
         };
-        let again = |seqs: &[i64]| Ok(Request::CarryAgain { seqs: seqs.to_vec(), operator: "ada".into() });
+        let again = |seqs: &[i64]| Ok(Request::RetryPublishing { seqs: seqs.to_vec(), operator: "ada".into() });
         assert_eq!(asked(None), again(&[]));
         assert_eq!(asked(Some(json!([7, 9]))), again(&[7, 9]));
         for none in [json!([]), json!([1.5]), json!(["7"]), json!(7), Value::Null] {
@@ -184,7 +184,7 @@ mod tests {
             (json!({ "action": "status", "agnet": "x" }), "agnet"),
             (json!({ "action": "breaker", "agent": "duplicate", "set": "ajar", "operator": "ada" }), "ajar"),
             (json!({ "action": "breaker", "agent": "duplicate", "set": "open" }), "operator"),
-            (json!({ "action": "carry_again" }), "operator"),
+            (json!({ "action": "retry_publishing" }), "operator"),
             (json!({ "action": "breaker", "agent": "a", "set": "open", "operator": "a\nb" }), "operator"),
             (json!({ "action": "breaker", "agent": "a", "set": "open", "operator": " " }), "operator"),
             (json!({ "action": "breaker", "agent": "a", "set": "open", "operator": "x".repeat(201) }), "operator"),
@@ -222,8 +222,8 @@ mod tests {
             Request::Advise(Wishes::default()),
             Request::Metrics,
             Request::Outbox,
-            Request::CarryAgain { seqs: vec![], operator: operator.clone() },
-            Request::CarryAgain { seqs: vec![7], operator: operator.clone() },
+            Request::RetryPublishing { seqs: vec![], operator: operator.clone() },
+            Request::RetryPublishing { seqs: vec![7], operator: operator.clone() },
             breaker(Some(BreakerState::Open)),
             breaker(Some(BreakerState::Closed)),
             breaker(None),

@@ -7,7 +7,7 @@ use crate::outcome::{Cause, Outcome, Outcomes};
 use std::borrow::Cow;
 use switchyard_agent::{Decision, Refusal, Reject};
 use switchyard_event::{Event, Reason};
-use switchyard_store::{Ask, Standing, Verdict};
+use switchyard_store::{Ask, ClaimAnswer, Verdict};
 
 /// A message that is an event.
 #[derive(Debug)]
@@ -22,13 +22,13 @@ pub(crate) struct Parsed {
 #[derive(Debug)]
 pub(crate) struct Admitted {
     pub(crate) parsed: Parsed,
-    pub(crate) standing: Standing,
+    pub(crate) standing: ClaimAnswer,
     /// Why the agent cannot be asked. Only in shadow mode, where that is what is compared: anywhere else such a record has ended.
     pub(crate) refused: Option<Reject>,
 }
 
 impl Admitted {
-    pub(crate) const fn of(parsed: Parsed, standing: Standing) -> Self {
+    pub(crate) const fn of(parsed: Parsed, standing: ClaimAnswer) -> Self {
         Self { parsed, standing, refused: None }
     }
 

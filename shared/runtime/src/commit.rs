@@ -17,7 +17,7 @@ use std::{
 };
 use switchyard_agent::{Agent, Applied, Change, Decision, Refusal, State};
 use switchyard_event::{Appendable, Event, NewEvent};
-use switchyard_store::{AppendEvent, Ask, Overwrite, Standing, Store, Verdict};
+use switchyard_store::{AppendEvent, Ask, ClaimAnswer, Overwrite, Store, Verdict};
 use tokio::time::timeout_at;
 
 /// How often an event is gathered and decided anew when its facts were outdated at the commit.
@@ -78,7 +78,7 @@ async fn alone<A: Agent<Tx = Tx>>(
     mut record: Decided<A::Effect>,
     terms: Terms,
     mut refused: Option<Refusal>,
-) -> Result<(Outcome, Standing), Refusal> {
+) -> Result<(Outcome, ClaimAnswer), Refusal> {
     for _ in 0..CONFLICTS {
         let refusal = match refused.take() {
             Some(refusal) => refusal,
@@ -109,7 +109,7 @@ async fn in_time<A: Agent<Tx = Tx>>(
     store: &Store,
     records: &[Decided<A::Effect>],
     terms: Terms,
-) -> Result<Vec<(usize, Outcome, Standing)>, Refusal> {
+) -> Result<Vec<(usize, Outcome, ClaimAnswer)>, Refusal> {
     let ended = timeout_at(terms.policy.until, together::<A>(store, records, terms)).await;
     ended.unwrap_or(Err(Refusal::OutOfTime))
 }
@@ -117,7 +117,7 @@ async fn in_time<A: Agent<Tx = Tx>>(
 /// A record that was claimed for this agent, with the decision to carry out.
 struct Taken<'a, E> {
     record: &'a Admitted,
-    standing: &'a Standing,
+    standing: &'a ClaimAnswer,
     decision: &'a Decision<E>,
 }
 
@@ -125,7 +125,7 @@ impl<'a, E> Taken<'a, E> {
     /// # Errors
     /// Where the event was decided for shadow mode, the agent refused it, and the event has become the agent's meanwhile: the refusal counts now.
     /// Where somebody parked, edited and redrove it while the agent was gathering: the newest payload counts.
-    fn of(record: &'a Decided<E>, standing: &'a Standing) -> Result<Self, Refusal> {
+    fn of(record: &'a Decided<E>, standing: &'a ClaimAnswer) -> Result<Self, Refusal> {
         let admitted = &record.admitted;
         if standing.revision != admitted.standing.revision {
             return Err(Refusal::Edited);
@@ -150,10 +150,10 @@ async fn together<A: Agent<Tx = Tx>>(
     store: &Store,
     records: &[Decided<A::Effect>],
     terms: Terms,
-) -> Result<Vec<(usize, Outcome, Standing)>, Refusal> {
+) -> Result<Vec<(usize, Outcome, ClaimAnswer)>, Refusal> {
     let mut tx = Tx::begin(store, terms.policy.until).await?;
     let asks: Vec<Ask> = records.iter().map(|record| record.admitted.parsed.ask.clone()).collect();
-    let standings = if switchyard_faults::bug("no_claim") {
+    let answers = if switchyard_faults::bug("no_claim") {
         records.iter().map(|record| record.admitted.standing.clone()).collect()
     } else {
         tx.claim(A::NAME, &asks).await?
@@ -164,7 +164,7 @@ async fn together<A: Agent<Tx = Tx>>(
     }
     switchyard_faults::point("runtime.after_claim");
     let (mut taken, mut shadows, mut outcomes) = (Vec::new(), Vec::new(), Vec::with_capacity(records.len()));
-    for (record, standing) in records.iter().zip(&standings) {
+    for (record, standing) in records.iter().zip(&answers) {
         outcomes.push(match bugs::believed(standing.verdict, standing.event_id) {
             Verdict::Take => {
                 taken.push((outcomes.len(), Taken::of(record, standing)?));
@@ -198,7 +198,7 @@ async fn together<A: Agent<Tx = Tx>>(
     switchyard_faults::point("runtime.after_commit");
     asks.iter().for_each(|ask| bugs::handled(ask.event_id));
     let places = records.iter().map(|record| record.admitted.parsed.at);
-    Ok(places.zip(outcomes).zip(standings).map(|((at, outcome), standing)| (at, outcome, standing)).collect())
+    Ok(places.zip(outcomes).zip(answers).map(|((at, outcome), standing)| (at, outcome, standing)).collect())
 }
 
 /// What shadow mode stores: the decision, or why there is none.
@@ -261,7 +261,7 @@ fn panicked(panic: Box<dyn Any + Send>) -> Refusal {
 /// Names the events that follow from a record: the decision's first, then what only the commit could know.
 fn appended<A: Agent>(taken: &Taken<'_, A::Effect>, applied: Vec<NewEvent>, budget: Budget) -> Vec<AppendEvent> {
     let Taken { record, standing, decision } = taken;
-    if !standing.says {
+    if !standing.emits {
         return Vec::new(); // a replay repeats effects; what follows from the event was appended when it was live
     }
     let (cause, run) = (&record.parsed.event, record.parsed.ask.run);
@@ -273,7 +273,7 @@ fn appended<A: Agent>(taken: &Taken<'_, A::Effect>, applied: Vec<NewEvent>, budg
 
 /// Whether what follows from an event has a new budget: where the event was over its chain's, and an operator has let it pass. That it was merely
 /// sent again is no reason, or a loop that fails now and then would go on for ever.
-fn begins_anew(cause: &Event, standing: &Standing, budget: Budget) -> bool {
+fn begins_anew(cause: &Event, standing: &ClaimAnswer, budget: Budget) -> bool {
     standing.epoch > 0 && budget.overdrawn(&cause.metadata).is_some()
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use switchyard_agent::Refusal;
-use switchyard_store::{AppendEvent, Ask, Overwrite, Row, Settlement, Standing, Store, StoreError, ToSql, Type};
+use switchyard_store::{AppendEvent, Ask, ClaimAnswer, Overwrite, Row, Settlement, Store, StoreError, ToSql, Type};
 use tokio::time::Instant;
 
 /// Reads outside of a transaction, for `gather`.
@@ -52,7 +52,7 @@ impl Tx {
         Ok(Self { inner: store.begin_within(limit).await.map_err(refusal_of)? })
     }
 
-    pub(crate) async fn claim(&mut self, agent: &str, asks: &[Ask]) -> Result<Vec<Standing>, Refusal> {
+    pub(crate) async fn claim(&mut self, agent: &str, asks: &[Ask]) -> Result<Vec<ClaimAnswer>, Refusal> {
         self.inner.claim(agent, asks).await.map_err(refusal_of)
     }
 

@@ -8,7 +8,7 @@ use futures_util::{FutureExt, future::join_all};
 use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
 use switchyard_agent::{Agent, Decision, Refusal};
 use switchyard_event::Event;
-use switchyard_store::{Standing, Verdict};
+use switchyard_store::{ClaimAnswer, Verdict};
 use tokio::time::{Instant, timeout_at};
 
 /// How long a record may wait for an answer, and what it means if there is none.
@@ -60,7 +60,7 @@ pub(crate) async fn layer<A: Agent>(
 
 /// How a record ends that has had its time and no answer. Where others are answered nothing is down, and it is this one that never ends; where
 /// none is, it counts as that once it was returned often enough.
-fn unanswered(others_are_answered: bool, standing: &Standing) -> Outcome {
+fn unanswered(others_are_answered: bool, standing: &ClaimAnswer) -> Outcome {
     if others_are_answered || standing.returns >= MAX_RETURNS {
         let detail = Refusal::Unanswered.to_string();
         return Outcome::Retry { detail, after: None, unanswered: !others_are_answered };
@@ -158,8 +158,8 @@ mod tests {
         }
     }
 
-    fn standing(verdict: Verdict, returns: u16) -> Standing {
-        Standing {
+    fn standing(verdict: Verdict, returns: u16) -> ClaimAnswer {
+        ClaimAnswer {
             event_id: uuid::Uuid::nil(),
             run: 0,
             verdict,
@@ -169,12 +169,12 @@ mod tests {
             max_attempts: 4,
             returns,
             revision: 0,
-            says: true,
+            emits: true,
         }
     }
 
     /// How the first of these records ends; none where it goes on to the commit.
-    async fn end_of_first(kinds: &[&str], standing: Standing, answered: bool) -> Option<Outcome> {
+    async fn end_of_first(kinds: &[&str], standing: ClaimAnswer, answered: bool) -> Option<Outcome> {
         let messages: Vec<Message> = kinds.iter().map(|_| Message::new("m", "r", "")).collect();
         let mut outcomes = Outcomes::of(&messages);
         let admitted = kinds.iter().enumerate().map(|(at, kind)| {

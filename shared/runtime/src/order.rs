@@ -74,7 +74,7 @@ mod tests {
     use proptest::prelude::*;
     use std::time::Duration;
     use switchyard_event::Event;
-    use switchyard_store::{Ask, Standing, Verdict};
+    use switchyard_store::{Ask, ClaimAnswer, Verdict};
 
     fn messages(groups: &[Option<u8>]) -> Vec<Message> {
         let body = include_str!("../../event/fixtures/feedback.created.v1.json");
@@ -88,7 +88,7 @@ mod tests {
     fn admitted(at: usize) -> Admitted {
         let event = Event::parse(include_str!("../../event/fixtures/feedback.created.v1.json")).unwrap();
         let ask = Ask { event_id: event.id, run: 0, epoch: None };
-        let standing = Standing {
+        let standing = ClaimAnswer {
             event_id: event.id,
             run: 0,
             verdict: Verdict::Take,
@@ -98,7 +98,7 @@ mod tests {
             max_attempts: 4,
             returns: 0,
             revision: 0,
-            says: true,
+            emits: true,
         };
         Admitted::of(Parsed { at, event, ask }, standing)
     }

@@ -4,7 +4,7 @@ use crate::message::Message;
 use std::{borrow::Cow, time::Duration};
 use switchyard_agent::Refusal;
 use switchyard_event::{Event, EventType, Reason};
-use switchyard_store::{Standing, Verdict};
+use switchyard_store::{ClaimAnswer, Verdict};
 use uuid::Uuid;
 
 /// How a record ended.
@@ -89,7 +89,7 @@ pub(crate) struct Ended {
     /// Its place in the batch.
     pub(crate) at: usize,
     pub(crate) outcome: Outcome,
-    pub(crate) standing: Option<Standing>,
+    pub(crate) standing: Option<ClaimAnswer>,
 }
 
 /// The outcomes of a batch, by place.
@@ -127,7 +127,7 @@ impl<'a> Outcomes<'a> {
     }
 
     /// Ends the record at this place. The last outcome before it is carried out counts.
-    pub(crate) fn end(&mut self, at: usize, outcome: Outcome, standing: Option<Standing>) {
+    pub(crate) fn end(&mut self, at: usize, outcome: Outcome, standing: Option<ClaimAnswer>) {
         if let Some(slot) = self.ended.get_mut(at) {
             *slot = Some(Ended { at, outcome, standing });
         }

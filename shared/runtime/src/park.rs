@@ -6,7 +6,7 @@ use std::{borrow::Cow, time::Duration};
 use switchyard_bus::Message as BusMessage;
 use switchyard_event::{Event, Reason};
 use switchyard_operations::dead_letter::{DeadLetter, WasParked};
-use switchyard_store::{Ask, Failed, Nameless, ParkReport};
+use switchyard_store::{Ask, Failed, ParkReport, Unidentified};
 
 /// How long a message that was moved back stays out of its dead-letter queue, where it was parked for the same reason shortly before and more
 /// than once, and how long at most: twice as long each time. A move task goes on while its queue holds anything, and would move it for ever.
@@ -47,13 +47,13 @@ impl Parking {
 
     /// The report on a body that is no event. It may bear the id of an event all the same, whose delivery is another matter: a spoilt copy says
     /// nothing about it.
-    pub(crate) fn unidentified(self, message: &Message) -> Nameless {
+    pub(crate) fn unidentified(self, message: &Message) -> Unidentified {
         let (message_id, run) = (first_id(message), message.run());
         let error = match Event::id_of(&message.body) {
             Some(id) => format!("{}; it bears the id {id}", self.detail),
             None => self.detail,
         };
-        Nameless { message_id, run, reason: self.reason.into_owned(), error }
+        Unidentified { message_id, run, reason: self.reason.into_owned(), error }
     }
 
     /// A copy of the message for the dead-letter queue.

@@ -19,7 +19,7 @@ pub(crate) async fn layer(
         return (BreakerState::Closed, Vec::new());
     }
     let asks: Vec<Ask> = parsed.iter().map(|record| record.ask.clone()).collect();
-    let preview = match store.look(agent, &asks).await {
+    let preview = match store.preview(agent, &asks).await {
         Ok(preview) => preview,
         Err(error) => {
             tracing::warn!(agent, %error, records = asks.len(), "the ledger did not answer: the records are delivered again");
@@ -30,7 +30,7 @@ pub(crate) async fn layer(
         }
     };
     let mut admitted = Vec::new();
-    for (parsed, mut standing) in parsed.into_iter().zip(preview.standings) {
+    for (parsed, mut standing) in parsed.into_iter().zip(preview.answers) {
         standing.verdict = bugs::believed(standing.verdict, standing.event_id);
         match Outcome::of_verdict(standing.verdict) {
             Some(outcome) => outcomes.end(parsed.at, outcome, Some(standing)),

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use std::{cell::Cell, time::Duration};
 use switchyard_agent::Schedule;
 use switchyard_bus::{Message as BusMessage, Queues, Visibility};
-use switchyard_store::{Ask, Failed, Nameless, ParkReport, Standing, Store, StoreError, Verdict};
+use switchyard_store::{Ask, ClaimAnswer, Failed, ParkReport, Store, StoreError, Unidentified, Verdict};
 
 /// How many returns a process remembers that it could not report to the ledger.
 const REMEMBERED: usize = 1_000;
@@ -140,9 +140,9 @@ impl<Q: Queues> Reporter<'_, Q> {
             let recorded = self.store.park(agent, &reports).await.map(|_| ());
             parked.extend(self.recorded(places, recorded));
         }
-        let (places, reports): (Vec<usize>, Vec<Nameless>) = unidentified.into_iter().unzip();
+        let (places, reports): (Vec<usize>, Vec<Unidentified>) = unidentified.into_iter().unzip();
         if !reports.is_empty() {
-            let recorded = self.store.park_nameless(agent, &reports).await;
+            let recorded = self.store.park_unidentified(agent, &reports).await;
             parked.extend(self.recorded(places, recorded));
         }
         switchyard_faults::point("runtime.after_park");
@@ -197,6 +197,6 @@ impl<Q: Queues> Reporter<'_, Q> {
     }
 }
 
-fn is_parked(standing: Option<&Standing>) -> bool {
+fn is_parked(standing: Option<&ClaimAnswer>) -> bool {
     standing.is_some_and(|standing| standing.verdict == Verdict::Parked)
 }

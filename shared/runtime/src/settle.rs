@@ -2,7 +2,7 @@
 
 use crate::{database::refusal_of, outcome::Outcome};
 use switchyard_agent::Refusal;
-use switchyard_store::{Ask, Settlement, Standing, Store, Verdict};
+use switchyard_store::{Ask, ClaimAnswer, Settlement, Store, Verdict};
 use tokio::time::{Instant, timeout_at};
 
 /// What a record is settled as other than done, and why.
@@ -31,11 +31,11 @@ pub(crate) async fn settle(
     ask: &Ask,
     settled: Settled,
     deadline: Instant,
-) -> Result<(Outcome, Standing), Refusal> {
+) -> Result<(Outcome, ClaimAnswer), Refusal> {
     let steps = async {
         let mut tx = store.begin_within(deadline.saturating_duration_since(Instant::now())).await?;
-        let standings = tx.claim(agent, std::slice::from_ref(ask)).await?;
-        let Some(standing) = standings.into_iter().next() else { return Ok(None) };
+        let answers = tx.claim(agent, std::slice::from_ref(ask)).await?;
+        let Some(standing) = answers.into_iter().next() else { return Ok(None) };
         let outcome = match standing.verdict {
             Verdict::Take => {
                 tx.settle(agent, std::slice::from_ref(ask), settled.settlement, settled.why).await?;

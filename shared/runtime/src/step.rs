@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use std::time::Duration;
 use switchyard_agent::Schedule;
 use switchyard_event::Event;
-use switchyard_store::{Ask, Failed, Standing, Verdict};
+use switchyard_store::{Ask, ClaimAnswer, Failed, Verdict};
 
 /// What to do with one record that is not finished.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(crate) enum Step {
 /// What an outcome asks for; `None` where the message is acknowledged.
 pub(crate) fn step(
     outcome: &Outcome,
-    standing: Option<&Standing>,
+    standing: Option<&ClaimAnswer>,
     message: &Message,
     schedule: Schedule,
     random: f64,
@@ -35,7 +35,7 @@ pub(crate) fn step(
     let attempts = standing.map_or(0, |standing| standing.attempts);
     match (outcome, standing) {
         // A move task moved it back without a redrive, or is still running: its dead letter must not be lost while the delivery is parked.
-        (Outcome::Finished(_), Some(Standing { verdict: Verdict::Parked, .. })) => {
+        (Outcome::Finished(_), Some(ClaimAnswer { verdict: Verdict::Parked, .. })) => {
             let before = message.was_parked()?;
             Some(stays_out(&before, attempts, &before.reason, now).map_or_else(
                 || {
@@ -72,13 +72,13 @@ pub(crate) fn step(
 }
 
 /// Whether there is a delivery that this agent may have tried.
-fn is_ours(standing: &Standing) -> bool {
+fn is_ours(standing: &ClaimAnswer) -> bool {
     matches!(standing.verdict, Verdict::Take | Verdict::Shadow)
 }
 
 /// The delivery whose message is returned without an attempt: as the ledger has it or, where it did not answer, as the message says. `None` where
 /// there is no delivery of this agent.
-pub(crate) fn returned(message: &Message, standing: Option<&Standing>) -> Option<Ask> {
+pub(crate) fn returned(message: &Message, standing: Option<&ClaimAnswer>) -> Option<Ask> {
     match standing {
         Some(standing) => is_ours(standing).then(|| ask_of(standing)),
         None => Some(Ask { event_id: Event::id_of(&message.body)?, run: message.run(), epoch: message.epoch() }),
@@ -86,7 +86,7 @@ pub(crate) fn returned(message: &Message, standing: Option<&Standing>) -> Option
 }
 
 /// The delivery as the ledger has it, epoch included: a report on an older epoch is void.
-fn ask_of(standing: &Standing) -> Ask {
+fn ask_of(standing: &ClaimAnswer) -> Ask {
     Ask { event_id: standing.event_id, run: standing.run, epoch: Some(standing.epoch) }
 }
 
@@ -95,8 +95,8 @@ mod tests {
     use super::*;
     use crate::park::MOVED_IN_VAIN;
 
-    fn standing(attempts: u16, max_attempts: u16) -> Standing {
-        Standing {
+    fn standing(attempts: u16, max_attempts: u16) -> ClaimAnswer {
+        ClaimAnswer {
             event_id: uuid::Uuid::nil(),
             run: 0,
             verdict: Verdict::Take,
@@ -106,11 +106,11 @@ mod tests {
             max_attempts,
             returns: 0,
             revision: 0,
-            says: true,
+            emits: true,
         }
     }
 
-    fn step_of(outcome: &Outcome, standing: Option<&Standing>, receives: u32) -> Option<Step> {
+    fn step_of(outcome: &Outcome, standing: Option<&ClaimAnswer>, receives: u32) -> Option<Step> {
         let message = Message { receives, ..Message::new("m", "r", "{}") };
         step(outcome, standing, &message, Schedule::DEFAULT, 1.0, Timestamp::UNIX_EPOCH)
     }
@@ -126,8 +126,8 @@ mod tests {
     #[test]
     fn a_message_without_a_delivery_that_a_move_task_keeps_moving_waits_before_it_is_parked_again() {
         let park = Outcome::Park { reason: "malformed".into(), detail: "x".into() };
-        let unknown = Standing { verdict: Verdict::Unknown, ..standing(0, 4) };
-        let step_at = |secs: i64, attempts, standing: Option<&Standing>| {
+        let unknown = ClaimAnswer { verdict: Verdict::Unknown, ..standing(0, 4) };
+        let step_at = |secs: i64, attempts, standing: Option<&ClaimAnswer>| {
             let now = Timestamp::from_second(secs).unwrap();
             match step(&park, standing, &moved_back("malformed", attempts), Schedule::DEFAULT, 1.0, now) {
                 Some(Step::Return { after }) => Err(after.as_secs()),
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn a_message_that_is_moved_back_while_its_delivery_is_parked_goes_back_as_it_came() {
         let finished = Outcome::Finished("parked before");
-        let parked = Standing { verdict: Verdict::Parked, ..standing(4, 4) };
+        let parked = ClaimAnswer { verdict: Verdict::Parked, ..standing(4, 4) };
         let step_at = |secs, attempts| {
             let now = Timestamp::from_second(secs).unwrap();
             step(&finished, Some(&parked), &moved_back("drawn", attempts), Schedule::DEFAULT, 1.0, now)

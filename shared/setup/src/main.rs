@@ -12,7 +12,7 @@ use std::{process::ExitCode, time::Duration};
 
 use arguments::{Arguments, Task};
 use clap::Parser;
-use switchyard_store::{DatabaseUrl, Patience, Progress, StoreError};
+use switchyard_store::{DatabaseUrl, Progress, StoreError, WaitPolicy};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -45,9 +45,9 @@ fn database() -> Result<DatabaseUrl, String> {
     })
 }
 
-/// Waits for a lock as long as the command line says, and reports progress to `tell`.
-fn wait_policy(lock_timeout: Duration, tell: &(dyn Fn(Progress<'_>) + Sync)) -> Patience<'_> {
-    Patience { lock_timeout, tell, ..Patience::default() }
+/// Waits for a lock as long as the command line says, and reports progress to `report`.
+fn wait_policy(lock_timeout: Duration, report: &(dyn Fn(Progress<'_>) + Sync)) -> WaitPolicy<'_> {
+    WaitPolicy { lock_timeout, report, ..WaitPolicy::default() }
 }
 
 /// Prints what is done as `VERB WHAT`, and what waits for the application's transactions.

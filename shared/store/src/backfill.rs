@@ -64,7 +64,7 @@ impl Store {
     /// Starts a backfill of an agent and returns its run. Sends nothing by itself.
     ///
     /// Fails with [`StoreError::Config`], in words for the operator, where the agent is not registered, does not listen to one of the types, owns
-    /// nothing by its routing or has a backfill under way already; where a time is none; where history has no order (no time of creation)
+    /// nothing by its routing or has a running backfill already; where a time is none; where history has no order (no time of creation)
     /// or needs an index first ([`index_history`](crate::index_history)); where row-level security hides events from this role.
     pub async fn start_backfill(
         &self,
@@ -142,7 +142,7 @@ impl Store {
 
     /// One step of what comes before anything is sent: five thousand events get a sequence, or fifty thousand rows of the log are counted.
     ///
-    /// Fails with [`StoreError::Config`] where the agent has no backfill under way, [`StoreError::Unavailable`] where a step took longer than ten seconds.
+    /// Fails with [`StoreError::Config`] where the agent has no running backfill, [`StoreError::Unavailable`] where a step took longer than ten seconds.
     pub async fn prepare_backfill(&self, agent: &str) -> Result<Prepared, StoreError> {
         const OP: &str = "prepare_backfill";
         let mut tx = self.begin_within(WINDOW_LIMIT).await?;

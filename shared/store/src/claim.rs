@@ -18,7 +18,7 @@ pub struct Ask {
     pub event_id: Uuid,
     /// 0 is live; above 0 a replay or a backfill.
     pub run: i32,
-    /// The epoch that the message or an earlier [`Standing`] told. A report from an older epoch is void; `None` reports on whatever
+    /// The epoch that the message or an earlier [`ClaimAnswer`] told. A report from an older epoch is void; `None` reports on whatever
     /// the row's epoch is.
     pub epoch: Option<i32>,
 }
@@ -55,7 +55,7 @@ pub enum Verdict {
 
 /// Where an event stands for an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct ClaimAnswer {
     /// The event asked about.
     pub event_id: Uuid,
     /// The run asked about.
@@ -75,14 +75,14 @@ pub struct Standing {
     /// The newest revision of its payload; 0 where nobody has edited it.
     pub revision: i32,
     /// Whether what follows from it is said: what follows from a replay's events was, when they were live.
-    pub says: bool,
+    pub emits: bool,
 }
 
-/// The answer to [`Store::look`].
+/// The answer to [`Store::preview`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Looked {
+pub struct Preview {
     /// Where each event stands, in the order of the asks.
-    pub standings: Vec<Standing>,
+    pub answers: Vec<ClaimAnswer>,
     /// The agent's breaker, as of the same moment.
     pub breaker: BreakerState,
 }
@@ -105,22 +105,22 @@ impl Store {
     /// answered without one, with a closed breaker.
     ///
     /// Fails with [`StoreError::Config`] where the agent is not registered.
-    pub async fn look(&self, agent: &str, asks: &[Ask]) -> Result<Looked, StoreError> {
+    pub async fn preview(&self, agent: &str, asks: &[Ask]) -> Result<Preview, StoreError> {
         if asks.is_empty() {
-            return Ok(Looked { standings: Vec::new(), breaker: BreakerState::Closed });
+            return Ok(Preview { answers: Vec::new(), breaker: BreakerState::Closed });
         }
         let (events, runs) = columns(asks);
         let rows = self
             .read(
                 "look",
-                "select verdict, seq, epoch, attempts, max_attempts, returns, revision, says, (select switchyard.breaker_state($1))
-                   from switchyard.look($1, $2, $3) order by ord",
+                "select verdict, seq, epoch, attempts, max_attempts, returns, revision, emits, (select switchyard.breaker_state($1))
+                   from switchyard.preview($1, $2, $3) order by ord",
                 &[(&agent, Type::TEXT), (&events, Type::UUID_ARRAY), (&runs, Type::INT4_ARRAY)],
             )
             .await?;
-        let standings = standings("look", asks, &rows)?;
+        let answers = answers("look", asks, &rows)?;
         let breaker = rows.first().map_or(Ok(BreakerState::Closed), |row| breaker::state("look", row, 8))?;
-        Ok(Looked { standings, breaker })
+        Ok(Preview { answers, breaker })
     }
 }
 
@@ -128,14 +128,14 @@ pub(crate) fn columns(asks: &[Ask]) -> (Vec<Uuid>, Vec<i32>) {
     asks.iter().map(|a| (a.event_id, a.run)).unzip()
 }
 
-pub(crate) fn standings(operation: &'static str, asks: &[Ask], rows: &[Row]) -> Result<Vec<Standing>, StoreError> {
+pub(crate) fn answers(operation: &'static str, asks: &[Ask], rows: &[Row]) -> Result<Vec<ClaimAnswer>, StoreError> {
     if rows.len() != asks.len() {
         return Err(StoreError::bug(operation, "another number of answers than of questions"));
     }
     asks.iter()
         .zip(rows)
         .map(|(ask, row)| {
-            Ok(Standing {
+            Ok(ClaimAnswer {
                 event_id: ask.event_id,
                 run: ask.run,
                 verdict: verdict(operation, get(operation, row, 0)?)?,
@@ -145,7 +145,7 @@ pub(crate) fn standings(operation: &'static str, asks: &[Ask], rows: &[Row]) -> 
                 max_attempts: count(get(operation, row, 4)?),
                 returns: count(get(operation, row, 5)?),
                 revision: get(operation, row, 6)?,
-                says: get(operation, row, 7)?,
+                emits: get(operation, row, 7)?,
             })
         })
         .collect()

@@ -23,7 +23,7 @@ use crate::{Store, StoreError};
 
 /// How an agent is compared with the old system.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Counterpart {
+pub struct CompareMapping {
     /// The agent.
     pub agent: String,
     /// The mapping, as [`switchyard_compare::Mapping::read`] takes it.
@@ -44,21 +44,21 @@ pub struct Counterpart {
 
 impl Store {
     /// Every agent that is compared, by name.
-    pub async fn counterparts(&self) -> Result<Vec<Counterpart>, StoreError> {
-        const OP: &str = "counterparts";
+    pub async fn compare_mappings(&self) -> Result<Vec<CompareMapping>, StoreError> {
+        const OP: &str = "compare_mappings";
         let rows = self
             .read(
                 OP,
                 "select c.agent, c.mapping::text, c.version, switchyard.rfc3339(c.since), (extract(epoch from c.strays_to) * 1000000)::bigint,
                         (extract(epoch from clock_timestamp()) * 1000000)::bigint, a.mode = 'shadow', c.trouble
-                   from switchyard.counterpart c join switchyard.agent a on a.name = c.agent order by c.agent",
+                   from switchyard.compare_mapping c join switchyard.agent a on a.name = c.agent order by c.agent",
                 &[],
             )
             .await?;
         rows.iter()
             .map(|row| {
                 let mapping: &str = get(OP, row, 1)?;
-                Ok(Counterpart {
+                Ok(CompareMapping {
                     agent: get(OP, row, 0)?,
                     mapping: serde_json::from_str(mapping).map_err(|e| StoreError::bug(OP, e.to_string()))?,
                     version: get(OP, row, 2)?,
@@ -76,18 +76,18 @@ impl Store {
     /// latest 20,000 decisions are compared anew. Audited, with the mapping. Answers with the mapping's version.
     ///
     /// Fails with [`StoreError::Config`] where the agent is not registered.
-    pub async fn set_counterpart(
+    pub async fn set_compare_mapping(
         &self,
         operator: &str,
         agent: &str,
         mapping: &Value,
         wait_ms: u32,
     ) -> Result<i32, StoreError> {
-        const OP: &str = "set_counterpart";
+        const OP: &str = "set_compare_mapping";
         let rows = self
             .write(
                 OP,
-                "select switchyard.set_counterpart($1, $2, $3::text::jsonb, $4)",
+                "select switchyard.set_compare_mapping($1, $2, $3::text::jsonb, $4)",
                 &[
                     (&clean(operator).as_ref(), Type::TEXT),
                     (&agent, Type::TEXT),
@@ -100,18 +100,18 @@ impl Store {
     }
 
     /// Compares an agent no longer, and forgets what was counted. Audited. Whether it was compared at all.
-    pub async fn drop_counterpart(&self, operator: &str, agent: &str) -> Result<bool, StoreError> {
-        const OP: &str = "drop_counterpart";
-        let sql = "select switchyard.drop_counterpart($1, $2)";
+    pub async fn drop_compare_mapping(&self, operator: &str, agent: &str) -> Result<bool, StoreError> {
+        const OP: &str = "drop_compare_mapping";
+        let sql = "select switchyard.drop_compare_mapping($1, $2)";
         let rows = self.write(OP, sql, &[(&clean(operator).as_ref(), Type::TEXT), (&agent, Type::TEXT)]).await?;
         get(OP, &only(OP, rows)?, 0)
     }
 
     /// Remembers why an agent could not be compared; `None` where it could. Text for the operator, without any payload.
-    pub async fn set_counterpart_trouble(&self, agent: &str, trouble: Option<&str>) -> Result<(), StoreError> {
+    pub async fn set_compare_mapping_error(&self, agent: &str, trouble: Option<&str>) -> Result<(), StoreError> {
         self.write(
-            "set_counterpart_trouble",
-            "update switchyard.counterpart set trouble = $2 where agent = $1 and trouble is distinct from $2",
+            "set_compare_mapping_error",
+            "update switchyard.compare_mapping set trouble = $2 where agent = $1 and trouble is distinct from $2",
             &[(&agent, Type::TEXT), (&trouble.map(clean).as_deref(), Type::TEXT)],
         )
         .await?;

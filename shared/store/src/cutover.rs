@@ -24,7 +24,7 @@ pub struct CutoverFigures {
 }
 
 const COLUMNS: &str = "select c.id, a.name, c.percents, c.soaks_secs, c.at_least, c.max_mismatch, c.back_at_mismatch, c.max_failures,
-        c.back_at_failures, c.max_lag_secs, c.back_at_lag_secs, c.state, c.by_hand, c.because, c.step,
+        c.back_at_failures, c.max_lag_secs, c.back_at_lag_secs, c.state, c.by_operator, c.because, c.step,
         extract(epoch from clock_timestamp() - c.step_at)::float8, switchyard.rfc3339(c.step_at), c.by, switchyard.rfc3339(c.at),
         switchyard.rfc3339(c.ended_at), switchyard.rfc3339(date_trunc('minute', c.step_at, 'UTC') + interval '1 minute')
    from switchyard.cutover c join switchyard.agent a on a.id = c.agent";
@@ -105,14 +105,14 @@ impl Store {
     }
 
     /// Holds a plan that a limit stops, in the step that was judged. `false` as [`Store::advance_cutover`].
-    pub async fn hold_cutover_at(
+    pub async fn pause_cutover_at(
         &self,
         judged: &Cutover,
         because: &str,
         figures: &str,
         operator: &str,
     ) -> Result<bool, StoreError> {
-        let sql = "select switchyard.cutover_hold_at($1, $2, $3, $4, $5, $6)";
+        let sql = "select switchyard.cutover_pause_at($1, $2, $3, $4, $5, $6)";
         self.by_a_limit("hold_cutover_at", sql, judged, because, figures, operator).await
     }
 
@@ -132,8 +132,8 @@ impl Store {
     /// A person holds an agent's plan: nothing moves it until a person does. The routing stays as it is.
     ///
     /// Fails with [`StoreError::Config`] where the agent has no plan under way.
-    pub async fn hold_cutover(&self, agent: &str, because: &str, operator: &str) -> Result<(), StoreError> {
-        self.by_hand("hold_cutover", "select switchyard.cutover_hold($1, $2, $3)", agent, because, operator).await
+    pub async fn pause_cutover(&self, agent: &str, because: &str, operator: &str) -> Result<(), StoreError> {
+        self.by_operator("hold_cutover", "select switchyard.cutover_pause($1, $2, $3)", agent, because, operator).await
     }
 
     /// A person rolls an agent's plan back, one that is done already, too. As [`Store::roll_back_cutover_at`].
@@ -141,7 +141,7 @@ impl Store {
     /// Fails with [`StoreError::Config`] where the agent has no such plan: then [`Store::set_routing`] is the way.
     pub async fn roll_back_cutover(&self, agent: &str, because: &str, operator: &str) -> Result<(), StoreError> {
         let sql = "select switchyard.cutover_roll_back($1, $2, $3)";
-        self.by_hand("roll_back_cutover", sql, agent, because, operator).await
+        self.by_operator("roll_back_cutover", sql, agent, because, operator).await
     }
 
     /// A held plan goes on: the routing of its present step is set again, and the step soaks anew.
@@ -150,11 +150,11 @@ impl Store {
     pub async fn go_on_with_cutover(&self, agent: &str, operator: &str) -> Result<(), StoreError> {
         let operator = clean(operator);
         let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&agent, Type::TEXT), (&operator.as_ref(), Type::TEXT)];
-        self.write("go_on_with_cutover", "select switchyard.cutover_go_on($1, $2)", &parameters).await?;
+        self.write("go_on_with_cutover", "select switchyard.cutover_resume($1, $2)", &parameters).await?;
         Ok(())
     }
 
-    async fn by_hand(
+    async fn by_operator(
         &self,
         op: &'static str,
         sql: &str,
@@ -226,7 +226,7 @@ fn cutover(row: &Row) -> Result<Cutover, StoreError> {
         plan: CutoverPlan { steps: steps.collect(), limits },
         state: CutoverState::named(get(OP, row, 11)?)
             .ok_or_else(|| StoreError::bug(OP, "an unknown state of a plan: the schema is newer than this program"))?,
-        by_hand: get(OP, row, 12)?,
+        by_operator: get(OP, row, 12)?,
         because: get(OP, row, 13)?,
         step: usize::try_from(get::<i32>(OP, row, 14)? - 1).unwrap_or(0),
         in_step_secs: get(OP, row, 15)?,

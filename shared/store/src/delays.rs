@@ -20,7 +20,7 @@ fn cancellation(text: &str) -> Result<Cancellation, StoreError> {
 }
 
 impl Store {
-    /// What waits for its time, the next first, at most `limit`. What was set aside is not among it ([`Store::set_aside`]).
+    /// What waits for its time, the next first, at most `limit`. What was set aside is not among it ([`Store::unpublishable`]).
     pub async fn delayed(&self, limit: i64, which: &Delays) -> Result<Vec<Delayed>, StoreError> {
         const OP: &str = "delayed";
         let rows = self

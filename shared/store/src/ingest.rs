@@ -36,13 +36,13 @@ impl Store {
     /// while it committed: the same again is right.
     pub async fn ingest(&self, events: &[AppendEvent]) -> Result<Vec<Ingested>, StoreError> {
         // A NUL cannot even be sent, so the event that holds one is answered here.
-        let sendable: Vec<AppendEvent> = events.iter().filter(|e| !holds_nul(e)).cloned().collect();
+        let sendable: Vec<AppendEvent> = events.iter().filter(|e| !contains_nul(e)).cloned().collect();
         let mut answers = self.ingest_sendable(&sendable).await?.into_iter();
         events
             .iter()
             .map(|event| {
-                if holds_nul(event) {
-                    let error = "a NUL, which the table cannot hold".to_owned();
+                if contains_nul(event) {
+                    let error = "a NUL, which the table cannot store".to_owned();
                     return Ok(Ingested::Refused { reason: "nul".to_owned(), error });
                 }
                 answers.next().ok_or_else(|| StoreError::bug("ingest", "another number of answers than of events"))
@@ -68,7 +68,7 @@ impl Store {
     }
 }
 
-fn holds_nul(event: &AppendEvent) -> bool {
+fn contains_nul(event: &AppendEvent) -> bool {
     [&event.event_type, &event.aggregate_type, &event.aggregate_id, &event.payload, &event.metadata]
         .iter()
         .any(|text| text.contains('\0'))

@@ -69,7 +69,7 @@ impl Store {
         })
     }
 
-    /// Gives everything back and takes part no more. `false` where somebody has knocked meanwhile: then nothing was given back, and the sharer
+    /// Gives everything back and takes part no more. `false` where somebody has notified it meanwhile: then nothing was given back, and the sharer
     /// is to look once more before it asks again. With `anyway` it leaves all the same.
     pub async fn leave(&self, sharer: &Sharer, anyway: bool) -> Result<bool, StoreError> {
         let parameters: &[(&(dyn tokio_postgres::types::ToSql + Sync), Type)] = &[
@@ -84,15 +84,15 @@ impl Store {
 
     /// Whether somebody takes part already. Whoever does looks once more before it leaves for want of work; one that has died without a word
     /// counts as being there until its leases have run out.
-    pub async fn knock(&self, name: &str) -> Result<bool, StoreError> {
-        let rows = self.write("knock", "select switchyard.knock($1)", &[(&name, Type::TEXT)]).await?;
-        get("knock", &only("knock", rows)?, 0)
+    pub async fn notify(&self, name: &str) -> Result<bool, StoreError> {
+        let rows = self.write("notify", "select switchyard.notify($1)", &[(&name, Type::TEXT)]).await?;
+        get("notify", &only("notify", rows)?, 0)
     }
 
     /// Ends every lease, whoever holds it. Only where nobody can be holding one, such as before the first function starts: a holder that
     /// lives would go on until it renews.
     pub async fn end_leases(&self) -> Result<(), StoreError> {
-        let sql = "with sharers as (delete from switchyard.sharer) update switchyard.lease set holder = null";
+        let sql = "with sharers as (delete from switchyard.participant) update switchyard.lease set holder = null";
         self.write("end_leases", sql, &[]).await.map(|_| ())
     }
 }

@@ -1,7 +1,6 @@
 #![doc = include_str!("../README.md")]
 
 mod append;
-mod aside;
 mod audit;
 mod backfill;
 mod breaker;
@@ -23,7 +22,6 @@ mod mapping;
 mod migrate;
 mod outbox;
 mod parked;
-mod patience;
 mod payload;
 mod publish;
 mod reconcile;
@@ -39,14 +37,16 @@ mod store;
 mod stream;
 mod suspect;
 mod tx;
+mod unpublishable;
 mod url;
+mod wait_policy;
 
 pub use append::AppendEvent;
 pub use backfill::{BackfillNow, Prepared, Taken};
 pub use breaker::Breaker;
 pub use chain::Link;
-pub use claim::{Ask, Looked, Settlement, Standing, Verdict};
-pub use compare::{Counterpart, Decided, Judged, LookedTo, OldTable, Stray};
+pub use claim::{Ask, ClaimAnswer, Preview, Settlement, Verdict};
+pub use compare::{CompareMapping, Decided, Judged, LookedTo, OldTable, Stray};
 pub use cutover::CutoverFigures;
 pub use deploy::{AgentSpec, Registered, RoutedBy, Since};
 pub use error::StoreError;
@@ -59,15 +59,14 @@ pub use mapping::{Columns, EventsTable, Mapping, Named};
 pub use migrate::{Migrated, migrate, migrate_with};
 pub use outbox::{Known, Page, Pending};
 pub use parked::ParkedDelivery;
-pub use patience::{Patience, Progress};
 pub use payload::StoredPayload;
 pub use publish::Publication;
 pub use reconcile::{Due, Overdue, Reassigned, Resent, Retention, Swept, Tick};
 pub use redrive::{AutoRedrive, Stepped};
 pub use remove::{Installed, installed, remove};
-pub use report::{Failed, Nameless, ParkReport, Reported, State};
+pub use report::{Failed, ParkReport, Reported, State, Unidentified};
 pub use revise::Revised;
-pub use routing::{Lever, Routing};
+pub use routing::{Routing, RoutingChange};
 pub use shards::{SHARDS, Shards};
 pub use store::Store;
 pub use stream::{Child, StreamDelivery, StreamEvent};
@@ -79,7 +78,7 @@ pub use switchyard_operations::{
     compare::{Compared, Example, Period, StrayRow, Trend},
     cutover::{Cutover, CutoverLimit, CutoverLimits, CutoverPlan, CutoverState, CutoverStep},
     delays::{Cancellation, Delayed, Delays},
-    outbox::SetAside,
+    outbox::UnpublishableEvent,
     redrive::ParkedGroup,
     routing::{Mode, Moves, Owner},
 };
@@ -87,3 +86,4 @@ pub use tokio_postgres::Row;
 pub use tokio_postgres::types::{ToSql, Type};
 pub use tx::{Overwrite, Tx};
 pub use url::DatabaseUrl;
+pub use wait_policy::{Progress, WaitPolicy};

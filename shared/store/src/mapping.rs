@@ -62,7 +62,7 @@ pub struct Columns {
 pub enum Named {
     /// Nothing: the column of our own name, where there is one.
     #[default]
-    Unsaid,
+    Unspecified,
     /// There is none.
     Absent,
     /// This one.
@@ -101,24 +101,24 @@ impl EventsTable {
     ///
     /// Fails with everything that is wrong with it, a line each, so that it is mended once.
     pub(crate) fn on(&self, shape: &Shape) -> Result<Mapping, Vec<String>> {
-        let mut look = Look { table: self.name(), shape, problems: Vec::new() };
+        let mut check = ColumnCheck { table: self.name(), shape, problems: Vec::new() };
         let columns = &self.columns;
         let mapping = Mapping {
             schema: self.schema.clone(),
             table: self.table.clone(),
-            id: look.needed("id", columns.id.as_deref(), &["uuid"]),
-            r#type: look.needed("type", columns.r#type.as_deref(), TEXT),
-            aggregate_type: look.optional("aggregate_type", &columns.aggregate_type, TEXT),
-            aggregate_id: look.needed("aggregate_id", columns.aggregate_id.as_deref(), ANY),
-            payload: look.needed("payload", columns.payload.as_deref(), &["jsonb", "json"]),
-            metadata: look.optional("metadata", &columns.metadata, &["jsonb"]),
-            version: look.optional("version", &columns.version, &["int4", "int2"]),
-            created_at: look.optional("created_at", &columns.created_at, &["timestamptz", "timestamp"]),
+            id: check.needed("id", columns.id.as_deref(), &["uuid"]),
+            r#type: check.needed("type", columns.r#type.as_deref(), TEXT),
+            aggregate_type: check.optional("aggregate_type", &columns.aggregate_type, TEXT),
+            aggregate_id: check.needed("aggregate_id", columns.aggregate_id.as_deref(), ANY),
+            payload: check.needed("payload", columns.payload.as_deref(), &["jsonb", "json"]),
+            metadata: check.optional("metadata", &columns.metadata, &["jsonb"]),
+            version: check.optional("version", &columns.version, &["int4", "int2"]),
+            created_at: check.optional("created_at", &columns.created_at, &["timestamptz", "timestamp"]),
             domain_events: self.domain_events,
         };
-        look.at_the_key(&mapping);
-        look.at_what_nobody_fills(&mapping);
-        if look.problems.is_empty() { Ok(mapping) } else { Err(look.problems) }
+        check.check_key(&mapping);
+        check.check_unfilled_columns(&mapping);
+        if check.problems.is_empty() { Ok(mapping) } else { Err(check.problems) }
     }
 }
 
@@ -231,13 +231,13 @@ impl fmt::Display for Mapping {
     }
 }
 
-struct Look<'s> {
+struct ColumnCheck<'s> {
     table: String,
     shape: &'s Shape,
     problems: Vec<String>,
 }
 
-impl Look<'_> {
+impl ColumnCheck<'_> {
     fn column(&self, name: &str) -> Option<&Column> {
         self.shape.columns.iter().find(|column| column.name == name)
     }
@@ -252,7 +252,7 @@ impl Look<'_> {
     fn optional(&mut self, ours: &'static str, said: &Named, types: &[&str]) -> Option<String> {
         let name = match said {
             Named::Absent => return None,
-            Named::Unsaid => {
+            Named::Unspecified => {
                 self.column(ours)?;
                 ours
             }
@@ -284,7 +284,7 @@ impl Look<'_> {
     }
 
     /// An event without an id could not be logged, and without a key on the id alone nobody could append one twice without harm.
-    fn at_the_key(&mut self, mapping: &Mapping) {
+    fn check_key(&mut self, mapping: &Mapping) {
         if !self.shape.is_table {
             self.problems.push(format!(
                 "{} is no ordinary table: a view, a foreign table or a partition has no trigger of its own",
@@ -304,7 +304,7 @@ impl Look<'_> {
     }
 
     /// Agents append events, and know of no column but these.
-    fn at_what_nobody_fills(&mut self, mapping: &Mapping) {
+    fn check_unfilled_columns(&mut self, mapping: &Mapping) {
         let unfilled =
             |column: &&Column| column.not_null && !column.filled && !column.generated && !mapping.uses(&column.name);
         for column in self.shape.columns.iter().filter(unfilled) {

@@ -6,7 +6,7 @@ use tokio_postgres::types::Type;
 use crate::claim::get;
 use crate::direct::Session;
 use crate::mapping::{EventsTable, Mapping};
-use crate::patience::Patience;
+use crate::wait_policy::WaitPolicy;
 use crate::{DatabaseUrl, StoreError, catalogue, schema, store};
 
 const OP: &str = "migrate";
@@ -29,7 +29,7 @@ pub struct Migrated {
 /// Brings a database up to date: applies what is missing and installs the triggers on application tables that have appeared since. The events
 /// are those of the first time, `public.events` where none was named, under the names that they have now. See [`migrate_with`].
 pub async fn migrate(url: &DatabaseUrl) -> Result<Migrated, StoreError> {
-    migrate_with(url, None, &Patience::default()).await
+    migrate_with(url, None, &WaitPolicy::default()).await
 }
 
 /// The same for an events table that the caller names, and with the caller's patience.
@@ -39,7 +39,7 @@ pub async fn migrate(url: &DatabaseUrl) -> Result<Migrated, StoreError> {
 /// done stays done. The functions are replaced where any of them has changed: see [`crate`].
 ///
 /// The only lock that an application's writers wait for is the one under which a trigger is created: for the milliseconds that takes, and while it
-/// waits for the transactions that have written to the same table (see [`Patience`]). Readers wait for nothing.
+/// waits for the transactions that have written to the same table (see [`WaitPolicy`]). Readers wait for nothing.
 ///
 /// Fails with [`StoreError::Config`] where the events table is of another shape or another one than at the first time,
 /// [`StoreError::Conflict`] when the application's transactions left no gap (what was applied so far stays; run it again),
@@ -47,11 +47,11 @@ pub async fn migrate(url: &DatabaseUrl) -> Result<Migrated, StoreError> {
 pub async fn migrate_with(
     url: &DatabaseUrl,
     events: Option<&EventsTable>,
-    patience: &Patience<'_>,
+    wait_policy: &WaitPolicy<'_>,
 ) -> Result<Migrated, StoreError> {
     let mut session = Session::open(url, OP).await?;
-    let migrated = match decided(&session.client, events, patience).await {
-        Ok((events, renamed)) => apply(&mut session.client, events, renamed, patience).await,
+    let migrated = match decided(&session.client, events, wait_policy).await {
+        Ok((events, renamed)) => apply(&mut session.client, events, renamed, wait_policy).await,
         // Before anything was created: a table that will not do is left without a trace of ours.
         Err(refused) => Err(refused),
     };
@@ -66,9 +66,9 @@ fn fail(error: tokio_postgres::Error) -> StoreError {
 async fn decided(
     client: &Client,
     asked: Option<&EventsTable>,
-    patience: &Patience<'_>,
+    wait_policy: &WaitPolicy<'_>,
 ) -> Result<(Mapping, bool), StoreError> {
-    let mut tries = patience.with("the new names of the table and its columns");
+    let mut tries = wait_policy.with("the new names of the table and its columns");
     let renamed = loop {
         tries.ready(client).await?;
         match catalogue::follow_renames(client).await {
@@ -105,16 +105,16 @@ async fn apply(
     client: &mut Client,
     events: Mapping,
     renamed: bool,
-    patience: &Patience<'_>,
+    wait_policy: &WaitPolicy<'_>,
 ) -> Result<Migrated, StoreError> {
     // The first of the tables reads it.
     let json = serde_json::to_string(&events).map_err(|e| StoreError::bug(OP, e.to_string()))?;
     let set = "select set_config('switchyard.mapping', $1, false)";
     client.query_typed(set, &[(&json, Type::TEXT)]).await.map_err(fail)?;
-    let applied = schema::bring_up_to_date(client, patience).await?;
+    let applied = schema::bring_up_to_date(client, wait_policy).await?;
     // Each locks out its table's writers until the end of its transaction.
     let missing = "select name, ddl from switchyard.missing_triggers()";
-    let triggers = patience.each(client, OP, "the triggers on the application's tables", missing).await?;
+    let triggers = wait_policy.each(client, OP, "the triggers on the application's tables", missing).await?;
     let rows = client.query_typed("select switchyard.found_by_time()", &[]).await.map_err(fail)?;
     let found_by_time = get(OP, &store::only(OP, rows)?, 0)?;
     Ok(Migrated { applied, triggers, events, renamed, found_by_time })

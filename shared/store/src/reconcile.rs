@@ -299,7 +299,7 @@ impl Store {
     /// which process asks, and of those who ask at once one is told so. Whoever is and dies leaves it to the next time.
     pub async fn deeper(&self, every: Duration) -> Result<bool, StoreError> {
         const OP: &str = "deeper";
-        let sql = "select switchyard.deeper($1 * interval '1 second')";
+        let sql = "select switchyard.take_hourly_check($1 * interval '1 second')";
         let rows = self.write(OP, sql, &[(&every.as_secs_f64(), Type::FLOAT8)]).await?;
         get(OP, &only(OP, rows)?, 0)
     }

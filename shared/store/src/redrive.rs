@@ -37,7 +37,7 @@ impl Store {
     /// this call has sent back. Leaves alone what is not parked, so it may be repeated, and run twice at once: each row goes back once.
     /// Ten thousand in a transaction, each with an audit row: after a crash in the middle, repeat it.
     ///
-    /// `hold_secs` above nought: somebody else (a move of the whole dead-letter queue) brings the messages, and [`Store::due`] sends from
+    /// `defer_secs` above nought: somebody else (a move of the whole dead-letter queue) brings the messages, and [`Store::due`] sends from
     /// the table only what is unanswered after so long. What only the queue has is not marked here but by [`Store::sent_back`] or
     /// [`Store::everything_sent_back`], once it went.
     ///
@@ -46,11 +46,11 @@ impl Store {
         &self,
         agent: &str,
         selection: &Selection,
-        hold_secs: u32,
+        defer_secs: u32,
         operator: &str,
         reason: &str,
     ) -> Result<Vec<i64>, StoreError> {
-        let redriven = self.redrive_steps(agent, selection, hold_secs, operator, reason, None).await?;
+        let redriven = self.redrive_steps(agent, selection, defer_secs, operator, reason, None).await?;
         Ok(redriven.seqs)
     }
 
@@ -59,19 +59,19 @@ impl Store {
         &self,
         agent: &str,
         selection: &Selection,
-        hold_secs: u32,
+        defer_secs: u32,
         operator: &str,
         reason: &str,
         ends: Instant,
     ) -> Result<Stepped, StoreError> {
-        self.redrive_steps(agent, selection, hold_secs, operator, reason, Some(ends)).await
+        self.redrive_steps(agent, selection, defer_secs, operator, reason, Some(ends)).await
     }
 
     async fn redrive_steps(
         &self,
         agent: &str,
         selection: &Selection,
-        hold_secs: u32,
+        defer_secs: u32,
         operator: &str,
         reason: &str,
         ends: Option<Instant>,
@@ -81,7 +81,7 @@ impl Store {
                from switchyard.redrive($1, {}, $9, $10, $13 * interval '1 second', $11, $12) order by seq, run",
             selection::SQL
         );
-        let hold = Some(hold_secs);
+        let hold = Some(defer_secs);
         let mut redriven = self.by_steps("redrive", &sql, agent, selection, operator, reason, hold, ends).await?;
         // A delivery and a replay of it have one sequence.
         redriven.seqs.dedup();
@@ -93,7 +93,7 @@ impl Store {
         &self,
         agent: &str,
         deliveries: &[(Uuid, i32)],
-        hold_secs: u32,
+        defer_secs: u32,
         operator: &str,
         because: &str,
     ) -> Result<Vec<(Uuid, i32)>, StoreError> {
@@ -110,7 +110,7 @@ impl Store {
                     (&agent, Type::TEXT),
                     (&events, Type::UUID_ARRAY),
                     (&runs, Type::INT4_ARRAY),
-                    (&i64::from(hold_secs), Type::INT8),
+                    (&i64::from(defer_secs), Type::INT8),
                     (&clean(operator).as_ref(), Type::TEXT),
                     (&clean(because).as_ref(), Type::TEXT),
                 ],
@@ -133,16 +133,16 @@ impl Store {
             return Ok(0);
         }
         let messages: Vec<String> = messages.iter().map(|m| clean(m).into_owned()).collect();
-        self.loose_sent_back(agent, Some(events), Some(&messages), Duration::ZERO, operator).await
+        self.unmatched_sent_back(agent, Some(events), Some(&messages), Duration::ZERO, operator).await
     }
 
     /// The same for all that the dead-letter queue had so long ago: a move of the whole queue that was started then brings it. Say so after
     /// the start, or what was never moved is on no list; what was parked since stays on it.
     pub async fn everything_sent_back(&self, agent: &str, ago: Duration, operator: &str) -> Result<u64, StoreError> {
-        self.loose_sent_back(agent, None, None, ago, operator).await
+        self.unmatched_sent_back(agent, None, None, ago, operator).await
     }
 
-    async fn loose_sent_back(
+    async fn unmatched_sent_back(
         &self,
         agent: &str,
         events: Option<&[Uuid]>,
@@ -223,11 +223,11 @@ impl Store {
         selection: &Selection,
         operator: &str,
         reason: &str,
-        hold_secs: Option<u32>,
+        defer_secs: Option<u32>,
         ends: Option<Instant>,
     ) -> Result<Stepped, StoreError> {
         let (operator, reason) = (clean(operator), clean(reason));
-        let hold = hold_secs.map(i64::from);
+        let hold = defer_secs.map(i64::from);
         let mut columns = selection::columns(selection);
         let mut left = selection.at_most.unwrap_or(i64::MAX);
         let mut seqs: Vec<i64> = Vec::new();

@@ -6,7 +6,7 @@ use tokio_postgres::Client;
 
 use crate::claim::get;
 use crate::direct::Session;
-use crate::patience::{Patience, Progress};
+use crate::wait_policy::{Progress, WaitPolicy};
 use crate::{DatabaseUrl, StoreError, catalogue, store};
 
 const OP: &str = "remove";
@@ -30,7 +30,7 @@ const INDEX: &str = "select format('index %I.%I', n.nspname, i.relname), format(
 
 /// What is not ours and would go with it: a view on our tables, a trigger on one, a column's default that calls a function of ours. A function's
 /// body is text, and nobody can tell what it calls.
-const STANDING_ON_OURS: &str = "select distinct coalesce(v.name, i.type || ' ' || i.identity)
+const DEPENDENT_OBJECTS: &str = "select distinct coalesce(v.name, i.type || ' ' || i.identity)
     from (select 'pg_class'::regclass, c.oid from pg_class c where c.relnamespace = to_regnamespace('switchyard')
           union all select 'pg_proc'::regclass, p.oid from pg_proc p where p.pronamespace = to_regnamespace('switchyard')
           union all select 'pg_type'::regclass, t.oid from pg_type t where t.typnamespace = to_regnamespace('switchyard')) ours (class, oid)
@@ -79,14 +79,14 @@ pub async fn installed(url: &DatabaseUrl) -> Result<Option<Installed>, StoreErro
 /// way: what is gone stays gone.
 ///
 /// Needs a direct connection, and to own those tables and the schema. To drop a trigger locks out the table's readers and writers for
-/// milliseconds; it waits for the transactions that hold the table, as `patience` says.
+/// milliseconds; it waits for the transactions that hold the table, as `wait_policy` says.
 ///
 /// Fails with [`StoreError::Config`] while objects of the application's stand on ours, [`StoreError::Conflict`] when there was no gap between the
 /// application's transactions, [`StoreError::Unavailable`] when the database is.
-pub async fn remove(url: &DatabaseUrl, patience: &Patience<'_>) -> Result<Option<Installed>, StoreError> {
+pub async fn remove(url: &DatabaseUrl, wait_policy: &WaitPolicy<'_>) -> Result<Option<Installed>, StoreError> {
     let session = Session::open(url, OP).await?;
     let removed = match look(&session.client).await {
-        Ok(Some(found)) => take_away(&session.client, found, patience).await.map(Some),
+        Ok(Some(found)) => take_away(&session.client, found, wait_policy).await.map(Some),
         other => other,
     };
     session.close(removed).await
@@ -112,23 +112,23 @@ async fn look(client: &Client) -> Result<Option<Installed>, StoreError> {
         logged: count(client, "switchyard.event_log", "true").await?,
         unpublished: count(client, "switchyard.outbox", "true").await?,
         unfinished: count(client, "switchyard.delivery", "state in ('a', 'f', 'p')").await?,
-        in_the_way: names(client, STANDING_ON_OURS).await?,
+        in_the_way: names(client, DEPENDENT_OBJECTS).await?,
     }))
 }
 
-async fn take_away(client: &Client, found: Installed, patience: &Patience<'_>) -> Result<Installed, StoreError> {
+async fn take_away(client: &Client, found: Installed, wait_policy: &WaitPolicy<'_>) -> Result<Installed, StoreError> {
     if !found.in_the_way.is_empty() {
         let objects = found.in_the_way.join(", ");
         return Err(StoreError::config(format!(
-            "the application's own objects stand on Switchyard's: {objects}; drop them first"
+            "objects of the application depend on Switchyard's: {objects}; drop them first"
         )));
     }
-    patience.each(client, OP, "the triggers on the application's tables", TRIGGERS).await?;
+    wait_policy.each(client, OP, "the triggers on the application's tables", TRIGGERS).await?;
     if catalogue::exists(client, "switchyard.mapping").await? {
-        patience.each(client, OP, "the index on the events table", INDEX).await?;
+        wait_policy.each(client, OP, "the index on the events table", INDEX).await?;
     }
     let what = "schema switchyard";
-    let mut tries = patience.with(what);
+    let mut tries = wait_policy.with(what);
     loop {
         tries.ready(client).await?;
         match client.batch_execute("drop schema if exists switchyard cascade").await.map_err(fail) {
@@ -136,7 +136,7 @@ async fn take_away(client: &Client, found: Installed, patience: &Patience<'_>) -
             Err(error) => tries.step_back(error).await?,
         }
     }
-    (patience.tell)(Progress::Done(what));
+    (wait_policy.report)(Progress::Done(what));
     Ok(found)
 }
 

@@ -36,7 +36,7 @@ pub struct ParkReport {
 
 /// A message that is no event, put into the dead-letter queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Nameless {
+pub struct Unidentified {
     /// What the queue calls it, since it has no other name.
     pub message_id: String,
     /// The run of its attributes; 0 where they name none.
@@ -161,7 +161,7 @@ impl Store {
 
     /// Keeps a row for each message that is no event, once it is in the dead-letter queue. Repeating it changes nothing. `agent` may be
     /// any name that has such a queue.
-    pub async fn park_nameless(&self, agent: &str, messages: &[Nameless]) -> Result<(), StoreError> {
+    pub async fn park_unidentified(&self, agent: &str, messages: &[Unidentified]) -> Result<(), StoreError> {
         if messages.is_empty() {
             return Ok(());
         }
@@ -169,8 +169,8 @@ impl Store {
         let runs: Vec<i32> = messages.iter().map(|m| m.run).collect();
         let texts = Texts::of(messages.iter().map(|m| (m.reason.as_str(), m.error.as_str())));
         self.write(
-            "park_nameless",
-            "select switchyard.park_nameless($1, $2, $3, $4, $5)",
+            "park_unidentified",
+            "select switchyard.park_unidentified($1, $2, $3, $4, $5)",
             &[
                 (&agent, Type::TEXT),
                 (&ids, Type::TEXT_ARRAY),
@@ -184,7 +184,7 @@ impl Store {
     }
 
     /// Messages of these were given back to their queue without an attempt (no time, no room, a breaker), and the queue brings them again in
-    /// `delay`: counted in [`Standing::returns`](crate::Standing::returns), and due from the table only when that and the grace are over. One
+    /// `delay`: counted in [`ClaimAnswer::returns`](crate::ClaimAnswer::returns), and due from the table only when that and the grace are over. One
     /// call for a batch, in one round trip and a transaction of its own. Void where a report would be; what somebody works on just now is
     /// left to them.
     ///

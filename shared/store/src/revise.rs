@@ -75,7 +75,7 @@ impl Store {
 /// A NUL cannot even be sent.
 fn without_nul(payload: &str) -> Result<(), StoreError> {
     if payload.contains('\0') {
-        return Err(StoreError::config("the payload holds a NUL, which the table cannot hold"));
+        return Err(StoreError::config("the payload contains a NUL, which the table cannot store"));
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use crate::{Mode, Moves, Owner, Store, StoreError};
 
 /// What the lever is set to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lever {
+pub struct RoutingChange {
     /// Whose turn it is.
     pub mode: Mode,
     /// Whether unfinished deliveries follow, as a standing order of every [`Store::sweep`]. Without it they stay with whom they are until
@@ -19,7 +19,7 @@ pub struct Lever {
     pub beside: bool,
 }
 
-impl Lever {
+impl RoutingChange {
     /// This mode, and unfinished deliveries follow.
     #[must_use]
     pub const fn draining(mode: Mode) -> Self {
@@ -27,7 +27,7 @@ impl Lever {
     }
 }
 
-impl From<Mode> for Lever {
+impl From<Mode> for RoutingChange {
     /// This mode, for what nobody has asked for yet.
     fn from(mode: Mode) -> Self {
         Self { mode, drain: false, beside: false }
@@ -71,12 +71,17 @@ impl Store {
     }
 
     /// Moves the lever. Acts on the next ask: an event that somebody has asked for keeps its owner until [`Store::reassign`], which
-    /// [`Lever::drain`] makes a standing order. Stops a cutover plan of the agent that is under way, since a hand on the lever wins.
+    /// [`RoutingChange::drain`] makes a standing order. Stops a cutover plan of the agent that is under way, since a hand on the lever wins.
     ///
     /// Fails with [`StoreError::Config`] where the agent is not registered.
-    pub async fn set_routing(&self, agent: &str, to: impl Into<Lever>, operator: &str) -> Result<(), StoreError> {
-        let Lever { mode, drain, beside } = to.into();
-        self.turn_lever(agent, Some(mode), Some(drain), Some(beside), operator).await
+    pub async fn set_routing(
+        &self,
+        agent: &str,
+        to: impl Into<RoutingChange>,
+        operator: &str,
+    ) -> Result<(), StoreError> {
+        let RoutingChange { mode, drain, beside } = to.into();
+        self.apply_routing(agent, Some(mode), Some(drain), Some(beside), operator).await
     }
 
     /// Says whether unfinished deliveries follow, and whether the agent decides beside the old system; `None` leaves that as it is. Whose turn
@@ -88,10 +93,10 @@ impl Store {
         beside: Option<bool>,
         operator: &str,
     ) -> Result<(), StoreError> {
-        self.turn_lever(agent, None, drain, beside, operator).await
+        self.apply_routing(agent, None, drain, beside, operator).await
     }
 
-    async fn turn_lever(
+    async fn apply_routing(
         &self,
         agent: &str,
         mode: Option<Mode>,

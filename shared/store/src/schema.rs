@@ -9,28 +9,31 @@ mod once;
 use tokio_postgres::Client;
 
 use crate::StoreError;
-use crate::patience::{Patience, Progress};
+use crate::wait_policy::{Progress, WaitPolicy};
 
 const OP: &str = "migrate";
 
 /// Brings the schema up to date: what is missing of the tables, then the functions, then the trigger that logs events, which calls them. Returns
 /// what was applied, in this order. Each is a transaction of its own, so that what is done stays done.
-pub(crate) async fn bring_up_to_date(client: &mut Client, patience: &Patience<'_>) -> Result<Vec<String>, StoreError> {
+pub(crate) async fn bring_up_to_date(
+    client: &mut Client,
+    wait_policy: &WaitPolicy<'_>,
+) -> Result<Vec<String>, StoreError> {
     let mut applied = Vec::new();
     let mut done = |name: &str| {
-        (patience.tell)(Progress::Done(name));
+        (wait_policy.report)(Progress::Done(name));
         applied.push(name.to_owned());
     };
     let before = once::before(client).await?;
     for table in files::TABLES {
-        if once::apply(client, &before, table, patience).await? {
+        if once::apply(client, &before, table, wait_policy).await? {
             done(table.name);
         }
     }
-    if functions::replace(client, &before, patience).await? {
+    if functions::replace(client, &before, wait_policy).await? {
         done(functions::NAME);
     }
-    if once::apply(client, &before, &files::LOG_TRIGGER, patience).await? {
+    if once::apply(client, &before, &files::LOG_TRIGGER, wait_policy).await? {
         done(files::LOG_TRIGGER.name);
     }
     Ok(applied)

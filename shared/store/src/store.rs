@@ -143,7 +143,7 @@ impl Drop for Borrowed<'_> {
                     None => token.cancel_query(NoTls).await,
                 };
                 if let Err(error) = asked {
-                    tracing::debug!(%error, "a statement that nobody waits for could not be cancelled");
+                    tracing::debug!(%error, "an abandoned statement could not be cancelled");
                 }
                 drop(abandoned);
             });
@@ -173,7 +173,7 @@ pub(crate) fn tls(url: &DatabaseUrl) -> Result<MakeRustlsConnect, StoreError> {
             roots.add(certificate.map_err(|e| unreadable(&e))?).map_err(|e| unreadable(&e))?;
         }
         if roots.len() == before {
-            return Err(unreadable(&"it holds none"));
+            return Err(unreadable(&"it contains none"));
         }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());

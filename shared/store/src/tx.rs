@@ -9,7 +9,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
-use crate::claim::{self, Ask, Settlement, Standing};
+use crate::claim::{self, Ask, ClaimAnswer, Settlement};
 use crate::{AppendEvent, StoreError, append};
 
 /// A transaction, READ COMMITTED, on a connection of its own. Dropping it rolls back.
@@ -53,16 +53,16 @@ impl Tx {
     ///
     /// Fails with [`StoreError::Conflict`] when another transaction was in the way, and with [`StoreError::Config`] where the agent is not
     /// registered.
-    pub async fn claim(&mut self, agent: &str, asks: &[Ask]) -> Result<Vec<Standing>, StoreError> {
+    pub async fn claim(&mut self, agent: &str, asks: &[Ask]) -> Result<Vec<ClaimAnswer>, StoreError> {
         let (events, runs) = claim::columns(asks);
         let rows = self
             .send(
                 "claim",
-                "select verdict, seq, epoch, attempts, max_attempts, returns, revision, says from switchyard.claim_batch($1, $2, $3, 'n') order by ord",
+                "select verdict, seq, epoch, attempts, max_attempts, returns, revision, emits from switchyard.claim_batch($1, $2, $3, 'n') order by ord",
                 &[(&agent, Type::TEXT), (&events, Type::UUID_ARRAY), (&runs, Type::INT4_ARRAY)],
             )
             .await?;
-        claim::standings("claim", asks, &rows)
+        claim::answers("claim", asks, &rows)
     }
 
     /// Settles deliveries that were claimed in this transaction as something other than done, in one statement.

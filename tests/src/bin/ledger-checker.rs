@@ -17,7 +17,7 @@ struct Arguments {
     seeds: String,
     /// Worlds at the same time, each in a database of its own; most of their time is waiting.
     #[arg(long, default_value_t = 8)]
-    lanes: usize,
+    jobs: usize,
     /// Plant a fault, which must be found; `all` plants one after the other, `list` names them.
     #[arg(long)]
     plant: Option<String>,
@@ -36,7 +36,7 @@ async fn main() -> ExitCode {
         println!("--seeds wants a range such as 0-199");
         return ExitCode::FAILURE;
     };
-    let mut options = Options::new(seeds, arguments.lanes);
+    let mut options = Options::new(seeds, arguments.jobs);
     options.chaos = Duration::from_millis(arguments.chaos_ms);
     options.progress = !arguments.json && arguments.plant.is_none();
     let chosen: Vec<_> = match arguments.plant.as_deref() {

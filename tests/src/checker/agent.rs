@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use switchyard_store::{Ask, Failed, Overwrite, ParkReport, Settlement, Standing, StoreError, Tx, Type, Verdict};
+use switchyard_store::{Ask, ClaimAnswer, Failed, Overwrite, ParkReport, Settlement, StoreError, Tx, Type, Verdict};
 use uuid::Uuid;
 
 use super::actors::Actor;
@@ -48,12 +48,12 @@ async fn receive(actor: &mut Actor, name: &str) -> Result<(), StoreError> {
         return Ok(());
     }
     let asks: Vec<Ask> = messages.iter().map(|m| m.ask.clone()).collect();
-    let standings = actor.store().look(name, &asks).await?.standings;
+    let answers = actor.store().preview(name, &asks).await?.answers;
 
     // What has used up its attempts is parked before it is tried: its last report may have got lost.
     let mut to_try = Vec::new();
     let mut handled = Vec::new();
-    for (message, standing) in messages.into_iter().zip(standings) {
+    for (message, standing) in messages.into_iter().zip(answers) {
         // From here on it is about the row as it was looked at, unless the message says older.
         let ask = Ask { epoch: message.ask.epoch.map(|e| e.max(standing.epoch)), ..message.ask.clone() };
         if standing.verdict == Verdict::Take && standing.attempts >= standing.max_attempts {
@@ -85,8 +85,8 @@ async fn attempt(actor: &mut Actor, name: &str, messages: &[Message]) -> Result<
         return effects_first(actor, name, &asks).await;
     }
     let mut tx = actor.store().begin().await?;
-    let standings = tx.claim(name, &asks).await?;
-    for (message, standing) in messages.iter().zip(&standings) {
+    let answers = tx.claim(name, &asks).await?;
+    for (message, standing) in messages.iter().zip(&answers) {
         let ask = &message.ask;
         actor.count(format!("verdict {:?}", standing.verdict));
         let takes = match standing.verdict {
@@ -124,7 +124,7 @@ async fn handle(
     tx: &mut Tx,
     name: &str,
     ask: &Ask,
-    standing: &Standing,
+    standing: &ClaimAnswer,
 ) -> Result<Option<Ask>, StoreError> {
     if actor.random.chance(0.5) {
         actor.nap(Duration::from_millis(30)).await;
@@ -238,9 +238,9 @@ async fn park(actor: &mut Actor, name: &str, ask: Ask) -> Result<(), StoreError>
 
 /// The fault: effects in one transaction, the settlement in the next.
 async fn effects_first(actor: &mut Actor, name: &str, asks: &[Ask]) -> Result<Outcome, StoreError> {
-    let standings = actor.store().look(name, asks).await?.standings;
+    let answers = actor.store().preview(name, asks).await?.answers;
     let mut tx = actor.store().begin().await?;
-    for (ask, standing) in asks.iter().zip(&standings) {
+    for (ask, standing) in asks.iter().zip(&answers) {
         if standing.verdict == Verdict::Take {
             effect(&mut tx, name, ask.event_id, ask.run, "n", None).await?;
         }

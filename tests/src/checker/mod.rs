@@ -11,13 +11,13 @@
 mod actors;
 mod agent;
 pub mod invariants;
-mod lane;
 mod old_system;
 mod operators;
 pub mod plants;
 mod random;
 mod report;
 mod seed;
+mod worker;
 
 pub use report::{Report, SeedReport};
 
@@ -26,8 +26,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use lane::Lane;
 use plants::Plant;
+use worker::Worker;
 
 /// What to check.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ pub struct Options {
     /// The seeds.
     pub seeds: RangeInclusive<u64>,
     /// How many worlds at the same time, each in a database of its own.
-    pub lanes: usize,
+    pub jobs: usize,
     /// A fault to plant.
     pub plant: Option<&'static Plant>,
     /// With a plant: stop after so many seeds have caught it.
@@ -48,8 +48,8 @@ pub struct Options {
 
 impl Options {
     /// The given seeds as the checker usually runs them.
-    pub fn new(seeds: RangeInclusive<u64>, lanes: usize) -> Self {
-        Self { seeds, lanes, plant: None, enough: 1, chaos: Duration::from_millis(1_800), progress: false }
+    pub fn new(seeds: RangeInclusive<u64>, jobs: usize) -> Self {
+        Self { seeds, jobs, plant: None, enough: 1, chaos: Duration::from_millis(1_800), progress: false }
     }
 }
 
@@ -58,12 +58,12 @@ pub async fn run(options: Options) -> Report {
     let began = Instant::now();
     let next = Arc::new(AtomicU64::new(*options.seeds.start()));
     let caught = Arc::new(AtomicUsize::new(0));
-    let mut lanes = Vec::new();
-    let number = if options.plant.is_some_and(|p| p.alone) { 1 } else { options.lanes.max(1) };
+    let mut jobs = Vec::new();
+    let number = if options.plant.is_some_and(|p| p.alone) { 1 } else { options.jobs.max(1) };
     for _ in 0..number {
         let (options, next, caught) = (options.clone(), Arc::clone(&next), Arc::clone(&caught));
-        lanes.push(tokio::spawn(async move {
-            let lane = Lane::open(options.plant).await;
+        jobs.push(tokio::spawn(async move {
+            let worker = Worker::open(options.plant).await;
             let mut reports = Vec::new();
             loop {
                 let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -71,7 +71,7 @@ pub async fn run(options: Options) -> Report {
                 if seed > *options.seeds.end() || enough {
                     return reports;
                 }
-                let report = seed::run(&lane, seed, options.plant, options.chaos).await;
+                let report = seed::run(&worker, seed, options.plant, options.chaos).await;
                 if !report.violations.is_empty() {
                     caught.fetch_add(1, Ordering::Relaxed);
                 }
@@ -83,8 +83,8 @@ pub async fn run(options: Options) -> Report {
         }));
     }
     let mut report = Report::new(options.plant.map(|p| p.name));
-    for lane in lanes {
-        match lane.await {
+    for worker in jobs {
+        match worker.await {
             Ok(seeds) => report.add(seeds),
             Err(e) => report.broke(e.to_string()),
         }

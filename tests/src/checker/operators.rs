@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use switchyard_store::{AgentSpec, Lever, Mode, Overdue, Owner, RoutedBy, Selection, Since, StoreError, Type};
+use switchyard_store::{AgentSpec, Mode, Overdue, Owner, RoutedBy, RoutingChange, Selection, Since, StoreError, Type};
 
 use super::actors::{Actor, send};
 use super::seed::Ending;
@@ -34,8 +34,12 @@ pub(super) async fn router(mut actor: Actor, endings: [(&'static str, Ending); 2
             let since = if actor.random.chance(0.5) { Since::Beginning } else { Since::Now };
             let step = match register(&mut actor, &all, since).await {
                 Ok(()) => {
-                    set_routing(&mut actor, agent, Lever { mode: ending.mode, drain: ending.drain, beside: false })
-                        .await
+                    set_routing(
+                        &mut actor,
+                        agent,
+                        RoutingChange { mode: ending.mode, drain: ending.drain, beside: false },
+                    )
+                    .await
                 }
                 Err(e) => Err(e),
             };
@@ -78,7 +82,7 @@ async fn change(actor: &mut Actor) -> Result<(), StoreError> {
         confirm(actor).await?;
     }
     let beside = actor.random.chance(0.5);
-    set_routing(actor, agent, Lever { mode, drain, beside }).await?;
+    set_routing(actor, agent, RoutingChange { mode, drain, beside }).await?;
     if actor.random.chance(0.4) {
         let project = format!("p{}", actor.random.below(3));
         let to = actor.random.pick(&[Some(Owner::New), Some(Owner::Old), None]);
@@ -104,7 +108,7 @@ async fn register(actor: &mut Actor, spec: &AgentSpec, since: Since) -> Result<(
     Ok(())
 }
 
-async fn set_routing(actor: &mut Actor, agent: &str, lever: Lever) -> Result<(), StoreError> {
+async fn set_routing(actor: &mut Actor, agent: &str, lever: RoutingChange) -> Result<(), StoreError> {
     if actor.random.chance(0.5) {
         // A change that takes its time to be committed: others read the old routing meanwhile.
         let mut tx = actor.store().begin().await?;
@@ -230,12 +234,12 @@ async fn redrive(actor: &mut Actor, agent: &str) -> Result<(), StoreError> {
         let rows = actor.query("select event_id from switchyard.event_log order by random() limit 6", &[]).await?;
         selection.events = rows.iter().map(|row| row.get(0)).collect();
     }
-    let hold_secs = if actor.random.chance(0.3) { 1 } else { 0 };
-    send_back(actor, agent, &selection, hold_secs).await
+    let defer_secs = if actor.random.chance(0.3) { 1 } else { 0 };
+    send_back(actor, agent, &selection, defer_secs).await
 }
 
-async fn send_back(actor: &mut Actor, agent: &str, selection: &Selection, hold_secs: u32) -> Result<(), StoreError> {
-    if !actor.store().redrive(agent, selection, hold_secs, "an operator", "because").await?.is_empty() {
+async fn send_back(actor: &mut Actor, agent: &str, selection: &Selection, defer_secs: u32) -> Result<(), StoreError> {
+    if !actor.store().redrive(agent, selection, defer_secs, "an operator", "because").await?.is_empty() {
         actor.count("parked rows sent back");
     }
     Ok(())

@@ -8,15 +8,15 @@ use switchyard_store::Mode;
 use tokio::task::JoinSet;
 
 use super::actors::{self, Actor, Phase, World};
-use super::lane::Lane;
 use super::plants::Plant;
 use super::random::Random;
+use super::worker::Worker;
 use super::{SeedReport, agent, invariants, old_system, operators};
 
 /// How long a world may take to come to rest. Other databases of the cluster hold the stable point back too.
-const PATIENCE: Duration = Duration::from_secs(180);
+const DEADLINE: Duration = Duration::from_secs(180);
 /// With a planted fault the world may never come to rest; then there is no point in waiting.
-const PATIENCE_WITH_A_PLANT: Duration = Duration::from_secs(20);
+const DEADLINE_WITH_A_MISTAKE: Duration = Duration::from_secs(20);
 
 /// How a seed ends: the routing that is to hold at the end, for each agent.
 #[derive(Clone, Copy)]
@@ -25,8 +25,8 @@ pub(super) struct Ending {
     pub(super) drain: bool,
 }
 
-pub(super) async fn run(lane: &Lane, seed: u64, plant: Option<&'static Plant>, chaos: Duration) -> SeedReport {
-    lane.judge.batch_execute("select lab.reset()").await.expect("a reset");
+pub(super) async fn run(worker: &Worker, seed: u64, plant: Option<&'static Plant>, chaos: Duration) -> SeedReport {
+    worker.judge.batch_execute("select lab.reset()").await.expect("a reset");
     let mut random = Random::new(seed, "seed");
     let mut ending = || Ending {
         mode: random.pick(&[Mode::Off, Mode::Shadow, Mode::Percent(30), Mode::Percent(70), Mode::Full]),
@@ -35,7 +35,7 @@ pub(super) async fn run(lane: &Lane, seed: u64, plant: Option<&'static Plant>, c
     let endings = [("A", ending()), ("B", ending())];
     let old_lives = random.chance(0.7);
     let brisk = plant.is_some_and(|p| p.alone) || random.chance(0.25);
-    let store = if seed % 2 == 1 { lane.pooled.clone() } else { lane.direct.clone() };
+    let store = if seed % 2 == 1 { worker.pooled.clone() } else { worker.direct.clone() };
     let world = Arc::new(World::new(store, plant, old_lives, brisk));
 
     let mut crew = JoinSet::new();
@@ -55,12 +55,12 @@ pub(super) async fn run(lane: &Lane, seed: u64, plant: Option<&'static Plant>, c
 
     tokio::time::sleep(chaos).await;
     world.enter(Phase::Calm);
-    let patience = if plant.is_some() { PATIENCE_WITH_A_PLANT } else { PATIENCE };
+    let patience = if plant.is_some() { DEADLINE_WITH_A_MISTAKE } else { DEADLINE };
     let deadline = Instant::now() + patience;
     let mut quiet = 0;
     while quiet < 3 {
         tokio::time::sleep(Duration::from_millis(60)).await;
-        let open = invariants::what_is_open(&lane.judge, old_lives).await;
+        let open = invariants::what_is_open(&worker.judge, old_lives).await;
         quiet = if open.is_empty() && world.has_settled() { quiet + 1 } else { 0 };
         if Instant::now() > deadline {
             // A fault that is slow rather than wrong would be found for the wrong reason.
@@ -77,8 +77,8 @@ pub(super) async fn run(lane: &Lane, seed: u64, plant: Option<&'static Plant>, c
         }
     }
     let mut violations = world.violations();
-    violations.extend(invariants::judge(&lane.judge).await);
+    violations.extend(invariants::judge(&worker.judge).await);
     let mut counts: BTreeMap<String, u64> = world.counts();
-    invariants::count(&lane.judge, &mut counts).await;
+    invariants::count(&worker.judge, &mut counts).await;
     SeedReport { seed, violations, counts }
 }

@@ -36,7 +36,7 @@ fn progress(world: &World) -> Value {
 }
 
 #[tokio::test]
-async fn old_feedback_reaches_the_agent_its_effects_are_applied_and_what_it_says_is_heard() {
+async fn a_backfill_applies_effects_and_publishes_new_events() {
     let world = World::new().await;
     world.steward_on_call().await;
     let events = old_posts(&world, 25).await;
@@ -46,7 +46,7 @@ async fn old_feedback_reaches_the_agent_its_effects_are_applied_and_what_it_says
     assert!(would.out.contains("would take 25 events for sentiment"), "{}{}", would.out, would.err);
     let wrong =
         switchyard(&world, &["backfill", "sentiment", "--since", "2019-01-01T00:00:00Z", "--type", "spec.linked"]);
-    assert!(wrong.error().contains("does not listen to spec.linked: it listens to"), "{}", wrong.err);
+    assert!(wrong.error().contains("does not subscribe to spec.linked: it subscribes to"), "{}", wrong.err);
     let started = switchyard(&world, &["backfill", "sentiment", "--since", "2019-01-01T00:00:00Z", "--rate", "500/s"]);
     assert!(started.out.contains("begins within a minute"), "{}{}", started.out, started.err);
 
@@ -118,12 +118,12 @@ async fn a_steward_that_is_killed_in_the_middle_has_lost_nothing_and_done_nothin
 }
 
 #[tokio::test]
-async fn it_is_paused_let_go_on_and_ended_by_somebody_with_a_name() {
+async fn pause_resume_and_cancel_record_the_operator() {
     let world = World::new().await;
     world.steward_on_call().await;
     old_posts(&world, 5).await;
     let none = switchyard(&world, &["backfill", "sentiment", "--pause"]);
-    assert!(none.error().contains("sentiment has no backfill under way"), "{}", none.err);
+    assert!(none.error().contains("sentiment has no running backfill"), "{}", none.err);
     let order = |arguments: &[&str]| {
         let line: Vec<&str> = ["backfill", "sentiment"].iter().chain(arguments).copied().collect();
         let said = switchyard(&world, &line);

@@ -5,7 +5,7 @@ use crate::store::{directly_and_pooled, scene::AGENT};
 use switchyard_store::{BackfillPhase, StoreError};
 
 directly_and_pooled! {
-    async fn history_stands_below_every_live_event_in_order_of_creation(scene: Scene) {
+    async fn history_gets_sequences_below_every_live_event(scene: Scene) {
         let live = scene.event("thing.made").await;
         let late = scene.history("thing.made", 30).await;
         let early = scene.history("thing.made", 10).await;
@@ -29,7 +29,7 @@ directly_and_pooled! {
         }
     }
 
-    async fn whatever_has_one_time_still_has_one_place_each(scene: Scene) {
+    async fn events_with_the_same_time_get_different_sequences(scene: Scene) {
         for _ in 0..7 {
             scene.history("thing.made", 5).await;
         }
@@ -43,7 +43,7 @@ directly_and_pooled! {
         assert_eq!(scene.number(in_order).await, 0);
     }
 
-    async fn an_event_that_comes_meanwhile_with_a_time_of_before_is_a_live_one(scene: Scene) {
+    async fn an_event_inserted_during_a_backfill_is_live_whatever_its_time(scene: Scene) {
         scene.histories(4).await;
         scene.backfill(&all()).await;
         let came = scene.event("thing.made").await;
@@ -79,7 +79,7 @@ directly_and_pooled! {
         assert_eq!(scene.store.publish_again().await.unwrap(), 0);
     }
 
-    async fn nothing_of_history_is_looked_at_where_it_is_not_asked_for(scene: Scene) {
+    async fn history_outside_the_selection_is_not_read(scene: Scene) {
         scene.histories(3).await;
         scene.backfill(&since("2021-01-01T00:00:00Z")).await;
         let phase = scene.progress().await.phase;

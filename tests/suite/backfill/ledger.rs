@@ -3,7 +3,7 @@
 use super::scene::{all, minute, since};
 use crate::store::{
     directly_and_pooled,
-    scene::{AGENT, Patience},
+    scene::{AGENT, Deadline},
 };
 use switchyard_store::{
     Ask, BackfillSelection, BackfillState, Mode, Overwrite, Retention, Selection, Settlement, StoreError, Verdict,
@@ -28,7 +28,7 @@ directly_and_pooled! {
         }
     }
 
-    async fn what_follows_from_a_backfill_is_said_and_what_follows_from_a_replay_is_not(scene: Scene) {
+    async fn a_backfill_emits_events_and_a_replay_does_not(scene: Scene) {
         let event = scene.history("thing.made", 1).await;
         let live = scene.event("thing.made").await;
         let run = scene.backfill(&all()).await;
@@ -38,9 +38,9 @@ directly_and_pooled! {
         let replay = scene.store.new_run(AGENT, "again").await.unwrap();
         scene.resend(live, replay).await;
         let asks = [(event, run), (live, replay), (live, 0)].map(|(event_id, run)| Ask { event_id, run, epoch: None });
-        let says: Vec<bool> =
-            scene.store.look(AGENT, &asks).await.unwrap().standings.iter().map(|standing| standing.says).collect();
-        assert_eq!(says, [true, false, true]);
+        let emits: Vec<bool> =
+            scene.store.preview(AGENT, &asks).await.unwrap().answers.iter().map(|standing| standing.emits).collect();
+        assert_eq!(emits, [true, false, true]);
     }
 
     async fn a_step_whose_connection_is_lost_before_its_commit_has_not_happened(scene: Scene) {
@@ -67,7 +67,7 @@ directly_and_pooled! {
         assert_eq!(scene.due().await, events.iter().map(|event| (*event, run, 0)).collect::<Vec<_>>());
     }
 
-    async fn two_who_take_at_once_take_each_event_once(scene: Scene) {
+    async fn two_concurrent_takers_take_each_event_once(scene: Scene) {
         let events = scene.histories(40).await;
         scene.backfill(&all()).await;
         scene.prepare().await;
@@ -85,7 +85,7 @@ directly_and_pooled! {
         assert_eq!(scene.progress().await.taken, i64::try_from(events.len()).unwrap());
     }
 
-    async fn no_more_are_unfinished_at_a_time_than_may_be(scene: Scene) {
+    async fn a_backfill_never_exceeds_its_unfinished_limit(scene: Scene) {
         let events = scene.histories(10).await;
         let run = scene.backfill(&all()).await;
         scene.prepare().await;
@@ -328,9 +328,9 @@ directly_and_pooled! {
         // The first takes a part and is cancelled, the second leaves some to the old system.
         let run = scene.backfill(&all()).await;
         scene.prepare().await;
-        let patience = Patience::new("taking one");
+        let deadline = Deadline::new("taking one");
         let first = loop {
-            patience.check();
+            deadline.check();
             scene.store.tick().await.unwrap();
             if let Some(event) = scene.take(1).await.first() {
                 break *event;
@@ -351,7 +351,7 @@ directly_and_pooled! {
         assert!(!rest.contains(&late));
     }
 
-    async fn between_what_stays_there_is_room_for_who_never_had_what_was_dropped(scene: Scene) {
+    async fn a_new_agent_can_backfill_dropped_events_between_kept_partitions(scene: Scene) {
         let lost = scene.event("thing.lost").await;
         scene.run_sql("select setval('switchyard.event_log_seq_seq', 1000005)").await;
         let sold = scene.event("thing.sold").await;
@@ -403,7 +403,7 @@ directly_and_pooled! {
         assert!(scene.backfill_done(&all()).await.is_empty());
     }
 
-    async fn who_cancels_its_run_has_cancelled_the_backfill(scene: Scene) {
+    async fn cancelling_the_run_cancels_the_backfill(scene: Scene) {
         scene.histories(3).await;
         let run = scene.backfill(&all()).await;
         scene.prepare().await;

@@ -18,7 +18,7 @@ directly_and_pooled! {
     async fn what_an_agent_does_not_listen_to_is_refused_with_what_it_listens_to(scene: Scene) {
         let selection = BackfillSelection { types: vec!["thing.made".into(), "thing.sold".into()], ..all() };
         let problem = refused(&scene, &selection).await;
-        assert!(problem.contains("does not listen to thing.sold: it listens to thing.changed, thing.made"), "{problem}");
+        assert!(problem.contains("does not subscribe to thing.sold: it subscribes to thing.changed, thing.made"), "{problem}");
         scene.register(&["thing.made"], Mode::Full).await;
         let gone = BackfillSelection { types: vec!["thing.changed".into()], ..all() };
         assert!(refused(&scene, &gone).await.contains("thing.changed"));
@@ -33,10 +33,10 @@ directly_and_pooled! {
         assert_eq!(scene.number("select count(*) from switchyard.run").await, 0);
     }
 
-    async fn times_that_are_none_and_nothing_between_them_are_refused(scene: Scene) {
+    async fn invalid_or_empty_time_ranges_are_refused(scene: Scene) {
         assert!(refused(&scene, &since("yesterday")).await.contains("since is no time"));
         let backwards = BackfillSelection { until: Some(minute(1)), ..since(&minute(2)) };
-        assert!(refused(&scene, &backwards).await.contains("--since comes before --until"));
+        assert!(refused(&scene, &backwards).await.contains("--since must be before --until"));
     }
 
     async fn from_the_beginning_is_refused_where_a_backfill_has_taken_some_of_it(scene: Scene) {
@@ -58,14 +58,14 @@ directly_and_pooled! {
         scene.register(&subscribes, Mode::Full).await;
     }
 
-    async fn there_is_one_at_a_time(scene: Scene) {
+    async fn an_agent_has_one_backfill_at_a_time(scene: Scene) {
         scene.backfill(&all()).await;
         assert!(refused(&scene, &all()).await.contains("--progress"));
         scene.store.pause_backfill(AGENT, "ada").await.unwrap();
         assert!(refused(&scene, &all()).await.contains("--progress"), "a paused one, too");
     }
 
-    async fn of_two_who_start_at_once_one_is_told_so(scene: Scene) {
+    async fn of_two_concurrent_starts_one_is_refused(scene: Scene) {
         let starting = [0, 1].map(|_| {
             let store = scene.store.clone();
             tokio::spawn(async move { store.start_backfill(AGENT, &all(), 50, "ada").await })
@@ -74,13 +74,13 @@ directly_and_pooled! {
         for one in starting {
             match one.await.unwrap() {
                 Ok(_) => started += 1,
-                Err(error) => assert!(error.to_string().contains("under way"), "{error}"),
+                Err(error) => assert!(error.to_string().contains("running backfill"), "{error}"),
             }
         }
         assert_eq!(started, 1);
     }
 
-    async fn what_is_not_under_way_cannot_be_paused_or_ended(scene: Scene) {
+    async fn a_backfill_that_is_not_running_cannot_be_paused_or_cancelled(scene: Scene) {
         let words = |error: StoreError| error.to_string();
         let answers = [
             scene.store.pause_backfill(AGENT, "ada").await.map_err(words),
@@ -88,7 +88,7 @@ directly_and_pooled! {
             scene.store.cancel_backfill(AGENT, "ada").await.map(|_| ()).map_err(words),
         ];
         for answer in answers {
-            assert!(answer.unwrap_err().contains("painter has no backfill under way"));
+            assert!(answer.unwrap_err().contains("painter has no running backfill"));
         }
         assert_eq!(scene.store.backfill_progress(AGENT).await.unwrap(), None);
     }
@@ -107,7 +107,7 @@ directly_and_pooled! {
         assert_eq!(scene.take(2).await, events[2..4]);
     }
 
-    async fn a_hundred_more_parked_pause_it_and_who_lets_it_go_on_has_seen_them(scene: Scene) {
+    async fn a_hundred_more_parked_deliveries_pause_it_and_a_resume_resets_the_count(scene: Scene) {
         let events = scene.histories(103).await;
         let run = scene.backfill(&all()).await;
         scene.prepare().await;
@@ -123,7 +123,7 @@ directly_and_pooled! {
         assert_eq!(scene.take(1).await, events[101..102]);
     }
 
-    async fn its_estimate_is_of_the_pace_since_it_was_let_go_on(scene: Scene) {
+    async fn the_estimate_uses_the_rate_since_the_last_resume(scene: Scene) {
         scene.histories(30).await;
         scene.backfill(&all()).await;
         scene.prepare().await;
@@ -138,7 +138,7 @@ directly_and_pooled! {
         assert!((195..=215).contains(&left), "{left} s for 20 at 0.1 a second");
     }
 
-    async fn every_order_leaves_its_name(scene: Scene) {
+    async fn every_order_records_its_operator(scene: Scene) {
         scene.backfill(&all()).await;
         scene.store.pause_backfill(AGENT, "bob").await.unwrap();
         scene.store.resume_backfill(AGENT, Some(3), "eve").await.unwrap();

@@ -11,7 +11,8 @@ use switchyard_operations::{
     pass::Pass,
 };
 use switchyard_store::{
-    Ask, BackfillPhase, BackfillProgress, BackfillSelection, BackfillState, BreakerState, Lever, Mode, Since, Verdict,
+    Ask, BackfillPhase, BackfillProgress, BackfillSelection, BackfillState, BreakerState, Mode, RoutingChange, Since,
+    Verdict,
 };
 use switchyard_tests::eventually;
 use tokio::time::Instant;
@@ -123,7 +124,7 @@ async fn a_pass_numbers_counts_sends_in_order_and_ends_it() {
 }
 
 #[tokio::test]
-async fn without_a_backfill_a_pass_does_nothing_of_the_kind() {
+async fn without_a_backfill_a_pass_sends_none() {
     let bench = Bench::new().await;
     bench.history(3).await;
     assert!(bench.pass().await.backfills.is_empty());
@@ -237,7 +238,7 @@ async fn it_stands_still_for_an_agent_that_does_not_run_or_owns_nothing_and_says
     switchyard_bus::Mappings::set_enabled(&bench.mappings, "painter/mapping", false).await.unwrap();
     stands("its mapping is off").await;
     switchyard_bus::Mappings::set_enabled(&bench.mappings, "painter/mapping", true).await.unwrap();
-    let lever = |mode| Lever { mode, drain: false, beside: false };
+    let lever = |mode| RoutingChange { mode, drain: false, beside: false };
     bench.store.set_routing(AGENT, lever(Mode::Off), "ada").await.unwrap();
     stands("the routing gives it nothing").await;
     bench.store.set_routing(AGENT, lever(Mode::Full), "ada").await.unwrap();
@@ -256,7 +257,7 @@ async fn an_agent_that_is_not_deployed_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_queue_that_takes_nothing_is_told_and_what_was_taken_is_due_again() {
+async fn a_refusing_queue_is_reported_and_its_deliveries_are_due_again() {
     let bench = Bench::new().await;
     let events = bench.history(60).await;
     let run = bench.start(30).await;
@@ -285,7 +286,7 @@ async fn a_queue_that_takes_nothing_is_told_and_what_was_taken_is_due_again() {
 }
 
 #[tokio::test]
-async fn where_more_agents_have_one_than_a_pass_has_room_for_each_gets_its_turn() {
+async fn with_more_backfills_than_a_pass_can_run_each_gets_a_turn() {
     let agents = ["one", "two", "three", "four", "five"];
     let bench = Bench::of(&agents).await;
     for agent in agents {
@@ -385,7 +386,7 @@ async fn cut_off_at_any_moment_it_goes_on_exactly_where_it_was() {
 }
 
 #[tokio::test]
-async fn what_people_ask_is_answered_with_how_far_it_is() {
+async fn a_request_returns_the_progress() {
     let bench = Bench::new().await;
     bench.history(8).await;
     let ask = async |act, selection: Option<BackfillSelection>, per_second| {
@@ -398,7 +399,7 @@ async fn what_people_ask_is_answered_with_how_far_it_is() {
     assert_eq!((preview.preview.unwrap()[0].events, preview.progress), (5, None));
     let started = ask(Act::Start, Some(all()), Some(7)).await.unwrap().progress.unwrap();
     assert_eq!((started.state, started.per_second), (BackfillState::Running, 7));
-    assert!(ask(Act::Start, Some(all()), None).await.unwrap_err().to_string().contains("under way"));
+    assert!(ask(Act::Start, Some(all()), None).await.unwrap_err().to_string().contains("running backfill"));
     let paused = ask(Act::Pause, None, None).await.unwrap().progress.unwrap();
     assert_eq!(paused.state, BackfillState::Paused);
     assert!(bench.pass().await.backfills.is_empty(), "nobody's step");

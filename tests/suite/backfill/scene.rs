@@ -1,6 +1,6 @@
 //! Short words for history and for backfills, on a scene with one agent.
 
-use crate::store::scene::{AGENT, Patience, Scene};
+use crate::store::scene::{AGENT, Deadline, Scene};
 use switchyard_store::{BackfillPhase, BackfillProgress, BackfillSelection, BackfillState, Type};
 use uuid::Uuid;
 
@@ -61,9 +61,9 @@ impl Scene {
 
     /// Steps until there is something to send.
     pub(crate) async fn prepare(&self) {
-        let patience = Patience::new("the preparation of a backfill");
+        let deadline = Deadline::new("the preparation of a backfill");
         loop {
-            patience.check();
+            deadline.check();
             self.store.tick().await.unwrap();
             match self.store.prepare_backfill(AGENT).await.unwrap().phase {
                 BackfillPhase::Numbering | BackfillPhase::Counting => {}
@@ -89,9 +89,9 @@ impl Scene {
 
     /// Takes until there is nothing left to take.
     pub(crate) async fn take_all(&self) -> Vec<Uuid> {
-        let (mut events, patience) = (Vec::new(), Patience::new("taking everything"));
+        let (mut events, deadline) = (Vec::new(), Deadline::new("taking everything"));
         while self.progress().await.phase == BackfillPhase::Sending {
-            patience.check();
+            deadline.check();
             self.store.tick().await.unwrap();
             events.extend(self.take(100).await);
         }

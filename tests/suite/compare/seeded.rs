@@ -33,7 +33,7 @@ directly_and_pooled! {
         add_up(&scene, &plan).await;
     }
 
-    async fn where_answers_are_written_over_none_is_invented_and_what_was_not_written_over_is_found(scene: Scene) {
+    async fn overwritten_answers_give_no_false_difference(scene: Scene) {
         let plan = written(&scene, Counts { differences: 400, nearly: 150, others: 800 }).await;
         let touched = written_over(&scene).await;
         set(&scene.store, AGENT, &toml(MAPPING)).await.unwrap();
@@ -54,7 +54,7 @@ directly_and_pooled! {
         assert!(told > 300, "{told} of {}", plan.stories.len());
     }
 
-    async fn what_no_mapping_names_is_not_found_and_another_mapping_finds_it(scene: Scene) {
+    async fn only_mapped_fields_are_compared(scene: Scene) {
         let counts = Counts { differences: 150, nearly: 50, others: 100 };
         let plan = written(&scene, counts).await;
         let mut blind = toml(MAPPING);
@@ -105,15 +105,15 @@ async fn finish(scene: &Scene, plan: &Plan) {
     let millis = plan.lasts;
     scene
         .run_sql(&format!(
-            "update switchyard.counterpart set strays_to = now() - {millis} * interval '1 ms' - interval '1 min'"
+            "update switchyard.compare_mapping set strays_to = now() - {millis} * interval '1 ms' - interval '1 min'"
         ))
         .await;
     let open = "select count(*) from switchyard.shadow where outcome is null";
     // Until it has looked as far as it may: to a wait before now.
-    let looked = "select count(*) from switchyard.counterpart where strays_to > now() - interval '2 min'";
-    let patience = crate::store::scene::Patience::new("the comparison");
+    let looked = "select count(*) from switchyard.compare_mapping where strays_to > now() - interval '2 min'";
+    let deadline = crate::store::scene::Deadline::new("the comparison");
     while scene.number(open).await > 0 || scene.number(looked).await == 0 {
-        patience.check();
+        deadline.check();
         assert_eq!(step(&scene.store).await.trouble, None);
     }
     // Once more: nothing is counted twice.
@@ -185,7 +185,7 @@ async fn add_up(scene: &Scene, plan: &Plan) {
     assert_eq!(compared.only_new, count(|expected| *expected == Expected::OnlyNew));
     assert_eq!(compared.overtaken, count(|expected| *expected == Expected::Overtaken));
     assert_eq!((compared.strays, compared.not_yet), (strays, 0));
-    assert_eq!(report.trend.iter().map(|step| step.compared.told()).sum::<i64>(), compared.told());
+    assert_eq!(report.trend.iter().map(|step| step.compared.judged()).sum::<i64>(), compared.judged());
     assert_eq!(report.trend.iter().map(|step| step.compared.agreed).sum::<i64>(), compared.agreed);
 
     let expected: BTreeMap<Uuid, &Expected> =

@@ -80,7 +80,7 @@ directly_and_pooled! {
         assert_eq!(outcome(&scene, missed).await, "only_new", "there never was one");
     }
 
-    async fn what_has_become_the_agents_own_is_not_compared_with_itself(scene: Scene) {
+    async fn an_event_that_the_agent_has_done_is_not_compared(scene: Scene) {
         beside(&scene, NOTES).await;
         let thing = Uuid::new_v4();
         let event = decided(&scene, thing, 400, "a").await;
@@ -99,7 +99,7 @@ directly_and_pooled! {
         assert_eq!(report.line.compared.not_yet, 0, "nothing more comes of either");
     }
 
-    async fn where_rows_pile_up_a_missing_one_is_missing(scene: Scene) {
+    async fn in_a_table_of_many_rows_a_missing_answer_is_only_new(scene: Scene) {
         beside(&scene, NOTES).await;
         let thing = Uuid::new_v4();
         let first = decided(&scene, thing, 400, "a").await;
@@ -156,7 +156,7 @@ directly_and_pooled! {
         let kept = "select count(*) from switchyard.shadow where times = 2 and decision::text like '%label%'";
         assert_eq!(scene.number(kept).await, 1, "the one that was compared");
         assert_eq!(step(&scene.store).await.compared, 0);
-        assert_eq!(report(&scene.store, AGENT, 3).await.line.compared.told(), 1);
+        assert_eq!(report(&scene.store, AGENT, 3).await.line.compared.judged(), 1);
     }
 
     async fn an_answer_is_found_by_any_key(scene: Scene) {
@@ -185,7 +185,7 @@ directly_and_pooled! {
         assert_eq!(set(&scene.store, AGENT, &mapping).await.unwrap().line.compared.only_new, 1);
     }
 
-    async fn what_cannot_be_looked_into_or_be_a_key_ends_the_comparing_of_nothing_else(scene: Scene) {
+    async fn an_unreadable_event_does_not_stop_the_comparison(scene: Scene) {
         beside(&scene, "create table notes (thing uuid not null, detail json, at timestamptz not null)").await;
         scene.run_sql("begin; select switchyard.unbind(); alter table events alter column payload type json; select switchyard.bind(); commit").await;
         let decision = json!({ "effects": [{ "label": "a" }], "events": [] });
@@ -278,7 +278,7 @@ directly_and_pooled! {
         assert!(nobody.contains("nobody"), "{nobody}");
     }
 
-    async fn what_breaks_later_is_told_until_it_is_mended_and_holds_up_nobody_else(scene: Scene) {
+    async fn a_broken_mapping_is_reported_until_it_is_fixed_and_delays_no_other_agent(scene: Scene) {
         beside(&scene, &format!("{NOTES}; create table others (like notes)")).await;
         let other = AgentSpec { name: "other".into(), subscribes: vec!["thing.made".into()], routed_by: RoutedBy::Aggregate, max_attempts: 4 };
         scene.store.register(&other, Mode::Shadow, Since::Now).await.unwrap();
@@ -300,7 +300,7 @@ directly_and_pooled! {
     async fn a_row_that_answers_no_event_counts_only_while_all_events_are_the_old_system_s(scene: Scene) {
         beside(&scene, NOTES).await;
         set(&scene.store, AGENT, &mapping()).await.unwrap();
-        let back = "update switchyard.counterpart set strays_to = now() - interval '10 min'";
+        let back = "update switchyard.compare_mapping set strays_to = now() - interval '10 min'";
         scene.run_sql(back).await;
         let stray = Uuid::new_v4();
         noted(&scene, stray, 300, "a").await;
@@ -316,7 +316,7 @@ directly_and_pooled! {
         assert_eq!(step(&scene.store).await.strays, 0, "it may be the agent's own");
     }
 
-    async fn values_are_shown_to_who_asks_and_that_is_written_down_and_stand_nowhere_else(scene: Scene) {
+    async fn showing_values_leaves_an_audit_row_and_values_are_stored_nowhere_else(scene: Scene) {
         beside(&scene, NOTES).await;
         let thing = Uuid::new_v4();
         decided(&scene, thing, 120, "our secret").await;
@@ -347,7 +347,7 @@ directly_and_pooled! {
         set(&scene.store, AGENT, &mapping()).await.unwrap();
         let drop = || answer(&scene.store, CompareRequest::Drop { agent: AGENT.into(), operator: "ada".into() }, super::soon());
         let Answered::Report(report) = drop().await.unwrap() else { panic!() };
-        assert_eq!((report.mapping, report.line.compared.told()), (None, 0));
+        assert_eq!((report.mapping, report.line.compared.judged()), (None, 0));
         assert!(drop().await.unwrap_err().contains(AGENT));
         assert!(advance(&scene.store, super::soon()).await.unwrap().is_empty());
         assert_eq!(scene.number("select count(*) from switchyard.audit where action = 'compare'").await, 2);

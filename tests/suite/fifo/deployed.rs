@@ -17,7 +17,7 @@ async fn is_fifo(world: &World, url: &str) -> bool {
 }
 
 #[tokio::test]
-async fn the_topic_and_every_queue_of_every_agent_is_of_fifo_and_no_agent_has_lanes() {
+async fn with_fifo_every_queue_is_fifo_and_there_are_no_express_queues() {
     let world = World::of_fifo().await;
     assert!(Kind::of(&world.outputs["TopicArn"]).is_fifo());
     let places = places(&world).await;
@@ -73,7 +73,7 @@ async fn every_event_of_an_aggregate_is_handled_in_its_order_and_none_is_superse
 }
 
 #[tokio::test]
-async fn one_that_fails_is_waited_for_by_its_own_aggregate_and_by_no_other() {
+async fn a_failed_event_delays_only_its_own_aggregate() {
     let world = World::of_fifo().await;
     world.database.batch_execute(REFUSE).await.unwrap();
     // As many attempts as it takes until this test has looked.
@@ -84,22 +84,22 @@ async fn one_that_fails_is_waited_for_by_its_own_aggregate_and_by_no_other() {
         world.database.execute("update posts set description = 'Changed' where id = $1", &[&post]).await.unwrap();
     }
     world.wake_shim();
-    let said_of = async |post: uuid::Uuid| {
+    let emitted_by = async |post: uuid::Uuid| {
         let sql = "select count(*) from events where type = 'sentiment.analyzed' and aggregate_id = $1";
         world.database.query_one(sql, &[&post]).await.unwrap().get::<_, i64>(0)
     };
-    eventually("the other goes on", async || (said_of(other).await == 2).then_some(())).await;
+    eventually("the other goes on", async || (emitted_by(other).await == 2).then_some(())).await;
     eventually("it has failed", async || (in_state(&world, "f").await > 0).then_some(())).await;
-    assert_eq!(said_of(refused).await, 0);
+    assert_eq!(emitted_by(refused).await, 0);
 
     world.database.batch_execute("drop trigger refuse on sentiment_analysis").await.unwrap();
     world.settled().await;
-    assert_eq!((said_of(refused).await, in_state(&world, "d").await), (2, 4));
+    assert_eq!((emitted_by(refused).await, in_state(&world, "d").await), (2, 4));
     assert_eq!(world.count(OUT_OF_ORDER).await, 0);
 }
 
 #[tokio::test]
-async fn a_redrive_within_five_minutes_of_the_first_sending_is_not_swallowed_and_neither_is_the_next_letter() {
+async fn a_redrive_within_five_minutes_is_not_dropped_as_a_duplicate() {
     let world = World::of_fifo().await;
     world.steward_on_call().await;
     world.post("", "").await;

@@ -62,7 +62,7 @@ async fn one_that_is_refused_at_the_commit_holds_back_its_group_as_well() {
 }
 
 #[tokio::test]
-async fn what_is_parked_holds_back_nobody() {
+async fn a_parked_record_delays_no_other() {
     let bench = bench().await;
     let mut bodies = bench.give(&orders([("gather", "reject"), ("apply", "work"), ("apply", "work")])).await;
     bodies.insert(1, "{ no event".into());
@@ -84,7 +84,7 @@ async fn the_last_attempt_lets_its_group_go_on_in_the_same_batch() {
 }
 
 #[tokio::test]
-async fn one_that_is_never_answered_ends_in_the_dead_letter_queue_and_its_group_goes_on() {
+async fn a_record_that_is_never_answered_is_parked_and_its_group_goes_on() {
     let bench = bench().await;
     let bodies = bench.give(&orders([("gather", "hang"), ("apply", "work")])).await;
     let mut given_back = 0;
@@ -148,7 +148,7 @@ async fn one_that_was_a_suspect_and_is_done_lets_its_group_go_on_the_next_time()
 }
 
 #[tokio::test]
-async fn the_same_burial_is_a_copy_and_the_one_after_a_redrive_is_none() {
+async fn dead_lettering_twice_is_a_duplicate_and_after_a_redrive_it_is_not() {
     let bench = bench().await;
     let bodies = bench.give(&orders([("gather", "reject")])).await;
     assert!(bench.handle_in_groups(&bodies, "a").await.is_empty());
@@ -169,7 +169,7 @@ async fn the_same_burial_is_a_copy_and_the_one_after_a_redrive_is_none() {
 }
 
 #[tokio::test]
-async fn on_a_standard_queue_a_message_group_holds_back_nobody() {
+async fn on_a_standard_queue_a_message_group_delays_nothing() {
     let bench = Bench::new(Mode::Full).await;
     let bodies = bench.give(&orders([("gather", "retry"), ("apply", "work")])).await;
     let records = bodies.iter().enumerate().map(|(at, body)| {

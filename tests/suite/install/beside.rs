@@ -8,7 +8,7 @@ use switchyard_localstack::{
     progress::quiet,
     python::Venv,
 };
-use switchyard_store::{DatabaseUrl, Mode, Patience, Publication, Since, Store, migrate, remove};
+use switchyard_store::{DatabaseUrl, Mode, Publication, Since, Store, WaitPolicy, migrate, remove};
 use switchyard_tests::database;
 use tokio_postgres::Client;
 
@@ -135,7 +135,7 @@ async fn published(client: &Client) -> String {
 }
 
 #[tokio::test]
-async fn who_follows_the_table_by_logical_decoding_gets_its_rows_and_none_of_ours() {
+async fn logical_decoding_of_the_table_shows_none_of_our_rows() {
     let decoding = tokio::task::spawn_blocking(Decoding::start).await.unwrap();
     let client = database::connect(&decoding.server.admin_url()).await;
     client.batch_execute(&format!("{TABLE}; create publication supabase_realtime for table events")).await.unwrap();
@@ -157,14 +157,14 @@ async fn who_follows_the_table_by_logical_decoding_gets_its_rows_and_none_of_our
     assert_eq!(followed(&client).await, (BTreeSet::from(["public.events".to_owned()]), 2));
     assert_eq!(published(&client).await, before);
 
-    remove(&decoding.url(), &Patience::default()).await.unwrap().unwrap();
+    remove(&decoding.url(), &WaitPolicy::default()).await.unwrap().unwrap();
     client.batch_execute(insert).await.unwrap();
     assert_eq!(followed(&client).await.1, 1, "and when we have gone");
     assert_eq!(published(&client).await, before);
 }
 
 #[tokio::test]
-async fn where_all_tables_are_published_nothing_of_ours_stands_still() {
+async fn a_publication_for_all_tables_does_not_block_ours() {
     let (database, client) = empty(&format!("{TABLE}; create publication everything for all tables")).await;
     migrate(&database.url().parse().unwrap()).await.unwrap();
     // Without a key a row cannot be updated or deleted there: only what we never change may have none.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::shop::empty;
-use switchyard_store::{Patience, Progress, StoreError, migrate_with, remove};
+use switchyard_store::{Progress, StoreError, WaitPolicy, migrate_with, remove};
 use switchyard_tests::{database::Database, eventually};
 use tokio_postgres::Client;
 
@@ -92,7 +92,7 @@ async fn writers_wait_no_longer_than_agreed_and_a_reader_that_never_ends_is_in_n
     holder.batch_execute("begin; insert into events (id, type) values (gen_random_uuid(), 'slow')").await.unwrap();
 
     let hear = |progress: Progress<'_>| told.hear(progress);
-    let patience = Patience { lock_timeout: LOCK_TIMEOUT, tell: &hear, ..Patience::default() };
+    let patience = WaitPolicy { lock_timeout: LOCK_TIMEOUT, report: &hear, ..WaitPolicy::default() };
     let installation = async {
         let migrated = migrate_with(&url, None, &patience).await;
         application.stop.store(true, Ordering::Relaxed);
@@ -135,13 +135,13 @@ async fn writers_wait_no_longer_than_agreed_and_a_reader_that_never_ends_is_in_n
 async fn a_removal_keeps_to_the_same_bound_for_readers_too() {
     let (database, holder) = empty(BUSY).await;
     let url = database.url().parse().unwrap();
-    migrate_with(&url, None, &Patience::default()).await.unwrap();
+    migrate_with(&url, None, &WaitPolicy::default()).await.unwrap();
     let (application, told) = (Application::default(), Told::default());
     let [one, two] = clients(&database).await;
     holder.batch_execute("begin; select count(*) from events").await.unwrap();
 
     let hear = |progress: Progress<'_>| told.hear(progress);
-    let patience = Patience { lock_timeout: LOCK_TIMEOUT, tell: &hear, ..Patience::default() };
+    let patience = WaitPolicy { lock_timeout: LOCK_TIMEOUT, report: &hear, ..WaitPolicy::default() };
     let removal = async {
         let removed = remove(&url, &patience).await;
         application.stop.store(true, Ordering::Relaxed);
@@ -162,7 +162,7 @@ async fn an_installation_that_never_finds_a_gap_says_so_and_goes_on_the_next_tim
     let url = database.url().parse().unwrap();
     holder.batch_execute("begin; insert into events (id, type) values (gen_random_uuid(), 'slow')").await.unwrap();
     let hear = |_: Progress<'_>| {};
-    let hasty = Patience { lock_timeout: Duration::from_millis(50), at_most: Duration::ZERO, tell: &hear };
+    let hasty = WaitPolicy { lock_timeout: Duration::from_millis(50), at_most: Duration::ZERO, report: &hear };
     let given_up = migrate_with(&url, None, &hasty).await.unwrap_err();
     assert!(matches!(given_up, StoreError::Conflict { .. }), "{given_up}");
     holder.batch_execute("insert into events (id, type) values (gen_random_uuid(), 'slow'); commit").await.unwrap();

@@ -2,8 +2,8 @@
 
 use super::shop::{AGENT, BARE, BARE_MAPPING, FULL, FULL_MAPPING, Shop, empty, install};
 use switchyard_store::{
-    AppendEvent, Ask, BackfillPhase, BackfillSelection, Cancellation, Delays, Ingested, Known, Page, Patience,
-    Progress, Publication, StoreError, Type, Verdict, migrate, migrate_with,
+    AppendEvent, Ask, BackfillPhase, BackfillSelection, Cancellation, Delays, Ingested, Known, Page, Progress,
+    Publication, StoreError, Type, Verdict, WaitPolicy, migrate, migrate_with,
 };
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -145,7 +145,7 @@ async fn a_payload_that_cannot_be_looked_into_does_not_fail_the_insert() {
 }
 
 #[tokio::test]
-async fn no_spelling_of_a_name_does_harm() {
+async fn every_spelling_of_a_name_works() {
     let names = [r#"e"v;--%I $$ 'x'"#, "n", "body", "p_ids", r"new.\ %1$s $sql$"];
     let [table, id, kind, subject, payload] = names.map(|name| format!("\"{}\"", name.replace('"', "\"\"")));
     let create = format!(
@@ -166,7 +166,7 @@ async fn no_spelling_of_a_name_does_harm() {
 }
 
 #[tokio::test]
-async fn a_mapping_stands_for_good() {
+async fn a_mapping_cannot_be_changed_later() {
     let (database, side) = empty(FULL).await;
     side.batch_execute("create table shop.log (id uuid primary key, kind text, subject bigint, body jsonb)")
         .await
@@ -191,7 +191,7 @@ async fn a_mapping_stands_for_good() {
 }
 
 #[tokio::test]
-async fn a_table_that_will_not_do_is_left_without_a_trace() {
+async fn an_unsuitable_table_is_left_unchanged() {
     let (database, side) = empty(&BARE.replace("id uuid", "id bigint")).await;
     let refused = install(&database, BARE_MAPPING).await.unwrap_err().to_string();
     assert_eq!(refused, "shop.log.id is int8, and it must be uuid");
@@ -252,18 +252,19 @@ async fn a_table_and_columns_that_get_other_names_fail_no_insert_and_are_followe
 }
 
 #[tokio::test]
-async fn who_reads_the_events_is_waited_for_and_then_the_new_names_are_followed() {
+async fn new_names_are_adopted_after_open_readers_have_ended() {
     let shop = Shop::full().await;
     shop.side.batch_execute(r#"alter table shop."Order Events" rename kind to name"#).await.unwrap();
     let reader = shop.client().await;
     reader.batch_execute("begin; select from switchyard.event").await.unwrap();
     let busy = Notify::new();
-    let tell = |progress: Progress<'_>| {
+    let report = |progress: Progress<'_>| {
         if matches!(progress, Progress::Busy { what, .. } if what.contains("new names")) {
             busy.notify_one();
         }
     };
-    let (url, patience) = (shop.database.url().parse().unwrap(), Patience { tell: &tell, ..Patience::default() });
+    let (url, patience) =
+        (shop.database.url().parse().unwrap(), WaitPolicy { report: &report, ..WaitPolicy::default() });
 
     let mut following = std::pin::pin!(migrate_with(&url, None, &patience));
     tokio::select! {

@@ -8,13 +8,13 @@ use std::{
 };
 use switchyard_tests::{database::Database, program::program};
 
-struct Said {
+struct Output {
     code: i32,
     out: String,
     err: String,
 }
 
-fn setup(database: &Database, arguments: &[&str], input: &str) -> Said {
+fn setup(database: &Database, arguments: &[&str], input: &str) -> Output {
     let mut child = Command::new(program("switchyard-setup"))
         .env_clear()
         .env("DATABASE_URL", database.url())
@@ -28,7 +28,7 @@ fn setup(database: &Database, arguments: &[&str], input: &str) -> Said {
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let output = child.wait_with_output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Said { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+    Output { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
 }
 
 /// A file for the length of a test.
@@ -95,7 +95,7 @@ async fn a_database_is_set_up_with_its_mapping_and_its_agents_and_cleared_again(
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_one_clear_line_and_nothing_was_made() {
+async fn an_error_is_one_line_and_nothing_is_created() {
     let (database, client) = empty(FULL).await;
     let wrong =
         File::with(r#"{"schema": "shop", "table": "Order Events", "columns": {"id": "subject", "kind": "kind"}}"#);

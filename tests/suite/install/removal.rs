@@ -1,7 +1,7 @@
 //! Everything of ours can go again, and the application's tables are what they were.
 
 use super::shop::{Shop, empty};
-use switchyard_store::{Patience, StoreError, index_history, installed, migrate, remove};
+use switchyard_store::{StoreError, WaitPolicy, index_history, installed, migrate, remove};
 use switchyard_tests::database::Database;
 use tokio_postgres::Client;
 
@@ -49,11 +49,11 @@ async fn what_was_there_before_is_untouched_by_an_installation_and_a_removal() {
     let before = everything(&client).await;
     assert_eq!(migrate(&url).await.unwrap().triggers.len(), 11);
     assert!(index_history(&url).await.unwrap());
-    let found = remove(&url, &Patience::default()).await.unwrap().unwrap();
+    let found = remove(&url, &WaitPolicy::default()).await.unwrap().unwrap();
     assert_eq!(found.on_the_applications_tables.len(), 13, "{found:?}");
     assert!(is_gone(&client).await);
     assert_eq!(everything(&client).await, before);
-    assert_eq!(remove(&url, &Patience::default()).await.unwrap(), None, "there is nothing left");
+    assert_eq!(remove(&url, &WaitPolicy::default()).await.unwrap(), None, "there is nothing left");
 }
 
 #[tokio::test]
@@ -65,7 +65,7 @@ async fn the_events_stay_and_a_second_installation_begins_anew() {
     let told = installed(&url).await.unwrap().unwrap();
     assert_eq!((told.agents, told.logged, told.unpublished), (1, 1, 1));
     assert_eq!(everything(&shop.client().await).await, rows, "to look takes nothing away");
-    assert_eq!(remove(&url, &Patience::default()).await.unwrap(), Some(told));
+    assert_eq!(remove(&url, &WaitPolicy::default()).await.unwrap(), Some(told));
     assert_eq!(shop.number(r#"select count(*) from shop."Order Events""#).await, 1);
     shop.event(8, "{}").await;
     super::shop::install(&shop.database, super::shop::FULL_MAPPING).await.unwrap();
@@ -74,7 +74,7 @@ async fn the_events_stay_and_a_second_installation_begins_anew() {
 }
 
 #[tokio::test]
-async fn nothing_goes_while_something_of_the_applications_stands_on_ours() {
+async fn nothing_is_removed_while_application_objects_depend_on_ours() {
     let database = Database::migrated().await;
     let (client, url) = (database.connect().await, database.url().parse().unwrap());
     let own = "create view backlog as select count(*) from switchyard.outbox;
@@ -83,7 +83,7 @@ async fn nothing_goes_while_something_of_the_applications_stands_on_ours() {
         create function heard() returns trigger language plpgsql as 'begin return null; end';
         create trigger hears after insert on switchyard.failure for each row execute function heard()";
     client.batch_execute(own).await.unwrap();
-    let refused = remove(&url, &Patience::default()).await.unwrap_err();
+    let refused = remove(&url, &WaitPolicy::default()).await.unwrap_err();
     let StoreError::Config { problem, .. } = refused else { panic!("{refused}") };
     for object in ["view public.backlog", "public.notes", "public.asks()", "trigger hears on switchyard.failure"] {
         assert!(problem.contains(object), "{object}: {problem}");
@@ -97,16 +97,16 @@ async fn nothing_goes_while_something_of_the_applications_stands_on_ours() {
         )
         .await
         .unwrap();
-    assert!(remove(&url, &Patience::default()).await.unwrap().is_some());
+    assert!(remove(&url, &WaitPolicy::default()).await.unwrap().is_some());
     assert!(is_gone(&client).await);
 }
 
 #[tokio::test]
-async fn what_ended_half_way_is_removed_to_the_end() {
+async fn an_interrupted_removal_can_be_completed() {
     let database = Database::migrated().await;
     let (client, url) = (database.connect().await, database.url().parse().unwrap());
     client.batch_execute("drop trigger switchyard_log on events; drop table switchyard.outbox cascade; drop table switchyard.mapping").await.unwrap();
-    let found = remove(&url, &Patience::default()).await.unwrap().unwrap();
+    let found = remove(&url, &WaitPolicy::default()).await.unwrap().unwrap();
     assert!(found.on_the_applications_tables.is_empty());
     assert!(is_gone(&client).await);
 }
@@ -126,7 +126,7 @@ async fn a_partitioned_table_gets_its_trigger_and_loses_it() {
         .unwrap();
     let logged = client.query_one("select count(*) from switchyard.outbox", &[]).await.unwrap();
     assert_eq!(logged.get::<_, i64>(0), 20);
-    let found = remove(&url, &Patience::default()).await.unwrap().unwrap();
+    let found = remove(&url, &WaitPolicy::default()).await.unwrap().unwrap();
     assert_eq!(found.on_the_applications_tables, ["trigger switchyard_log on public.events"]);
     assert!(is_gone(&client).await);
 }

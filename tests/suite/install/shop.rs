@@ -1,7 +1,7 @@
 //! A database of another team: its events are in a table of its own making.
 
 use switchyard_store::{
-    AgentSpec, EventsTable, Known, Migrated, Mode, Page, Patience, Pending, RoutedBy, Since, Store, StoreError, Type,
+    AgentSpec, EventsTable, Known, Migrated, Mode, Page, Pending, RoutedBy, Since, Store, StoreError, Type, WaitPolicy,
     migrate_with,
 };
 use switchyard_tests::database::Database;
@@ -103,5 +103,5 @@ pub(super) async fn empty(tables: &str) -> (Database, Client) {
 
 pub(super) async fn install(database: &Database, mapping: &str) -> Result<Migrated, StoreError> {
     let events = EventsTable::parse(mapping)?;
-    migrate_with(&database.url().parse().unwrap(), Some(&events), &Patience::default()).await
+    migrate_with(&database.url().parse().unwrap(), Some(&events), &WaitPolicy::default()).await
 }

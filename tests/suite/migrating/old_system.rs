@@ -70,7 +70,7 @@ impl OldSystem {
     }
 
     /// Users say so much, and whatever handles a post handles it.
-    pub(super) async fn users_say(&self, posts: u32) {
+    pub(super) async fn users_write(&self, posts: u32) {
         for _ in 0..posts {
             let event = self.feedback("Checkout is slow", 0).await;
             if self.asks {

@@ -3,18 +3,18 @@
 use serde_json::Value;
 use std::{
     io::Write,
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
 };
 use switchyard_tests::{World, program::program};
 
 /// What a run of the program came to.
-pub(crate) struct Said {
+pub(crate) struct Output {
     pub(crate) code: i32,
     pub(crate) out: String,
     pub(crate) err: String,
 }
 
-impl Said {
+impl Output {
     /// The answer in JSON, of a run that did its work.
     pub(crate) fn json(&self) -> Value {
         assert_eq!(self.code, 0, "{}", self.err);
@@ -30,12 +30,12 @@ impl Said {
 }
 
 /// Runs it against a world, with nobody at a terminal.
-pub(crate) fn switchyard(world: &World, arguments: &[&str]) -> Said {
-    switchyard_reading(world, arguments, "")
+pub(crate) fn switchyard(world: &World, arguments: &[&str]) -> Output {
+    switchyard_with_input(world, arguments, "")
 }
 
 /// The same with something on its standard input.
-pub(crate) fn switchyard_reading(world: &World, arguments: &[&str], input: &str) -> Said {
+pub(crate) fn switchyard_with_input(world: &World, arguments: &[&str], input: &str) -> Output {
     finish(command(world).args(arguments).spawn().unwrap(), input)
 }
 
@@ -45,11 +45,11 @@ pub(crate) fn start(world: &World, arguments: &[&str]) -> std::process::Child {
 }
 
 /// Waits for its end.
-pub(crate) fn finish(mut child: std::process::Child, input: &str) -> Said {
+pub(crate) fn finish(mut child: std::process::Child, input: &str) -> Output {
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
+    let std::process::Output { status, stdout, stderr } = child.wait_with_output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Said { code: status.code().unwrap(), out: text(stdout), err: text(stderr) }
+    Output { code: status.code().unwrap(), out: text(stdout), err: text(stderr) }
 }
 
 /// An environment that leads to this world and to no other.

@@ -1,7 +1,7 @@
 //! Stopped at every place where it waits, and done again: a redrive loses nothing and doubles nothing. A real ledger, queues in memory.
 
 use crate::store::scene::{AGENT, Scene};
-use redrive::Yard;
+use redrive::Redriver;
 use std::{
     future::Future,
     pin::pin,
@@ -19,7 +19,7 @@ use switchyard_store::{Overdue, Selection, Type, Verdict};
 use uuid::Uuid;
 
 const QUEUE: &str = "arn:queue";
-const LETTERS: &str = "arn:letters";
+const DEAD_LETTERS: &str = "arn:letters";
 const UNDELIVERED: &str = "undelivered";
 
 /// Waits before and after every call, as something far away does: places to be stopped at.
@@ -101,27 +101,27 @@ struct Bench {
     letters: MemoryQueue,
     undelivered: MemoryQueue,
     moves: MemoryMoves,
-    yard: Yard<MemoryDirectory, Far<MemoryMoves>, Far<MemoryQueue>>,
+    redriver: Redriver<MemoryDirectory, Far<MemoryMoves>, Far<MemoryQueue>>,
 }
 
 impl Bench {
     async fn new() -> Self {
         let scene = Scene::direct().await;
         let [queue, letters, undelivered] = [(); 3].map(|()| MemoryQueue::default());
-        let moves = MemoryMoves::default().queue(QUEUE, &queue).dead_letters(LETTERS, &letters);
+        let moves = MemoryMoves::default().queue(QUEUE, &queue).dead_letters(DEAD_LETTERS, &letters);
         let place = AgentPlaces {
             agent: AGENT.into(),
             queue_url: QUEUE.into(),
             queue_arn: QUEUE.into(),
-            dead_letter_url: LETTERS.into(),
-            dead_letter_arn: LETTERS.into(),
+            dead_letter_url: DEAD_LETTERS.into(),
+            dead_letter_arn: DEAD_LETTERS.into(),
             subscription_dead_letter_url: Some(UNDELIVERED.into()),
             function: "function".into(),
             mapping: "mapping".into(),
             express: None,
         };
-        let queues = [(QUEUE, queue.clone()), (LETTERS, letters.clone()), (UNDELIVERED, undelivered.clone())];
-        let yard = Yard {
+        let queues = [(QUEUE, queue.clone()), (DEAD_LETTERS, letters.clone()), (UNDELIVERED, undelivered.clone())];
+        let redriver = Redriver {
             store: scene.store.clone(),
             directory: MemoryDirectory::of(vec![place]),
             moves: Far(moves.clone()),
@@ -130,40 +130,40 @@ impl Bench {
                 Far(queue.clone())
             }),
         };
-        Self { scene, queue, letters, undelivered, moves, yard }
+        Self { scene, queue, letters, undelivered, moves, redriver }
     }
 
     /// A parked event with its letter.
     async fn park(&self) -> Uuid {
         let event = self.scene.event("thing.made").await;
         self.scene.publish_all().await;
-        self.letter(event).await;
+        self.dead_letter(event).await;
         self.scene.park(event).await;
         event
     }
 
-    async fn letter(&self, event: Uuid) {
-        let letter = Message::new(format!("{{\"id\": \"{event}\"}}"))
+    async fn dead_letter(&self, event: Uuid) {
+        let dead_letter = Message::new(format!("{{\"id\": \"{event}\"}}"))
             .text("event_id", event.to_string())
             .text("reason", "boom")
             .number("run", 0);
-        assert!(self.letters.send(&[letter]).await.iter().all(Result::is_ok));
+        assert!(self.letters.send(&[dead_letter]).await.iter().all(Result::is_ok));
     }
 
     /// A failure without an event, on the list of what is parked. Its letter is another matter.
     async fn nameless(&self, message_id: &str) {
-        let nameless = switchyard_store::Nameless {
+        let nameless = switchyard_store::Unidentified {
             message_id: message_id.into(),
             run: 0,
             reason: "malformed".into(),
             error: "no JSON".into(),
         };
-        self.scene.store.park_nameless(AGENT, &[nameless]).await.unwrap();
+        self.scene.store.park_unidentified(AGENT, &[nameless]).await.unwrap();
     }
 
     async fn ask(&self, order: &Redrive) -> serde_json::Value {
         let ends = tokio::time::Instant::now() + Duration::from_secs(60);
-        self.yard.answer(Request::Redrive(order.clone()), ends).await.unwrap()
+        self.redriver.answer(Request::Redrive(order.clone()), ends).await.unwrap()
     }
 
     /// Whether an event has a new version, and whether its delivery is parked, at the same moment.
@@ -177,7 +177,7 @@ impl Bench {
     /// The steward and the agent at work until the queue is empty. How often an event was handled.
     async fn work(&self, event: Uuid) -> usize {
         // A move in memory moves while it is looked at.
-        while self.moves.list(LETTERS).await.unwrap().iter().any(|task| task.status.is_running()) {}
+        while self.moves.list(DEAD_LETTERS).await.unwrap().iter().any(|task| task.status.is_running()) {}
         // What a stopped look had hidden is visible again; every hold is over.
         self.letters.pass(Duration::from_secs(3_600));
         self.scene.let_time_pass().await;
@@ -201,14 +201,14 @@ impl Bench {
 async fn on_fifo_a_speed_is_refused_before_anything_is_done() {
     let mut bench = Bench::new().await;
     let event = bench.park().await;
-    let mut place = bench.yard.directory.places().await.unwrap().agents.remove(0);
+    let mut place = bench.redriver.directory.places().await.unwrap().agents.remove(0);
     place.queue_url = "queue.fifo".into();
-    bench.yard.directory = MemoryDirectory::of(vec![place]);
+    bench.redriver.directory = MemoryDirectory::of(vec![place]);
     for dry_run in [true, false] {
         let order =
             Redrive { agent: AGENT.into(), operator: "ada".into(), per_second: Some(5), dry_run, ..Redrive::default() };
         let ends = tokio::time::Instant::now() + Duration::from_secs(60);
-        let refused = bench.yard.answer(Request::Redrive(order), ends).await.unwrap_err();
+        let refused = bench.redriver.answer(Request::Redrive(order), ends).await.unwrap_err();
         assert!(refused.contains("on FIFO") && refused.contains("at_most"), "{refused}");
     }
     assert_eq!((bench.revised_and_parked(event).await.1, bench.letters.messages().len()), (true, 1));
@@ -240,9 +240,9 @@ fn by_reason() -> Redrive {
 /// Stops `order` at its first, second, third wait and so on until it comes through, each time with an event of its own.
 async fn stopped_everywhere(order: Redrive) {
     let bench = Bench::new().await;
-    let patience = Instant::now() + Duration::from_secs(120);
+    let deadline = Instant::now() + Duration::from_secs(120);
     for waits in 0.. {
-        assert!(Instant::now() < patience, "it never came through");
+        assert!(Instant::now() < deadline, "it never came through");
         let event = bench.park().await;
 
         let through = stopped_after(waits, bench.ask(&order)).await;
@@ -253,7 +253,7 @@ async fn stopped_everywhere(order: Redrive) {
         assert!(bench.scene.row(event).await.is("n", "d"));
         // Copies that are left are of settled deliveries, which the steward removes.
         let left = bench.letters.receive(10, Duration::ZERO).await.unwrap();
-        bench.letters.delete(&left.into_iter().map(|letter| letter.receipt_handle).collect::<Vec<_>>()).await;
+        bench.letters.delete(&left.into_iter().map(|dead_letter| dead_letter.receipt_handle).collect::<Vec<_>>()).await;
         if through {
             assert!(waits > 10, "it waited {waits} times: this test stopped it nowhere");
             return;
@@ -275,9 +275,9 @@ async fn a_selection_stopped_anywhere_is_redriven_once_by_doing_it_again() {
 async fn what_sns_could_not_deliver_stopped_anywhere_is_handled_once_by_doing_it_again() {
     let bench = Bench::new().await;
     let order = Redrive { subscription: true, ..everything() };
-    let patience = Instant::now() + Duration::from_secs(120);
+    let deadline = Instant::now() + Duration::from_secs(120);
     for waits in 0.. {
-        assert!(Instant::now() < patience, "it never came through");
+        assert!(Instant::now() < deadline, "it never came through");
         let event = bench.scene.event("thing.made").await;
         bench.scene.publish_all().await;
         let message = Message::new(format!("{{\"id\": \"{event}\"}}"));
@@ -323,10 +323,10 @@ async fn copies_of_what_goes_back_leave_the_queue_and_later_letters_stay() {
 
     let answer = bench.ask(&order).await;
     assert_eq!((answer["removed"].as_u64(), answer["sent"].as_u64()), (Some(1), Some(1)));
-    bench.letter(event).await;
+    bench.dead_letter(event).await;
     bench.scene.park(event).await;
 
-    let bodies: Vec<String> = bench.letters.messages().into_iter().map(|letter| letter.body).collect();
+    let bodies: Vec<String> = bench.letters.messages().into_iter().map(|dead_letter| dead_letter.body).collect();
     assert_eq!(bodies.len(), 2, "{bodies:?}");
     assert!(
         bodies.iter().any(|body| body.contains(&other.to_string()))
@@ -339,11 +339,11 @@ async fn a_failed_event_without_a_delivery_leaves_the_list_once_its_letter_was_s
     let bench = Bench::new().await;
     bench.nameless("m").await;
     bench.nameless("whose letter is lost").await;
-    let letter = Message::new("{ no event".into())
+    let dead_letter = Message::new("{ no event".into())
         .text("reason", "malformed")
         .text("failed_at", "2026-01-05T09:30:00Z")
         .text("message_id", "m");
-    assert!(bench.letters.send(&[letter]).await.iter().all(Result::is_ok));
+    assert!(bench.letters.send(&[dead_letter]).await.iter().all(Result::is_ok));
     let listed = async || -> i64 {
         bench.scene.store.parked(AGENT, &Selection::default()).await.unwrap().iter().map(|group| group.count).sum()
     };
@@ -362,12 +362,12 @@ async fn a_failed_event_without_a_delivery_leaves_the_list_once_its_letter_was_s
 async fn a_move_that_did_not_start_takes_nothing_off_the_list() {
     let bench = Bench::new().await;
     bench.nameless("m").await;
-    let letter = Message::new("{ no event".into()).text("reason", "malformed").text("message_id", "m");
-    assert!(bench.letters.send(&[letter]).await.iter().all(Result::is_ok));
+    let dead_letter = Message::new("{ no event".into()).text("reason", "malformed").text("message_id", "m");
+    assert!(bench.letters.send(&[dead_letter]).await.iter().all(Result::is_ok));
     let listed = async || bench.scene.store.parked(AGENT, &Selection::default()).await.unwrap().len();
-    let refusing = Yard {
-        moves: Far(MemoryMoves::default().queue(QUEUE, &bench.queue).queue(LETTERS, &bench.letters)),
-        ..bench.yard
+    let refusing = Redriver {
+        moves: Far(MemoryMoves::default().queue(QUEUE, &bench.queue).queue(DEAD_LETTERS, &bench.letters)),
+        ..bench.redriver
     };
 
     let ends = tokio::time::Instant::now() + Duration::from_secs(60);
@@ -415,9 +415,9 @@ async fn letters_that_somebody_else_is_looking_at_are_not_counted_as_seen() {
     let ends = tokio::time::Instant::now() + Duration::from_secs(60);
     let look = Request::Look { agent: AGENT.into(), selection: Selection::default(), at_most: 100 };
 
-    let while_held = bench.yard.answer(look.clone(), ends).await.unwrap();
+    let while_held = bench.redriver.answer(look.clone(), ends).await.unwrap();
     bench.letters.release(&[held[0].receipt_handle.clone()]).await;
-    let then = bench.yard.answer(look, ends).await.unwrap();
+    let then = bench.redriver.answer(look, ends).await.unwrap();
 
     let told = |answer: &serde_json::Value| {
         let queue = &answer["queue"];
@@ -432,22 +432,22 @@ async fn a_move_that_is_being_cancelled_is_brought_to_its_end_by_whoever_asks_ne
     let bench = Bench::new().await;
     let event = bench.park().await;
     bench.ask(&Redrive { per_second: Some(1), ..everything() }).await;
-    bench.letter(event).await;
-    bench.letter(event).await;
-    let running = bench.moves.list(LETTERS).await.unwrap().remove(0);
+    bench.dead_letter(event).await;
+    bench.dead_letter(event).await;
+    let running = bench.moves.list(DEAD_LETTERS).await.unwrap().remove(0);
     // Whoever cancelled it was stopped before it had parked anything again.
     bench.moves.cancel(&running.handle.unwrap()).await.unwrap();
-    let yard = Yard {
+    let redriver = Redriver {
         store: bench.scene.store.clone(),
-        directory: bench.yard.directory,
+        directory: bench.redriver.directory,
         moves: Ending { moves: bench.moves, looked: AtomicBool::new(false) },
-        open: bench.yard.open,
+        open: bench.redriver.open,
     };
 
-    let answer = yard.answer(cancel(), in_a_minute()).await.unwrap();
+    let answer = redriver.answer(cancel(), in_a_minute()).await.unwrap();
 
     assert_eq!((&answer["moving"]["status"], &answer["parked"]), (&"CANCELLED".into(), &1.into()), "{answer}");
-    let again = yard.answer(cancel(), in_a_minute()).await.unwrap();
+    let again = redriver.answer(cancel(), in_a_minute()).await.unwrap();
     assert_eq!((&again["moving"]["status"], &again["parked"]), (&"CANCELLED".into(), &1.into()), "{again}");
 }
 
@@ -462,19 +462,19 @@ fn in_a_minute() -> tokio::time::Instant {
 #[tokio::test]
 async fn a_cancellation_stopped_anywhere_is_finished_by_doing_it_again() {
     let bench = Bench::new().await;
-    let patience = Instant::now() + Duration::from_secs(120);
+    let deadline = Instant::now() + Duration::from_secs(120);
     for waits in 0.. {
-        assert!(Instant::now() < patience, "it never came through");
+        assert!(Instant::now() < deadline, "it never came through");
         let event = bench.park().await;
         // Each look at the task moves one of them; more stay than it is looked at.
         for _ in 0..20 {
-            bench.letter(event).await;
+            bench.dead_letter(event).await;
         }
         bench.ask(&Redrive { per_second: Some(1), ..everything() }).await;
 
-        let through = stopped_after(waits, bench.yard.answer(cancel(), in_a_minute())).await;
+        let through = stopped_after(waits, bench.redriver.answer(cancel(), in_a_minute())).await;
         bench.letters.pass(Duration::from_secs(60));
-        let answer = bench.yard.answer(cancel(), in_a_minute()).await.unwrap();
+        let answer = bench.redriver.answer(cancel(), in_a_minute()).await.unwrap();
 
         assert_eq!((&answer["moving"]["status"], answer.get("trouble")), (&"CANCELLED".into(), None), "{answer}");
         assert!(bench.scene.row(event).await.is("n", "p"), "after a stop at wait {waits}");
@@ -496,13 +496,13 @@ async fn a_cancellation_parks_more_than_one_look_shows_and_says_when_it_has_not_
     bench.scene.run_sql(&many(2_100)).await;
     let parked = bench.scene.store.parked_deliveries(AGENT, &Selection::default(), None, 2_100).await.unwrap();
     for delivery in parked {
-        bench.letter(delivery.event_id).await;
+        bench.dead_letter(delivery.event_id).await;
     }
     bench.ask(&Redrive { per_second: Some(1), ..everything() }).await;
 
-    let too_late = bench.yard.answer(cancel(), tokio::time::Instant::now()).await.unwrap();
+    let too_late = bench.redriver.answer(cancel(), tokio::time::Instant::now()).await.unwrap();
     assert!(too_late["trouble"].as_str().unwrap().contains("do it again"), "{too_late}");
-    let answer = bench.yard.answer(cancel(), in_a_minute()).await.unwrap();
+    let answer = bench.redriver.answer(cancel(), in_a_minute()).await.unwrap();
 
     let stayed = bench.letters.messages().len();
     assert!(stayed > 2_000, "{stayed}");
@@ -515,7 +515,7 @@ async fn a_cancellation_is_in_the_audit_before_it_is_done_or_is_not_done() {
     let bench = Bench::new().await;
     let event = bench.park().await;
     for _ in 0..20 {
-        bench.letter(event).await;
+        bench.dead_letter(event).await;
     }
     bench.ask(&Redrive { per_second: Some(1), ..everything() }).await;
     let refuse = |action: &str| {
@@ -523,13 +523,13 @@ async fn a_cancellation_is_in_the_audit_before_it_is_done_or_is_not_done() {
     };
 
     bench.scene.run_sql(&refuse("move_cancel_ordered")).await;
-    assert!(bench.yard.answer(cancel(), in_a_minute()).await.is_err());
-    assert_eq!(bench.moves.list(LETTERS).await.unwrap()[0].status, MoveStatus::Running);
+    assert!(bench.redriver.answer(cancel(), in_a_minute()).await.is_err());
+    assert_eq!(bench.moves.list(DEAD_LETTERS).await.unwrap()[0].status, MoveStatus::Running);
     bench.scene.run_sql("alter table switchyard.audit drop constraint move_cancel_ordered").await;
     bench.scene.run_sql(&refuse("move_cancelled")).await;
-    bench.yard.answer(cancel(), in_a_minute()).await.unwrap();
+    bench.redriver.answer(cancel(), in_a_minute()).await.unwrap();
 
-    assert_eq!(bench.moves.list(LETTERS).await.unwrap()[0].status, MoveStatus::Cancelled);
+    assert_eq!(bench.moves.list(DEAD_LETTERS).await.unwrap()[0].status, MoveStatus::Cancelled);
     assert!(bench.scene.row(event).await.is("n", "p"), "the deed is done, so the rest is, too");
 }
 
@@ -546,23 +546,23 @@ async fn without_time_nothing_is_begun_and_that_is_said() {
         ..Dismiss::default()
     };
 
-    let moved = bench.yard.answer(Request::Redrive(everything()), now).await.unwrap();
-    let dismissed = bench.yard.answer(Request::Dismiss(dismiss), now).await.unwrap();
+    let moved = bench.redriver.answer(Request::Redrive(everything()), now).await.unwrap();
+    let dismissed = bench.redriver.answer(Request::Dismiss(dismiss), now).await.unwrap();
 
     for answer in [&moved, &dismissed] {
         assert_eq!(answer["deliveries"], 0);
         assert!(answer["trouble"].as_str().unwrap().contains("do it again"), "{answer}");
     }
-    assert!(bench.moves.list(LETTERS).await.unwrap().is_empty(), "no move of what is parked still");
+    assert!(bench.moves.list(DEAD_LETTERS).await.unwrap().is_empty(), "no move of what is parked still");
     assert!(bench.scene.row(event).await.is("n", "p"));
 }
 
 #[tokio::test]
 async fn letters_without_an_event_go_before_the_table_takes_its_time() {
     let bench = Bench::new().await;
-    let patience = Instant::now() + Duration::from_secs(120);
+    let deadline = Instant::now() + Duration::from_secs(120);
     for waits in 0.. {
-        assert!(Instant::now() < patience, "it never came through");
+        assert!(Instant::now() < deadline, "it never came through");
         let event = bench.park().await;
         let loose = Message::new("{ no event".into()).text("reason", "boom").text("message_id", "m");
         assert!(bench.letters.send(&[loose]).await.iter().all(Result::is_ok));
@@ -598,9 +598,9 @@ async fn what_nobody_can_read_is_parked_again_and_said() {
 #[tokio::test]
 async fn an_edit_stopped_anywhere_has_done_both_or_nothing() {
     let bench = Bench::new().await;
-    let patience = Instant::now() + Duration::from_secs(120);
+    let deadline = Instant::now() + Duration::from_secs(120);
     for waits in 0.. {
-        assert!(Instant::now() < patience, "it never came through");
+        assert!(Instant::now() < deadline, "it never came through");
         let event = bench.park().await;
         let edit = Request::Edit {
             agent: AGENT.into(),
@@ -611,7 +611,7 @@ async fn an_edit_stopped_anywhere_has_done_both_or_nothing() {
         };
         let ends = tokio::time::Instant::now() + Duration::from_secs(60);
 
-        let through = stopped_after(waits, bench.yard.answer(edit, ends)).await;
+        let through = stopped_after(waits, bench.redriver.answer(edit, ends)).await;
 
         // In one look: the server may still be at work on what nobody waits for any more.
         let (revised, parked) = bench.revised_and_parked(event).await;
@@ -621,7 +621,7 @@ async fn an_edit_stopped_anywhere_has_done_both_or_nothing() {
         }
         assert_eq!(bench.work(event).await, 1, "after a stop at wait {waits}");
         let left = bench.letters.receive(10, Duration::ZERO).await.unwrap();
-        bench.letters.delete(&left.into_iter().map(|letter| letter.receipt_handle).collect::<Vec<_>>()).await;
+        bench.letters.delete(&left.into_iter().map(|dead_letter| dead_letter.receipt_handle).collect::<Vec<_>>()).await;
         if through {
             assert!(waits > 5, "it waited {waits} times: this test stopped it nowhere");
             return;

@@ -21,7 +21,7 @@ async fn nothing_is_spent(bench: &Bench) {
 }
 
 #[tokio::test]
-async fn five_in_a_row_open_it_and_then_nothing_is_tried_or_spent() {
+async fn five_unavailable_records_in_a_row_open_the_breaker() {
     let bench = Bench::new(Mode::Full).await;
     let bodies = bench.give(&orders([("gather", "work"); 5])).await;
     bench.agent.model_is_down.set(true);
@@ -125,7 +125,7 @@ async fn half_open_only_one_process_at_a_time_tries() {
 }
 
 #[tokio::test]
-async fn what_a_person_has_forced_holds() {
+async fn a_forced_breaker_stays_as_it_is() {
     let bench = Bench::new(Mode::Full).await;
     let bodies = bench.give(&orders([("gather", "work"); 5])).await;
     bench.store.force_breaker("obedient", Some(BreakerState::Closed), "a person").await.unwrap();
@@ -143,7 +143,7 @@ async fn what_a_person_has_forced_holds() {
 }
 
 #[tokio::test]
-async fn the_database_s_own_troubles_open_nothing() {
+async fn an_unavailable_database_opens_no_breaker() {
     let bench = Bench::new(Mode::Full).await;
     let bodies = bench.give(&orders([("apply", "lose the connection"); 6])).await;
     let worker: Worker<'_, Obedient, _> = bench.worker();

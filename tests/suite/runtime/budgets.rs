@@ -142,7 +142,7 @@ async fn a_chain_that_goes_on_for_longer_than_a_day_is_parked() {
 }
 
 #[tokio::test]
-async fn what_waited_for_a_late_subscriber_or_through_an_outage_has_not_run_away() {
+async fn waiting_does_not_count_towards_a_chain_s_time() {
     let said = r#"{"hops": 1, "correlation_id": "c", "timestamp": "2020-01-01T00:00:00Z"}"#;
     let bench = served(said).await;
 

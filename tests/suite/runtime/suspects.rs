@@ -59,7 +59,7 @@ async fn innocents_that_a_long_outage_has_returned_often_all_come_through() {
 }
 
 #[tokio::test]
-async fn what_was_given_back_is_told_to_the_ledger_and_makes_no_suspect() {
+async fn a_returned_record_is_reported_to_the_ledger_and_is_no_suspect() {
     let bench = Bench::new(Mode::Full).await;
     let bodies = bench.give(&orders([("gather", "work"); 2])).await;
     bench.store.force_breaker("obedient", Some(BreakerState::Open), "a person").await.unwrap();
@@ -76,14 +76,14 @@ async fn what_was_given_back_is_told_to_the_ledger_and_makes_no_suspect() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_told_while_the_ledger_was_down_is_told_afterwards() {
+async fn returns_during_an_outage_of_the_ledger_are_reported_afterwards() {
     let bench = Bench::new(Mode::Full).await;
     let bodies = bench.give(&orders([("gather", "retry"), ("gather", "retry")])).await;
     let worker = bench.worker();
     let handle = async |at: usize| again(worker.handle(batch(&bodies[at..=at], 1), Instant::now() + PLENTY).await);
-    bench.client.batch_execute("alter function switchyard.look(text, uuid[], int[]) rename to gone").await.unwrap();
+    bench.client.batch_execute("alter function switchyard.preview(text, uuid[], int[]) rename to gone").await.unwrap();
     assert_eq!(handle(0).await, [0]);
-    bench.client.batch_execute("alter function switchyard.gone(text, uuid[], int[]) rename to look").await.unwrap();
+    bench.client.batch_execute("alter function switchyard.gone(text, uuid[], int[]) rename to preview").await.unwrap();
 
     assert_eq!(handle(1).await, [0]);
 

@@ -68,7 +68,7 @@ const ONE: &str = r#"{"post_id": "p", "competitor": "Acme"}"#;
 const ALL: &str = r#"{"post_id": "p", "competitors": ["Acme", "Initech"]}"#;
 
 #[tokio::test]
-async fn an_agent_hears_every_version_as_the_newest() {
+async fn an_agent_receives_every_version_as_the_newest() {
     let bench = watched().await;
     let old = said(&bench, ONE, 1).await;
     let new = said(&bench, ALL, 2).await;
@@ -99,7 +99,7 @@ async fn a_version_from_the_future_is_parked_and_done_after_a_deploy_and_a_redri
 }
 
 #[tokio::test]
-async fn what_no_step_can_bring_up_is_parked_and_done_once_a_person_has_edited_it() {
+async fn a_failed_upcast_is_parked_and_done_after_an_edit() {
     let bench = watched().await;
     let broken = said(&bench, r#"{"post_id": "p", "competitor": 7}"#, 1).await;
     assert!(hears::<false>(&bench, std::slice::from_ref(&broken)).await.is_empty());

@@ -41,7 +41,7 @@ async fn a_resident_shim_ends_for_the_next_one_and_nothing_is_published_twice() 
             ended = new.carry(long()) => panic!("the newest stays: {ended:?}"),
             carried = eventually("the new one alone", async || {
                 insert(&client, 1, OWN, "'{}'").await;
-                let alone = "select count(*) from switchyard.sharer";
+                let alone = "select count(*) from switchyard.participant";
                 let held = "select count(distinct holder) from switchyard.lease";
                 (number(&client, alone).await == 1 && number(&client, held).await == 1 && number(&client, LEFT).await == 0).then_some(())
             }) => carried,

@@ -33,7 +33,7 @@ async fn a_signed_webhook_wakes_it_and_an_unsigned_one_does_nothing() {
     // The schedule may have started one already; this one has gone when it has nothing more to do.
     world
         .database
-        .batch_execute("delete from switchyard.sharer; update switchyard.lease set holder = null")
+        .batch_execute("delete from switchyard.participant; update switchyard.lease set holder = null")
         .await
         .unwrap();
     let post = world.post("Woken by a webhook", "").await.to_string();

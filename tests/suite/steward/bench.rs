@@ -11,7 +11,7 @@ use switchyard_bus::{
     AgentPlaces, BusError, Depth, Express, Mappings, MemoryDirectory, MemoryMappings, MemoryQueue, Message, Queue,
     Received,
 };
-use switchyard_operations::pass::{Pass, Tended};
+use switchyard_operations::pass::{Pass, Reconciled};
 use switchyard_store::{AgentSpec, Mode, RoutedBy, Since, Store};
 use switchyard_tests::database::Database;
 use tokio::time::Instant;
@@ -44,7 +44,7 @@ impl Bench {
     }
 
     /// The same for an agent with an express lane.
-    pub(crate) async fn with_lanes() -> Self {
+    pub(crate) async fn with_express_queue() -> Self {
         let place = |what: &str| format!("{AGENT}/{what}");
         let (queue_url, queue_arn, mapping) = (place("express"), place("express-arn"), place("express-mapping"));
         let express = Some(Express { from: 8, queue_url, queue_arn, mapping });
@@ -122,7 +122,7 @@ impl Bench {
     }
 
     /// A pass, and what it did for the agent.
-    pub(crate) async fn tend(&self) -> Tended {
+    pub(crate) async fn reconcile(&self) -> Reconciled {
         let pass = self.pass().await;
         pass.agents.into_iter().find(|done| done.standing.agent == AGENT).unwrap()
     }

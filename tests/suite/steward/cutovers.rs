@@ -27,7 +27,7 @@ impl Bench {
         let steps = json!([{ "percent": percent, "soak_secs": 3_600 }, { "percent": 100 }]);
         if all.get("mismatch").is_some() {
             // No mapping that could be read: the pass finds that after it has judged the plans.
-            bench.store.set_counterpart("ada", AGENT, &json!({}), 1_000).await.unwrap();
+            bench.store.set_compare_mapping("ada", AGENT, &json!({}), 1_000).await.unwrap();
         }
         bench.cutover(&json!({ "do": "start", "plan": { "steps": steps, "limits": all } })).await;
         bench
@@ -186,7 +186,7 @@ async fn failures_past_a_limit_hold_a_plan_say_so_once_and_past_the_hard_one_the
 }
 
 #[tokio::test]
-async fn a_plan_that_somebody_holds_is_moved_by_nobody_else_and_goes_on_when_he_says_so() {
+async fn a_plan_held_by_an_operator_only_resumes_on_an_order() {
     let bench = Bench::plan(99, json!({})).await;
     let fields = json!({ "agent": AGENT, "mode": "percent", "percent": 10, "operator": "bob" });
     let routed = route(&bench.store, RouteRequest::of(fields.as_object().unwrap()).unwrap(), soon()).await.unwrap();
@@ -220,9 +220,9 @@ async fn a_mismatch_is_waited_for_until_it_was_compared_and_says_why_it_cannot_b
     assert_eq!(bench.status().await.measured.unwrap().mismatch.unwrap().of, 0);
     bench.compared(ENOUGH as i64 - 1, 0).await;
     assert_eq!(waits().await, "4 of 5 comparisons");
-    bench.store.set_counterpart_trouble(AGENT, Some("the table is gone")).await.unwrap();
+    bench.store.set_compare_mapping_error(AGENT, Some("the table is gone")).await.unwrap();
     assert!(bench.status().await.next.is_some_and(|next| format!("{next:?}").contains("the table is gone")));
-    bench.store.drop_counterpart("ada", AGENT).await.unwrap();
+    bench.store.drop_compare_mapping("ada", AGENT).await.unwrap();
     assert_eq!(waits().await, "mismatch could not be measured (it is compared with nothing)");
     assert_eq!(bench.state().await, CutoverState::Running);
 }
@@ -243,7 +243,7 @@ async fn a_mismatch_past_its_limits_holds_and_rolls_back() {
 }
 
 #[tokio::test]
-async fn what_was_compared_before_a_step_began_says_nothing_of_it() {
+async fn comparisons_from_before_a_step_do_not_count_for_it() {
     let bench = Bench::plan(50, json!({ "mismatch": { "hold": 0.1, "roll_back": 0.5 } })).await;
     bench.compared(0, 1_000).await;
     assert!(matches!(step(&bench.pass().await), (Step::Wait(_), false)));
@@ -267,8 +267,8 @@ async fn after_a_roll_back_no_claim_is_taken_and_those_under_way_are_the_last() 
     let asked = Instant::now();
     let answered = bench.cutover(&json!({ "do": "roll_back", "because": "to see how fast" })).await;
     let answered_after = asked.elapsed();
-    let looked = bench.store.look(AGENT, waiting).await.unwrap();
-    assert!(looked.standings.iter().all(|standing| standing.verdict == Verdict::Shadow), "it may only look on");
+    let looked = bench.store.preview(AGENT, waiting).await.unwrap();
+    assert!(looked.answers.iter().all(|standing| standing.verdict == Verdict::Shadow), "it may only look on");
     for tx in under_way {
         tx.commit().await.unwrap();
     }

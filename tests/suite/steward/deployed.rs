@@ -92,7 +92,7 @@ async fn a_breaker_opened_by_hand_stops_its_agent_and_no_other_and_closed_it_goe
 }
 
 #[tokio::test]
-async fn what_the_queue_gave_up_is_parked_and_its_letter_says_why() {
+async fn a_message_past_max_receive_count_is_parked_with_a_reason() {
     let world = World::new().await;
     world.steward_on_call().await;
     world.call("steward", &json!({ "action": "breaker", "agent": "sentiment", "set": "open", "operator": "ada" }));
@@ -123,8 +123,8 @@ async fn what_the_queue_gave_up_is_parked_and_its_letter_says_why() {
     let died = of(&pass(&world), "sentiment");
 
     assert_eq!(died["died"], 1, "{died}");
-    let letter = world.dead_letters("Sentiment", 1).await.remove(0);
-    let attributes = letter.message_attributes.as_ref().unwrap();
+    let dead_letter = world.dead_letters("Sentiment", 1).await.remove(0);
+    let attributes = dead_letter.message_attributes.as_ref().unwrap();
     let text = |name: &str| attributes[name].string_value.clone().unwrap_or_default();
     assert_eq!((text("reason").as_str(), text("event_id")), ("process_died", event.to_string()));
     assert_eq!(world.waiting("SentimentDeadLetterQueue").await, 0, "one stands for the other");

@@ -79,7 +79,7 @@ impl World<'_> {
             self.bench.later(STEP).await;
             self.step += 1;
             if self.step.is_multiple_of(MINUTE) {
-                let done = self.bench.tend().await;
+                let done = self.bench.reconcile().await;
                 assert_eq!(done.standing.troubles, Vec::<String>::new());
                 self.seen.half_open += u32::from(done.standing.breaker.unwrap().state == BreakerState::HalfOpen);
             }
@@ -158,7 +158,7 @@ async fn an_hour_of_downtime_spends_no_attempt_fills_no_dead_letter_queue_and_dr
     world.goes_on_for(40 * MINUTE).await;
     assert!(own.queue.messages().is_empty(), "and no copy is left");
     assert_eq!(bench.number("select count(*) from switchyard.delivery where state <> 'd'").await, 0);
-    let standing = bench.tend().await.standing;
+    let standing = bench.reconcile().await.standing;
     assert_eq!((standing.breaker.unwrap().state, standing.flows), (BreakerState::Closed, Some(true)));
 }
 

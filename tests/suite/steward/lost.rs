@@ -10,11 +10,11 @@ use switchyard_store::{Ask, Since};
 use uuid::Uuid;
 
 #[tokio::test]
-async fn what_is_nowhere_comes_from_the_table_as_the_message_of_its_delivery() {
+async fn a_lost_message_is_sent_from_the_table() {
     let bench = Bench::new().await;
     let lost = bench.lost(30).await;
 
-    let done = bench.tend().await;
+    let done = bench.reconcile().await;
 
     assert_eq!((done.found, done.sent), (30, 30));
     let messages = bench.queue().messages();
@@ -25,20 +25,20 @@ async fn what_is_nowhere_comes_from_the_table_as_the_message_of_its_delivery() {
 }
 
 #[tokio::test]
-async fn a_queue_that_holds_something_gets_nothing_but_what_is_late_by_an_hour() {
+async fn a_queue_with_messages_receives_only_deliveries_due_for_an_hour() {
     let bench = Bench::new().await;
     let queue = bench.queue();
     queue.send(&[Message::new("under way".into())]).await;
     bench.lost(5).await;
-    assert_eq!(bench.tend().await.sent, 0, "waiting");
+    assert_eq!(bench.reconcile().await.sent, 0, "waiting");
 
     let [received] = queue.receive(1, Duration::from_secs(7_200)).await.unwrap().try_into().unwrap();
-    assert_eq!(bench.tend().await.sent, 0, "being handled");
+    assert_eq!(bench.reconcile().await.sent, 0, "being handled");
 
     bench.later(Duration::from_secs(3_590)).await;
-    assert_eq!(bench.tend().await.sent, 0, "not yet an hour");
+    assert_eq!(bench.reconcile().await.sent, 0, "not yet an hour");
     bench.later(Duration::from_secs(20)).await;
-    assert_eq!(bench.tend().await.sent, 5, "a queue that is never empty hides nothing for longer than an hour");
+    assert_eq!(bench.reconcile().await.sent, 5, "a queue that is never empty hides nothing for longer than an hour");
 
     assert!(queue.delete(&[received.receipt_handle]).await[0].is_ok());
 }
@@ -49,20 +49,20 @@ async fn what_an_outage_has_kept_waiting_is_not_sent_again_while_the_queue_drain
     bench.lost(5).await;
     bench.queue().send(&[Message::new("has waited".into())]).await;
     bench.store.trip(AGENT, "down").await.unwrap();
-    bench.tend().await;
+    bench.reconcile().await;
     bench.later(Duration::from_secs(7_200)).await;
-    let done = bench.tend().await;
+    let done = bench.reconcile().await;
     assert_eq!((done.standing.breaker.unwrap().state, done.sent), (BreakerState::HalfOpen, 0));
     assert!(bench.store.probe(AGENT).await.unwrap());
     bench.store.recovered(AGENT).await.unwrap();
 
-    assert_eq!(bench.tend().await.sent, 0, "due by hours, and the queue holds what has waited");
+    assert_eq!(bench.reconcile().await.sent, 0, "due by hours, and the queue holds what has waited");
     empty(&bench.queue()).await;
-    assert_eq!(bench.tend().await.sent, 5, "what an empty queue lacks is lost");
+    assert_eq!(bench.reconcile().await.sent, 5, "what an empty queue lacks is lost");
 }
 
 #[tokio::test]
-async fn what_goes_to_a_queue_that_is_never_empty_is_not_parked_for_want_of_an_answer() {
+async fn sends_to_a_queue_that_is_never_empty_do_not_park_a_delivery() {
     let bench = Bench::new().await;
     bench.lost(1).await;
     overdue(&bench).await;
@@ -70,7 +70,7 @@ async fn what_goes_to_a_queue_that_is_never_empty_is_not_parked_for_want_of_an_a
     let mut sent = 0;
     for _ in 0..30 {
         bench.later(Duration::from_secs(2 * 3_600 + 1_800)).await;
-        sent += bench.tend().await.sent;
+        sent += bench.reconcile().await.sent;
     }
     assert!(sent >= 25, "{sent}");
     assert_eq!(bench.in_state("p").await, 0);
@@ -91,13 +91,13 @@ async fn a_pass_sends_no_more_than_it_may_and_the_next_ones_the_rest() {
 }
 
 #[tokio::test]
-async fn what_is_sent_in_vain_is_sent_less_and_less_often_and_at_last_parked_where_a_person_sees_it() {
+async fn an_unanswered_delivery_is_sent_ever_less_often_and_finally_parked() {
     let bench = Bench::new().await;
     bench.lost(1).await;
     overdue(&bench).await;
     let (mut sent, mut minutes, mut first_ten) = (0, 0, 0);
     while bench.in_state("p").await == 0 {
-        sent += bench.tend().await.sent;
+        sent += bench.reconcile().await.sent;
         empty(&bench.queue()).await;
         bench.later(Duration::from_secs(600)).await;
         minutes += 10;
@@ -114,14 +114,14 @@ async fn what_is_sent_in_vain_is_sent_less_and_less_often_and_at_last_parked_whe
 async fn all_queues_wiped_and_every_event_is_sent_again_but_what_is_settled() {
     let bench = Bench::new().await;
     let lost = bench.lost(40).await;
-    assert_eq!(bench.tend().await.sent, 40);
+    assert_eq!(bench.reconcile().await.sent, 40);
     for event in &lost[..15] {
         settle(&bench, *event).await;
     }
 
     empty(&bench.queue()).await;
     bench.later(Duration::from_secs(3_600)).await;
-    let done = bench.tend().await;
+    let done = bench.reconcile().await;
 
     assert_eq!(done.sent, 25);
     assert_eq!(events(&bench.queue().messages()), lost[15..].iter().copied().collect());
@@ -144,14 +144,14 @@ async fn a_late_subscriber_starts_where_it_subscribed_or_when_asked_at_the_begin
 }
 
 #[tokio::test]
-async fn a_send_that_fails_is_told_and_due_again() {
+async fn a_failed_send_is_reported_and_due_again() {
     let bench = Bench::new().await;
     bench.lost(3).await;
     bench.queues.break_down("painter/queue");
-    assert!(!bench.tend().await.standing.troubles.is_empty());
+    assert!(!bench.reconcile().await.standing.troubles.is_empty());
     bench.queues.mend("painter/queue");
     bench.later(Duration::from_secs(60)).await;
-    assert_eq!(bench.tend().await.sent, 3);
+    assert_eq!(bench.reconcile().await.sent, 3);
 }
 
 /// What is lost by now was lost long ago, and what is sent counts as under way for a minute.

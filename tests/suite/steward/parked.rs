@@ -9,14 +9,14 @@ use switchyard_store::{Ask, AutoRedrive, ParkReport, State};
 use uuid::Uuid;
 
 #[tokio::test]
-async fn what_the_queue_itself_gave_up_is_parked_and_its_letter_says_why() {
+async fn a_message_that_the_queue_gave_up_is_parked_and_its_dead_letter_has_the_reason() {
     let bench = Bench::new().await;
     let event = bench.lost(1).await[0];
-    bench.tend().await;
+    bench.reconcile().await;
     let raw = bench.queue().messages().remove(0);
     bench.letters().send(std::slice::from_ref(&raw)).await;
 
-    let done = bench.tend().await;
+    let done = bench.reconcile().await;
 
     assert_eq!((done.died, done.stale), (1, 0));
     let letters = bench.letters().messages();
@@ -35,15 +35,15 @@ async fn what_the_queue_itself_gave_up_is_parked_and_its_letter_says_why() {
     let failures = bench.store.failures(AGENT, 10).await.unwrap();
     assert_eq!((failures.len(), failures[0].reason.as_str(), failures[0].parked), (1, "process_died", true));
 
-    let again = bench.tend().await;
+    let again = bench.reconcile().await;
     assert_eq!((again.died, again.stale, bench.letters().messages().len()), (0, 0, 1), "it lies where it should");
 }
 
 #[tokio::test]
-async fn a_crash_between_the_ledger_and_the_letter_is_ended_by_the_next_pass() {
+async fn a_crash_between_row_and_dead_letter_is_completed_by_the_next_pass() {
     let bench = Bench::new().await;
     let event = bench.lost(1).await[0];
-    bench.tend().await;
+    bench.reconcile().await;
     bench.letters().send(&[bench.queue().messages().remove(0)]).await;
     let report = ParkReport {
         ask: Ask { event_id: event, run: 0, epoch: None },
@@ -52,19 +52,19 @@ async fn a_crash_between_the_ledger_and_the_letter_is_ended_by_the_next_pass() {
     };
     bench.store.park(AGENT, &[report]).await.unwrap();
 
-    assert_eq!(bench.tend().await.died, 1);
+    assert_eq!(bench.reconcile().await.died, 1);
 
     assert_eq!(bench.letters().messages()[0].attribute("reason"), Some("process_died"));
     assert_eq!(bench.number("select count(*) from switchyard.failure").await, 1, "and is one failure");
 }
 
 #[tokio::test]
-async fn a_letter_whose_delivery_has_ended_goes_and_all_others_stay_as_they_are() {
+async fn only_the_dead_letter_of_a_settled_delivery_is_removed() {
     let bench = Bench::new().await;
     let events = bench.lost(3).await;
-    bench.tend().await;
+    bench.reconcile().await;
     let stranger = Uuid::new_v4();
-    let letters: Vec<Message> = events.iter().chain([&stranger]).map(|event| letter(*event)).collect();
+    let letters: Vec<Message> = events.iter().chain([&stranger]).map(|event| dead_letter(*event)).collect();
     bench.letters().send(&letters).await;
     bench.letters().send(&[nameless()]).await;
     for event in &events[..2] {
@@ -79,7 +79,7 @@ async fn a_letter_whose_delivery_has_ended_goes_and_all_others_stay_as_they_are(
     tx.claim(AGENT, &[Ask { event_id: events[2], run: 0, epoch: None }]).await.unwrap();
     tx.commit().await.unwrap();
 
-    let done = bench.tend().await;
+    let done = bench.reconcile().await;
 
     assert_eq!((done.died, done.stale), (0, 1));
     let kept = [letters[0].clone(), letters[1].clone(), letters[3].clone(), nameless()];
@@ -89,10 +89,10 @@ async fn a_letter_whose_delivery_has_ended_goes_and_all_others_stay_as_they_are(
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_event_and_kills_its_process_is_parked_by_the_message_s_name() {
+async fn an_unidentified_message_that_kills_its_process_is_parked_by_its_message_id() {
     let bench = Bench::new().await;
     bench.letters().send(&[Message::new("{ no event".into())]).await;
-    assert_eq!(bench.tend().await.died, 1);
+    assert_eq!(bench.reconcile().await.died, 1);
     let failures = bench.store.failures(AGENT, 10).await.unwrap();
     assert_eq!(
         (failures[0].reason.as_str(), failures[0].event_id, failures[0].message_id.is_some()),
@@ -105,12 +105,12 @@ async fn a_body_that_is_no_event_and_kills_its_process_is_parked_by_the_message_
 async fn a_copy_from_an_epoch_that_is_over_does_not_park_what_was_sent_again_since() {
     let bench = Bench::new().await;
     let event = bench.lost(1).await[0];
-    bench.tend().await;
+    bench.reconcile().await;
     bench.letters().send(&[bench.queue().messages().remove(0)]).await;
     let seqs: Vec<i64> = vec![bench.number("select max(seq) from switchyard.event_log").await];
     bench.store.resend(AGENT, &seqs, 0, "a test").await.unwrap();
 
-    assert_eq!(bench.tend().await.died, 0);
+    assert_eq!(bench.reconcile().await.died, 0);
 
     assert_eq!(bench.store.settled(AGENT, &[(event, 0)]).await.unwrap(), [Some(State::Assigned)]);
     assert_eq!(bench.letters().messages().len(), 1, "nothing is removed that might still be needed");
@@ -120,38 +120,38 @@ async fn a_copy_from_an_epoch_that_is_over_does_not_park_what_was_sent_again_sin
 async fn a_copy_of_the_first_publication_names_no_epoch_and_does_not_park_what_was_sent_again_since() {
     let bench = Bench::new().await;
     let event = bench.lost(1).await[0];
-    bench.tend().await;
+    bench.reconcile().await;
     let published = Message::new(bench.queue().messages().remove(0).body);
     bench.letters().send(&[published]).await;
     let seqs: Vec<i64> = vec![bench.number("select max(seq) from switchyard.event_log").await];
     bench.store.resend(AGENT, &seqs, 0, "a test").await.unwrap();
 
-    assert_eq!(bench.tend().await.died, 0);
+    assert_eq!(bench.reconcile().await.died, 0);
 
     assert_eq!(bench.store.settled(AGENT, &[(event, 0)]).await.unwrap(), [Some(State::Assigned)]);
 }
 
 #[tokio::test]
-async fn letters_that_stay_are_looked_at_again_only_when_their_number_changes() {
+async fn a_dead_letter_queue_is_read_again_only_when_its_depth_changes() {
     let bench = Bench::new().await;
     bench.letters().send(&[nameless()]).await;
     for _ in 0..5 {
-        bench.tend().await;
+        bench.reconcile().await;
         bench.later(Duration::from_secs(60)).await;
     }
     let receives = async || {
         let seen = bench.letters().receive(10, Duration::ZERO).await.unwrap();
-        seen.into_iter().map(|letter| letter.receives).collect::<Vec<_>>()
+        seen.into_iter().map(|dead_letter| dead_letter.receives).collect::<Vec<_>>()
     };
     assert_eq!(receives().await, [2], "by one look of the steward, and by this one");
 
     bench.letters().send(&[Message::new("{ killed it".into())]).await;
-    assert_eq!(bench.tend().await.died, 1);
+    assert_eq!(bench.reconcile().await.died, 1);
     assert!(receives().await.contains(&4), "the look at the new one met the old one too");
 }
 
 #[tokio::test]
-async fn letters_behind_more_that_stay_than_a_pass_may_see_are_met_by_the_next_ones() {
+async fn later_passes_reach_the_dead_letters_behind_the_first_ones() {
     let bench = Bench::new().await;
     bench.letters().send(&vec![nameless(); 50]).await;
     bench.letters().send(&[Message::new("{ killed it".into())]).await;
@@ -167,13 +167,13 @@ async fn letters_behind_more_that_stay_than_a_pass_may_see_are_met_by_the_next_o
 }
 
 #[tokio::test]
-async fn what_was_done_to_letters_is_audited_in_one_row_for_the_pass() {
+async fn changes_to_dead_letters_leave_one_audit_row_a_pass() {
     let bench = Bench::new().await;
     bench.letters().send(&[Message::new("{ killed it".into()), Message::new("{ too".into())]).await;
     bench.queues.named("painter/undelivered").send(&[Message::new("{}".into())]).await;
 
-    bench.tend().await;
-    bench.tend().await;
+    bench.reconcile().await;
+    bench.reconcile().await;
 
     let audit = bench.store.audit(100).await.unwrap();
     let [row] = audit.iter().filter(|row| row.action == "letters").collect::<Vec<_>>().try_into().unwrap();
@@ -182,7 +182,7 @@ async fn what_was_done_to_letters_is_audited_in_one_row_for_the_pass() {
 }
 
 #[tokio::test]
-async fn no_more_letters_are_looked_at_than_a_pass_may() {
+async fn a_pass_reads_no_more_dead_letters_than_its_limit() {
     let bench = Bench::new().await;
     let bodies: Vec<Message> = (0..35).map(|n| Message::new(format!("{{ {n}"))).collect();
     bench.letters().send(&bodies).await;
@@ -202,7 +202,7 @@ async fn what_sns_could_not_deliver_is_in_the_queue_after_a_pass_with_its_attrib
         Message::new("{}".into()).text("event_type", "thing.made").number("run", 0).text("traceparent", "00-a-b-01");
     undelivered.send(std::slice::from_ref(&message)).await;
 
-    assert_eq!(bench.tend().await.delivered, 1);
+    assert_eq!(bench.reconcile().await.delivered, 1);
 
     assert!(undelivered.messages().is_empty());
     let [delivered] = bench.queue().messages().try_into().unwrap();
@@ -217,18 +217,18 @@ async fn what_sns_could_not_deliver_stays_where_it_is_while_the_queue_takes_noth
     let undelivered = bench.queues.named("painter/undelivered");
     undelivered.send(&[Message::new("{}".into())]).await;
     bench.queues.break_down("painter/queue");
-    let done = bench.tend().await;
+    let done = bench.reconcile().await;
     assert_eq!((done.delivered, undelivered.messages().len()), (0, 1));
     assert!(!done.standing.troubles.is_empty());
     assert_eq!(undelivered.depth().await.unwrap().visible, 1, "released at once");
 }
 
 #[tokio::test]
-async fn what_may_heal_is_redriven_by_itself_after_its_wait_so_often_and_no_more() {
+async fn an_automatic_redrive_runs_after_its_wait_and_up_to_its_limit() {
     let bench = Bench::new().await;
     let event = bench.lost(1).await[0];
     bench.store.set_auto_redrive(AGENT, Some(AutoRedrive { times: 2, first_after_secs: 900 }), "ada").await.unwrap();
-    bench.tend().await;
+    bench.reconcile().await;
     let mut redriven = Vec::new();
     for _ in 0..4 {
         let report = ParkReport {
@@ -240,9 +240,9 @@ async fn what_may_heal_is_redriven_by_itself_after_its_wait_so_often_and_no_more
         let handles: Vec<String> =
             bench.queue().receive(10, Duration::ZERO).await.unwrap().into_iter().map(|m| m.receipt_handle).collect();
         bench.queue().delete(&handles).await;
-        assert_eq!(bench.tend().await.redriven, 0, "not at once");
+        assert_eq!(bench.reconcile().await.redriven, 0, "not at once");
         bench.later(Duration::from_secs(3_600)).await;
-        let done = bench.tend().await;
+        let done = bench.reconcile().await;
         assert_eq!(done.redriven, done.sent);
         redriven.push(done.redriven);
     }
@@ -250,7 +250,7 @@ async fn what_may_heal_is_redriven_by_itself_after_its_wait_so_often_and_no_more
 }
 
 /// A letter as an agent writes it.
-fn letter(event: Uuid) -> Message {
+fn dead_letter(event: Uuid) -> Message {
     let body = serde_json::json!({ "id": event }).to_string();
     let (reason, error) = ("no_text", "nothing to read");
     let message_id = "as the agent received it";

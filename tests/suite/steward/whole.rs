@@ -9,7 +9,7 @@ use switchyard_store::Since;
 use tokio::time::Instant;
 
 #[tokio::test]
-async fn one_agent_s_trouble_stops_no_other_and_is_told_by_name() {
+async fn one_agent_s_error_is_reported_and_stops_no_other() {
     let bench = Bench::of(&["a-first", "b-broken", "c-last"]).await;
     for agent in ["a-first", "b-broken", "c-last"] {
         bench.register(agent, Since::Now).await;
@@ -34,7 +34,7 @@ async fn one_agent_s_trouble_stops_no_other_and_is_told_by_name() {
 }
 
 #[tokio::test]
-async fn who_is_deployed_and_not_registered_is_told_and_left_alone_and_the_other_way_round_is_no_trouble() {
+async fn an_unregistered_agent_is_reported_and_an_undeployed_one_is_not() {
     let bench = Bench::of(&["stranger", AGENT]).await;
     bench.register(AGENT, Since::Now).await;
     bench.register("not-deployed", Since::Now).await;
@@ -55,7 +55,7 @@ async fn who_is_deployed_and_not_registered_is_told_and_left_alone_and_the_other
 }
 
 #[tokio::test]
-async fn ingest_has_letters_and_no_deliveries() {
+async fn ingest_has_dead_letters_and_no_deliveries() {
     let bench = Bench::of(&["ingest"]).await;
     bench.queues.named("ingest/letters").send(&[Message::new("{ killed it".into())]).await;
     bench.queues.named("ingest/undelivered").send(&[Message::new("{}".into())]).await;
@@ -84,7 +84,7 @@ async fn two_stewards_take_turns_and_send_nothing_twice() {
 }
 
 #[tokio::test]
-async fn one_that_finds_another_at_work_all_the_time_does_nothing_and_says_so() {
+async fn a_steward_that_never_gets_the_lease_reports_busy() {
     let bench = Bench::new().await;
     bench.lost(5).await;
     let busy = switchyard_store::Sharer { name: "steward", holder: uuid::Uuid::new_v4(), at_once: 1, lasts_ms: 60_000 };
@@ -96,20 +96,20 @@ async fn one_that_finds_another_at_work_all_the_time_does_nothing_and_says_so() 
     assert!(pass.busy && pass.agents.is_empty());
     assert!(bench.queue().messages().is_empty());
     bench.store.leave(&busy, true).await.unwrap();
-    assert_eq!(bench.tend().await.sent, 5);
+    assert_eq!(bench.reconcile().await.sent, 5);
 }
 
 #[tokio::test]
-async fn a_pass_without_time_does_nothing_by_halves_and_gives_its_turn_back() {
+async fn a_pass_without_time_starts_nothing_and_releases_the_lease() {
     let bench = Bench::new().await;
     bench.lost(5).await;
     let pass = bench.steward.pass(Instant::now() + Duration::from_millis(8_000)).await.unwrap();
     assert!(pass.busy || pass.agents.iter().all(|done| !done.standing.troubles.is_empty()));
-    assert_eq!(bench.tend().await.sent + bench.queue().messages().len(), 10);
+    assert_eq!(bench.reconcile().await.sent + bench.queue().messages().len(), 10);
 }
 
 #[tokio::test]
-async fn a_status_tells_everything_and_changes_nothing() {
+async fn a_status_shows_everything_and_changes_nothing() {
     let bench = Bench::new().await;
     bench.lost(7).await;
     bench.letters().send(&[Message::new("{".into())]).await;
@@ -154,7 +154,7 @@ async fn events_that_were_inserted_past_the_trigger_are_carried_and_counted() {
 }
 
 #[tokio::test]
-async fn what_is_set_aside_in_the_outbox_is_counted_shown_and_carried_again_by_somebody_with_a_name() {
+async fn unpublishable_events_are_counted_shown_and_retried_by_a_named_operator() {
     let bench = Bench::new().await;
     let events = bench.lost(2).await;
     bench
@@ -169,8 +169,8 @@ async fn what_is_set_aside_in_the_outbox_is_counted_shown_and_carried_again_by_s
     assert_eq!(aside.iter().map(|row| row.event_id).collect::<Vec<_>>(), events);
     assert_eq!(aside[0].reason, "the topic would not have it");
 
-    assert_eq!(bench.steward.carry_again(&[aside[1].seq], "ada").await.unwrap().carried, 1);
-    assert_eq!(bench.steward.carry_again(&[], "ada").await.unwrap().carried, 1);
+    assert_eq!(bench.steward.retry_publishing(&[aside[1].seq], "ada").await.unwrap().carried, 1);
+    assert_eq!(bench.steward.retry_publishing(&[], "ada").await.unwrap().carried, 1);
     assert_eq!(bench.steward.status(soon()).await.set_aside, Some(0));
     let audited = bench.store.audit(100).await.unwrap().iter().filter(|row| row.by == "ada").count();
     assert_eq!(audited, 2);
@@ -185,7 +185,7 @@ async fn once_an_hour_a_pass_says_why_the_oldest_partition_is_kept_whichever_pro
 }
 
 #[tokio::test]
-async fn what_is_parked_is_summed_over_all_agents_whether_or_not_there_is_a_letter() {
+async fn parked_deliveries_are_summed_over_all_agents() {
     let bench = Bench::of(&["a-first", "b-second"]).await;
     for agent in ["a-first", "b-second"] {
         bench.register(agent, Since::Now).await;
@@ -199,7 +199,7 @@ async fn what_is_parked_is_summed_over_all_agents_whether_or_not_there_is_a_lett
 }
 
 #[tokio::test]
-async fn a_queue_that_is_set_up_wrongly_is_told_and_hides_no_agent() {
+async fn a_misconfigured_queue_is_reported_and_hides_no_agent() {
     let bench = Bench::new().await;
     bench.lost(2).await;
     let steward = bench.with_trouble("the queue dev-x has no dead-letter queue");

@@ -91,7 +91,7 @@ async fn an_event_goes_its_whole_way_for_a_plain_owner() {
 }
 
 #[tokio::test]
-async fn whoever_binds_anew_the_application_inserts_as_before() {
+async fn a_rebind_by_another_role_does_not_affect_inserts() {
     let hosted = Hosted::new().await;
     let superuser = hosted.database.connect().await;
     let changed = "begin; select switchyard.unbind(); alter table events alter column aggregate_id type text; select switchyard.bind(); commit";
@@ -112,7 +112,7 @@ async fn digits_of_another_alphabet_never_fail_the_insert() {
 }
 
 #[tokio::test]
-async fn who_sees_only_part_of_the_events_is_told_so_and_forgets_none() {
+async fn a_role_limited_by_row_level_security_is_refused() {
     let hosted = Hosted::new().await;
     for _ in 0..5 {
         hosted.insert("{}").await;
@@ -203,7 +203,7 @@ async fn no_function_of_ours_is_everybodys() {
 }
 
 #[tokio::test]
-async fn nothing_of_the_applications_runs_with_the_owners_rights() {
+async fn application_code_never_runs_with_the_owner_s_rights() {
     let hosted = Hosted::new().await;
     // A type of the name that our functions use, in the schema that is searched first unless a function says otherwise.
     hosted

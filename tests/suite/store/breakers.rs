@@ -49,16 +49,16 @@ directly_and_pooled! {
         assert!(breaker.retry_in_secs == 0.0 && breaker.since.ends_with('Z'), "{}", breaker.since);
     }
 
-    async fn a_look_tells_the_state_of_the_breaker_along_with_the_standings(scene: Scene) {
+    async fn a_preview_includes_the_state_of_the_breaker(scene: Scene) {
         let event = scene.event("thing.made").await;
         let asks = [Ask::live(event), Ask::live(event)];
-        assert_eq!(scene.store.look(AGENT, &asks).await.unwrap().breaker, Closed);
+        assert_eq!(scene.store.preview(AGENT, &asks).await.unwrap().breaker, Closed);
         scene.trip().await;
-        let looked = scene.store.look(AGENT, &asks).await.unwrap();
-        assert_eq!((looked.breaker, looked.standings.len()), (Open, 2));
+        let looked = scene.store.preview(AGENT, &asks).await.unwrap();
+        assert_eq!((looked.breaker, looked.answers.len()), (Open, 2));
         scene.let_the_breaker_wait_out().await;
         scene.store.half_open(AGENT).await.unwrap();
-        assert_eq!(scene.store.look(AGENT, &asks).await.unwrap().breaker, HalfOpen);
+        assert_eq!(scene.store.preview(AGENT, &asks).await.unwrap().breaker, HalfOpen);
     }
 
     async fn the_breaker_of_one_agent_is_not_anothers(scene: Scene) {
@@ -68,7 +68,7 @@ directly_and_pooled! {
         let states: Vec<_> = scene.store.breakers().await.unwrap().into_iter().map(|b| (b.agent, b.state)).collect();
         assert_eq!(states, [("carver".to_owned(), Closed), (AGENT.to_owned(), Open)]);
         let event = scene.event("thing.made").await;
-        assert_eq!(scene.store.look("carver", &[Ask::live(event)]).await.unwrap().breaker, Closed);
+        assert_eq!(scene.store.preview("carver", &[Ask::live(event)]).await.unwrap().breaker, Closed);
     }
 
     async fn a_trip_opens_for_thirty_seconds_and_a_second_one_does_not_prolong_it(scene: Scene) {
@@ -160,7 +160,7 @@ directly_and_pooled! {
         first.query("select switchyard.trip($1, 'down')", &[(&AGENT, Type::TEXT)]).await.unwrap();
         let store = scene.store.clone();
         let second = tokio::spawn(async move { store.trip(AGENT, "down").await.unwrap() });
-        scene.somebody_waits().await;
+        scene.lock_is_awaited().await;
         first.commit().await.unwrap();
         assert_eq!(second.await.unwrap(), Open);
         assert_eq!(scene.breaker().await.opens, 1);
@@ -207,7 +207,7 @@ directly_and_pooled! {
         assert_eq!(scene.state().await, Closed);
     }
 
-    async fn who_forced_what_is_on_record(scene: Scene) {
+    async fn a_forced_breaker_is_in_the_audit(scene: Scene) {
         scene.store.force_breaker(AGENT, Some(Open), "eve").await.unwrap();
         let row = scene.store.audit(1).await.unwrap().remove(0);
         assert_eq!((row.by.as_str(), row.action.as_str(), row.agent.as_deref()), ("eve", "breaker_forced", Some(AGENT)));

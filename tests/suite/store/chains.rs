@@ -49,7 +49,7 @@ directly_and_pooled! {
         assert_eq!(scene.chain(itself, 16).await, [itself]);
     }
 
-    async fn of_a_long_chain_the_links_nearest_to_the_event_are_told(scene: Scene) {
+    async fn a_long_chain_is_cut_at_the_far_end(scene: Scene) {
         let mut all = vec![scene.event("thing.made").await];
         for hops in 1..30 {
             let cause = all[hops - 1].to_string();

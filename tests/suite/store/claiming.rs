@@ -9,7 +9,7 @@ use super::scene::{AGENT, old_claim_in};
 directly_and_pooled! {
     async fn an_event_that_nobody_has_asked_for_is_taken_and_done_with_the_commit(scene: Scene) {
         let event = scene.event("thing.made").await;
-        assert_eq!(scene.look(event).await.verdict, Verdict::Take);
+        assert_eq!(scene.preview(event).await.verdict, Verdict::Take);
         assert!(scene.delivery(event, 0).await.is_none(), "looking writes nothing");
         assert_eq!(scene.claim(event).await, Verdict::Take);
         assert!(scene.row(event).await.is("n", "d"));
@@ -32,7 +32,7 @@ directly_and_pooled! {
         let expired = scene.event("thing.made").await;
         scene.settle(expired, Settlement::Expired).await;
         for event in [done, superseded, expired] {
-            assert_eq!(scene.look(event).await.verdict, Verdict::AlreadyDone);
+            assert_eq!(scene.preview(event).await.verdict, Verdict::AlreadyDone);
             assert_eq!(scene.claim(event).await, Verdict::AlreadyDone);
         }
         assert!(scene.row(superseded).await.is("n", "s"));
@@ -42,7 +42,7 @@ directly_and_pooled! {
     async fn a_parked_event_stays_parked(scene: Scene) {
         let event = scene.event("thing.made").await;
         scene.park(event).await;
-        assert_eq!(scene.look(event).await.verdict, Verdict::Parked);
+        assert_eq!(scene.preview(event).await.verdict, Verdict::Parked);
         assert_eq!(scene.claim(event).await, Verdict::Parked);
         assert!(scene.row(event).await.is("n", "p"));
     }
@@ -50,7 +50,7 @@ directly_and_pooled! {
     async fn a_failing_event_is_taken(scene: Scene) {
         let event = scene.event("thing.made").await;
         scene.fail(event).await;
-        assert_eq!(scene.look(event).await.verdict, Verdict::Take);
+        assert_eq!(scene.preview(event).await.verdict, Verdict::Take);
         assert_eq!(scene.claim(event).await, Verdict::Take);
         let row = scene.row(event).await;
         assert!(row.is("n", "d"));
@@ -60,7 +60,7 @@ directly_and_pooled! {
     async fn the_old_systems_event_is_not_yours(scene: Scene) {
         scene.routing(Mode::Off).await;
         let event = scene.event("thing.made").await;
-        assert_eq!(scene.look(event).await.verdict, Verdict::NotYours);
+        assert_eq!(scene.preview(event).await.verdict, Verdict::NotYours);
         assert_eq!(scene.claim(event).await, Verdict::NotYours);
         assert!(scene.row(event).await.is("o", "a"));
         assert_eq!(scene.old_claim(event).await, "take");
@@ -71,10 +71,10 @@ directly_and_pooled! {
     async fn in_shadow_mode_the_old_systems_event_is_shadowed_also_when_it_is_done_or_parked(scene: Scene) {
         scene.routing(Mode::Shadow).await;
         let event = scene.event("thing.made").await;
-        assert_eq!(scene.look(event).await.verdict, Verdict::Shadow);
+        assert_eq!(scene.preview(event).await.verdict, Verdict::Shadow);
         assert_eq!(scene.claim(event).await, Verdict::Shadow);
         assert_eq!(scene.old_claim(event).await, "take");
-        assert_eq!(scene.look(event).await.verdict, Verdict::Shadow);
+        assert_eq!(scene.preview(event).await.verdict, Verdict::Shadow);
         assert_eq!(scene.claim(event).await, Verdict::Shadow);
         assert!(scene.row(event).await.is("o", "d"));
         let parked = scene.event("thing.made").await;
@@ -92,7 +92,7 @@ directly_and_pooled! {
 
     async fn a_type_that_the_agent_does_not_listen_to_is_not_subscribed(scene: Scene) {
         let event = scene.event("thing.sold").await;
-        assert_eq!(scene.look(event).await.verdict, Verdict::NotSubscribed);
+        assert_eq!(scene.preview(event).await.verdict, Verdict::NotSubscribed);
         assert_eq!(scene.claim(event).await, Verdict::NotSubscribed);
         assert_eq!(scene.old_claim(event).await, "not_subscribed");
         assert!(scene.delivery(event, 0).await.is_none());
@@ -100,7 +100,7 @@ directly_and_pooled! {
 
     async fn an_event_that_is_not_in_the_log_is_unknown(scene: Scene) {
         let event = Uuid::new_v4();
-        let standing = scene.look(event).await;
+        let standing = scene.preview(event).await;
         assert_eq!((standing.verdict, standing.seq), (Verdict::Unknown, None));
         assert_eq!(scene.claim(event).await, Verdict::Unknown);
         assert_eq!(scene.old_claim(event).await, "unknown");
@@ -116,7 +116,7 @@ directly_and_pooled! {
     async fn an_event_from_below_the_floor_is_too_old_and_its_coming_is_counted(scene: Scene) {
         let event = scene.event("thing.made").await;
         scene.run_sql("update switchyard.floor set seq = 1000").await;
-        assert_eq!(scene.look(event).await.verdict, Verdict::TooOld);
+        assert_eq!(scene.preview(event).await.verdict, Verdict::TooOld);
         assert_eq!(scene.claim(event).await, Verdict::TooOld);
         assert_eq!(scene.claim(event).await, Verdict::TooOld);
         assert_eq!(scene.number("select sum(n) from switchyard.late").await, 2);
@@ -131,17 +131,17 @@ directly_and_pooled! {
         let unknown = Uuid::new_v4();
         let asks = [first, unknown, third, done, first].map(Ask::live);
         let mut tx = scene.store.begin().await.unwrap();
-        let standings = tx.claim(AGENT, &asks).await.unwrap();
+        let answers = tx.claim(AGENT, &asks).await.unwrap();
         tx.commit().await.unwrap();
-        let verdicts: Vec<Verdict> = standings.iter().map(|s| s.verdict).collect();
+        let verdicts: Vec<Verdict> = answers.iter().map(|s| s.verdict).collect();
         use Verdict::{AlreadyDone, Take, Unknown};
         assert_eq!(verdicts, [Take, Unknown, Take, AlreadyDone, AlreadyDone], "of two copies in a batch the first gets it");
-        assert_eq!(standings[0].seq, Some(scene.seq(first).await));
-        assert_eq!(standings.iter().map(|s| s.event_id).collect::<Vec<_>>(), asks.clone().map(|a| a.event_id));
+        assert_eq!(answers[0].seq, Some(scene.seq(first).await));
+        assert_eq!(answers.iter().map(|s| s.event_id).collect::<Vec<_>>(), asks.clone().map(|a| a.event_id));
     }
 
     async fn an_empty_batch_is_answered_with_nothing(scene: Scene) {
-        assert!(scene.store.look(AGENT, &[]).await.unwrap().standings.is_empty());
+        assert!(scene.store.preview(AGENT, &[]).await.unwrap().answers.is_empty());
         let mut tx = scene.store.begin().await.unwrap();
         assert!(tx.claim(AGENT, &[]).await.unwrap().is_empty());
         tx.commit().await.unwrap();
@@ -154,11 +154,11 @@ directly_and_pooled! {
         let mut second = scene.store.begin().await.unwrap();
         let asks = [Ask::live(event)];
         let commit_when_someone_waits = async {
-            scene.somebody_waits().await;
+            scene.lock_is_awaited().await;
             first.commit().await.unwrap();
         };
-        let (standings, ()) = tokio::join!(second.claim(AGENT, &asks), commit_when_someone_waits);
-        assert_eq!(standings.unwrap()[0].verdict, Verdict::AlreadyDone);
+        let (answers, ()) = tokio::join!(second.claim(AGENT, &asks), commit_when_someone_waits);
+        assert_eq!(answers.unwrap()[0].verdict, Verdict::AlreadyDone);
         second.commit().await.unwrap();
     }
 
@@ -166,13 +166,13 @@ directly_and_pooled! {
         for (metadata, expected) in [("{}", 4), (r#"{"max_attempts": 9}"#, 9), (r#"{"max_attempts": 0}"#, 1), (r#"{"max_attempts": 4711}"#, 100),
             (r#"{"max_attempts": "many"}"#, 4), (r#"{"max_attempts": -3}"#, 4), (r#"{"max_attempts": 99999999999999999999}"#, 4)] {
             let event = scene.event_with("thing.made", Uuid::new_v4(), metadata).await;
-            assert_eq!(scene.look(event).await.max_attempts, expected, "{metadata}");
+            assert_eq!(scene.preview(event).await.max_attempts, expected, "{metadata}");
         }
     }
 
     async fn an_agent_that_was_never_registered_is_a_matter_of_configuration(scene: Scene) {
         let event = scene.event("thing.made").await;
-        let looked = scene.store.look("nobody", &[Ask::live(event)]).await.unwrap_err();
+        let looked = scene.store.preview("nobody", &[Ask::live(event)]).await.unwrap_err();
         assert!(matches!(&looked, StoreError::Config { problem, .. } if problem.contains("nobody")), "{looked}");
         let mut tx = scene.store.begin().await.unwrap();
         assert!(matches!(tx.claim("nobody", &[Ask::live(event)]).await, Err(StoreError::Config { .. })));
@@ -216,7 +216,7 @@ directly_and_pooled! {
         let event = scene.event("thing.made").await;
         scene.fail(event).await;
         // What a claim sees at its end when it did not settle this row: it was written between two of its statements.
-        let sql = format!("select verdict from switchyard._standing(switchyard.agent_named('{AGENT}'), array['{event}']::uuid[], array[0], 'n', '{{}}', '{{}}')");
+        let sql = format!("select verdict from switchyard._claim_answers(switchyard.agent_named('{AGENT}'), array['{event}']::uuid[], array[0], 'n', '{{}}', '{{}}')");
         let refused = scene.side.query(&sql, &[]).await.unwrap_err();
         assert_eq!(refused.code().map(|c| c.code()), Some("40001"), "{refused:?}");
         assert_eq!(scene.claim(event).await, Verdict::Take);

@@ -1,8 +1,8 @@
 //! A cutover plan's steps: each one transaction with the routing that it sets, and none against a hand on the switch.
 
 use switchyard_store::{
-    Ask, Cutover, CutoverLimit, CutoverLimits, CutoverPlan, CutoverState, CutoverStep, Lever, Mode, Owner, Routing,
-    Selection, Since, StoreError, Verdict,
+    Ask, Cutover, CutoverLimit, CutoverLimits, CutoverPlan, CutoverState, CutoverStep, Mode, Owner, Routing,
+    RoutingChange, Selection, Since, StoreError, Verdict,
 };
 
 use super::directly_and_pooled;
@@ -53,7 +53,7 @@ directly_and_pooled! {
         plan.limits.mismatch = Some(CutoverLimit { hold: 0.01, roll_back: None });
         let compared_with_nothing = scene.store.start_cutover(AGENT, &plan, "ada").await.unwrap_err();
         assert!(compared_with_nothing.to_string().contains("switchyard compare painter --mapping"), "{compared_with_nothing}");
-        scene.store.set_counterpart("ada", AGENT, &serde_json::json!({}), 1_000).await.unwrap();
+        scene.store.set_compare_mapping("ada", AGENT, &serde_json::json!({}), 1_000).await.unwrap();
         scene.store.start_cutover(AGENT, &plan, "ada").await.unwrap();
         assert!(scene.routed().await.beside);
         assert_eq!(scene.cutover().await.plan, plan);
@@ -124,11 +124,11 @@ directly_and_pooled! {
         assert!(twice.to_string().contains("no cutover"), "{twice}");
     }
 
-    async fn a_hand_on_the_switch_holds_the_plan_by_whatever_way_it_comes(scene: Scene) {
+    async fn any_change_of_the_routing_holds_the_plan(scene: Scene) {
         let cutover = scene.cutover_from(Mode::Off, &[(25, 60), (100, 0)]).await;
         scene.store.set_routing(AGENT, Mode::Percent(10), "bob").await.unwrap();
         let held = scene.cutover().await;
-        assert_eq!((held.state, held.by_hand), (CutoverState::Held, true));
+        assert_eq!((held.state, held.by_operator), (CutoverState::Held, true));
         assert_eq!(held.because.as_deref(), Some("the routing was set to 10 percent by hand"));
         assert!(!scene.store.advance_cutover(&cutover, "{}", "steward").await.unwrap());
         assert!(!scene.store.roll_back_cutover_at(&cutover, "lag", "{}", "steward").await.unwrap());
@@ -136,7 +136,7 @@ directly_and_pooled! {
         scene.store.go_on_with_cutover(AGENT, "bob").await.unwrap();
         assert_eq!((scene.routed().await.mode, scene.cutover().await.state), (Mode::Percent(25), CutoverState::Running));
         scene.run_sql("update switchyard.agent set mode = 'off'").await;
-        assert!(scene.cutover().await.by_hand, "past our functions, too");
+        assert!(scene.cutover().await.by_operator, "past our functions, too");
     }
 
     async fn a_pin_leaves_a_plan_alone_and_setting_what_is_set_already_does_not(scene: Scene) {
@@ -145,35 +145,35 @@ directly_and_pooled! {
         scene.register(&["thing.made"], Mode::Full).await;
         assert_eq!(scene.cutover().await.state, CutoverState::Running);
         scene.store.set_routing(AGENT, Mode::Percent(25), "bob").await.unwrap();
-        assert!(scene.cutover().await.by_hand, "whoever says 25 wants 25");
+        assert!(scene.cutover().await.by_operator, "whoever says 25 wants 25");
         let audit = scene.store.audit(100).await.unwrap();
-        let held = audit.iter().find(|row| row.action == "cutover_held").unwrap();
+        let held = audit.iter().find(|row| row.action == "cutover_paused").unwrap();
         assert_eq!(held.by, "bob");
         scene.store.go_on_with_cutover(AGENT, "bob").await.unwrap();
-        scene.store.set_routing(AGENT, Lever::draining(Mode::Percent(25)), "bob").await.unwrap();
-        assert!(scene.cutover().await.by_hand, "the next step would end the draining");
+        scene.store.set_routing(AGENT, RoutingChange::draining(Mode::Percent(25)), "bob").await.unwrap();
+        assert!(scene.cutover().await.by_operator, "the next step would end the draining");
     }
 
-    async fn what_a_limit_holds_may_roll_back_and_what_a_person_holds_does_not(scene: Scene) {
+    async fn a_plan_held_by_a_limit_may_roll_back_and_one_held_by_an_operator_does_not(scene: Scene) {
         let cutover = scene.cutover_from(Mode::Off, &[(25, 60), (100, 0)]).await;
-        assert!(scene.store.hold_cutover_at(&cutover, "lag 61 s", "{}", "steward").await.unwrap());
+        assert!(scene.store.pause_cutover_at(&cutover, "lag 61 s", "{}", "steward").await.unwrap());
         let held = scene.cutover().await;
-        assert_eq!((held.state, held.by_hand, scene.routed().await.mode), (CutoverState::Held, false, Mode::Percent(25)));
+        assert_eq!((held.state, held.by_operator, scene.routed().await.mode), (CutoverState::Held, false, Mode::Percent(25)));
         assert!(!scene.store.advance_cutover(&cutover, "{}", "steward").await.unwrap());
-        scene.store.hold_cutover(AGENT, "let me look", "ada").await.unwrap();
+        scene.store.pause_cutover(AGENT, "let me look", "ada").await.unwrap();
         assert!(!scene.store.roll_back_cutover_at(&cutover, "lag", "{}", "steward").await.unwrap());
         scene.store.go_on_with_cutover(AGENT, "ada").await.unwrap();
-        assert!(scene.store.hold_cutover_at(&cutover, "lag 61 s", "{}", "steward").await.unwrap());
+        assert!(scene.store.pause_cutover_at(&cutover, "lag 61 s", "{}", "steward").await.unwrap());
         assert!(scene.store.roll_back_cutover_at(&cutover, "lag", "{}", "steward").await.unwrap());
     }
 
-    async fn a_plan_that_goes_on_soaks_anew_and_forgets_what_held_it(scene: Scene) {
+    async fn a_resumed_plan_restarts_its_soak(scene: Scene) {
         let cutover = scene.cutover_from(Mode::Off, &[(100, 60)]).await;
         let event = scene.event("thing.made").await;
         scene.fail(event).await;
         scene.run_sql("update switchyard.cutover set step_at = step_at - interval '1 hour'").await;
         assert_eq!(scene.store.cutover_figures(AGENT).await.unwrap().failed, 1);
-        assert!(scene.store.hold_cutover_at(&cutover, "failures", "{}", "steward").await.unwrap());
+        assert!(scene.store.pause_cutover_at(&cutover, "failures", "{}", "steward").await.unwrap());
         scene.store.go_on_with_cutover(AGENT, "ada").await.unwrap();
         let cutover = scene.cutover().await;
         assert!(cutover.in_step_secs < 60.0 && cutover.because.is_none());
@@ -237,7 +237,7 @@ directly_and_pooled! {
         scene.cutover_from(Mode::Off, &[(100, 60)]).await;
         let parked = scene.event("thing.made").await;
         scene.park(parked).await;
-        scene.store.hold_cutover(AGENT, "let me look", "ada").await.unwrap();
+        scene.store.pause_cutover(AGENT, "let me look", "ada").await.unwrap();
         scene.store.go_on_with_cutover(AGENT, "ada").await.unwrap();
         scene.resend(parked, 0).await;
         scene.claim(parked).await;
@@ -304,7 +304,7 @@ directly_and_pooled! {
     async fn every_step_of_a_plan_leaves_a_trace_with_what_it_was_judged_by(scene: Scene) {
         let first = scene.cutover_from(Mode::Off, &[(25, 60), (50, 60), (100, 0)]).await;
         scene.store.advance_cutover(&first, r#"{"lag_secs": 3}"#, "steward").await.unwrap();
-        scene.store.hold_cutover(AGENT, "let me look", "bob").await.unwrap();
+        scene.store.pause_cutover(AGENT, "let me look", "bob").await.unwrap();
         scene.store.go_on_with_cutover(AGENT, "bob").await.unwrap();
         scene.store.roll_back_cutover(AGENT, "enough", "ada").await.unwrap();
         let audit = scene.store.audit(100).await.unwrap();
@@ -315,7 +315,7 @@ directly_and_pooled! {
             .map(|row| (row.action.as_str(), row.by.as_str()))
             .collect();
         let expected = [
-            ("cutover_started", "ada"), ("cutover_step", "steward"), ("cutover_held", "bob"), ("cutover_goes_on", "bob"),
+            ("cutover_started", "ada"), ("cutover_step", "steward"), ("cutover_paused", "bob"), ("cutover_goes_on", "bob"),
             ("cutover_rolled_back", "ada"),
         ];
         assert_eq!(told, expected);

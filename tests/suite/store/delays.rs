@@ -4,7 +4,7 @@ use switchyard_store::{Ask, Cancellation, Delays, Mode, Overdue, Since, StoreErr
 use uuid::Uuid;
 
 use super::directly_and_pooled;
-use super::scene::{AGENT, Patience, Scene, spec};
+use super::scene::{AGENT, Deadline, Scene, spec};
 
 const TOMORROW: &str = "now() + interval '1 day'";
 
@@ -37,7 +37,7 @@ impl Scene {
 }
 
 directly_and_pooled! {
-    async fn what_waits_is_seen_the_next_first_and_what_does_not_is_not(scene: Scene) {
+    async fn deferred_events_are_listed_by_due_time(scene: Scene) {
         let later = scene.waiting("thing.made", "now() + interval '2 days'").await;
         let next = scene.waiting("thing.changed", TOMORROW).await;
         let [_, past] = [scene.event("thing.made").await, scene.waiting("thing.made", "now() - interval '1 h'").await];
@@ -135,7 +135,7 @@ directly_and_pooled! {
         }
     }
 
-    async fn each_of_many_counts_for_itself_and_naming_one_twice_is_naming_it_once(scene: Scene) {
+    async fn each_cancellation_has_its_own_result(scene: Scene) {
         let [first, second] = [scene.waiting("thing.made", TOMORROW).await, scene.waiting("thing.made", TOMORROW).await];
         let never = scene.event("thing.made").await;
         let answers = scene.store.cancel_delayed(&[second, never, first, second], "ada", "x").await.unwrap();
@@ -149,9 +149,9 @@ directly_and_pooled! {
         let late = switchyard_store::AgentSpec { name: "latecomer".into(), ..spec(&["thing.made"]) };
         scene.store.register(&late, Mode::Full, Since::Beginning).await.unwrap();
         scene.store.set_grace("latecomer", 0).await.unwrap();
-        let patience = Patience::new("the sweep of the latecomer");
+        let deadline = Deadline::new("the sweep of the latecomer");
         while scene.number("select count(*) from switchyard.delivery d join switchyard.agent a on a.id = d.agent where a.name = 'latecomer'").await == 0 {
-            patience.check();
+            deadline.check();
             scene.store.tick().await.unwrap();
             scene.store.sweep("latecomer").await.unwrap();
         }
@@ -161,19 +161,19 @@ directly_and_pooled! {
         assert_eq!(scene.one(row, &[]).await.get::<_, &str>(0), "ecancelled");
     }
 
-    async fn whoever_claims_it_in_that_moment_has_it_or_it_is_cancelled(scene: Scene) {
+    async fn a_claim_and_a_cancellation_exclude_each_other(scene: Scene) {
         scene.routing(Mode::Off).await;
         let event = scene.waiting("thing.made", TOMORROW).await;
         let mut tx = scene.store.begin().await.unwrap();
         assert_eq!(super::scene::old_claim_in(&mut tx, event).await.unwrap(), "take");
         let (answer, ()) = tokio::join!(scene.cancel(event), async {
-            scene.somebody_waits().await;
+            scene.lock_is_awaited().await;
             tx.commit().await.unwrap();
         });
         assert_eq!(answer, Cancellation::Taken);
     }
 
-    async fn who_holds_it_for_long_is_not_waited_for(scene: Scene) {
+    async fn a_cancellation_does_not_wait_for_a_long_lock(scene: Scene) {
         let [free, held] = [scene.waiting("thing.made", TOMORROW).await, scene.waiting("thing.made", TOMORROW).await];
         let mut tx = scene.store.begin().await.unwrap();
         assert_eq!(tx.claim(AGENT, &[Ask::live(held)]).await.unwrap()[0].verdict, Verdict::Take);

@@ -105,7 +105,7 @@ directly_and_pooled! {
         assert_eq!(scene.pending(10).await[0].id, early);
     }
 
-    async fn a_payload_larger_than_any_message_is_left_out_and_its_size_told(scene: Scene) {
+    async fn a_payload_larger_than_any_message_is_returned_as_its_size(scene: Scene) {
         let id = Uuid::new_v4();
         scene.run_sql(&format!("insert into events (id, type, payload) values ('{id}', 'x', jsonb_build_object('a', repeat('x', 1100000)))")).await;
         let pending = scene.pending(10).await.remove(0);

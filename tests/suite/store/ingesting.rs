@@ -155,13 +155,13 @@ directly_and_pooled! {
         assert_eq!(scene.number("select count(*) from events").await, 20);
     }
 
-    async fn whoever_comes_second_waits_for_the_first_and_then_compares(scene: Scene) {
+    async fn a_concurrent_append_waits_and_then_compares(scene: Scene) {
         let event = message(r#"{"a": 1}"#);
         let mut first = scene.store.begin().await.unwrap();
         first.append(std::slice::from_ref(&event)).await.unwrap();
         let (store, other) = (scene.store.clone(), AppendEvent { payload: r#"{"a": 2}"#.into(), ..event.clone() });
         let second = tokio::spawn(async move { store.ingest(&[other]).await.unwrap() });
-        scene.somebody_waits().await;
+        scene.lock_is_awaited().await;
         first.commit().await.unwrap();
         assert_eq!(second.await.unwrap(), [Ingested::Conflict]);
     }

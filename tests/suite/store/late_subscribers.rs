@@ -4,7 +4,7 @@ use switchyard_store::{Ask, Mode, Registered, Since, Verdict};
 use uuid::Uuid;
 
 use super::directly_and_pooled;
-use super::scene::{AGENT, Patience, Scene, spec};
+use super::scene::{AGENT, Deadline, Scene, spec};
 
 impl Scene {
     async fn register_from_beginning(&self, subscribes: &[&str]) -> Registered {
@@ -14,7 +14,7 @@ impl Scene {
     async fn verdicts(&self, events: &[Uuid]) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
         for event in events {
-            verdicts.push(self.look(*event).await.verdict);
+            verdicts.push(self.preview(*event).await.verdict);
         }
         verdicts
     }
@@ -126,16 +126,16 @@ directly_and_pooled! {
         let before = scene.event("thing.sold").await;
         let claimed = scene.event("thing.made").await;
         scene.store.set_grace(AGENT, 0).await.unwrap();
-        let patience = Patience::new("the stable point");
+        let deadline = Deadline::new("the stable point");
         while scene.store.tick().await.unwrap().stable_seq < 2 {
-            patience.check();
+            deadline.check();
         }
         // The sweep would write this one's row, and waits to hear what becomes of it.
         let mut claim = scene.store.begin().await.unwrap();
         claim.claim(AGENT, &[Ask::live(claimed)]).await.unwrap();
         let store = scene.store.clone();
         let sweep = tokio::spawn(async move { store.sweep(AGENT).await.unwrap() });
-        scene.somebody_waits().await;
+        scene.lock_is_awaited().await;
         scene.register_from_beginning(&["thing.made", "thing.changed", "thing.sold"]).await;
         claim.commit().await.unwrap();
         assert_eq!(sweep.await.unwrap().written, 0);
@@ -152,7 +152,7 @@ directly_and_pooled! {
         assert!(registered.created);
         assert_eq!((registered.added, registered.extended), (vec!["thing.made".to_owned(), "thing.sold".into()], vec!["thing.made".to_owned(), "thing.sold".into()]));
         let asks = events.map(Ask::live);
-        let looked = scene.store.look("carver", &asks).await.unwrap();
-        assert!(looked.standings.iter().all(|s| s.verdict == Verdict::Take));
+        let looked = scene.store.preview("carver", &asks).await.unwrap();
+        assert!(looked.answers.iter().all(|s| s.verdict == Verdict::Take));
     }
 }

@@ -21,13 +21,13 @@ async fn share(scene: &Scene, sharer: &Sharer) -> Share {
 
 /// As if so much time had passed.
 async fn seconds_pass(scene: &Scene, seconds: u32) {
-    for table in ["lease", "sharer"] {
+    for table in ["lease", "participant"] {
         scene.run_sql(&format!("update switchyard.{table} set until = until - interval '{seconds} s'")).await;
     }
 }
 
 directly_and_pooled! {
-    async fn one_alone_holds_every_shard_until_the_same_time(scene: Scene) {
+    async fn a_single_shim_holds_every_shard(scene: Scene) {
         let share = scene.store.share(&sharer(1), Shards::NONE).await.unwrap();
         assert_eq!((share.held, share.fair, share.stays, share.alone), (Shards::ALL, ALL, true, true));
         assert!((29_000..=30_000).contains(&share.until_ms_left), "{share:?}");
@@ -68,7 +68,7 @@ directly_and_pooled! {
         assert_eq!(share(&scene, &two).await.held, Shards::ALL);
     }
 
-    async fn who_leaves_frees_everything_at_once(scene: Scene) {
+    async fn a_leaving_shim_frees_its_shards_at_once(scene: Scene) {
         let [one, two] = [sharer(2), sharer(2)];
         share(&scene, &one).await;
         share(&scene, &two).await;
@@ -91,7 +91,7 @@ directly_and_pooled! {
         assert_eq!(late.held, Shards::NONE, "what it thinks that it has is another's");
     }
 
-    async fn of_many_who_ask_at_once_no_two_hold_the_same(scene: Scene) {
+    async fn no_two_shims_hold_the_same_shard(scene: Scene) {
         let mut askers = Vec::new();
         for _ in 0..8 {
             let store = scene.store.clone();
@@ -106,22 +106,22 @@ directly_and_pooled! {
         assert!(free.is_empty(), "the first to come took all");
     }
 
-    async fn a_knock_is_heard_by_who_is_there_and_by_nobody_else(scene: Scene) {
+    async fn a_notification_reaches_only_a_running_shim(scene: Scene) {
         let one = sharer(1);
-        assert!(!scene.store.knock("test").await.unwrap(), "nobody is there");
+        assert!(!scene.store.notify("test").await.unwrap(), "nobody is there");
         share(&scene, &one).await;
-        assert!(scene.store.knock("test").await.unwrap());
-        assert!(scene.store.knock("test").await.unwrap());
+        assert!(scene.store.notify("test").await.unwrap());
+        assert!(scene.store.notify("test").await.unwrap());
         assert!(!scene.store.leave(&one, false).await.unwrap(), "it is to look once more");
         assert_eq!(share(&scene, &one).await.held, Shards::ALL);
         assert!(scene.store.leave(&one, false).await.unwrap());
-        assert!(!scene.store.knock("test").await.unwrap());
+        assert!(!scene.store.notify("test").await.unwrap());
         share(&scene, &one).await;
-        scene.store.knock("test").await.unwrap();
+        scene.store.notify("test").await.unwrap();
         assert!(scene.store.leave(&one, true).await.unwrap(), "one whose time is up leaves all the same");
         share(&scene, &one).await;
         seconds_pass(&scene, 31).await;
-        assert!(!scene.store.knock("test").await.unwrap(), "the dead hear nothing");
+        assert!(!scene.store.notify("test").await.unwrap(), "the dead hear nothing");
     }
 
     async fn the_database_and_the_shim_agree_on_every_aggregate_s_shard(scene: Scene) {

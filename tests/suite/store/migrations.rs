@@ -3,7 +3,7 @@
 use switchyard_store::{StoreError, migrate};
 use switchyard_tests::database::Database;
 
-use super::scene::Patience;
+use super::scene::Deadline;
 
 const CUSTOMERS: &str = "create table events (id uuid primary key, type text, aggregate_type text, aggregate_id uuid, payload jsonb,
     metadata jsonb, version integer, created_at timestamptz default now());
@@ -89,9 +89,9 @@ async fn a_migration_waits_for_the_applications_transaction_in_short_steps() {
     let insert_meanwhile = async {
         let waiting =
             "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-        let patience = Patience::new("the migration waiting");
+        let deadline = Deadline::new("the migration waiting");
         while other.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == 0 {
-            patience.check();
+            deadline.check();
         }
         // Queued behind the waiting DDL, but only until that gives up for a moment.
         other
@@ -177,7 +177,7 @@ async fn a_key_of_its_own_beside_another_primary_key_is_enough() {
 }
 
 #[tokio::test]
-async fn a_busy_table_holds_up_neither_the_others_nor_their_triggers() {
+async fn a_busy_table_delays_no_other_table() {
     let database = Database::empty().await;
     let url = database.url().parse().unwrap();
     migrate(&url).await.unwrap();
@@ -197,9 +197,9 @@ async fn a_busy_table_holds_up_neither_the_others_nor_their_triggers() {
         // `posts` itself is held by the reference from `comments`; `themes` is not held by anybody.
         let installed =
             "select count(*) from pg_trigger where tgrelid = 'themes'::regclass and tgname = 'switchyard_insert'";
-        let patience = Patience::new("the trigger of a quiet table");
+        let deadline = Deadline::new("the trigger of a quiet table");
         while other.query_one(installed, &[]).await.unwrap().get::<_, i64>(0) == 0 {
-            patience.check();
+            deadline.check();
         }
         other.batch_execute("set statement_timeout = '500ms'").await.unwrap();
         other.batch_execute(&format!("insert into posts (project_id, title) values ('{id}', 'y')")).await.unwrap();

@@ -32,11 +32,11 @@ mod returning;
 mod revising;
 mod routing;
 mod selecting;
-mod setting_aside;
 mod stream;
 mod suspects;
 mod time_limits;
 mod transactions;
+mod unpublishable;
 mod words;
 
 /// Tells each test twice: directly and through the pooler.

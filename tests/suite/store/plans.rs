@@ -38,7 +38,7 @@ async fn settled(scene: &Scene) {
 
 async fn take(scene: &Scene, events: &[Uuid]) {
     let asks: Vec<Ask> = events.iter().copied().map(Ask::live).collect();
-    for standing in scene.store.look(AGENT, &asks).await.unwrap().standings {
+    for standing in scene.store.preview(AGENT, &asks).await.unwrap().answers {
         assert_eq!(standing.verdict, Verdict::Take);
     }
     let mut tx = scene.store.begin().await.unwrap();

@@ -97,7 +97,7 @@ directly_and_pooled! {
         let lost: Uuid = tx.query(sql, &[]).await.unwrap()[0].get(0);
         let waiting = scene.store.query(sql, &[]);
         let (kept, ()) = tokio::join!(waiting, async {
-            scene.somebody_waits().await;
+            scene.lock_is_awaited().await;
             tx.rollback().await.unwrap();
         });
         let kept: Uuid = kept.unwrap()[0].get(0);

@@ -1,10 +1,10 @@
 //! What is missing is found, and what is due is sent again.
 
-use switchyard_store::{Ask, Lever, Mode, Swept, Type, Verdict};
+use switchyard_store::{Ask, Mode, RoutingChange, Swept, Type, Verdict};
 use uuid::Uuid;
 
 use super::directly_and_pooled;
-use super::scene::{AGENT, Patience};
+use super::scene::{AGENT, Deadline};
 
 directly_and_pooled! {
     async fn a_sweep_writes_the_rows_that_are_missing_once(scene: Scene) {
@@ -25,9 +25,9 @@ directly_and_pooled! {
         }
         scene.store.set_grace(AGENT, 0).await.unwrap();
         // Once all five are stable, two at a time.
-        let patience = Patience::new("the stable point");
+        let deadline = Deadline::new("the stable point");
         while scene.store.tick().await.unwrap().stable_seq < 5 {
-            patience.check();
+            deadline.check();
         }
         let mut windows = Vec::new();
         for _ in 0..3 {
@@ -38,10 +38,10 @@ directly_and_pooled! {
         assert_eq!(scene.store.sweep(AGENT).await.unwrap(), Swept { written: 0, more: false });
     }
 
-    async fn a_sweep_waits_for_nobody_who_holds_the_agent_as_a_registration_does(scene: Scene) {
+    async fn a_sweep_does_not_wait_for_a_registration(scene: Scene) {
         scene.event("thing.made").await;
         scene.store.set_grace(AGENT, 0).await.unwrap();
-        scene.store.set_routing(AGENT, Lever::draining(Mode::Full), "ada").await.unwrap();
+        scene.store.set_routing(AGENT, RoutingChange::draining(Mode::Full), "ada").await.unwrap();
         let mut registering = scene.store.begin().await.unwrap();
         registering.query("select from switchyard.agent where name = $1 for update", &[(&AGENT, Type::TEXT)]).await.unwrap();
         let sweeping = scene.one("select written from switchyard.sweep($1)", &[(&AGENT, Type::TEXT)]);
@@ -93,9 +93,9 @@ directly_and_pooled! {
         assert_eq!((held.last_seq, held.stable_seq), (1, 0));
         assert!(held.held_back_secs > 0.0);
         writer.commit().await.unwrap();
-        let patience = Patience::new("the stable point");
+        let deadline = Deadline::new("the stable point");
         while scene.store.tick().await.unwrap().stable_seq < 1 {
-            patience.check();
+            deadline.check();
         }
     }
 
@@ -177,7 +177,7 @@ directly_and_pooled! {
         let mut tx = scene.store.begin().await.unwrap();
         tx.claim(AGENT, &[Ask::live(event)]).await.unwrap();
         let commit_when_someone_waits = async {
-            scene.somebody_waits().await;
+            scene.lock_is_awaited().await;
             tx.commit().await.unwrap();
         };
         let (resent, ()) = tokio::join!(scene.resend(event, 0), commit_when_someone_waits);
@@ -245,7 +245,7 @@ directly_and_pooled! {
         assert_eq!(todo.get::<_, Vec<Uuid>>(0), [kept]);
     }
 
-    async fn a_tick_tells_how_much_room_is_left_and_how_long_the_old_system_has_been_waited_for(scene: Scene) {
+    async fn a_tick_reports_room_and_the_old_system_s_delay(scene: Scene) {
         let before = scene.store.tick().await.unwrap();
         assert!(before.room >= 5_000_000 && before.old_waits_secs == 0.0, "{before:?}");
         scene.routing(Mode::Off).await;

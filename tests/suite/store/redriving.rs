@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use switchyard_store::{
-    Ask, AutoRedrive, Mode, Nameless, ParkReport, ParkedDelivery, ParkedGroup, Selection, Settlement, State,
-    StoreError, Type, Verdict,
+    Ask, AutoRedrive, Mode, ParkReport, ParkedDelivery, ParkedGroup, Selection, Settlement, State, StoreError, Type,
+    Unidentified, Verdict,
 };
 use uuid::Uuid;
 
@@ -25,12 +25,12 @@ impl Scene {
 
     async fn nameless(&self, message_id: &str, reason: &str) {
         let message =
-            Nameless { message_id: message_id.into(), run: 0, reason: reason.into(), error: "no JSON".into() };
-        self.store.park_nameless(AGENT, &[message]).await.unwrap();
+            Unidentified { message_id: message_id.into(), run: 0, reason: reason.into(), error: "no JSON".into() };
+        self.store.park_unidentified(AGENT, &[message]).await.unwrap();
     }
 
-    async fn redrive(&self, selection: &Selection, hold_secs: u32) -> Vec<i64> {
-        self.store.redrive(AGENT, selection, hold_secs, "alice", "mended").await.unwrap()
+    async fn redrive(&self, selection: &Selection, defer_secs: u32) -> Vec<i64> {
+        self.store.redrive(AGENT, selection, defer_secs, "alice", "mended").await.unwrap()
     }
 
     async fn told(&self) -> Vec<ParkedDelivery> {
@@ -69,7 +69,7 @@ fn everything() -> Selection {
 }
 
 directly_and_pooled! {
-    async fn what_is_parked_is_told_by_reason_and_type_with_the_latest_error(scene: Scene) {
+    async fn parked_deliveries_are_grouped_by_reason_and_type(scene: Scene) {
         let mut rejected = Vec::new();
         for n in 0..5 {
             let event = scene.event("thing.made").await;
@@ -88,7 +88,7 @@ directly_and_pooled! {
         assert_eq!((groups[1].error.as_deref(), &groups[1].examples), (Some("of another type"), &vec![changed]));
     }
 
-    async fn of_what_was_parked_again_the_last_error_is_told(scene: Scene) {
+    async fn a_delivery_parked_again_shows_its_last_error(scene: Scene) {
         let event = scene.parked_for("rejected").await;
         scene.redrive(&everything(), 0).await;
         scene.park_for(event, "rejected", "still not mended").await;
@@ -162,7 +162,7 @@ directly_and_pooled! {
         assert_eq!(first.query(sql, &[(&AGENT, Type::TEXT), (&seq, Type::INT8)]).await.unwrap().len(), 1);
         let store = scene.store.clone();
         let second = tokio::spawn(async move { store.redrive(AGENT, &Selection::default(), 0, "bob", "second").await.unwrap() });
-        scene.somebody_waits().await;
+        scene.lock_is_awaited().await;
         first.commit().await.unwrap();
         assert!(second.await.unwrap().is_empty());
         assert_eq!(scene.row(event).await.epoch, 1);
@@ -209,7 +209,7 @@ directly_and_pooled! {
         assert_eq!(scene.redrive(&everything(), 0).await, [scene.seq(event).await]);
     }
 
-    async fn while_somebody_else_brings_the_messages_the_table_sends_nothing(scene: Scene) {
+    async fn a_deferred_redrive_sends_nothing_from_the_table(scene: Scene) {
         let event = scene.parked_for("rejected").await;
         scene.publish_all().await;
         scene.redrive(&everything(), 600).await;
@@ -220,7 +220,7 @@ directly_and_pooled! {
         assert_eq!(scene.due().await, [(event, 0, 1)], "but what nobody brought it does");
     }
 
-    async fn without_a_hold_the_table_sends_it_at_once(scene: Scene) {
+    async fn without_a_deferral_the_table_sends_at_once(scene: Scene) {
         let event = scene.parked_for("rejected").await;
         scene.publish_all().await;
         scene.redrive(&everything(), 0).await;
@@ -233,7 +233,7 @@ directly_and_pooled! {
         scene.redrive(&selection, 0).await;
         let row = scene.store.audit(1).await.unwrap().remove(0);
         assert_eq!((row.by.as_str(), row.action.as_str(), row.agent.as_deref()), ("alice", "redrive", Some(AGENT)));
-        assert_eq!((&row.detail["redriven"], &row.detail["reason"], &row.detail["hold_secs"]), (&1.into(), &"mended".into(), &0.into()));
+        assert_eq!((&row.detail["redriven"], &row.detail["reason"], &row.detail["defer_secs"]), (&1.into(), &"mended".into(), &0.into()));
         assert_eq!(row.detail["selection"]["reasons"], serde_json::json!(["rejected"]));
         assert_eq!(row.detail["selection"]["events"], 1, "so many, not which: there may be thousands");
     }
@@ -285,7 +285,7 @@ directly_and_pooled! {
         assert_eq!(told, [(Some("m-2"), None, true), (Some("m-1"), None, true)]);
     }
 
-    async fn a_nameless_body_leaves_the_groups_when_the_whole_queue_is_moved_and_comes_back_when_it_fails_again(scene: Scene) {
+    async fn an_unidentified_message_leaves_the_list_after_a_move_and_returns_after_a_failure(scene: Scene) {
         scene.nameless("m-1", "malformed").await;
         scene.redrive(&everything(), 600).await;
         assert_eq!(scene.groups().await.len(), 1, "the table cannot know whether it went");
@@ -293,7 +293,7 @@ directly_and_pooled! {
         assert_eq!(scene.store.everything_sent_back(AGENT, Duration::ZERO, "alice").await.unwrap(), 1);
         assert!(scene.groups().await.is_empty());
         let row = scene.store.audit(1).await.unwrap().remove(0);
-        assert_eq!((row.action.as_str(), &row.detail["redriven"]), ("redrive_loose", &1.into()));
+        assert_eq!((row.action.as_str(), &row.detail["redriven"]), ("redrive_unmatched", &1.into()));
         scene.nameless("m-1", "malformed").await;
         assert_eq!(scene.groups().await[0].count, 1);
         assert_eq!(scene.store.failures(AGENT, 10).await.unwrap().len(), 2, "both are kept");
@@ -311,9 +311,9 @@ directly_and_pooled! {
         assert!(scene.groups().await.is_empty());
     }
 
-    async fn a_name_that_is_no_agents_has_dead_letters_of_its_own(scene: Scene) {
-        let message = Nameless { message_id: "m".into(), run: 0, reason: "id_conflict".into(), error: "a \0 in it".into() };
-        scene.store.park_nameless("ingest", &[message]).await.unwrap();
+    async fn ingest_can_park_under_its_own_name(scene: Scene) {
+        let message = Unidentified { message_id: "m".into(), run: 0, reason: "id_conflict".into(), error: "a \0 in it".into() };
+        scene.store.park_unidentified("ingest", &[message]).await.unwrap();
         assert_eq!(scene.store.parked("ingest", &everything()).await.unwrap()[0].count, 1);
         assert!(scene.groups().await.is_empty());
         assert!(scene.store.redrive("ingest", &everything(), 60, "alice", "mended").await.unwrap().is_empty());
@@ -321,7 +321,7 @@ directly_and_pooled! {
         assert!(scene.store.parked("ingest", &everything()).await.unwrap().is_empty());
     }
 
-    async fn nothing_goes_back_by_itself_until_somebody_says_so(scene: Scene) {
+    async fn automatic_redrive_is_off_by_default(scene: Scene) {
         scene.parked_for("attempts_used_up").await;
         scene.parked_ago(1_000_000).await;
         assert!(scene.auto_redriven().await.is_empty());
@@ -431,12 +431,12 @@ directly_and_pooled! {
         assert_eq!(back, [(one, 0)]);
         assert_eq!([scene.row(one).await.epoch, scene.row(other).await.epoch, scene.row(failing).await.epoch], [1, 0, 0]);
         let row = scene.store.audit(1).await.unwrap().remove(0);
-        assert_eq!((row.action.as_str(), &row.detail["redriven"], &row.detail["hold_secs"]), ("redrive", &1.into(), &60.into()));
+        assert_eq!((row.action.as_str(), &row.detail["redriven"], &row.detail["defer_secs"]), ("redrive", &1.into(), &60.into()));
         assert!(scene.store.redrive_these(AGENT, &named, 60, "alice", "mended").await.unwrap().is_empty());
         assert!(scene.store.redrive_these(AGENT, &[], 60, "alice", "mended").await.unwrap().is_empty());
     }
 
-    async fn only_loose_letters_that_were_really_forwarded_leave_the_list(scene: Scene) {
+    async fn only_unmatched_messages_that_were_sent_leave_the_list(scene: Scene) {
         let [there, gone] = [Uuid::new_v4(), Uuid::new_v4()];
         scene.park_for(there, "not_in_table", "?").await;
         scene.park_for(gone, "not_in_table", "?").await;

@@ -1,6 +1,6 @@
 //! Functions, as the next setup replaces them.
 
-use switchyard_store::{DatabaseUrl, Migrated, Patience, Progress, StoreError, migrate, migrate_with};
+use switchyard_store::{DatabaseUrl, Migrated, Progress, StoreError, WaitPolicy, migrate, migrate_with};
 use switchyard_tests::database::Database;
 use tokio_postgres::Client;
 
@@ -81,7 +81,7 @@ async fn a_trigger_that_no_version_makes_any_more_goes_with_its_function() {
     migrate(&url).await.unwrap();
     let left = "select array_agg(tgname::text order by 1) from pg_trigger where not tgisinternal and tgrelid in ('events'::regclass, 'switchyard.agent'::regclass)";
     let left: Vec<String> = client.query_one(left, &[]).await.unwrap().get(0);
-    assert_eq!(left, ["cutover_hand", "switchyard_log"]);
+    assert_eq!(left, ["cutover_routing_changed", "switchyard_log"]);
 }
 
 #[tokio::test]
@@ -115,10 +115,10 @@ async fn no_function_is_open_to_everybody_even_where_a_setup_ends_half_way() {
     client.batch_execute("begin; insert into events (id) values (gen_random_uuid())").await.unwrap();
     let url = database.url().parse().unwrap();
     let hear = |_: Progress<'_>| {};
-    let hasty = Patience {
+    let hasty = WaitPolicy {
         lock_timeout: std::time::Duration::from_millis(50),
         at_most: std::time::Duration::ZERO,
-        tell: &hear,
+        report: &hear,
     };
     let given_up = migrate_with(&url, None, &hasty).await.unwrap_err();
     assert!(given_up.is_conflict(), "{given_up:?}");
@@ -139,7 +139,7 @@ async fn functions_are_replaced_while_transactions_go_on_and_nobody_waits() {
     reader.batch_execute("begin isolation level repeatable read; select count(*) from switchyard.event; select switchyard.last_seq()").await.unwrap();
     let hear = |progress: Progress<'_>| assert!(matches!(progress, Progress::Done(_)), "{progress:?}");
     let Migrated { applied, .. } =
-        migrate_with(&url, None, &Patience { tell: &hear, ..Patience::default() }).await.unwrap();
+        migrate_with(&url, None, &WaitPolicy { report: &hear, ..WaitPolicy::default() }).await.unwrap();
     assert_eq!(applied, ["functions"]);
     for client in [&writer, &agent, &reader] {
         client.batch_execute("select switchyard.last_seq(); commit").await.unwrap();

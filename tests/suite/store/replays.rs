@@ -100,7 +100,7 @@ directly_and_pooled! {
         cancelling.execute("update switchyard.run set open = false", &[]).await.unwrap();
         let (store, seq) = (scene.store.clone(), scene.seq(event).await);
         let resent = tokio::spawn(async move { store.resend(AGENT, &[seq], run, "once more").await });
-        scene.somebody_waits().await;
+        scene.lock_is_awaited().await;
         cancelling.execute("update switchyard.delivery set state = 's' where run > 0", &[]).await.unwrap();
         cancelling.commit().await.unwrap();
         assert!(matches!(resent.await.unwrap(), Err(StoreError::Config { .. })));

@@ -69,7 +69,7 @@ directly_and_pooled! {
         scene.run_sql(&body.replace("'200ms'", "'2s'")).await;
         // Touches the old partition while the drop wants it.
         let claiming = async {
-            scene.somebody_waits().await;
+            scene.lock_is_awaited().await;
             in_flight.claim(AGENT, &[Ask::live(event), Ask::live(second)]).await
         };
         let (dropped, taken) = tokio::join!(scene.store.drop_oldest(), claiming);
@@ -113,12 +113,12 @@ directly_and_pooled! {
         assert_eq!(scene.store.failures(AGENT, 10).await.unwrap()[0].event_id, Some(young));
     }
 
-    async fn one_of_many_who_ask_takes_the_deeper_look_and_then_nobody_for_a_while(scene: Scene) {
+    async fn the_hourly_check_runs_once_an_hour(scene: Scene) {
         let hour = std::time::Duration::from_secs(3_600);
         let (one, other) = tokio::join!(scene.store.deeper(hour), scene.store.deeper(hour));
         assert!(one.unwrap() ^ other.unwrap());
         assert!(!scene.store.deeper(hour).await.unwrap());
-        scene.run_sql("update switchyard.deep_look set at = at - interval '61 minutes'").await;
+        scene.run_sql("update switchyard.hourly_check set at = at - interval '61 minutes'").await;
         assert!(scene.store.deeper(hour).await.unwrap());
     }
 }

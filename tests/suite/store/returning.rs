@@ -16,7 +16,7 @@ impl Scene {
     }
 
     async fn returns(&self, event: Uuid) -> u16 {
-        self.look(event).await.returns
+        self.preview(event).await.returns
     }
 
     async fn waits_secs(&self, event: Uuid) -> i64 {
@@ -46,7 +46,7 @@ directly_and_pooled! {
         assert_eq!(scene.claim(event).await, Verdict::Take);
     }
 
-    async fn many_are_told_at_once_copies_too_and_a_first_ask_gets_its_row(scene: Scene) {
+    async fn returns_are_reported_in_one_call(scene: Scene) {
         let [one, other] = [scene.event("thing.made").await, scene.event("thing.made").await];
         let unheard = scene.event("thing.sold").await;
         scene.give_back(&[Ask::live(other), Ask::live(one), Ask::live(unheard), Ask::live(one), Ask::live(Uuid::new_v4())], MINUTE).await;
@@ -88,7 +88,7 @@ directly_and_pooled! {
         assert!(scene.waits_secs(event).await <= 120, "its own grace and no more");
     }
 
-    async fn what_somebody_works_on_just_now_is_not_waited_for(scene: Scene) {
+    async fn a_locked_delivery_is_skipped(scene: Scene) {
         let event = scene.event("thing.made").await;
         scene.sweep().await;
         let mut tx = scene.store.begin().await.unwrap();

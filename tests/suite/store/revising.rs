@@ -58,7 +58,7 @@ directly_and_pooled! {
         assert_eq!(scene.revise(event, r#"{"title":"Slow"}"#).await.unwrap(), 1);
         assert_eq!(scene.revise(event, r#"{"title":"Slow!"}"#).await.unwrap(), 2);
         assert_eq!(scene.payload(event).await, revised(2, r#"{"title": "Slow!"}"#));
-        assert_eq!(scene.look(event).await.revision, 2);
+        assert_eq!(scene.preview(event).await.revision, 2);
         let seq = scene.seq(event).await;
         let sent = scene.store.events(&[seq]).await.unwrap().remove(0);
         assert_eq!(sent.payload.as_deref(), Some(r#"{"title": "Slow!"}"#));
@@ -85,7 +85,7 @@ directly_and_pooled! {
         let event = scene.event("thing.made").await;
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         for (payload, words) in [
-            ("{\"hush\": \"\\u0000\"}", "escaped NUL"), ("{\"hush\": \"\0\"}", "holds a NUL"), ("{\"hush\"", "not JSON"),
+            ("{\"hush\": \"\\u0000\"}", "escaped NUL"), ("{\"hush\": \"\0\"}", "a NUL"), ("{\"hush\"", "not JSON"),
             ("", "not JSON"), ("\"\\ud800 hush\"", "not JSON"), (deep.as_str(), "not JSON"),
         ] {
             let refused = scene.revise(event, payload).await.unwrap_err();
@@ -110,7 +110,7 @@ directly_and_pooled! {
         first.query("select switchyard.revise($1, '1', 'alice', 'first')", &[(&event, Type::UUID)]).await.unwrap();
         let store = scene.store.clone();
         let second = tokio::spawn(async move { store.revise(event, "2", "bob", "second").await });
-        scene.somebody_waits().await;
+        scene.lock_is_awaited().await;
         first.commit().await.unwrap();
         assert_eq!(second.await.unwrap().unwrap(), 2);
         assert_eq!(scene.payload(event).await, revised(2, "2"));
@@ -149,7 +149,7 @@ directly_and_pooled! {
         first.query("select revision from switchyard.revise_and_redrive($1, $2, '1', 'alice', 'first')", &[(&AGENT, Type::TEXT), (&event, Type::UUID)]).await.unwrap();
         let store = scene.store.clone();
         let second = tokio::spawn(async move { store.revise_and_redrive(AGENT, event, "2", "bob", "second").await });
-        scene.somebody_waits().await;
+        scene.lock_is_awaited().await;
         first.commit().await.unwrap();
         assert!(second.await.unwrap().is_err());
         assert_eq!(scene.payload(event).await, revised(1, "1"));

@@ -1,7 +1,7 @@
 //! Who listens to what, whose turn it is, and how that changes.
 
 use switchyard_store::{
-    AgentSpec, Ask, AutoRedrive, Lever, Mode, Moves, Owner, RoutedBy, Since, StoreError, Type, Verdict,
+    AgentSpec, Ask, AutoRedrive, Mode, Moves, Owner, RoutedBy, RoutingChange, Since, StoreError, Type, Verdict,
 };
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -125,7 +125,7 @@ directly_and_pooled! {
             let mut taken = Vec::new();
             for aggregate in &aggregates {
                 let event = scene.event_with("thing.made", *aggregate, "{}").await;
-                if scene.look(event).await.verdict == Verdict::Take {
+                if scene.preview(event).await.verdict == Verdict::Take {
                     taken.push(*aggregate);
                 }
             }
@@ -146,7 +146,7 @@ directly_and_pooled! {
             let mut answers = Vec::new();
             for _ in 0..4 {
                 let event = scene.event_with("thing.made", Uuid::new_v4(), &format!(r#"{{"project_id":"p{project}"}}"#)).await;
-                answers.push(scene.look(event).await.verdict);
+                answers.push(scene.preview(event).await.verdict);
             }
             assert!(answers.iter().all(|a| *a == answers[0]));
             sides.push(answers[0]);
@@ -233,7 +233,7 @@ directly_and_pooled! {
         let asks = [Ask::live(event)];
         let mut asking = scene.store.begin().await.unwrap();
         let change_meanwhile = async {
-            scene.somebody_waits().await;
+            scene.lock_is_awaited().await;
             scene.routing(Mode::Off).await;
             for _ in 0..20 {
                 assert!(!scene.store.reassign(AGENT).await.unwrap().complete);
@@ -249,18 +249,18 @@ directly_and_pooled! {
     async fn draining_makes_every_sweep_reassign(scene: Scene) {
         let event = scene.event("thing.made").await;
         scene.sweep().await;
-        scene.store.set_routing(AGENT, Lever::draining(Mode::Off), "ada").await.unwrap();
+        scene.store.set_routing(AGENT, RoutingChange::draining(Mode::Off), "ada").await.unwrap();
         scene.sweep().await;
         assert!(scene.row(event).await.is("o", "a"));
-        scene.store.set_routing(AGENT, Lever::draining(Mode::Full), "ada").await.unwrap();
+        scene.store.set_routing(AGENT, RoutingChange::draining(Mode::Full), "ada").await.unwrap();
         scene.sweep().await;
         let row = scene.row(event).await;
         assert!(row.is("n", "a"));
         assert_eq!(row.epoch, 2);
     }
 
-    async fn what_follows_is_said_without_touching_whose_turn_it_is(scene: Scene) {
-        let beside = Lever { mode: Mode::Percent(25), drain: false, beside: true };
+    async fn a_preview_of_the_routing_changes_nothing(scene: Scene) {
+        let beside = RoutingChange { mode: Mode::Percent(25), drain: false, beside: true };
         scene.store.set_routing(AGENT, beside, "ada").await.unwrap();
         scene.store.set_following(AGENT, Some(true), None, "bob").await.unwrap();
         let now = scene.store.routing(AGENT).await.unwrap();
@@ -269,7 +269,7 @@ directly_and_pooled! {
         assert!(!scene.one(said, &[]).await.get::<_, &str>(0).contains("\"mode\""), "he has not said anything of it");
     }
 
-    async fn the_old_system_is_told_what_is_left_for_it(scene: Scene) {
+    async fn todo_old_lists_what_is_left_to_the_old_system(scene: Scene) {
         scene.routing(Mode::Off).await;
         let event = scene.event("thing.made").await;
         scene.sweep().await;
@@ -297,7 +297,7 @@ directly_and_pooled! {
         scene.store.pin(AGENT, "last", Some(Owner::Old), "ada").await.unwrap();
         let of = async |project: &str| {
             let event = scene.event_with("thing.made", Uuid::new_v4(), &format!(r#"{{"project_id":"{project}"}}"#)).await;
-            scene.look(event).await.verdict
+            scene.preview(event).await.verdict
         };
         for (mode, pilot, last) in [
             (Mode::Percent(0), Verdict::Take, Verdict::NotYours),
@@ -331,7 +331,7 @@ directly_and_pooled! {
         assert!(scene.row(pilot).await.is("n", "a") && scene.row(other).await.is("o", "a"));
     }
 
-    async fn what_a_change_would_move_is_told_before_it_moves(scene: Scene) {
+    async fn a_preview_counts_what_a_routing_change_would_move(scene: Scene) {
         scene.routing(Mode::Off).await;
         let [touched, _] = [scene.event("thing.made").await, scene.event("thing.made").await];
         scene.sweep().await;
@@ -347,8 +347,8 @@ directly_and_pooled! {
     async fn beside_a_percentage_the_agent_decides_in_shadow_what_the_old_system_owns(scene: Scene) {
         scene.routing(Mode::Percent(0)).await;
         let event = scene.event("thing.made").await;
-        assert_eq!(scene.look(event).await.verdict, Verdict::NotYours);
-        let beside = Lever { mode: Mode::Percent(0), drain: false, beside: true };
+        assert_eq!(scene.preview(event).await.verdict, Verdict::NotYours);
+        let beside = RoutingChange { mode: Mode::Percent(0), drain: false, beside: true };
         scene.store.set_routing(AGENT, beside, "ada").await.unwrap();
         assert_eq!(scene.claim(event).await, Verdict::Shadow);
         assert_eq!(scene.old_claim(event).await, "take");
@@ -363,7 +363,7 @@ directly_and_pooled! {
         assert_eq!(scene.store.routing(AGENT).await.unwrap().pinned_new, ["p7"]);
     }
 
-    async fn moving_the_lever_leaves_a_trace(scene: Scene) {
+    async fn a_routing_change_leaves_an_audit_row(scene: Scene) {
         scene.routing(Mode::Percent(25)).await;
         let row = scene.one("select agent, by, detail::text from switchyard.audit where action = 'set_routing'", &[]).await;
         assert_eq!((row.get::<_, &str>(0), row.get::<_, &str>(1)), (AGENT, "ada"));
@@ -381,7 +381,7 @@ directly_and_pooled! {
         assert_eq!((first.moved, first.more), (5_000, true), "claims wait for a pass, so one ends before the end is looked at");
         let rest = scene.store.reassign(AGENT).await.unwrap();
         assert_eq!((rest.moved, rest.more), (100, false));
-        scene.store.set_routing(AGENT, Lever::draining(Mode::Full), "ada").await.unwrap();
+        scene.store.set_routing(AGENT, RoutingChange::draining(Mode::Full), "ada").await.unwrap();
         scene.sweep().await;
         assert_eq!(scene.number("select count(*) from switchyard.delivery where owner = 'n'").await, 5100, "and a sweep drains to the end");
     }

@@ -1,8 +1,8 @@
 //! One agent, some events, and short words for what happens to them.
 
 use switchyard_store::{
-    AgentSpec, Ask, DatabaseUrl, Failed, Known, Mode, Overdue, Page, ParkReport, Pending, Reported, RoutedBy, Row,
-    Settlement, Since, Standing, Store, StoreError, Tx, Type, Verdict,
+    AgentSpec, Ask, ClaimAnswer, DatabaseUrl, Failed, Known, Mode, Overdue, Page, ParkReport, Pending, Reported,
+    RoutedBy, Row, Settlement, Since, Store, StoreError, Tx, Type, Verdict,
 };
 use switchyard_tests::database::Database;
 use tokio_postgres::Client;
@@ -117,8 +117,8 @@ impl Scene {
         self.delivery(event, 0).await.expect("a delivery row")
     }
 
-    pub(crate) async fn look(&self, event: Uuid) -> Standing {
-        self.store.look(AGENT, &[Ask::live(event)]).await.unwrap().standings.remove(0)
+    pub(crate) async fn preview(&self, event: Uuid) -> ClaimAnswer {
+        self.store.preview(AGENT, &[Ask::live(event)]).await.unwrap().answers.remove(0)
     }
 
     /// Claims and commits.
@@ -219,40 +219,40 @@ impl Scene {
     pub(crate) async fn sweep_past_everything(&self) {
         let waiting = "select count(*) from switchyard.subscription s
             where s.checked < least(coalesce(s.until_seq, switchyard.last_seq()), switchyard.last_seq())";
-        let patience = Patience::new("the watermark");
+        let deadline = Deadline::new("the watermark");
         while self.number(waiting).await > 0 {
-            patience.check();
+            deadline.check();
             self.sweep().await;
         }
     }
 
     /// Reassigns until that is complete.
     pub(crate) async fn reassign_completely(&self) {
-        let patience = Patience::new("reassigning");
+        let deadline = Deadline::new("reassigning");
         while !self.store.reassign(AGENT).await.unwrap().complete {
-            patience.check();
+            deadline.check();
         }
     }
 
     /// Comes back when somebody in this database waits for a lock.
-    pub(crate) async fn somebody_waits(&self) {
-        let patience = Patience::new("a lock being waited for");
+    pub(crate) async fn lock_is_awaited(&self) {
+        let deadline = Deadline::new("a lock being waited for");
         let waiting =
             "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
         while self.number(waiting).await == 0 {
-            patience.check();
+            deadline.check();
         }
     }
 }
 
 /// A deadline for a condition: longer than `eventually` waits, for as long as which a test in another database may hold a transaction open. It holds the
 /// stable point of every database back.
-pub(crate) struct Patience {
+pub(crate) struct Deadline {
     what: &'static str,
     until: std::time::Instant,
 }
 
-impl Patience {
+impl Deadline {
     pub(crate) fn new(what: &'static str) -> Self {
         Self { what, until: std::time::Instant::now() + std::time::Duration::from_secs(180) }
     }

@@ -7,7 +7,7 @@ use super::directly_and_pooled;
 use super::scene::AGENT;
 
 directly_and_pooled! {
-    async fn an_event_shows_what_agents_made_of_it_and_what_it_caused(scene: Scene) {
+    async fn the_stream_shows_an_event_s_deliveries_and_children(scene: Scene) {
         let event = scene.event("thing.made").await;
         let child = scene.event_with("thing.painted", Uuid::new_v4(), &format!(r#"{{"causation_id": "{event}"}}"#)).await;
         let before = scene.store.stream(0, 10).await.unwrap();

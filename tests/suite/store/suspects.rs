@@ -36,7 +36,7 @@ directly_and_pooled! {
         assert_eq!((scene.row(event).await.is("n", "d"), scene.deaths(event).await), (true, 0));
     }
 
-    async fn survivors_are_told_many_at_once_and_others_keep_their_count(scene: Scene) {
+    async fn survivors_are_reported_in_one_call(scene: Scene) {
         let [one, two, dead] = [scene.event("thing.made").await, scene.event("thing.made").await, scene.event("thing.made").await];
         for event in [one, two, dead] {
             scene.suspect(event).await;
@@ -46,7 +46,7 @@ directly_and_pooled! {
         assert_eq!([scene.deaths(one).await, scene.deaths(two).await, scene.deaths(dead).await], [0, 0, 1]);
     }
 
-    async fn there_is_nothing_to_try_of_what_is_settled_parked_or_anothers(scene: Scene) {
+    async fn a_settled_or_foreign_delivery_is_no_suspect(scene: Scene) {
         let [done, expired, parked, unknown] =
             [scene.event("thing.made").await, scene.event("thing.made").await, scene.event("thing.made").await, Uuid::new_v4()];
         scene.claim(done).await;

@@ -18,7 +18,7 @@ async fn an_answer_that_does_not_come_in_time_is_given_up_and_the_pool_goes_on()
 }
 
 #[tokio::test]
-async fn what_was_given_up_ends_in_the_server_too_and_holds_no_lock_for_nobody() {
+async fn an_abandoned_statement_is_cancelled_in_the_server() {
     let database = Database::migrated().await;
     let store = database.store();
 

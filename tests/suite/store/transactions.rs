@@ -229,7 +229,7 @@ const fn overwrite(record: usize, aggregate_id: &str, seq: i64) -> Overwrite<'_>
 async fn a_database_that_is_not_there_is_unavailable() {
     let url: DatabaseUrl = "postgresql://nobody@127.0.0.1:1/nothing".parse().unwrap();
     let store = Store::open(&url, 1).unwrap();
-    assert!(store.look(AGENT, &[Ask::live(Uuid::new_v4())]).await.unwrap_err().is_unavailable());
+    assert!(store.preview(AGENT, &[Ask::live(Uuid::new_v4())]).await.unwrap_err().is_unavailable());
     assert!(store.begin().await.err().unwrap().is_unavailable());
 }
 

@@ -59,7 +59,7 @@ async fn every_state_that_a_table_takes_is_one_that_rust_knows() {
 #[tokio::test]
 async fn every_verdict_is_one_that_rust_knows() {
     let database = Database::migrated().await;
-    let sql = "select pg_get_functiondef('switchyard._standing'::regproc)";
+    let sql = "select pg_get_functiondef('switchyard._claim_answers'::regproc)";
     let body: String = database.connect().await.query_one(sql, &[]).await.unwrap().get(0);
     let (_, answers) = body.split_once("select u.ord,").unwrap();
     let (answers, _) = answers.split_once("e.seq, coalesce(d.epoch").unwrap();

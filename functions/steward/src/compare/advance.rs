@@ -4,7 +4,7 @@ use super::weigh::{Compares, weigh};
 use std::time::Duration;
 use switchyard_compare::{COMMITS_US, Mapping, Outcome};
 use switchyard_operations::compare::Advanced;
-use switchyard_store::{Counterpart, Judged, OldTable, Store, StoreError};
+use switchyard_store::{CompareMapping, Judged, OldTable, Store, StoreError};
 use tokio::time::{Instant, timeout_at};
 
 /// How many decisions are compared at a time.
@@ -24,12 +24,13 @@ const TOO_LONG: &str = "a look at the old system's side took too long: give its 
 /// # Errors
 /// As the store's, where it cannot be asked who is compared.
 pub async fn advance(store: &Store, ends: Instant) -> Result<Vec<Advanced>, StoreError> {
-    let mut counterparts = store.counterparts().await?;
-    fastrand::shuffle(&mut counterparts);
-    let mut all = Vec::with_capacity(counterparts.len());
-    for (place, counterpart) in counterparts.iter().enumerate() {
-        let share = u32::try_from(counterparts.len() - place).map_or(Duration::ZERO, |waiting| left(ends) / waiting);
-        all.push(agent(store, counterpart, Instant::now() + share).await);
+    let mut compare_mappings = store.compare_mappings().await?;
+    fastrand::shuffle(&mut compare_mappings);
+    let mut all = Vec::with_capacity(compare_mappings.len());
+    for (place, compare_mapping) in compare_mappings.iter().enumerate() {
+        let share =
+            u32::try_from(compare_mappings.len() - place).map_or(Duration::ZERO, |waiting| left(ends) / waiting);
+        all.push(agent(store, compare_mapping, Instant::now() + share).await);
     }
     all.sort_by(|one, other| one.agent.cmp(&other.agent));
     store.prune_compared().await?;
@@ -41,12 +42,12 @@ fn left(ends: Instant) -> Duration {
 }
 
 /// The same for one agent.
-pub(super) async fn agent(store: &Store, counterpart: &Counterpart, ends: Instant) -> Advanced {
-    let mut done = Advanced { agent: counterpart.agent.clone(), ..Advanced::default() };
-    let compared = match Mapping::read(&counterpart.mapping) {
+pub(super) async fn agent(store: &Store, compare_mapping: &CompareMapping, ends: Instant) -> Advanced {
+    let mut done = Advanced { agent: compare_mapping.agent.clone(), ..Advanced::default() };
+    let compared = match Mapping::read(&compare_mapping.mapping) {
         Err(wrong) => Err(format!("its mapping: {wrong}")),
         Ok(mapping) => {
-            let comparing = compare(store, counterpart, &mapping, ends, &mut done);
+            let comparing = compare(store, compare_mapping, &mapping, ends, &mut done);
             match timeout_at(ends + LAST_LOOK, comparing).await {
                 Ok(compared) => compared.map_err(|error| error.to_string()),
                 Err(_) => Err(TOO_LONG.to_owned()),
@@ -54,8 +55,8 @@ pub(super) async fn agent(store: &Store, counterpart: &Counterpart, ends: Instan
         }
     };
     done.trouble = compared.err();
-    if done.trouble != counterpart.trouble
-        && let Err(error) = store.set_counterpart_trouble(&counterpart.agent, done.trouble.as_deref()).await
+    if done.trouble != compare_mapping.trouble
+        && let Err(error) = store.set_compare_mapping_error(&compare_mapping.agent, done.trouble.as_deref()).await
     {
         done.trouble.get_or_insert_with(|| error.to_string());
     }
@@ -71,15 +72,15 @@ pub(super) async fn agent(store: &Store, counterpart: &Counterpart, ends: Instan
 
 async fn compare(
     store: &Store,
-    counterpart: &Counterpart,
+    compare_mapping: &CompareMapping,
     mapping: &Mapping,
     ends: Instant,
     done: &mut Advanced,
 ) -> Result<(), StoreError> {
     let tables = store.old_tables(mapping).await?;
-    let compares = Compares { agent: &counterpart.agent, mapping, tables: &tables };
+    let compares = Compares { agent: &compare_mapping.agent, mapping, tables: &tables };
     while Instant::now() < ends {
-        let decided = store.uncompared(&counterpart.agent, mapping, AT_ONCE).await?;
+        let decided = store.uncompared(&compare_mapping.agent, mapping, AT_ONCE).await?;
         if decided.is_empty() {
             break;
         }
@@ -92,7 +93,7 @@ async fn compare(
                 differs: finding.differences.into_iter().map(|difference| difference.field).collect(),
             })
             .collect();
-        let counted = store.note_compared(&counterpart.agent, counterpart.version, &judged).await?;
+        let counted = store.note_compared(&compare_mapping.agent, compare_mapping.version, &judged).await?;
         if counted == 0 {
             break; // the mapping is another one by now
         }
@@ -100,26 +101,26 @@ async fn compare(
         let agreed = |judged: &&Judged| matches!(judged.outcome, Outcome::Agreed | Outcome::Overtaken);
         done.mismatched += (judged.len() - judged.iter().filter(agreed).count()) as u64;
     }
-    strays(store, counterpart, mapping, &tables, ends, done).await
+    strays(store, compare_mapping, mapping, &tables, ends, done).await
 }
 
 /// Looks through the old system's rows whose time is over. While the agent has a share of the events, rows may be its own: then nothing is
 /// looked at.
 async fn strays(
     store: &Store,
-    counterpart: &Counterpart,
+    compare_mapping: &CompareMapping,
     mapping: &Mapping,
     tables: &[OldTable],
     ends: Instant,
     done: &mut Advanced,
 ) -> Result<(), StoreError> {
-    let Counterpart { agent, version, .. } = counterpart;
-    let over = counterpart.now_us - mapping.wait.micros() - COMMITS_US;
-    if !counterpart.shadow {
-        store.note_strays(agent, *version, &[], over.max(counterpart.strays_to_us)).await?;
+    let CompareMapping { agent, version, .. } = compare_mapping;
+    let over = compare_mapping.now_us - mapping.wait.micros() - COMMITS_US;
+    if !compare_mapping.shadow {
+        store.note_strays(agent, *version, &[], over.max(compare_mapping.strays_to_us)).await?;
         return Ok(());
     }
-    let mut from = counterpart.strays_to_us;
+    let mut from = compare_mapping.strays_to_us;
     while from < over && Instant::now() < ends {
         let until = over.min(from + STRAYS_WINDOW_US);
         let mut looked_to = until;

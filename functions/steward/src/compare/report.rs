@@ -10,7 +10,7 @@ use switchyard_compare::{Difference, Mapping};
 use switchyard_operations::compare::{
     Answered, CompareRequest, Example, Line, Overview, Period, Report, Shown, Values,
 };
-use switchyard_store::{Counterpart, Store, StoreError};
+use switchyard_store::{CompareMapping, Store, StoreError};
 use tokio::time::Instant;
 
 /// How far back a report goes, where nobody says.
@@ -44,7 +44,7 @@ pub async fn answer(store: &Store, request: CompareRequest, ends: Instant) -> Re
             set(&limited, &agent, &read, &mapping, &operator, ends).await
         }
         CompareRequest::Drop { agent, operator } => {
-            let dropped = limited.drop_counterpart(&operator, &agent).await;
+            let dropped = limited.drop_compare_mapping(&operator, &agent).await;
             if dropped.as_ref().is_ok_and(|dropped| !dropped) {
                 return Err(format!("{agent} has no mapping, and is not compared"));
             }
@@ -65,10 +65,10 @@ async fn set(
 ) -> Result<Answered, StoreError> {
     // Before anything is changed: what cannot be read is not taken.
     store.old_tables(read).await?;
-    store.set_counterpart(operator, agent, given, read.wait.millis).await?;
+    store.set_compare_mapping(operator, agent, given, read.wait.millis).await?;
     tracing::info!(agent, operator, "its mapping was set");
-    if let Some(counterpart) = counterpart(store, agent).await? {
-        advance::agent(store, &counterpart, ends.min(Instant::now() + AT_ONCE)).await;
+    if let Some(compare_mapping) = compare_mapping(store, agent).await? {
+        advance::agent(store, &compare_mapping, ends.min(Instant::now() + AT_ONCE)).await;
     }
     plain(store, agent).await
 }
@@ -80,7 +80,7 @@ async fn plain(store: &Store, agent: &str) -> Result<Answered, StoreError> {
 
 async fn overview(store: &Store, since: String) -> Result<Overview, StoreError> {
     let mut agents = Vec::new();
-    for Counterpart { agent, trouble, .. } in store.counterparts().await? {
+    for CompareMapping { agent, trouble, .. } in store.compare_mappings().await? {
         let compared = store.compared(&agent, &since).await?;
         agents.push(Line { mismatch: compared.mismatch(), agent, compared, trouble });
     }
@@ -98,12 +98,12 @@ struct Wanted<'a> {
 async fn report(store: &Store, wanted: Wanted<'_>) -> Result<Report, StoreError> {
     let Wanted { agent, since, by, of_each, values } = wanted;
     let compared = store.compared(agent, &since).await?;
-    let counterpart = counterpart(store, agent).await?;
+    let compare_mapping = compare_mapping(store, agent).await?;
     let found = store.compared_examples(agent, &since, of_each).await?;
-    let mut trouble = counterpart.as_ref().and_then(|counterpart| counterpart.trouble.clone());
+    let mut trouble = compare_mapping.as_ref().and_then(|compare_mapping| compare_mapping.trouble.clone());
     let mut examples: Vec<Shown> = found.into_iter().map(bare).collect();
-    if let (Some(counterpart), Some(operator)) = (&counterpart, values) {
-        match with_values(store, counterpart, &mut examples, &operator).await {
+    if let (Some(compare_mapping), Some(operator)) = (&compare_mapping, values) {
+        match with_values(store, compare_mapping, &mut examples, &operator).await {
             // Counts and ids can be shown all the same.
             Err(StoreError::Config { problem, .. }) => trouble = Some(problem),
             other => other?,
@@ -113,8 +113,8 @@ async fn report(store: &Store, wanted: Wanted<'_>) -> Result<Report, StoreError>
         trend: store.compared_by(agent, &since, by).await?,
         stray_rows: store.stray_examples(agent, &since, of_each).await?,
         line: Line { agent: agent.to_owned(), mismatch: compared.mismatch(), compared, trouble },
-        mapping_since: counterpart.as_ref().map(|counterpart| counterpart.since.clone()),
-        mapping: counterpart.map(|counterpart| counterpart.mapping),
+        mapping_since: compare_mapping.as_ref().map(|compare_mapping| compare_mapping.since.clone()),
+        mapping: compare_mapping.map(|compare_mapping| compare_mapping.mapping),
         examples,
         since,
     })
@@ -123,11 +123,11 @@ async fn report(store: &Store, wanted: Wanted<'_>) -> Result<Report, StoreError>
 /// Adds both sides' values to the examples, read now. Who looks at payloads is written down.
 async fn with_values(
     store: &Store,
-    counterpart: &Counterpart,
+    compare_mapping: &CompareMapping,
     examples: &mut [Shown],
     operator: &str,
 ) -> Result<(), StoreError> {
-    let Counterpart { agent, mapping, .. } = counterpart;
+    let CompareMapping { agent, mapping, .. } = compare_mapping;
     let Ok(mapping) = Mapping::read(mapping) else { return Ok(()) };
     let tables = store.old_tables(&mapping).await?;
     let detail = serde_json::json!({ "values_shown": examples.len() }).to_string();
@@ -145,8 +145,8 @@ async fn with_values(
     Ok(())
 }
 
-async fn counterpart(store: &Store, agent: &str) -> Result<Option<Counterpart>, StoreError> {
-    Ok(store.counterparts().await?.into_iter().find(|counterpart| counterpart.agent == agent))
+async fn compare_mapping(store: &Store, agent: &str) -> Result<Option<CompareMapping>, StoreError> {
+    Ok(store.compare_mappings().await?.into_iter().find(|compare_mapping| compare_mapping.agent == agent))
 }
 
 fn since_or_lately(since: Option<String>) -> String {

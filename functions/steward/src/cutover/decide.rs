@@ -18,7 +18,7 @@ use switchyard_operations::cutover::{
 pub fn decide(plan: &Cutover, measured: &Measured) -> Step {
     let watched = match plan.state {
         CutoverState::Running => true,
-        CutoverState::Held => !plan.by_hand,
+        CutoverState::Held => !plan.by_operator,
         CutoverState::RolledBack | CutoverState::Done => false,
     };
     if !watched {
@@ -112,7 +112,7 @@ mod tests {
                 limits,
             },
             state: CutoverState::Running,
-            by_hand: false,
+            by_operator: false,
             because: None,
             step: 0,
             in_step_secs: 3_600.0,
@@ -172,7 +172,7 @@ mod tests {
         let held = Cutover { state: CutoverState::Held, ..plan() };
         assert_eq!(decide(&held, &well()), Step::Stay);
         assert!(matches!(decide(&held, &bad), Step::RollBack(_)));
-        assert_eq!(decide(&Cutover { by_hand: true, ..held }, &bad), Step::Stay);
+        assert_eq!(decide(&Cutover { by_operator: true, ..held }, &bad), Step::Stay);
     }
 
     #[test]
@@ -230,8 +230,8 @@ mod tests {
         ];
         let limits = (proptest::option::of(limit(0.1)), limit(0.1), limit(500.0), 1u32..500);
         (state, any::<bool>(), 0usize..4, 0.0..10_000.0f64, limits).prop_map(
-            |(state, by_hand, step, in_step_secs, (mismatch, failures, lag_secs, at_least))| {
-                let mut plan = Cutover { state, by_hand, step, in_step_secs, ..plan() };
+            |(state, by_operator, step, in_step_secs, (mismatch, failures, lag_secs, at_least))| {
+                let mut plan = Cutover { state, by_operator, step, in_step_secs, ..plan() };
                 plan.plan.limits = CutoverLimits { mismatch, failures, lag_secs, at_least };
                 plan
             },
@@ -266,7 +266,7 @@ mod tests {
 
         #[test]
         fn a_hard_limit_rolls_back_at_once_whatever_else_there_is_to_wait_for(plan in plans(), measured in measured()) {
-            let watched = matches!((plan.state, plan.by_hand), (CutoverState::Running, _) | (CutoverState::Held, false));
+            let watched = matches!((plan.state, plan.by_operator), (CutoverState::Running, _) | (CutoverState::Held, false));
             let rolls_back = matches!(decide(&plan, &measured), Step::RollBack(_));
             prop_assert!(!rolls_back || watched);
             prop_assert!(!watched || rolls_back || inside(&plan, &measured, true));
@@ -277,7 +277,7 @@ mod tests {
             let held = Cutover { state: CutoverState::Held, ..plan };
             let step = decide(&held, &measured);
             prop_assert!(matches!(step, Step::Stay | Step::RollBack(_)));
-            prop_assert!(!held.by_hand || step == Step::Stay);
+            prop_assert!(!held.by_operator || step == Step::Stay);
         }
 
         #[test]

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn on_fifo_nothing_overtakes_one_of_its_group_that_may_be_taken_later_and_other_groups_go_on() {
+    async fn on_fifo_no_message_overtakes_a_refused_one_of_its_group() {
         let messages = [of("a", "a1"), of("b", "b1"), of("a", "a2"), of("b", "b2"), of("a", "a3")];
         let (answers, calls) = sent(Kind::Fifo, &messages, &["a1"]).await;
         assert_eq!(calls, [vec!["b1"], vec!["b2"]]);

@@ -89,7 +89,7 @@ impl SqsQueue {
         let mut missed = 0;
         for ten in changes.chunks(BATCH_ENTRIES) {
             missed += self.set_visibility_of_ten(ten).await.unwrap_or_else(|error| {
-                tracing::warn!(%error, messages = ten.len(), "messages come again when their visibility timeout ends, not when they were told to");
+                tracing::warn!(%error, messages = ten.len(), "the visibility timeout could not be changed: the messages come again when it ends");
                 ten.len()
             });
         }

@@ -140,7 +140,7 @@ pub struct Redriven {
     /// How many copies of redriven events were removed from the dead-letter queue by this call.
     pub removed: usize,
     /// After how many seconds the table sends what the move task did not bring.
-    pub hold_secs: u32,
+    pub defer_secs: u32,
     /// The move task, started or already running.
     pub moving: Option<Moving>,
     /// What did not work, and what that means. The rest was done.
@@ -163,7 +163,7 @@ impl Redriven {
             letters: 0,
             sent: 0,
             removed: 0,
-            hold_secs: 0,
+            defer_secs: 0,
             moving: None,
             trouble: None,
             revision: None,

@@ -53,7 +53,7 @@ declare
   others text := (select string_agg(t, ', ' order by t) from unnest(p_types) t where t <> all (all_types));
 begin
   if others is not null then
-    raise exception '% does not listen to %: it listens to %', p_agent.name, left(others, 200), array_to_string(all_types, ', ') using errcode = 'SY004';
+    raise exception '% does not subscribe to %: it subscribes to %', p_agent.name, left(others, 200), array_to_string(all_types, ', ') using errcode = 'SY004';
   end if;
   return case when cardinality(p_types) > 0 then array(select distinct t from unnest(p_types) t order by t) else all_types end;
 end $$;
@@ -97,14 +97,14 @@ begin
   select x.* into a from switchyard.agent x where x.id = (switchyard.agent_named(p_agent)).id for no key update;
   types := switchyard._listened_to(a, p_types);
   if p_since >= p_until then
-    raise exception 'nothing lies between % and %: --since comes before --until', switchyard.rfc3339(p_since), switchyard.rfc3339(p_until) using errcode = 'SY004';
+    raise exception 'there is no time between % and %: --since must be before --until', switchyard.rfc3339(p_since), switchyard.rfc3339(p_until) using errcode = 'SY004';
   end if;
   if not switchyard._owns_something(a) then
     raise exception '% is %, and a backfill applies what it decides: route something to it first (switchyard route % percent N)', p_agent,
       case a.mode when 'percent' then 'at 0 percent' when 'shadow' then 'in shadow' else 'off' end, p_agent using errcode = 'SY004';
   end if;
   if exists (select 1 from switchyard.backfill b where b.agent = a.id and b.state in ('running', 'paused')) then
-    raise exception '% has a backfill under way: switchyard backfill % --progress, or --cancel', p_agent, p_agent using errcode = 'SY004';
+    raise exception '% has a running backfill: switchyard backfill % --progress, or --cancel', p_agent, p_agent using errcode = 'SY004';
   end if;
   of_history := p_since < (select l.since from switchyard.logging l);
   if of_history then
@@ -224,7 +224,7 @@ begin
   select x.* into b from switchyard.backfill x
    where x.agent = (switchyard.agent_named(p_agent)).id and x.state in ('running', 'paused') for update;
   if not found then
-    raise exception '% has no backfill under way', p_agent using errcode = 'SY004';
+    raise exception '% has no running backfill', p_agent using errcode = 'SY004';
   end if;
   return b;
 end $$;

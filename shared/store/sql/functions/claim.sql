@@ -17,9 +17,9 @@ end $$;
 
 -- Where each of a batch stands for one side. After a claim the arrays name what it has just taken: of several copies of
 -- one event in a batch, the first gets it. Before one (`p_took_seqs` null) a missing row is foretold as a first ask.
-create or replace function switchyard._standing(
+create or replace function switchyard._claim_answers(
   p_agent switchyard.agent, p_events uuid[], p_runs int[], p_who "char", p_took_seqs bigint[], p_took_runs int[])
-returns setof switchyard.standing
+returns setof switchyard.claim_answer
 language plpgsql volatile rows 10 set search_path = pg_catalog, pg_temp as $$
 declare
   bottom bigint := (select f.seq from switchyard.floor f);
@@ -57,16 +57,16 @@ begin
 end $$;
 
 -- A claim's answer, foretold: no lock, no write.
-create or replace function switchyard.look(p_agent text, p_events uuid[], p_runs int[]) returns setof switchyard.standing
+create or replace function switchyard.preview(p_agent text, p_events uuid[], p_runs int[]) returns setof switchyard.claim_answer
 language plpgsql volatile rows 10 set search_path = pg_catalog, pg_temp set jit = off
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 begin
-  return query select * from switchyard._standing(switchyard.agent_named(p_agent), p_events, p_runs, 'n', null, null) s order by s.ord;
+  return query select * from switchyard._claim_answers(switchyard.agent_named(p_agent), p_events, p_runs, 'n', null, null) s order by s.ord;
 end $$;
 
 -- Claims a batch: what is `take` is settled as done in the caller's transaction, whose commit makes it true.
 -- The rows are written and locked in the order of their sequence, so that two batches do not deadlock.
-create or replace function switchyard.claim_batch(p_agent text, p_events uuid[], p_runs int[], p_who "char") returns setof switchyard.standing
+create or replace function switchyard.claim_batch(p_agent text, p_events uuid[], p_runs int[], p_who "char") returns setof switchyard.claim_answer
 language plpgsql volatile rows 10 set search_path = pg_catalog, pg_temp set jit = off
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
@@ -122,7 +122,7 @@ begin
   end if;
 
   return query
-  select s.* from switchyard._standing(a, p_events, p_runs, p_who,
+  select s.* from switchyard._claim_answers(a, p_events, p_runs, p_who,
       won || kept, array_fill(0, array[cardinality(won)]) || kept_runs) s
    order by s.ord;
 end $$;

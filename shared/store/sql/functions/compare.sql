@@ -37,14 +37,14 @@ end $$;
 
 -- Sets how an agent is compared. What was counted by another mapping is forgotten, and the latest decisions are compared anew. Strays are
 -- looked for from now on; what the old system writes within its wait after the installation may answer events that no log has.
-create or replace function switchyard.set_counterpart(p_operator text, p_agent text, p_mapping jsonb, p_wait_ms bigint) returns int
+create or replace function switchyard.set_compare_mapping(p_operator text, p_agent text, p_mapping jsonb, p_wait_ms bigint) returns int
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
   a switchyard.agent := switchyard.agent_named(p_agent);
-  v int := nextval('switchyard.counterpart_version');
+  v int := nextval('switchyard.compare_mapping_version');
   strays_from timestamptz := greatest(clock_timestamp(), (select l.since from switchyard.logging l) + p_wait_ms * interval '1 millisecond');
 begin
-  insert into switchyard.counterpart as c (agent, mapping, version, strays_to) values (a.name, p_mapping, v, strays_from)
+  insert into switchyard.compare_mapping as c (agent, mapping, version, strays_to) values (a.name, p_mapping, v, strays_from)
   on conflict (agent) do update
      set mapping = excluded.mapping, version = excluded.version, since = excluded.since, strays_to = excluded.strays_to, trouble = null;
   delete from switchyard.comparison x where x.agent = a.name;
@@ -58,10 +58,10 @@ begin
 end $$;
 
 -- Compares an agent no longer. Its decisions stay.
-create or replace function switchyard.drop_counterpart(p_operator text, p_agent text) returns boolean
+create or replace function switchyard.drop_compare_mapping(p_operator text, p_agent text) returns boolean
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
-  delete from switchyard.counterpart c where c.agent = p_agent;
+  delete from switchyard.compare_mapping c where c.agent = p_agent;
   if not found then
     return false;
   end if;
@@ -78,7 +78,7 @@ language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as
 declare
   n bigint;
 begin
-  perform 1 from switchyard.counterpart c where c.agent = p_agent and c.version = p_version for share;
+  perform 1 from switchyard.compare_mapping c where c.agent = p_agent and c.version = p_version for share;
   if not found then
     return 0;
   end if;
@@ -109,7 +109,7 @@ language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as
 declare
   n bigint;
 begin
-  update switchyard.counterpart c set strays_to = p_to where c.agent = p_agent and c.version = p_version and c.strays_to <= p_to;
+  update switchyard.compare_mapping c set strays_to = p_to where c.agent = p_agent and c.version = p_version and c.strays_to <= p_to;
   if not found then
     return 0;
   end if;

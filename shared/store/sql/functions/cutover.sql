@@ -27,15 +27,15 @@ end $$;
 
 -- A hand on the switch wins: whoever moves it, by whatever way, stops a plan that would move it again. Whoever sets what is set already means it
 -- to stay, so that counts, too. A pin does not: it is beyond every percentage.
-create or replace function switchyard._hand_on_the_switch() returns trigger
+create or replace function switchyard._pause_cutover_on_routing_change() returns trigger
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
   if coalesce(current_setting('switchyard.cutover', true), '') <> new.name then
-    update switchyard.cutover c set state = 'held', by_hand = true,
+    update switchyard.cutover c set state = 'held', by_operator = true,
            because = format('the routing was set to %s by hand', case new.mode when 'percent' then new.percent || ' percent' else new.mode end)
      where c.agent = new.id and c.state in ('running', 'held');
     if found then
-      perform switchyard.note('cutover_held', new.name, jsonb_build_object('because', 'the routing was set by hand'));
+      perform switchyard.note('cutover_paused', new.name, jsonb_build_object('because', 'an operator set the routing'));
     end if;
   end if;
   return null;
@@ -44,9 +44,9 @@ end $$;
 do $$
 begin
   -- Only where it is missing: to make it waits for whoever is changing an agent.
-  if not exists (select from pg_trigger t where t.tgrelid = 'switchyard.agent'::regclass and t.tgname = 'cutover_hand') then
-    create trigger cutover_hand after update of mode, percent, drain, beside on switchyard.agent for each row
-      execute function switchyard._hand_on_the_switch();
+  if not exists (select from pg_trigger t where t.tgrelid = 'switchyard.agent'::regclass and t.tgname = 'cutover_routing_changed') then
+    create trigger cutover_routing_changed after update of mode, percent, drain, beside on switchyard.agent for each row
+      execute function switchyard._pause_cutover_on_routing_change();
   end if;
 end $$;
 
@@ -70,13 +70,13 @@ begin
   perform switchyard.agent_named(p_agent);
   select * into a from switchyard.agent x where x.name = p_agent for no key update;
   if exists (select 1 from switchyard.cutover x where x.agent = a.id and x.state in ('running', 'held')) then
-    raise exception '% has a cutover under way: let it go on, or roll it back', p_agent using errcode = 'SY004';
+    raise exception '% has a running cutover: resume it, or roll it back', p_agent using errcode = 'SY004';
   end if;
   if a.mode = 'full' or (a.mode = 'percent' and a.percent > p_percents[1]) then
     raise exception '% has % percent already, and a cutover begins with %', p_agent,
       case a.mode when 'full' then 100 else a.percent end, p_percents[1] using errcode = 'SY004';
   end if;
-  if coalesce(p_max_mismatch, p_back_at_mismatch) is not null and not exists (select 1 from switchyard.counterpart x where x.agent = p_agent) then
+  if coalesce(p_max_mismatch, p_back_at_mismatch) is not null and not exists (select 1 from switchyard.compare_mapping x where x.agent = p_agent) then
     raise exception '% is compared with nothing, so its mismatch cannot be measured: set a mapping first (switchyard compare % --mapping FILE)',
       p_agent, p_agent using errcode = 'SY004';
   end if;
@@ -85,7 +85,7 @@ begin
   values (a.id, switchyard.last_seq(), p_percents, p_soaks_secs, p_at_least, p_max_mismatch, p_back_at_mismatch, p_max_failures, p_back_at_failures,
           p_max_lag_secs, p_back_at_lag_secs, a.mode, a.percent, p_operator)
   returning * into c;
-  perform switchyard.note_as(p_operator, 'cutover_started', p_agent, jsonb_strip_nulls(to_jsonb(c) - 'id' - 'agent' - 'state' - 'at' - 'by' - 'by_hand'));
+  perform switchyard.note_as(p_operator, 'cutover_started', p_agent, jsonb_strip_nulls(to_jsonb(c) - 'id' - 'agent' - 'state' - 'at' - 'by' - 'by_operator'));
   perform switchyard._cutover_steps(p_agent, c, p_operator);
   perform switchyard._cutover_ends(p_agent, c, p_operator);
 end $$;
@@ -129,33 +129,33 @@ begin
 end $$;
 
 -- Stops the plan where it is: the routing stays.
-create or replace function switchyard.cutover_hold(p_agent text, p_because text, p_operator text) returns void
+create or replace function switchyard.cutover_pause(p_agent text, p_because text, p_operator text) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   c switchyard.cutover := switchyard._cutover_of(p_agent, '{running,held}');
 begin
-  update switchyard.cutover x set state = 'held', by_hand = true, because = p_because where x.id = c.id;
-  perform switchyard.note_as(p_operator, 'cutover_held', p_agent, jsonb_build_object('because', p_because));
+  update switchyard.cutover x set state = 'held', by_operator = true, because = p_because where x.id = c.id;
+  perform switchyard.note_as(p_operator, 'cutover_paused', p_agent, jsonb_build_object('because', p_because));
 end $$;
 
 -- The same by a limit, where it is still running in the step that the caller has judged.
-create or replace function switchyard.cutover_hold_at(p_agent text, p_id bigint, p_step int, p_because text, p_figures text, p_operator text) returns boolean
+create or replace function switchyard.cutover_pause_at(p_agent text, p_id bigint, p_step int, p_because text, p_figures text, p_operator text) returns boolean
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
   update switchyard.cutover x set state = 'held', because = p_because where x.id = p_id and x.state = 'running' and x.step = p_step;
   if found then
-    perform switchyard.note_as(p_operator, 'cutover_held', p_agent, jsonb_build_object('because', p_because, 'figures', p_figures::jsonb));
+    perform switchyard.note_as(p_operator, 'cutover_paused', p_agent, jsonb_build_object('because', p_because, 'figures', p_figures::jsonb));
   end if;
   return found;
 end $$;
 
 -- Goes on with a plan that is held: its present step is set again, and soaks anew from now on.
-create or replace function switchyard.cutover_go_on(p_agent text, p_operator text) returns void
+create or replace function switchyard.cutover_resume(p_agent text, p_operator text) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   c switchyard.cutover := switchyard._cutover_of(p_agent, '{held}');
 begin
-  update switchyard.cutover x set state = 'running', by_hand = false, because = null, step_at = clock_timestamp(), step_seq = switchyard.last_seq()
+  update switchyard.cutover x set state = 'running', by_operator = false, because = null, step_at = clock_timestamp(), step_seq = switchyard.last_seq()
    where x.id = c.id returning * into c;
   perform switchyard.note_as(p_operator, 'cutover_goes_on', p_agent, jsonb_build_object('step', c.step, 'percent', c.percents[c.step]));
   perform switchyard._cutover_steps(p_agent, c, p_operator);
@@ -187,7 +187,7 @@ declare
 begin
   select * into a from switchyard.agent x where x.name = p_agent for no key update;
   select * into c from switchyard.cutover x
-   where x.id = p_id and x.agent = a.id and x.state in ('running', 'held') and not x.by_hand and x.step = p_step for update;
+   where x.id = p_id and x.agent = a.id and x.state in ('running', 'held') and not x.by_operator and x.step = p_step for update;
   if not found then
     return false;
   end if;

@@ -28,14 +28,14 @@ declare
   free int[];
 begin
   perform switchyard._lock_leases(p_name, p_shards);
-  delete from switchyard.sharer s where s.name = p_name and s.until <= t and s.holder <> p_holder;
-  insert into switchyard.sharer as s (name, holder, until) values (p_name, p_holder, ends)
+  delete from switchyard.participant s where s.name = p_name and s.until <= t and s.holder <> p_holder;
+  insert into switchyard.participant as s (name, holder, until) values (p_name, p_holder, ends)
   on conflict (name, holder) do update set until = excluded.until;
 
   -- Its place among them, the newest first; those who stay take the odd shards by age.
   select x.newest, x.others, least(x.others + 1, greatest(p_at_once, 1)) as staying into place
     from (select s.holder, row_number() over (order by s.since desc, s.holder) as newest, count(*) over () - 1 as others
-            from switchyard.sharer s where s.name = p_name) x
+            from switchyard.participant s where s.name = p_name) x
    where x.holder = p_holder;
   stays := place.newest <= place.staying;
   alone := place.others = 0;
@@ -56,28 +56,28 @@ begin
   return next;
 end $$;
 
--- Gives everything back and takes part no more. Where somebody has knocked meanwhile it does nothing but forget that, and the answer is
+-- Gives everything back and takes part no more. Where somebody has notified it meanwhile it does nothing but forget that, and the answer is
 -- false: look once more; `p_anyway` leaves all the same.
 create or replace function switchyard.leave(p_name text, p_holder uuid, p_shards int, p_anyway boolean) returns boolean
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
   perform switchyard._lock_leases(p_name, p_shards);
   if not p_anyway then
-    update switchyard.sharer s set knocked = false where s.name = p_name and s.holder = p_holder and s.knocked;
+    update switchyard.participant s set notified = false where s.name = p_name and s.holder = p_holder and s.notified;
     if found then
       return false;
     end if;
   end if;
   update switchyard.lease l set holder = null where l.name = p_name and l.holder = p_holder;
-  delete from switchyard.sharer s where s.name = p_name and s.holder = p_holder;
+  delete from switchyard.participant s where s.name = p_name and s.holder = p_holder;
   return true;
 end $$;
 
 -- Whether somebody is there already; whoever is looks once more before it leaves of its own accord. Takes no lock that sharing waits for.
-create or replace function switchyard.knock(p_name text) returns boolean
+create or replace function switchyard.notify(p_name text) returns boolean
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
-  update switchyard.sharer s set knocked = true where s.name = p_name and s.until > clock_timestamp() and not s.knocked;
+  update switchyard.participant s set notified = true where s.name = p_name and s.until > clock_timestamp() and not s.notified;
   -- Asked again even so: one that has left meanwhile is no longer among those found.
-  return found or exists (select from switchyard.sharer s where s.name = p_name and s.until > clock_timestamp());
+  return found or exists (select from switchyard.participant s where s.name = p_name and s.until > clock_timestamp());
 end $$;

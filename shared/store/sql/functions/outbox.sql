@@ -195,7 +195,7 @@ begin
 end $$;
 
 -- Carries again what was set aside, all of it where none is named: it counts as never refused. Returns how many.
-create or replace function switchyard.carry_again(p_seqs bigint[], p_operator text) returns bigint
+create or replace function switchyard.retry_publishing(p_seqs bigint[], p_operator text) returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   n bigint;
@@ -206,7 +206,7 @@ begin
   update switchyard.outbox o set parked_at = null, attempts = 0, reason = null from aside a where o.seq = a.seq;
   get diagnostics n = row_count;
   if n > 0 then
-    perform switchyard.note_as(p_operator, 'carry_again', null, jsonb_strip_nulls(jsonb_build_object(
+    perform switchyard.note_as(p_operator, 'retry_publishing', null, jsonb_strip_nulls(jsonb_build_object(
       'rows', n, 'seqs', case when cardinality(p_seqs) between 1 and 100 then to_jsonb(p_seqs) end)));
   end if;
   return n;

@@ -165,7 +165,7 @@ begin
       when untranslatable_character then
         answer := 'refused';
         reason := 'nul';
-        error := 'an escaped NUL (\u0000), which the table cannot hold';
+        error := 'an escaped NUL (\u0000), which the table cannot store';
       when statement_too_complex then
         answer := 'refused';
         reason := 'too_deep';

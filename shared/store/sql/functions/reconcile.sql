@@ -245,9 +245,9 @@ begin
 end $$;
 
 -- Whether it is time to look deeper, and then it is done: of those who ask at once, one is told so.
-create or replace function switchyard.deeper(p_every interval) returns boolean
+create or replace function switchyard.take_hourly_check(p_every interval) returns boolean
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
-  update switchyard.deep_look x set at = clock_timestamp() where x.at <= clock_timestamp() - p_every;
+  update switchyard.hourly_check x set at = clock_timestamp() where x.at <= clock_timestamp() - p_every;
   return found;
 end $$;

@@ -44,7 +44,7 @@ end $$;
 
 -- What is parked in the dead-letter queue alone, as far as a selection can tell: a body that is no event has no id, type or project.
 -- An event that was not in the table and is now has a delivery that tells more.
-create or replace function switchyard._loose(p_agent text, p_selection switchyard.selection)
+create or replace function switchyard._unmatched(p_agent text, p_selection switchyard.selection)
 returns table (id bigint, event_id uuid, message_id text, type text, reason text, error text, at timestamptz)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan as $$
 #variable_conflict use_column
@@ -59,7 +59,7 @@ begin
   select f.id, f.event_id, f.message_id, l.type, f.reason, f.error, f.at
     from switchyard.failure f
     left join switchyard.event_log l on l.event_id = f.event_id
-   where f.agent = p_agent and f.loose and f.redriven_at is null
+   where f.agent = p_agent and f.unmatched and f.redriven_at is null
      and not exists (select 1 from switchyard.delivery d where d.agent = a and d.seq = l.seq and d.run = f.run)
      and (cardinality(events) = 0 or f.event_id = any (events)) and (cardinality(types) = 0 or l.type = any (types))
      and (cardinality(reasons) = 0 or f.reason = any (reasons)) and (cardinality(projects) = 0 or l.project_id = any (projects))
@@ -90,7 +90,7 @@ begin
          array(select x.e from (select u.e, max(u.i) as newest
                                   from unnest(array_agg(f.event_id), array_agg(f.id)) u (e, i) where u.e is not null group by u.e) x
                 order by x.newest desc limit 3)
-    from switchyard._loose(p_agent, p_selection) f
+    from switchyard._unmatched(p_agent, p_selection) f
    where coalesce(p_selection.at_most, 1) > 0
    group by f.reason, f.type
    order by 3 desc, 1, 2;
@@ -98,8 +98,8 @@ end $$;
 
 -- Sends parked deliveries back, so many (`p_selection.at_most`) above (`p_after_seq`, `p_after_run`): parked becomes assigned, of the next
 -- epoch, with everything counted anew. What is not parked (any more) is left alone, so that two at once do each row once.
--- `p_hold`: somebody else brings the messages; the table sends what has not been answered by then.
-create or replace function switchyard._send_back(p_agent text, p_seqs bigint[], p_runs int[], p_hold interval, p_reason text)
+-- `p_defer`: somebody else brings the messages; the table sends what has not been answered by then.
+create or replace function switchyard._send_back(p_agent text, p_seqs bigint[], p_runs int[], p_defer interval, p_reason text)
 returns table (seq bigint, run int)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 #variable_conflict use_column
@@ -114,14 +114,14 @@ begin
      order by d.seq, d.run
        for update of d)
   update switchyard.delivery d set state = 'a', epoch = d.epoch + 1, attempts = 0, sends = 0, deaths = 0, returns = 0,
-         redrives = least(d.redrives + 1, 32767), next_attempt_at = now() + p_hold, at = now(), given_at = clock_timestamp(), reason = p_reason
+         redrives = least(d.redrives + 1, 32767), next_attempt_at = now() + p_defer, at = now(), given_at = clock_timestamp(), reason = p_reason
     from parked p
    where d.agent = a and d.seq = p.seq and d.run = p.run and d.state = 'p'
   returning d.seq, d.run;
 end $$;
 
 create or replace function switchyard.redrive(
-  p_agent text, p_selection switchyard.selection, p_after_seq bigint, p_after_run int, p_hold interval, p_operator text, p_reason text)
+  p_agent text, p_selection switchyard.selection, p_after_seq bigint, p_after_run int, p_defer interval, p_operator text, p_reason text)
 returns table (seq bigint, run int, redriven boolean)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 #variable_conflict use_column
@@ -134,10 +134,10 @@ begin
   select coalesce(array_agg(p.seq), '{}'), coalesce(array_agg(p.run), '{}') into seqs, runs
     from switchyard.parked_deliveries(p_agent, p_selection, p_after_seq, p_after_run) p;
   select coalesce(array_agg(s.seq), '{}'), coalesce(array_agg(s.run), '{}') into back, back_runs
-    from switchyard._send_back(p_agent, seqs, runs, p_hold, p_reason) s;
+    from switchyard._send_back(p_agent, seqs, runs, p_defer, p_reason) s;
   if cardinality(back) > 0 then
     perform switchyard.note_as(p_operator, 'redrive', p_agent, jsonb_build_object(
-      'redriven', cardinality(back), 'reason', p_reason, 'hold_secs', extract(epoch from p_hold)::bigint, 'selection', switchyard._told(p_selection)));
+      'redriven', cardinality(back), 'reason', p_reason, 'defer_secs', extract(epoch from p_defer)::bigint, 'selection', switchyard._selection_json(p_selection)));
   end if;
   return query
   select u.s, u.r, b.s is not null
@@ -146,7 +146,7 @@ begin
 end $$;
 
 -- The same for exactly these deliveries.
-create or replace function switchyard.redrive_these(p_agent text, p_events uuid[], p_runs int[], p_hold interval, p_operator text, p_reason text)
+create or replace function switchyard.redrive_these(p_agent text, p_events uuid[], p_runs int[], p_defer interval, p_operator text, p_reason text)
 returns table (event_id uuid, run int)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 #variable_conflict use_column
@@ -159,10 +159,10 @@ begin
   select coalesce(array_agg(l.seq), '{}'), coalesce(array_agg(u.run), '{}') into seqs, runs
     from unnest(p_events, p_runs) u (event_id, run) join switchyard.event_log l on l.event_id = u.event_id;
   select coalesce(array_agg(s.seq), '{}'), coalesce(array_agg(s.run), '{}') into back, back_runs
-    from switchyard._send_back(p_agent, seqs, runs, p_hold, p_reason) s;
+    from switchyard._send_back(p_agent, seqs, runs, p_defer, p_reason) s;
   if cardinality(back) > 0 then
     perform switchyard.note_as(p_operator, 'redrive', p_agent, jsonb_build_object(
-      'redriven', cardinality(back), 'reason', p_reason, 'hold_secs', extract(epoch from p_hold)::bigint));
+      'redriven', cardinality(back), 'reason', p_reason, 'defer_secs', extract(epoch from p_defer)::bigint));
   end if;
   return query
   select l.event_id, u.r from unnest(back, back_runs) u (s, r) join switchyard.event_log l on l.seq = u.s order by l.seq, u.r;
@@ -176,12 +176,12 @@ declare
   n bigint;
 begin
   update switchyard.failure f set redriven_at = clock_timestamp()
-   where f.agent = p_agent and f.loose and f.redriven_at is null
+   where f.agent = p_agent and f.unmatched and f.redriven_at is null
      and case when p_events is null and p_messages is null then f.at <= p_before
               else f.event_id = any (p_events) or f.message_id = any (p_messages) end;
   get diagnostics n = row_count;
   if n > 0 then
-    perform switchyard.note_as(p_operator, 'redrive_loose', p_agent, jsonb_build_object('redriven', n));
+    perform switchyard.note_as(p_operator, 'redrive_unmatched', p_agent, jsonb_build_object('redriven', n));
   end if;
   return n;
 end $$;
@@ -217,7 +217,7 @@ begin
   select coalesce(array_agg(g.seq), '{}'), coalesce(array_agg(g.run), '{}') into ended, ended_runs from gone g;
   if cardinality(ended) > 0 then
     perform switchyard.note_as(p_operator, 'dismiss', p_agent, jsonb_build_object(
-      'dismissed', cardinality(ended), 'reason', p_reason, 'selection', switchyard._told(p_selection)));
+      'dismissed', cardinality(ended), 'reason', p_reason, 'selection', switchyard._selection_json(p_selection)));
   end if;
   return query
   select u.s, u.r, b.s is not null
@@ -226,7 +226,7 @@ begin
 end $$;
 
 -- A selection as the audit tells it: what was named, and of events how many.
-create or replace function switchyard._told(p_selection switchyard.selection) returns jsonb
+create or replace function switchyard._selection_json(p_selection switchyard.selection) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select jsonb_strip_nulls(jsonb_build_object(
     'events', nullif(cardinality((p_selection).events), 0), 'types', to_jsonb(nullif((p_selection).types, '{}')),

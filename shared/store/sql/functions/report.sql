@@ -54,7 +54,7 @@ begin
 
   if p_park then
     -- What has no row (unknown, too old, not subscribed) is parked in its queue alone: here is its trace.
-    insert into switchyard.failure (agent, event_id, run, seq, attempt, parked, reason, error, loose)
+    insert into switchyard.failure (agent, event_id, run, seq, attempt, parked, reason, error, unmatched)
     select distinct on (u.event_id, u.run) p_agent, u.event_id, u.run, e.seq, 1, true, u.reason, u.error, true
       from unnest(p_events, p_runs, p_reasons, p_errors) u (event_id, run, reason, error)
       left join switchyard.event_log e on e.event_id = u.event_id
@@ -93,9 +93,9 @@ begin
 end $$;
 
 -- Bodies that are no events, so that nothing but the queue's own id names them. Repeating it changes nothing.
-create or replace function switchyard.park_nameless(p_agent text, p_message_ids text[], p_runs int[], p_reasons text[], p_errors text[]) returns void
+create or replace function switchyard.park_unidentified(p_agent text, p_message_ids text[], p_runs int[], p_reasons text[], p_errors text[]) returns void
 language sql volatile set search_path = pg_catalog, pg_temp as $$
-  insert into switchyard.failure (agent, message_id, run, attempt, parked, reason, error, loose)
+  insert into switchyard.failure (agent, message_id, run, attempt, parked, reason, error, unmatched)
   select p_agent, u.message_id, u.run, 1, true, u.reason, u.error, true
     from unnest(p_message_ids, p_runs, p_reasons, p_errors) with ordinality u (message_id, run, reason, error, ord)
    order by u.ord

@@ -10,9 +10,9 @@ begin
     edited := p_payload::jsonb;
   exception
     when untranslatable_character then
-      raise exception 'the payload holds an escaped NUL (\u0000), which the table cannot hold' using errcode = 'SY004';
+      raise exception 'the payload contains an escaped NUL (\u0000), which the table cannot store' using errcode = 'SY004';
     when data_exception or program_limit_exceeded then
-      raise exception 'the payload is not JSON that the table can hold' using errcode = 'SY004';
+      raise exception 'the payload is not JSON that the table can store' using errcode = 'SY004';
   end;
   perform switchyard._see_every_event();
   -- Two who edit at once come one after the other. The log's row, since the event's own is the application's to lock.
@@ -47,7 +47,7 @@ begin
   seq := at_seq;
   perform switchyard._send_back(p_agent, array_fill(at_seq, array[cardinality(runs)]), runs, interval '0', p_reason);
   perform switchyard.note_as(p_operator, 'redrive', p_agent, jsonb_build_object(
-    'redriven', cardinality(runs), 'reason', p_reason, 'hold_secs', 0, 'event_id', p_event, 'revision', revision));
+    'redriven', cardinality(runs), 'reason', p_reason, 'defer_secs', 0, 'event_id', p_event, 'revision', revision));
 end $$;
 
 -- Payloads for messages that came without: the newest revision, as `payload::text` prints it, and only its size where that is larger than

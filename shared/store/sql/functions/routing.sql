@@ -65,7 +65,7 @@ end $$;
 -- (see _create_deliveries), and whoever read an older one did so before the change was committed. So an id drawn after the change was
 -- seen to be committed is above all of theirs. The changing transaction's own id would not do, a reader may have a later one; nor would
 -- ours where this transaction had one already: then the next pass draws it.
-create or replace function switchyard._draw_barrier(p_agent text) returns void
+create or replace function switchyard._set_barrier(p_agent text) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   had_id boolean := pg_current_xact_id_if_assigned() is not null;
@@ -91,7 +91,7 @@ declare
   losing "char"[];
   left_over boolean;
 begin
-  perform switchyard._draw_barrier(p_agent);
+  perform switchyard._set_barrier(p_agent);
   -- No change of routing during the pass.
   select * into a from switchyard.agent where name = p_agent for no key update;
   complete := coalesce(a.barrier < pg_snapshot_xmin(pg_current_snapshot()), false);

@@ -84,15 +84,15 @@ create table switchyard.retired (
 );
 
 -- When somebody last looked deeper than each tick does.
-create table switchyard.deep_look (
+create table switchyard.hourly_check (
   one boolean primary key default true check (one),
   at timestamptz not null default '-infinity'
 );
-insert into switchyard.deep_look default values;
+insert into switchyard.hourly_check default values;
 
 -- Where a message of a batch stands: what a claim answers.
-create type switchyard.standing as (
-  ord bigint, verdict text, seq bigint, epoch int, attempts smallint, max_attempts smallint, returns smallint, revision int, says boolean);
+create type switchyard.claim_answer as (
+  ord bigint, verdict text, seq bigint, epoch int, attempts smallint, max_attempts smallint, returns smallint, revision int, emits boolean);
 
 -- What became of a reported failure.
 create type switchyard.reported as (

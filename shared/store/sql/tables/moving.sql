@@ -44,7 +44,7 @@ create table switchyard.cutover (
   agent smallint not null references switchyard.agent,
   state text not null default 'running' check (state in ('running', 'held', 'rolled_back', 'done')),
   -- Held by an operator: then only an operator moves it. Held by a limit it is still watched, and may roll back.
-  by_hand boolean not null default false,
+  by_operator boolean not null default false,
   -- Why it is not running.
   because text,
   percents int[] not null,
@@ -93,10 +93,10 @@ create table switchyard.shadow (
 create index shadow_at on switchyard.shadow (agent, at);
 -- What is still to be compared, in the order in which its time comes.
 create index shadow_open on switchyard.shadow (agent, at) where outcome is null and run = 0;
-create index shadow_told on switchyard.shadow (agent, outcome, at) where outcome <> 'agreed';
+create index shadow_outcome_idx on switchyard.shadow (agent, outcome, at) where outcome <> 'agreed';
 
 -- How an agent's decisions are compared, as the team wrote it.
-create table switchyard.counterpart (
+create table switchyard.compare_mapping (
   agent text primary key,
   mapping jsonb not null,
   -- Another one with each mapping: an outcome by an older mapping does not count.
@@ -107,7 +107,7 @@ create table switchyard.counterpart (
   -- Why the last comparison could not be made.
   trouble text
 );
-create sequence switchyard.counterpart_version as int;
+create sequence switchyard.compare_mapping_version as int;
 
 -- Outcomes counted by the minute of the decision (of the row, for strays). By the minute and not by the hour, so that a cutover's step of ten
 -- minutes is judged by its own ten minutes.

@@ -15,15 +15,15 @@ create table switchyard.failure (
   -- The queue's id of the message, where its body has no id of an event.
   message_id text,
   -- Parked in the dead-letter queue alone: no delivery row says so.
-  loose boolean not null default false,
-  -- For what is loose: when it was sent back. Should it fail again, that is another row.
+  unmatched boolean not null default false,
+  -- For what is unmatched: when it was sent back. Should it fail again, that is another row.
   redriven_at timestamptz
 );
 create index failure_event_idx on switchyard.failure (event_id);
 create index failure_agent_idx on switchyard.failure (agent, at desc);
--- What is loose and was not sent back; a message that is parked twice, since a process died in between, is one.
-create unique index failure_nameless_idx on switchyard.failure (agent, message_id, run) where message_id is not null and redriven_at is null;
-create index failure_loose_idx on switchyard.failure (agent, at) where loose and redriven_at is null;
+-- What is unmatched and was not sent back; a message that is parked twice, since a process died in between, is one.
+create unique index failure_unidentified_idx on switchyard.failure (agent, message_id, run) where message_id is not null and redriven_at is null;
+create index failure_unmatched_idx on switchyard.failure (agent, at) where unmatched and redriven_at is null;
 
 -- What operators, agents and the steward have changed.
 create table switchyard.audit (

@@ -14,7 +14,7 @@ create table switchyard.outbox (
 -- What is to be published now, apart from what waits for its time: no number of rows that wait, or could not be published, is walked past.
 create index outbox_now on switchyard.outbox (seq) where parked_at is null and due_at is null;
 create index outbox_later on switchyard.outbox (due_at, seq) where parked_at is null and due_at is not null;
-create index outbox_aside on switchyard.outbox (seq) where parked_at is not null;
+create index outbox_parked on switchyard.outbox (seq) where parked_at is not null;
 
 -- Who may work on a shard now, by this database's clock: each shard has one holder at a time.
 create table switchyard.lease (
@@ -26,11 +26,11 @@ create table switchyard.lease (
 );
 
 -- Who takes part in sharing the shards, whether it holds one yet or not. One that has died is forgotten once `until` has passed.
-create table switchyard.sharer (
+create table switchyard.participant (
   name text not null,
   holder uuid not null,
   since timestamptz not null default clock_timestamp(),
   until timestamptz not null,
-  knocked boolean not null default false,
+  notified boolean not null default false,
   primary key (name, holder)
 );

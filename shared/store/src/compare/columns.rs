@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_would_fail_the_statement_is_no_key() {
+    fn a_value_that_fails_the_statement_is_not_used_as_a_key() {
         let uuid = "67e55044-10b1-426f-9247-bb680e5fe0c8";
         for taken in [uuid, "67e5504410b1426f9247bb680e5fe0c8", "{67e55044-10b1-426f-9247-bb680e5fe0c8}"] {
             assert!(Key::Uuid.can_be(taken), "{taken}");

@@ -51,7 +51,7 @@ impl Store {
             .read(
                 OP,
                 "select s.event_id, s.outcome, coalesce(s.differs, '{}'), switchyard.rfc3339(s.at)
-                   from switchyard.counterpart c
+                   from switchyard.compare_mapping c
                    cross join unnest(array['differed', 'only_old', 'only_new']) with ordinality o (outcome, ord)
                    cross join lateral (
                      select x.* from switchyard.shadow x
@@ -111,10 +111,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mismatch_is_a_share_of_what_says_something() {
+    fn the_mismatch_is_a_share_of_the_events_with_an_outcome() {
         let compared =
             Compared { agreed: 6, differed: 1, only_old: 0, only_new: 1, not_yet: 90, overtaken: 10, strays: 0 };
-        assert_eq!((compared.told(), compared.mismatch()), (8, Some(0.25)));
+        assert_eq!((compared.judged(), compared.mismatch()), (8, Some(0.25)));
         assert_eq!(Compared { not_yet: 5, ..Compared::default() }.mismatch(), None);
     }
 }

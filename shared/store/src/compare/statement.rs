@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_stays_a_name_whatever_it_holds() {
+    fn a_column_name_is_quoted_whatever_it_contains() {
         assert_eq!(quoted("Order"), "\"Order\"");
         assert_eq!(quoted("a\"; drop table x; --"), "\"a\"\"; drop table x; --\"");
     }

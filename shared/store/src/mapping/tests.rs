@@ -40,7 +40,7 @@ fn the_customary_table_maps_to_itself() {
 }
 
 #[test]
-fn a_table_of_another_team_needs_four_columns_and_says_where_they_are() {
+fn another_table_needs_four_named_columns() {
     let mapping = described(
         r#"{"schema": "shop", "table": "happenings", "columns":
             {"id": "event_id", "type": "name", "aggregate_id": "subject", "payload": "body", "version": null}}"#,
@@ -55,7 +55,7 @@ fn a_table_of_another_team_needs_four_columns_and_says_where_they_are() {
 }
 
 #[test]
-fn a_column_of_our_name_is_ours_unless_it_is_said_to_be_something_else() {
+fn a_column_with_our_name_is_used_unless_the_file_says_null() {
     let columns = r#""columns": {"id": "event_id", "type": "name", "aggregate_id": "subject", "payload": "body""#;
     let unsaid = described(&format!(r#"{{"table": "t", {columns}}}}}"#));
     assert!(problems(&unsaid, THEIRS).contains("public.t.version is int8"));
@@ -64,7 +64,7 @@ fn a_column_of_our_name_is_ours_unless_it_is_said_to_be_something_else() {
 }
 
 #[test]
-fn everything_that_is_wrong_is_told_at_once_and_by_name() {
+fn all_errors_of_a_table_are_reported_at_once() {
     let table = described(r#"{"table": "t", "columns": {"type": "kind", "metadata": "about"}}"#);
     let told = problems(&table, "id int8 key, kind int4, payload text, about json");
     for named in [
@@ -104,7 +104,7 @@ fn a_view_and_one_column_in_two_roles_are_refused() {
 }
 
 #[test]
-fn a_field_that_does_not_exist_is_a_mistake_that_is_told() {
+fn an_unknown_field_is_reported() {
     for (json, named) in [
         (r#"{"tabel": "events"}"#, "tabel"),
         (r#"{"table": "events", "columns": {"kind": "type"}}"#, "kind"),

@@ -13,7 +13,7 @@ use super::once::Before;
 use super::{OP, fail};
 use crate::StoreError;
 use crate::claim::get;
-use crate::patience::Patience;
+use crate::wait_policy::WaitPolicy;
 
 /// What `switchyard.setup` calls them.
 pub(super) const NAME: &str = "functions";
@@ -21,27 +21,31 @@ pub(super) const NAME: &str = "functions";
 /// Replaces the functions, if they have changed. Returns whether they had.
 ///
 /// Fails with [`StoreError::Config`] where something of the application's stands on a function that goes.
-pub(super) async fn replace(client: &mut Client, before: &Before, patience: &Patience<'_>) -> Result<bool, StoreError> {
+pub(super) async fn replace(
+    client: &mut Client,
+    before: &Before,
+    wait_policy: &WaitPolicy<'_>,
+) -> Result<bool, StoreError> {
     let digest = digest(FUNCTIONS);
     if before.get(NAME) == Some(&digest) {
         return Ok(false);
     }
-    let mut tries = patience.with(NAME);
+    let mut tries = wait_policy.with(NAME);
     loop {
         tries.ready(client).await?;
-        match replace_now(client, &digest, patience).await {
+        match replace_now(client, &digest, wait_policy).await {
             Ok(()) => return Ok(true),
             Err(failure) => tries.step_back(failure).await?,
         }
     }
 }
 
-async fn replace_now(client: &mut Client, digest: &str, patience: &Patience<'_>) -> Result<(), StoreError> {
+async fn replace_now(client: &mut Client, digest: &str, wait_policy: &WaitPolicy<'_>) -> Result<(), StoreError> {
     let outdated = rehearse(client).await?;
     if !outdated.is_empty() {
         // Each is a transaction of its own, since it locks the application's table.
         let triggers = TRIGGERS.replace("$1", &literal(&outdated));
-        patience.each(client, OP, "triggers that this version has no more", &triggers).await?;
+        wait_policy.each(client, OP, "triggers that this version has no more", &triggers).await?;
     }
     let transaction = client.transaction().await.map_err(fail)?;
     let grants = drop_all(&transaction, &outdated).await?;

@@ -10,7 +10,7 @@ use super::files::{self, File, digest};
 use super::{OP, fail, functions};
 use crate::StoreError;
 use crate::claim::get;
-use crate::patience::Patience;
+use crate::wait_policy::WaitPolicy;
 
 /// What earlier setups have applied, and the digest of each.
 pub(super) type Before = HashMap<String, String>;
@@ -44,7 +44,7 @@ pub(super) async fn apply(
     client: &mut Client,
     before: &Before,
     file: &File,
-    patience: &Patience<'_>,
+    wait_policy: &WaitPolicy<'_>,
 ) -> Result<bool, StoreError> {
     let digest = digest(slice::from_ref(file));
     match before.get(file.name) {
@@ -57,7 +57,7 @@ pub(super) async fn apply(
         }
         None => {}
     }
-    let mut tries = patience.with(file.name);
+    let mut tries = wait_policy.with(file.name);
     loop {
         tries.ready(client).await?;
         match apply_now(client, file, &digest).await {

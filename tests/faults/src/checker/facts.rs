@@ -61,7 +61,7 @@ pub struct Facts {
     /// The newest sequence that was written of each aggregate.
     pub newest: HashMap<String, i64>,
     /// Failures without an event, by agent: bodies that are none, and rows that no table takes.
-    pub loose: HashMap<String, u64>,
+    pub unmatched: HashMap<String, u64>,
     /// Writes of an older sequence over a newer one.
     pub inverted: Vec<String>,
     /// Each agent's ledger.
@@ -127,9 +127,9 @@ pub async fn gather(client: &Client, store: &Store) -> Result<Facts, Error> {
         let count = u64::try_from(row.get::<_, i64>(2)).unwrap_or_default();
         facts.failures.insert((row.get(0), row.get(1)), (count, row.get(3)));
     }
-    let sql = "select agent, count(distinct message_id) from switchyard.failure where loose and event_id is null group by agent";
+    let sql = "select agent, count(distinct message_id) from switchyard.failure where unmatched and event_id is null group by agent";
     for row in client.query(sql, &[]).await? {
-        facts.loose.insert(row.get(0), u64::try_from(row.get::<_, i64>(1)).unwrap_or_default());
+        facts.unmatched.insert(row.get(0), u64::try_from(row.get::<_, i64>(1)).unwrap_or_default());
     }
     for row in client.query("select aggregate_id::text, max(seq) from public.written group by 1", &[]).await? {
         facts.newest.insert(row.get(0), row.get(1));

@@ -192,7 +192,7 @@ fn letters(facts: &Facts, witnessed: &Witnessed, verdict: &mut Verdict) {
         }
     }
     for (agent, put) in put {
-        let noted = facts.loose.get(agent).copied().unwrap_or_default();
+        let noted = facts.unmatched.get(agent).copied().unwrap_or_default();
         if noted < put {
             verdict
                 .find(Check::Unburied, format!("{agent} was given {put} bodies that are no events, and notes {noted}"));

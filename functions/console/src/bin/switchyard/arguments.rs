@@ -68,7 +68,7 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Show every dead-letter queue, or what is parked for one agent and why
     ///
-    /// Looking removes nothing. Groups come from the ledger, which remembers what the queue has forgotten; letters that only the queue
+    /// Looking removes nothing. Groups come from the ledger, which remembers what the queue has forgotten; dead letters that only the queue
     /// knows are listed below them.
     Dlq(Dlq),
     /// Send back to an agent what is parked for it
@@ -93,7 +93,7 @@ pub(crate) enum Command {
     ///
     /// An open breaker stops its agent: records wait in the queue and no attempt is spent. `auto` hands it back to the steward.
     Breaker(Breaker),
-    /// Show the events that the topic has refused and that reach nobody, or let them go again
+    /// Show the events that could not be published, or publish them again
     Outbox(Outbox),
     /// Show the events that wait for their time (`deliver_at`), or cancel some of them
     ///
@@ -131,7 +131,7 @@ pub(crate) enum Command {
 pub(crate) struct Dlq {
     /// The agent; all dead-letter queues when left out
     pub(crate) agent: Option<String>,
-    /// How many letters of the queue to look at
+    /// How many dead letters of the queue to inspect
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) at_most: u16,
     #[command(flatten)]
@@ -269,7 +269,7 @@ pub(crate) struct Dismiss {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Outbox {
-    /// Let what is set aside be published again
+    /// Publish them again
     #[arg(long)]
     pub(crate) again: bool,
     /// Only the event with this number in the outbox (repeat for more)

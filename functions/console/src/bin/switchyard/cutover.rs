@@ -218,7 +218,7 @@ pub(crate) fn headline(cutover: &Cutover, now: Timestamp) -> String {
             paint(GREEN, format!("{agent}: running, at {percent} percent for {for_so_long}"))
         }
         CutoverState::Held => {
-            let by = if cutover.by_hand { "by hand" } else { "by a limit" };
+            let by = if cutover.by_operator { "by hand" } else { "by a limit" };
             paint(YELLOW, format!("{agent}: held {by} at {percent} percent"))
         }
         CutoverState::RolledBack => {
@@ -352,7 +352,7 @@ pub(crate) mod tests {
                 agent: "painter".into(),
                 plan,
                 state,
-                by_hand: false,
+                by_operator: false,
                 because: None,
                 step: 0,
                 in_step_secs: 600.0,

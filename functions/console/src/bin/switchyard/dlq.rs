@@ -35,7 +35,7 @@ fn page(listed: &Listed) -> String {
         return "the stack has no agents, so no dead-letter queues".into();
     }
     let rows = listed.queues.iter().map(row).collect();
-    let mut page = table(&["AGENT", "HOLDS", "#LETTERS", "OLDEST", "#PARKED", "MOVING"], rows);
+    let mut page = table(&["AGENT", "HOLDS", "#MESSAGES", "OLDEST", "#PARKED", "MOVING"], rows);
     let waiting = listed.queues.iter().any(|queue| queue.waiting > 0 || queue.parked.unwrap_or(0) > 0);
     let hint = if waiting { "Why? switchyard dlq AGENT" } else { "Nothing is parked." };
     page.push_str(&format!("\n\n{}", paint(if waiting { DIM } else { GREEN }, hint)));
@@ -98,14 +98,14 @@ fn groups(looked: &Looked, now: Timestamp) -> String {
             vec![cell(group.count), cell(&group.reason), cell(of), cell(meaning(&group.ledger))]
         });
         page.push("\nIn the queue only:".into());
-        page.push(table(&["#LETTERS", "REASON", "TYPE", "THE LEDGER SAYS"], rows.collect()));
+        page.push(table(&["#MESSAGES", "REASON", "TYPE", "THE LEDGER SAYS"], rows.collect()));
     }
     let all = match (queue.complete, queue.hidden) {
         (true, _) => "all of them".to_owned(),
         (false, 0) => "there are more".to_owned(),
         (false, hidden) => format!("there are more; {hidden} in use by somebody else"),
     };
-    page.push(paint(DIM, format!("\nlooked at {} ({all}); none was removed", count(queue.seen as u64, "letter"))));
+    page.push(paint(DIM, format!("\nlooked at {} ({all}); none was removed", count(queue.seen as u64, "dead letter"))));
     page.join("\n")
 }
 

@@ -13,10 +13,10 @@ use switchyard_operations::{
     steward::Request,
 };
 
-/// What is set aside, or carried again.
+/// The events that could not be published, or publishing them again.
 pub(crate) async fn run(stack: &Stack, options: Options, global: &Global) -> Result<(), Failure> {
     if options.again {
-        let request = Request::CarryAgain { seqs: options.seq, operator: global.operator.clone() };
+        let request = Request::RetryPublishing { seqs: options.seq, operator: global.operator.clone() };
         let carried: Carried = stack.ask_steward(&request, global.json).await?;
         if !global.json {
             say(format!("{} published again within a minute", count(carried.carried, "event")));
@@ -32,7 +32,7 @@ pub(crate) async fn run(stack: &Stack, options: Options, global: &Global) -> Res
 
 fn page(outbox: &Outbox, now: Timestamp) -> String {
     if outbox.set_aside.is_empty() {
-        return format!("{} nothing is set aside", paint(GREEN, "ok:"));
+        return format!("{} every event could be published", paint(GREEN, "ok:"));
     }
     let rows = outbox.set_aside.iter().map(|event| {
         vec![
@@ -45,17 +45,19 @@ fn page(outbox: &Outbox, now: Timestamp) -> String {
         ]
     });
     let page = table(&["#SEQ", "EVENT", "TYPE", "SINCE", "#REFUSED", "REASON"], rows.collect());
-    format!("{page}\n\nThey reach nobody. Again: switchyard outbox --again")
+    format!(
+        "{page}\n\nThey could not be published; no agent receives them. To publish them again: switchyard outbox --again"
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use switchyard_operations::outbox::SetAside;
+    use switchyard_operations::outbox::UnpublishableEvent;
 
     #[test]
-    fn what_reaches_nobody_is_shown_with_why_and_the_way_out() {
-        let event = SetAside {
+    fn an_event_that_could_not_be_published_is_shown_with_its_reason_and_a_remedy() {
+        let event = UnpublishableEvent {
             seq: 7,
             event_id: uuid::Uuid::nil(),
             event_type: "feedback.created".into(),
@@ -70,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outbox_with_nothing_set_aside_is_said_to_be_well() {
-        assert!(page(&Outbox::default(), Timestamp::UNIX_EPOCH).contains("nothing is set aside"));
+    fn an_outbox_without_parked_events_is_reported_as_well() {
+        assert!(page(&Outbox::default(), Timestamp::UNIX_EPOCH).contains("every event could be published"));
     }
 }

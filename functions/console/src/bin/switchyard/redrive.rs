@@ -104,7 +104,7 @@ pub(crate) fn report(done: &Redriven) -> String {
         lines.push(format!("  {} removed from the dead-letter queue", count(done.removed as u64, "copy")));
     }
     if let (Way::Move, true) = (done.way, done.deliveries > 0) {
-        let after = age(u64::from(done.hold_secs));
+        let after = age(u64::from(done.defer_secs));
         lines.push(paint(DIM, format!("  what the queue has lost comes from the table after {after}")));
     }
     lines.extend(done.moving.as_ref().map(|task| paint(DIM, format!("  move task: {}", moving(task)))));
@@ -112,22 +112,22 @@ pub(crate) fn report(done: &Redriven) -> String {
 }
 
 fn headline(done: &Redriven) -> String {
-    let (deliveries, letters) = (count(done.deliveries, "delivery"), count(done.letters, "letter"));
+    let (deliveries, letters) = (count(done.deliveries, "delivery"), count(done.letters, "dead letter"));
     let agent = &done.agent;
     let text = match (done.way, done.dry_run) {
         (Way::Nothing, _) => return format!("{} nothing of {agent} is parked", paint(GREEN, "ok:")),
         (Way::AlreadyMoving, _) => {
             format!("a move task of {agent} is running already: follow it with --progress --watch")
         }
-        (Way::Move, true) => format!("would move {letters} back to {agent}, and make {deliveries} its turn again"),
-        (Way::Move, false) => format!("moving {letters} back to {agent}; {deliveries} its turn again"),
+        (Way::Move, true) => format!("would move {letters} back to {agent} and requeue {deliveries}"),
+        (Way::Move, false) => format!("moving {letters} back to {agent}; requeued {deliveries}"),
         (Way::Table, true) => format!("would send {deliveries} to {agent} from the table"),
         (Way::Table, false) => {
             format!("{deliveries} of {agent} redriven from the table; {} sent", count(done.sent as u64, "message"))
         }
         (Way::Letters, true) => format!("would send {letters} that SNS could not deliver to {agent}"),
         (Way::Letters, false) => {
-            format!("{} that SNS could not deliver sent to {agent}", count(done.sent as u64, "letter"))
+            format!("{} that SNS could not deliver sent to {agent}", count(done.sent as u64, "dead letter"))
         }
     };
     let revision = done.revision.map(|revision| format!(" as version {revision} of its payload")).unwrap_or_default();
@@ -143,8 +143,8 @@ pub(crate) fn trouble(done: Redriven) -> Result<(), Failure> {
 fn status(now: &Progress) -> String {
     let task = now.moving.as_ref().map_or_else(|| "no move task".into(), |task| format!("move task {}", moving(task)));
     format!(
-        "{task}; {} in the dead-letter queue; {} under way, {} parked",
-        count(now.letters, "letter"),
+        "{task}; {} in the queue; {} under way, {} parked",
+        count(now.letters, "dead letter"),
         count(now.under_way, "delivery"),
         now.parked
     )
@@ -152,7 +152,7 @@ fn status(now: &Progress) -> String {
 
 fn automatic(set: &Automatic) -> String {
     match set.times {
-        0 => format!("{} is redriven by hand only", set.agent),
+        0 => format!("{} is redriven by an operator only", set.agent),
         times => format!(
             "what fails for a reason that may pass goes back to {} by itself, up to {} for each delivery, the first after {}",
             set.agent,
@@ -176,7 +176,7 @@ mod tests {
             letters: 3,
             sent: 2,
             removed: 1,
-            hold_secs: 90,
+            defer_secs: 90,
             moving: None,
             trouble: None,
             revision: None,
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn each_way_says_what_was_done_or_would_be() {
-        assert!(report(&done(Way::Move)).contains("moving 3 letters back to sentiment; 2 deliveries its turn again"));
+        assert!(report(&done(Way::Move)).contains("moving 3 dead letters back to sentiment; requeued 2 deliveries"));
         assert!(report(&done(Way::Move)).contains("from the table after 1m 30s"));
         assert!(report(&Redriven { dry_run: true, ..done(Way::Table) }).contains("would send 2 deliveries"));
         assert!(report(&done(Way::Table)).contains("1 copy removed"));

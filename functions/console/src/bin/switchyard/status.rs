@@ -28,13 +28,14 @@ fn page(status: &Status, now: Timestamp) -> String {
         return "the stack has no agents".into();
     }
     let rows = status.agents.iter().map(row).collect();
-    let titles = ["AGENT", "#SETTLED", "#PENDING", "#PARKED", "#QUEUE", "#LETTERS", "#UNDELIVERED", "BREAKER", "FLOWS"];
+    let titles =
+        ["AGENT", "#SETTLED", "#PENDING", "#PARKED", "#QUEUE", "#DEAD-LETTERS", "#UNDELIVERED", "BREAKER", "FLOWS"];
     let mut page = vec![table(&titles, rows)];
     let of_agents =
         status.agents.iter().flat_map(|agent| agent.troubles.iter().map(|trouble| (Some(&agent.agent), trouble)));
     let aside = status.set_aside.filter(|n| *n > 0).map(|n| {
         let events = count(n, "event");
-        format!("{} {events} set aside in the outbox, for nobody to get: switchyard outbox", paint(RED, "!"))
+        format!("{} {events} could not be published; no agent receives them: switchyard outbox", paint(RED, "!"))
     });
     let troubles: Vec<String> = status
         .troubles
@@ -94,8 +95,8 @@ pub(crate) fn breaker(breaker: &Breaker) -> Cell {
         BreakerState::Open => Color::Red,
         BreakerState::HalfOpen => Color::Yellow,
     };
-    let by_hand = if breaker.forced { " by hand" } else { "" };
-    alarming(format!("{}{by_hand}", breaker.state.name().replace('_', "-")), color)
+    let by_operator = if breaker.forced { " by hand" } else { "" };
+    alarming(format!("{}{by_operator}", breaker.state.name().replace('_', "-")), color)
 }
 
 fn flows(agent: &Standing) -> Cell {
@@ -131,7 +132,7 @@ mod tests {
             "sentiment",
             "paused by hand",
             "its queue does not answer",
-            "2 events set aside",
+            "2 events could not be published",
             "painter: held by a limit at 25 percent",
             "switchyard cutover painter status",
             "switchyard backfill sentiment --progress",

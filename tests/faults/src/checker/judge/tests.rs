@@ -231,7 +231,7 @@ fn a_body_that_is_no_event_becomes_a_letter_and_a_note() {
     assert_eq!((story.found(), story.judged().violations[&Check::Unburied]), (vec![Check::Unburied], 2));
     story.witnessed.letters = vec![Letter { agent: "echo".into(), event: None, body: "no event".into() }];
     assert_eq!((story.found(), story.judged().violations[&Check::Unburied]), (vec![Check::Unburied], 1), "no note");
-    story.facts.loose.insert("echo".into(), 1);
+    story.facts.unmatched.insert("echo".into(), 1);
     assert_eq!(story.found(), []);
 }
 

@@ -7,7 +7,7 @@ use super::plants::Plant;
 use crate::database::Database;
 
 /// Two agents; a store each way; a connection for the judge.
-pub(super) struct Lane {
+pub(super) struct Worker {
     pub(super) direct: Store,
     pub(super) pooled: Store,
     pub(super) judge: Client,
@@ -15,7 +15,7 @@ pub(super) struct Lane {
     _database: Database,
 }
 
-impl Lane {
+impl Worker {
     pub(super) async fn open(plant: Option<&'static Plant>) -> Self {
         let database = Database::migrated().await;
         let judge = database.connect().await;

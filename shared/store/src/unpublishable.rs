@@ -4,12 +4,12 @@ use tokio_postgres::types::Type;
 
 use crate::claim::{clean, count, get};
 use crate::store::only;
-use crate::{SetAside, Store, StoreError};
+use crate::{Store, StoreError, UnpublishableEvent};
 
 impl Store {
     /// What was set aside in the outbox, the lowest sequences first.
-    pub async fn set_aside(&self, limit: i64) -> Result<Vec<SetAside>, StoreError> {
-        const OP: &str = "set_aside";
+    pub async fn unpublishable(&self, limit: i64) -> Result<Vec<UnpublishableEvent>, StoreError> {
+        const OP: &str = "unpublishable";
         let rows = self
             .read(
                 OP,
@@ -21,7 +21,7 @@ impl Store {
             .await?;
         rows.iter()
             .map(|row| {
-                Ok(SetAside {
+                Ok(UnpublishableEvent {
                     seq: get(OP, row, 0)?,
                     event_id: get(OP, row, 1)?,
                     event_type: get(OP, row, 2)?,
@@ -34,19 +34,19 @@ impl Store {
     }
 
     /// How many there are.
-    pub async fn set_aside_count(&self) -> Result<i64, StoreError> {
-        const OP: &str = "set_aside_count";
+    pub async fn unpublishable_count(&self) -> Result<i64, StoreError> {
+        const OP: &str = "unpublishable_count";
         let rows = self.read(OP, "select count(*) from switchyard.outbox o where o.parked_at is not null", &[]).await?;
         get(OP, &only(OP, rows)?, 0)
     }
 
     /// These are to be carried again, as if never refused; all of them where none is named. Returns how many that were. Audited.
-    pub async fn carry_again(&self, seqs: &[i64], operator: &str) -> Result<u64, StoreError> {
-        const OP: &str = "carry_again";
+    pub async fn retry_publishing(&self, seqs: &[i64], operator: &str) -> Result<u64, StoreError> {
+        const OP: &str = "retry_publishing";
         let rows = self
             .write(
                 OP,
-                "select switchyard.carry_again($1, $2)",
+                "select switchyard.retry_publishing($1, $2)",
                 &[(&seqs, Type::INT8_ARRAY), (&clean(operator).as_ref(), Type::TEXT)],
             )
             .await?;

@@ -15,13 +15,13 @@ impl Scene {
 }
 
 directly_and_pooled! {
-    async fn what_is_refused_too_often_is_on_a_list_and_among_the_failures(scene: Scene) {
+    async fn an_event_refused_too_often_is_listed_as_unpublishable(scene: Scene) {
         let [twice, thrice] = [scene.event("thing.made").await, scene.event("thing.sold").await];
         scene.refused(twice, 2).await;
-        assert!(scene.store.set_aside(10).await.unwrap().is_empty());
+        assert!(scene.store.unpublishable(10).await.unwrap().is_empty());
         scene.refused(thrice, 4).await;
-        let told = scene.store.set_aside(10).await.unwrap();
-        assert_eq!((told.len(), scene.store.set_aside_count().await.unwrap()), (1, 1));
+        let told = scene.store.unpublishable(10).await.unwrap();
+        assert_eq!((told.len(), scene.store.unpublishable_count().await.unwrap()), (1, 1));
         assert_eq!((told[0].seq, told[0].event_id, told[0].event_type.as_str()), (scene.seq(thrice).await, thrice, "thing.sold"));
         assert_eq!((told[0].reason.as_str(), told[0].attempts), ("too large \u{fffd} by far", 3));
         let failures = scene.store.failures("shim", 10).await.unwrap();
@@ -29,19 +29,19 @@ directly_and_pooled! {
         assert_eq!(kept, [(Some(thrice), 3, true, "set_aside", Some("too large \u{fffd} by far"))]);
     }
 
-    async fn what_was_set_aside_is_carried_again_as_if_never_refused(scene: Scene) {
+    async fn a_retried_outbox_row_starts_with_no_refusals(scene: Scene) {
         let [one, other] = [scene.event("thing.made").await, scene.event("thing.made").await];
         scene.refused(one, 3).await;
         scene.refused(other, 3).await;
         assert!(scene.pending(10).await.is_empty());
-        assert_eq!(scene.store.carry_again(&[scene.seq(one).await], "alice").await.unwrap(), 1);
+        assert_eq!(scene.store.retry_publishing(&[scene.seq(one).await], "alice").await.unwrap(), 1);
         assert_eq!(scene.pending(10).await.iter().map(|p| p.id).collect::<Vec<_>>(), [one]);
         let row = scene.store.audit(1).await.unwrap().remove(0);
-        assert_eq!((row.by.as_str(), row.action.as_str(), &row.detail["rows"]), ("alice", "carry_again", &1.into()));
+        assert_eq!((row.by.as_str(), row.action.as_str(), &row.detail["rows"]), ("alice", "retry_publishing", &1.into()));
         scene.refused(one, 2).await;
-        assert_eq!(scene.store.set_aside_count().await.unwrap(), 1, "it counts anew");
-        assert_eq!(scene.store.carry_again(&[], "alice").await.unwrap(), 1, "none named: all of them");
-        assert_eq!(scene.store.carry_again(&[], "alice").await.unwrap(), 0);
+        assert_eq!(scene.store.unpublishable_count().await.unwrap(), 1, "it counts anew");
+        assert_eq!(scene.store.retry_publishing(&[], "alice").await.unwrap(), 1, "none named: all of them");
+        assert_eq!(scene.store.retry_publishing(&[], "alice").await.unwrap(), 0);
         assert_eq!(scene.pending(10).await.len(), 2);
     }
 

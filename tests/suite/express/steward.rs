@@ -33,10 +33,10 @@ fn priorities(queue: &MemoryQueue) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_was_lost_goes_back_to_the_lane_that_it_was_in() {
-    let bench = Bench::with_lanes().await;
+async fn a_lost_message_goes_back_to_the_queue_of_its_priority() {
+    let bench = Bench::with_express_queue().await;
     bench.lost_of(&[5, 8, 7, 10]).await;
-    assert_eq!(bench.tend().await.sent, 4);
+    assert_eq!(bench.reconcile().await.sent, 4);
     assert_eq!(
         (priorities(&bench.queue()), priorities(&bench.express())),
         (vec!["5".to_owned(), "7".into()], vec!["8".to_owned(), "10".into()])
@@ -44,64 +44,64 @@ async fn what_was_lost_goes_back_to_the_lane_that_it_was_in() {
 }
 
 #[tokio::test]
-async fn what_sns_could_not_deliver_goes_to_its_lane() {
-    let bench = Bench::with_lanes().await;
+async fn an_undelivered_message_goes_to_the_queue_of_its_priority() {
+    let bench = Bench::with_express_queue().await;
     let of = |priority| Message::new(format!("{{\"of\":{priority}}}")).number("priority", priority);
     let undelivered = bench.queues.named("painter/undelivered");
     undelivered.send(&[of(9), of(2)]).await;
-    bench.tend().await;
+    bench.reconcile().await;
     assert_eq!((bench.queue().messages(), bench.express().messages()).0[0].body, "{\"of\":2}");
     assert_eq!(bench.express().messages()[0].body, "{\"of\":9}");
     assert!(undelivered.messages().is_empty());
 }
 
 #[tokio::test]
-async fn nothing_is_taken_for_lost_while_either_lane_has_something() {
-    let bench = Bench::with_lanes().await;
+async fn nothing_is_sent_again_while_either_queue_has_messages() {
+    let bench = Bench::with_express_queue().await;
     bench.lost_of(&[5]).await;
     bench.express().send(&[Message::new("waits".into())]).await;
-    let done = bench.tend().await;
+    let done = bench.reconcile().await;
     assert_eq!((done.sent, done.standing.queue.map(|queue| queue.total())), (0, Some(1)));
 }
 
 #[tokio::test]
-async fn a_breaker_pauses_both_lanes_and_its_probe_opens_both() {
-    let bench = Bench::with_lanes().await;
+async fn a_breaker_pauses_both_mappings_and_a_probe_resumes_both() {
+    let bench = Bench::with_express_queue().await;
     bench.lost_of(&[5]).await;
     bench.store.trip(AGENT, "the model is down").await.unwrap();
-    assert_eq!(bench.tend().await.standing.paused_by, Some(PausedBy::Steward));
+    assert_eq!(bench.reconcile().await.standing.paused_by, Some(PausedBy::Steward));
     assert_eq!(bench.both_flow().await, (false, false));
 
     bench.later(Duration::from_secs(31)).await;
-    assert_eq!(bench.tend().await.standing.flows, Some(true));
+    assert_eq!(bench.reconcile().await.standing.flows, Some(true));
     assert_eq!(bench.both_flow().await, (true, true));
 }
 
 #[tokio::test]
-async fn a_lane_that_a_person_turned_off_stays_off_and_the_other_on() {
-    let bench = Bench::with_lanes().await;
+async fn a_mapping_that_an_operator_turned_off_stays_off_and_the_other_stays_on() {
+    let bench = Bench::with_express_queue().await;
     bench.lost_of(&[5]).await;
     bench.mappings.set_enabled("painter/express-mapping", false).await.unwrap();
     for _ in 0..3 {
-        let done = bench.tend().await;
+        let done = bench.reconcile().await;
         assert_eq!((done.sent, done.standing.paused_by), (0, Some(PausedBy::Hand)));
     }
     bench.store.trip(AGENT, "down").await.unwrap();
-    bench.tend().await;
+    bench.reconcile().await;
     assert_eq!(bench.both_flow().await, (false, false), "an open breaker pauses the other one all the same");
 
     bench.later(Duration::from_secs(31)).await;
-    let done = bench.tend().await;
+    let done = bench.reconcile().await;
     assert_eq!(bench.both_flow().await, (true, false));
     assert_eq!((done.sent, done.standing.paused_by), (0, Some(PausedBy::Hand)));
 }
 
 #[tokio::test]
-async fn a_pause_that_died_after_the_first_lane_is_ended_by_the_next_pass() {
-    let bench = Bench::with_lanes().await;
+async fn a_pause_interrupted_after_the_first_mapping_is_completed_by_the_next_pass() {
+    let bench = Bench::with_express_queue().await;
     bench.store.trip(AGENT, "down").await.unwrap();
     bench.store.set_paused(AGENT, &["painter/mapping", "painter/express-mapping"], true).await.unwrap();
     bench.mappings.set_enabled("painter/mapping", false).await.unwrap();
-    bench.tend().await;
+    bench.reconcile().await;
     assert_eq!(bench.both_flow().await, (false, false));
 }

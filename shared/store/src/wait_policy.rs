@@ -29,17 +29,17 @@ pub enum Progress<'a> {
 
 /// How long DDL waits, and whom it tells.
 #[derive(Clone, Copy)]
-pub struct Patience<'a> {
+pub struct WaitPolicy<'a> {
     /// The longest that one statement waits for a lock, and so the longest that the application's own statements are held up by it, beside the
     /// few milliseconds in which the lock is held.
     pub lock_timeout: Duration,
     /// How long one step is tried in all, before it is given up as [`StoreError::Conflict`].
     pub at_most: Duration,
     /// Is told how it goes.
-    pub tell: &'a (dyn Fn(Progress<'_>) + Sync),
+    pub report: &'a (dyn Fn(Progress<'_>) + Sync),
 }
 
-impl std::fmt::Debug for Patience<'_> {
+impl std::fmt::Debug for WaitPolicy<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { lock_timeout, at_most, .. } = self;
         f.debug_struct("Patience").field("lock_timeout", lock_timeout).field("at_most", at_most).finish_non_exhaustive()
@@ -47,9 +47,9 @@ impl std::fmt::Debug for Patience<'_> {
 }
 
 /// Two seconds for a lock, three minutes for a step, and what holds it up goes to the log.
-impl Default for Patience<'_> {
+impl Default for WaitPolicy<'_> {
     fn default() -> Self {
-        Self { lock_timeout: Duration::from_secs(2), at_most: Duration::from_secs(180), tell: &log }
+        Self { lock_timeout: Duration::from_secs(2), at_most: Duration::from_secs(180), report: &log }
     }
 }
 
@@ -67,7 +67,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How many times as long as a try the pause after it is, at least.
 const REST: u32 = 5;
 
-impl Patience<'_> {
+impl WaitPolicy<'_> {
     /// How long the try after so many waits for a lock.
     fn wait(&self, tries: u32) -> Duration {
         FIRST.saturating_mul(2_u32.saturating_pow(tries)).min(self.lock_timeout).max(Duration::from_millis(1))
@@ -100,7 +100,7 @@ impl Patience<'_> {
                 let (name, statement): (String, String) = (get(operation, &row, 0)?, get(operation, &row, 1)?);
                 match client.batch_execute(&statement).await.map_err(fail) {
                     Ok(()) => {
-                        (self.tell)(Progress::Done(&name));
+                        (self.report)(Progress::Done(&name));
                         done.push(name);
                     }
                     Err(error) if error.is_conflict() => busy = Some(error),
@@ -116,13 +116,13 @@ impl Patience<'_> {
 
     /// Begins to try one step.
     pub(crate) fn with<'w>(&'w self, what: &'w str) -> Tries<'w> {
-        Tries { patience: self, what, begun: Instant::now(), tries: 0 }
+        Tries { wait_policy: self, what, begun: Instant::now(), tries: 0 }
     }
 }
 
 /// One step, tried again and again while the application's transactions are in its way.
 pub(crate) struct Tries<'w> {
-    patience: &'w Patience<'w>,
+    wait_policy: &'w WaitPolicy<'w>,
     what: &'w str,
     begun: Instant,
     tries: u32,
@@ -131,7 +131,7 @@ pub(crate) struct Tries<'w> {
 impl Tries<'_> {
     /// Sets how long the statements of the next try wait for a lock.
     pub(crate) async fn ready(&self, client: &Client) -> Result<(), StoreError> {
-        let timeout = format!("set lock_timeout = '{}ms'", self.patience.wait(self.tries).as_millis());
+        let timeout = format!("set lock_timeout = '{}ms'", self.wait_policy.wait(self.tries).as_millis());
         client.batch_execute(&timeout).await.map_err(|error| StoreError::from_postgres("lock_timeout", error))
     }
 
@@ -139,12 +139,12 @@ impl Tries<'_> {
     ///
     /// Fails with that failure otherwise.
     pub(crate) async fn step_back(&mut self, failure: StoreError) -> Result<(), StoreError> {
-        let pause = self.patience.pause(self.tries + 1);
-        if !failure.is_conflict() || self.begun.elapsed() + pause > self.patience.at_most {
+        let pause = self.wait_policy.pause(self.tries + 1);
+        if !failure.is_conflict() || self.begun.elapsed() + pause > self.wait_policy.at_most {
             return Err(failure);
         }
         self.tries += 1;
-        (self.patience.tell)(Progress::Busy { what: self.what, tries: self.tries, pause });
+        (self.wait_policy.report)(Progress::Busy { what: self.what, tries: self.tries, pause });
         tokio::time::sleep(pause).await;
         Ok(())
     }
@@ -156,24 +156,24 @@ mod tests {
 
     #[test]
     fn a_try_waits_twice_as_long_as_the_one_before_and_never_longer_than_the_bound() {
-        let patience = Patience { lock_timeout: Duration::from_millis(700), ..Patience::default() };
-        let waits: Vec<u128> = (0..6).map(|tries| patience.wait(tries).as_millis()).collect();
+        let wait_policy = WaitPolicy { lock_timeout: Duration::from_millis(700), ..WaitPolicy::default() };
+        let waits: Vec<u128> = (0..6).map(|tries| wait_policy.wait(tries).as_millis()).collect();
         assert_eq!(waits, [100, 200, 400, 700, 700, 700]);
-        assert_eq!(patience.wait(u32::MAX), patience.lock_timeout);
+        assert_eq!(wait_policy.wait(u32::MAX), wait_policy.lock_timeout);
     }
 
     #[test]
     fn a_bound_under_the_first_wait_bounds_it_too_and_never_means_no_bound() {
-        let patience = |millis| Patience { lock_timeout: Duration::from_millis(millis), ..Patience::default() };
-        assert_eq!(patience(30).wait(0), Duration::from_millis(30));
-        assert_eq!(patience(0).wait(0), Duration::from_millis(1), "nought would wait for ever");
+        let wait_policy = |millis| WaitPolicy { lock_timeout: Duration::from_millis(millis), ..WaitPolicy::default() };
+        assert_eq!(wait_policy(30).wait(0), Duration::from_millis(30));
+        assert_eq!(wait_policy(0).wait(0), Duration::from_millis(1), "nought would wait for ever");
     }
 
     #[test]
-    fn nobody_is_held_up_for_more_than_a_sixth_of_the_time() {
-        let patience = Patience::default();
+    fn writers_are_blocked_for_at_most_a_sixth_of_the_time() {
+        let wait_policy = WaitPolicy::default();
         for tries in 0..100 {
-            assert!(patience.pause(tries + 1) >= patience.wait(tries) * 5, "{tries}");
+            assert!(wait_policy.pause(tries + 1) >= wait_policy.wait(tries) * 5, "{tries}");
         }
     }
 }

@@ -16,7 +16,7 @@ import sys
 import threading
 
 
-class Warden:
+class ProcessGuard:
     """The parent's half. One for each LocalStack."""
 
     def __init__(self) -> None:
@@ -31,13 +31,13 @@ class Warden:
 
     def watch(self, pid: int) -> None:
         """From now on the process group `pid` is killed when this process ends."""
-        self._tell(f"+{pid}\n")
+        self._report(f"+{pid}\n")
 
     def forget(self, pid: int) -> None:
         """The process has ended: its number may belong to somebody else soon."""
-        self._tell(f"-{pid}\n")
+        self._report(f"-{pid}\n")
 
-    def _tell(self, line: str) -> None:
+    def _report(self, line: str) -> None:
         with self._lock:
             try:
                 os.write(self._process.stdin.fileno(), line.encode())

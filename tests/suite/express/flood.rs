@@ -48,7 +48,7 @@ async fn of_the_flood_before(world: &World, priority: i32) -> i64 {
 }
 
 #[tokio::test]
-async fn a_flood_of_what_can_wait_does_not_delay_what_is_urgent() {
+async fn a_flood_does_not_delay_urgent_events() {
     let mut world = World::at_rest().await;
     world.deaf("Duplicate").await;
     let places = sentiment(&world).await;
@@ -81,7 +81,7 @@ async fn a_flood_of_what_can_wait_does_not_delay_what_is_urgent() {
 }
 
 #[tokio::test]
-async fn what_is_urgent_and_fails_is_held_back_in_its_own_lane_and_parked_with_the_others() {
+async fn a_failed_urgent_event_backs_off_in_the_express_queue_and_shares_the_dead_letter_queue() {
     let mut world = World::at_rest().await;
     world.database.batch_execute(crate::failures::REFUSE).await.unwrap();
     world.database.batch_execute("update switchyard.agent set max_attempts = 3").await.unwrap();
