@@ -1,68 +1,68 @@
--- The delivery ledger: who should get what, and how far it came.
+-- The delivery ledger: one state for each agent, event and run.
 
--- A run above 0: deliveries of events that were final, or never sent.
+-- Runs above 0: backfills and replays. Run 0 is live and has no row.
 create table switchyard.run (
   run int generated always as identity primary key,
   agent smallint not null references switchyard.agent,
   open boolean not null default true,
-  -- What follows from the events of a replay was emitted when they were live, and is not emitted again; what follows from those of a backfill
-  -- never was.
+  -- The runtime does not append what an agent emits in a replay, because the agent emitted it when the events were live. It appends what an agent
+  -- emits in a backfill.
   kind text not null default 'replay' check (kind in ('replay', 'backfill')),
   reason text,
   by text not null,
   at timestamptz not null default now()
 );
 
--- Nothing below is ever run again: its delivery rows are gone, so "once" could not be promised any more.
+-- The floor. No event below it is run, because its delivery rows are deleted and the ledger could not promise "once".
 create table switchyard.floor (
   one boolean primary key default true check (one),
   seq bigint not null default 1
 );
 insert into switchyard.floor default values;
 
--- One row for each (agent, run, event).
--- state: a assigned, f failing, p parked; final: d done, s superseded, e expired. owner: n new, o old.
+-- One row for each (agent, event, run). State: `a` assigned, `f` failing, `p` parked; final: `d` done, `s` superseded, `e` expired. Owner: `n` new
+-- (the agent), `o` old (the old system).
 create table switchyard.delivery (
   seq bigint not null,
   at timestamptz not null default now(),
   next_attempt_at timestamptz,
-  -- When it was last given to its owner: brought back, or changed hands. Null for what was its owner's all the time.
+  -- When it was last sent back or changed hands. Null if its first owner has always had it.
   given_at timestamptz,
   run int not null,
   epoch int not null default 0,
   agent smallint not null,
   attempts smallint not null default 0,
-  -- How often `due` has handed it out since the last answer of any kind.
+  -- How often `due` has returned it since the last report of any kind.
   sends smallint not null default 0,
-  -- How often it was brought back after it had been parked, by anybody.
+  -- How often it was sent back after it was parked, by an operator or automatically.
   redrives smallint not null default 0,
-  -- How often it was tried alone, as the suspect for a process that died, and did not come out alive.
+  -- How often the runtime tried it alone as a suspect without a report that the process survived.
   deaths smallint not null default 0,
-  -- How often a message of it was given back to its queue without an attempt.
+  -- How often the runtime returned one of its messages to the queue without an attempt.
   returns smallint not null default 0,
-  -- Whether the old system has failed or parked it: it may have done half of it. Never taken back, whatever becomes of the row.
+  -- Whether the old system has failed or parked it, so it may have done part of the work. Never reset.
   touched boolean not null default false,
   owner "char" not null check (owner in ('n', 'o')),
   state "char" not null check (state in ('a', 'f', 'p', 'd', 's', 'e')),
   reason text,
-  -- In this order: with the run before the sequence the planner may skip it, since nearly all runs are 0, and read an
-  -- agent's whole index for one row.
+  -- The run comes last: nearly all runs are 0, so with the run before the sequence the planner may skip the run and read an agent's whole index for
+  -- one row.
   primary key (agent, seq, run)
 ) partition by range (seq);
 create index delivery_open on switchyard.delivery (agent, state, owner, next_attempt_at) where state <> 'd';
--- In the order in which `due` and `todo_old` hand out, so that a million due rows cost no more than the hundred that are asked for.
+-- In the order of `due` and `todo_old`, so that a million due rows cost no more than the hundred that the caller asks for.
 create index delivery_due on switchyard.delivery (agent, owner, next_attempt_at, seq) where state in ('a', 'f');
--- What an operator lists and redrives, in the order in which it goes back.
+-- What an operator lists and redrives, in the order of the redrive.
 create index delivery_parked on switchyard.delivery (agent, owner, seq, run) where state = 'p';
--- What a cutover's step answers for beside what came since.
+-- For `cutover_figures`: deliveries that the agent got during a step.
 create index delivery_given on switchyard.delivery (agent, given_at) where given_at is not null;
 
--- History: what a backfill has done of events from before the log, whose sequences are below 1. Apart from the others, since it is kept for good: a
--- second backfill goes by it. `ensure_partitions` makes the partitions of live events.
+-- Deliveries of events from before the event log, whose sequences are below 1. They are never deleted, because a later backfill skips what they
+-- list. `ensure_partitions` adds the partitions for live events.
 create table switchyard.delivery_history (like switchyard.delivery including all);
 alter table switchyard.delivery attach partition switchyard.delivery_history for values from (minvalue) to (1);
 
--- What arrived from below the floor.
+-- Late messages: messages of events below the floor.
 create table switchyard.late (
   agent smallint not null,
   event_id uuid not null,
@@ -72,7 +72,7 @@ create table switchyard.late (
   primary key (agent, event_id, run)
 );
 
--- The counts of partitions that were dropped.
+-- The counts of partitions that `drop_oldest` dropped.
 create table switchyard.retired (
   agent smallint not null,
   run int not null,
@@ -83,17 +83,17 @@ create table switchyard.retired (
   last_seq bigint not null
 );
 
--- When somebody last looked deeper than each tick does.
+-- When the steward last made its hourly check.
 create table switchyard.hourly_check (
   one boolean primary key default true check (one),
   at timestamptz not null default '-infinity'
 );
 insert into switchyard.hourly_check default values;
 
--- Where a message of a batch stands: what a claim answers.
+-- What a claim answers for one message of a batch.
 create type switchyard.claim_answer as (
   ord bigint, verdict text, seq bigint, epoch int, attempts smallint, max_attempts smallint, returns smallint, revision int, emits boolean);
 
--- What became of a reported failure.
+-- What the ledger holds after a reported failure.
 create type switchyard.reported as (
   ord bigint, counted boolean, state "char", attempts smallint, max_attempts smallint, epoch int);

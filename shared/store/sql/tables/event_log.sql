@@ -1,7 +1,7 @@
--- The event log gives every event its sequence and survives publication.
+-- The event log: it gives every event its sequence, and keeps the event's row after publication.
 
--- Insert-only. Ids are text (but the event's own), so that no cast can fail the application's insert.
--- CACHE 1 is part of the contract: a session that drew sequences ahead would use them after later ones.
+-- Insert-only. All ids except the event's own are text, so that no cast can fail the application's insert. CACHE 1 is required: a session that takes
+-- several sequences ahead would use low ones after other sessions used higher ones.
 create table switchyard.event_log (
   seq bigint generated always as identity (cache 1) primary key,
   logged_at timestamptz not null default clock_timestamp(),
@@ -13,25 +13,25 @@ create table switchyard.event_log (
   project_id text
 );
 
--- Since when events are logged: what is older is history.
+-- When the event log starts. Older events are history.
 create table switchyard.logging (
   one boolean primary key default true check (one),
   since timestamptz not null
 );
 
--- Every transaction that drew a sequence up to `seq` has an id below `xid`: once they have all ended, `seq` is stable.
+-- Fences. Every transaction that drew a sequence up to `seq` has an id below `xid`. When all of them have ended, `seq` is stable.
 create table switchyard.fence (
   seq bigint not null,
   xid xid8 not null,
   at timestamptz not null default clock_timestamp()
 );
 create index fence_at_idx on switchyard.fence (at);
--- It has no key, and where a publication is for all tables nothing without one could be deleted from it.
+-- The table has no key, and a publication `for all tables` refuses deletes from a table without a replica identity.
 alter table switchyard.fence replica identity full;
 
--- How far history is numbered: the lowest sequence that was given, and the event that got it; all events still to be numbered are older.
--- History gets its sequences downwards, from the newest event on: so they are in order of creation however far back a later backfill reaches,
--- and below those of all live events, so that whatever is gated by the sequence takes it for older.
+-- How far history is numbered: the lowest sequence so far, and its event. All events without a number are older. History is numbered downwards, from
+-- the newest event to the oldest. So the sequences follow the order of creation however far back a later backfill reaches, and every gate takes
+-- history for older than live events.
 create table switchyard.history (
   one boolean primary key default true check (one),
   seq bigint not null default 0,
@@ -40,8 +40,8 @@ create table switchyard.history (
 );
 insert into switchyard.history default values;
 
--- Events that were cancelled before their time. The event stays in its table, which is the record; no agent gets it, not even one that
--- subscribes later.
+-- Delayed events that an operator cancelled before they were due. The event stays in the application's table; no agent receives it, not even one
+-- that subscribes later.
 create table switchyard.cancelled (
   seq bigint primary key,
   event_id uuid not null,
@@ -50,7 +50,7 @@ create table switchyard.cancelled (
   reason text not null
 );
 
--- Edited payloads. The event itself is the record and stays as it was; what is sent and read is the newest revision.
+-- Edited payloads. The application's row stays as it is; messages and agents get the newest revision.
 create table switchyard.revision (
   event_id uuid not null,
   revision int not null,
@@ -61,8 +61,7 @@ create table switchyard.revision (
   primary key (event_id, revision)
 );
 
--- Publishers' idempotency keys that count for a time only, each with the event that it stands for. A key without a window needs no row: its
--- event's id follows from it.
+-- Idempotency keys with a window, and the event of each. A key without a window needs no row, because its event's id derives from it.
 create table switchyard.publish_key (
   digest bytea primary key,
   event_id uuid not null,

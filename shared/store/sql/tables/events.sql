@@ -1,17 +1,16 @@
--- Where the application keeps its events. Its table stays exactly as it is, columns and indexes alike; only a database that has none, and names
--- none, gets one. Everything of ours lives in the schema `switchyard` beside it.
+-- The application's events table, and the names of its columns. The setup changes neither columns nor indexes of that table. It creates
+-- `public.events` only if no table is named and none exists. All other objects are in the schema `switchyard`.
 
 do $$
 begin
   if getdatabaseencoding() <> 'UTF8' then
-    raise exception 'this database is in %, and events travel in UTF-8: use a database with the encoding UTF8', getdatabaseencoding()
+    raise exception 'the encoding of this database is %, and events need UTF8: use a database with the encoding UTF8', getdatabaseencoding()
       using errcode = 'SY001';
   end if;
 end $$;
 
--- The application's table and its columns, by our names for them: what `switchyard-setup --events` was given, or `public.events`. A column
--- that is null does not exist there. A row changes only where the application renames the table or a column: the log's trigger and all of ours
--- were made for this table.
+-- The application's table, and its column for each of our names, from `switchyard-setup --events` (default `public.events`). A null column does not
+-- exist in the table. A row changes only when the application renames the table or a column, since all triggers belong to this table.
 create table switchyard.mapping (
   one boolean primary key default true check (one),
   schema_name text not null,
@@ -24,16 +23,16 @@ create table switchyard.mapping (
   metadata text,
   version text,
   created_at text,
-  -- Whether the triggers on posts, votes, comments and so on append domain events: another team's `posts` may be something else.
+  -- Whether triggers on posts, votes, comments and so on append domain events. False for a schema whose `posts` means something else.
   domain_events boolean not null,
-  -- The table and its columns (in the order of above) by what a rename does not change. A restored database has other numbers.
+  -- The table's oid and the column numbers, in the order of the names above. A rename does not change them; a dump and restore does.
   relation oid,
   attnums smallint[]
 );
 
 do $$
 declare
-  -- The session that sets up says which, having looked whether it fits.
+  -- The setup checks the names and passes them in this setting.
   given jsonb := nullif(current_setting('switchyard.mapping', true), '');
 begin
   given := coalesce(given, jsonb_build_object('schema', 'public', 'table', 'events', 'id', 'id', 'type', 'type', 'aggregate_type', 'aggregate_type',

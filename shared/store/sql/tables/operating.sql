@@ -1,6 +1,6 @@
--- What operators look at: failures, and who changed what.
+-- What operators read: failures, and the audit.
 
--- Each failed or parked attempt. An event that is not in the table has no sequence.
+-- One row for each failed or parked attempt. `seq` is null if the event is not in the event log.
 create table switchyard.failure (
   id bigint generated always as identity primary key,
   at timestamptz not null default clock_timestamp(),
@@ -12,20 +12,20 @@ create table switchyard.failure (
   parked boolean not null,
   reason text not null,
   error text,
-  -- The queue's id of the message, where its body has no id of an event.
+  -- The queue's id of a message whose body names no event.
   message_id text,
-  -- Parked in the dead-letter queue alone: no delivery row says so.
+  -- The dead-letter queue has the message, and no delivery row exists.
   unmatched boolean not null default false,
-  -- For what is unmatched: when it was sent back. Should it fail again, that is another row.
+  -- For an unmatched dead letter: when it was sent back. If it fails again, the failure is a new row.
   redriven_at timestamptz
 );
 create index failure_event_idx on switchyard.failure (event_id);
 create index failure_agent_idx on switchyard.failure (agent, at desc);
--- What is unmatched and was not sent back; a message that is parked twice, since a process died in between, is one.
+-- Unidentified messages that were not sent back. If a process died after it had parked a message, the second copy adds no row.
 create unique index failure_unidentified_idx on switchyard.failure (agent, message_id, run) where message_id is not null and redriven_at is null;
 create index failure_unmatched_idx on switchyard.failure (agent, at) where unmatched and redriven_at is null;
 
--- What operators, agents and the steward have changed.
+-- The audit: what operators, agents and the steward have changed.
 create table switchyard.audit (
   id bigint generated always as identity primary key,
   at timestamptz not null default clock_timestamp(),
@@ -35,6 +35,6 @@ create table switchyard.audit (
   detail jsonb not null default '{}'
 );
 
--- Which parked deliveries. An empty list means all; `since` is included, `until` is not.
+-- A selection of parked deliveries. An empty list selects all; `since` is inclusive, `until` exclusive.
 create type switchyard.selection as (
   events uuid[], types text[], reasons text[], projects text[], since timestamptz, until timestamptz, at_most bigint);

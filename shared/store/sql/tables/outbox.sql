@@ -1,8 +1,8 @@
--- The outbox holds what is not published yet, and the leases say who publishes it.
+-- The outbox, which holds the events that are not yet published, and the leases of the shims that publish them.
 
--- `shard` says which of the shims that share the work publishes the event. It is stored and not computed when it is read: that costs the
--- insert half a microsecond of 22, and looking past 100,000 rows of other shards takes 7 ms instead of 70.
--- A row is deleted once the topic has accepted its event. Marking it instead would update a table with three indexes.
+-- `shard` decides which shim publishes the event. A stored shard costs the insert 0.5 of 22 µs; a computed one makes a read past 100,000 rows of
+-- other shards take 70 ms instead of 7 ms. The shim deletes a row after the topic has accepted its event. An update to a published state would touch
+-- three indexes.
 create table switchyard.outbox (
   seq bigint primary key,
   due_at timestamptz,
@@ -11,12 +11,12 @@ create table switchyard.outbox (
   shard smallint not null,
   reason text
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
--- What is to be published now, apart from what waits for its time: no number of rows that wait, or could not be published, is walked past.
+-- Rows to publish now. Rows that are delayed or parked have indexes of their own, so their number does not slow down this one.
 create index outbox_now on switchyard.outbox (seq) where parked_at is null and due_at is null;
 create index outbox_later on switchyard.outbox (due_at, seq) where parked_at is null and due_at is not null;
 create index outbox_parked on switchyard.outbox (seq) where parked_at is not null;
 
--- Who may work on a shard now, by this database's clock: each shard has one holder at a time.
+-- Leases. Each shard has one holder until a time by the database's clock.
 create table switchyard.lease (
   name text not null,
   shard int not null,
@@ -25,7 +25,7 @@ create table switchyard.lease (
   primary key (name, shard)
 );
 
--- Who takes part in sharing the shards, whether it holds one yet or not. One that has died is forgotten once `until` has passed.
+-- Shims that share the shards, with or without a lease. `share` removes a participant after `until`.
 create table switchyard.participant (
   name text not null,
   holder uuid not null,
