@@ -234,7 +234,7 @@ directly_and_pooled! {
         ];
         for refused in asked {
             assert!(matches!(refused, StoreError::Config { .. }), "{refused}");
-            assert_eq!(refused.to_string(), "agent nobody is not registered");
+            assert_eq!(refused.to_string(), "agent nobody is not registered: check the name, or register it with switchyard-setup");
         }
     }
 

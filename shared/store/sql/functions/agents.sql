@@ -1,5 +1,6 @@
--- Agents: who they are, what they listen to, and whose turn it is.
+-- Agents: their registration, and the owner that the routing gives an event to.
 
+-- Returns the agent's row. Raises SY002 if no agent has this name.
 create or replace function switchyard.agent_named(p_name text) returns switchyard.agent
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
@@ -7,19 +8,19 @@ declare
 begin
   select * into a from switchyard.agent where name = p_name;
   if not found then
-    raise exception 'agent % is not registered', p_name using errcode = 'SY002';
+    raise exception 'agent % is not registered: check the name, or register it with switchyard-setup', p_name using errcode = 'SY002';
   end if;
   return a;
 end $$;
 
--- The ledger's number of an agent, or null: dead letters of what is no agent (the way in) are looked at too.
+-- Returns the agent's id, or null. Null is allowed because the ingress queue, which is no agent, has dead letters too.
 create or replace function switchyard._agent_id(p_agent text) returns smallint
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select a.id from switchyard.agent a where a.name = p_agent
 $$;
 
--- Whose turn it is. Not salted by agent, so that the same aggregates move first for all of them, and growing: whoever was in
--- at 10 percent is in at 50. A pinned project is beyond the percentage.
+-- Returns the owner by the routing. The hash does not include the agent, so the same aggregates move first for all agents. An aggregate that is the
+-- agent's at 10 percent is the agent's at 50. A pinned project ignores the percentage.
 create or replace function switchyard.owner_of(p_agent switchyard.agent, aggregate_id text, project_id text) returns "char"
 language sql stable parallel safe
 return (case (p_agent).mode
@@ -31,16 +32,18 @@ return (case (p_agent).mode
     else 'o' end
   else 'o' end)::"char";
 
--- Whether the agent decides in shadow what the old system owns.
+-- Returns whether the agent decides in shadow mode about what the old system owns.
 create or replace function switchyard.shadows(p_agent switchyard.agent) returns boolean
 language sql immutable parallel safe
 return (p_agent).mode = 'shadow' or ((p_agent).mode = 'percent' and (p_agent).beside);
 
--- Registers an agent or brings it up to date. New types are listened to from now on; a type that is gone from the list
--- ends with the last sequence drawn. Mode counts at the first registration only: afterwards operators set the routing.
--- From the beginning: what it did not listen to until now, from the floor on, becomes a period of its own, so that the watermark and
--- the count of the period that goes on stay what they are. Refused where a backfill has taken of those events, or is about to: they would be
--- done twice.
+-- Registers an agent, or updates its registration. Returns what was created, added, removed and extended. The agent subscribes to a new type from
+-- now on; its subscription to a type that is not in the list ends at the last sequence that was assigned. Mode and percentage count at the first
+-- registration only, since operators set the routing afterwards.
+--
+-- With `p_from_beginning`, what the agent did not subscribe to until now, from the floor on, becomes a period of its own, so that the watermark and
+-- the count of the open period stay as they are. Raises SY004 if a backfill has taken events of such a period or will take them, because they would
+-- be done twice.
 create or replace function switchyard.register(
   p_agent text, p_types text[], p_routed_by text, p_max_attempts int, p_mode text, p_percent int, p_from_beginning boolean)
 returns table (created boolean, added text[], removed text[], extended text[])
@@ -54,7 +57,7 @@ declare
   backfilled text[];
 begin
   perform switchyard.ensure_partitions();
-  -- Retention must not pass us meanwhile.
+  -- The lock keeps retention from raising the floor meanwhile.
   select f.seq into bottom from switchyard.floor f for share;
 
   insert into switchyard.agent as x (name, mode, percent, routed_by, max_attempts)
@@ -79,7 +82,7 @@ begin
     insert into switchyard.subscription (agent, type, from_seq, checked)
     select a.id, t.type, l, l - 1 from (select distinct unnest(p_types) as type) t
      where not exists (select 1 from switchyard.subscription s where s.agent = a.id and s.type = t.type and s.until_seq is null)
-    -- Removed and added again before any event came: the same period goes on.
+    -- A type that was removed and added again before any event came keeps its period.
     on conflict (agent, type, from_seq) do update set until_seq = null
     returning type)
   select not known, (select coalesce(array_agg(f.type order by f.type), '{}') from fresh f), (select coalesce(array_agg(g.type order by g.type), '{}') from gone g)
@@ -87,8 +90,8 @@ begin
 
   extended := '{}';
   if p_from_beginning then
-    -- Before each period, the first sequence that the periods before it have left out. A period that began and ended without an event
-    -- covers nothing, and what it has left out becomes its own.
+    -- For each period, find the first sequence that the earlier periods leave out. A period that began and ended without an event covers nothing, so
+    -- the new range replaces it.
     with period as (
       select s.type, s.from_seq, greatest(bottom, 1 + max(s.until_seq) over (
                partition by s.type order by s.from_seq rows between unbounded preceding and 1 preceding)) as left_out
@@ -106,7 +109,7 @@ begin
                 and (b.taken > 0 or b.state in ('running', 'paused'))))
       into extended, backfilled from filled f;
     if backfilled is not null then
-      raise exception '% has a backfill of %, and from the beginning those events would be done again: register it from now on, and let another backfill take what is left (switchyard backfill % --since TIME)',
+      raise exception '% has a backfill of %, so --from-beginning would do those events again: register it without, and start a backfill for the rest (switchyard backfill % --since TIME)',
         p_agent, array_to_string(backfilled, ', '), p_agent using errcode = 'SY004';
     end if;
   end if;

@@ -1,23 +1,22 @@
--- Everything that names the application's table and its columns.
+-- The objects that name the application's table and its columns. No other file names them.
 
--- Writes everything that names the application's table and columns, from the mapping: the one place for it. Again after the application has
--- changed the type of a column, for which what stands on the columns has to go first:
--- `begin; select switchyard.unbind(); alter table ...; select switchyard.bind(); commit`.
+-- Creates or replaces all objects that name the application's table and columns, from `switchyard.mapping`. Call it again after a column's type has
+-- changed. Postgres refuses to change the type of a column that a view uses, so drop the objects first: `begin; select switchyard.unbind(); alter
+-- table ...; select switchyard.bind(); commit`.
 --
--- `event`: the application's events under our names; everything of ours reads them there. Each id is text but the event's own, and the payload
--- what the application has, JSON or JSONB. With the reader's own rights, so that row-level security is what it is on the table. A column that
--- does not exist is its default: no aggregate type, version 1, no metadata, and the time at which it was logged (history has none). What we write
--- ourselves loses nothing by that: `switchyard.unmapped` holds what the table has no column for.
+-- `event`: the view of the application's events under our names. All of our reads use it. Every id is text except the event's own; the payload is
+-- JSON or JSONB, as in the table. The view runs with the reader's rights, so the table's row-level security applies. A column that the table lacks
+-- has a default: no aggregate type, version 1, no metadata, and for the time of creation the time of logging (null for history). Events that we
+-- insert keep these values, in `switchyard.unmapped`.
 --
--- `_insert_events`: the only way in which we write events. An id that is there already stays as it is. Returns how many were new.
+-- `_insert_events`: the only function that inserts events. It skips an id that exists, and returns how many events were new.
 --
--- `_logged`: what the log keeps of a row. Its body is parsed when it is made, so that a column may be given another name, and it is inlined.
+-- `_logged`: what the event log keeps of a row. Its body is parsed when it is created, so a column can be renamed, and the planner inlines it.
 --
--- `log_event`: the one trigger on the application's table. It must never fail the insert and never wait: no name of a column, which may become
--- another, no cast that can fail, no lock that another writer of another event holds. By row, not by statement: replication and direct
--- inserts into a partition fire row triggers only, and for the usual single row it costs the same (16 µs).
--- No conflict of any kind may fail it either: where rows were restored or replicated without the sequence's value, the
--- next sequences are taken. What stays unlogged then is found by `unlogged`, with every tick.
+-- `log_event`: the only trigger on the application's table. It must never fail an insert and never wait. So it names no column, since a column can
+-- be renamed; it has no cast that can fail; it takes no lock that the writer of another event holds. It fires for each row, because replication and
+-- inserts into a partition fire no statement triggers, and for a single row both cost the same (16 µs). `on conflict do nothing` keeps an insert
+-- from failing if rows were restored or replicated without the sequence's value. `unlogged` finds the rows that this leaves unlogged, on every tick.
 create or replace function switchyard.bind() returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $bind$
 declare
@@ -38,7 +37,7 @@ begin
   tab := format('%I.%I', m.schema_name, m.table_name);
   select format_type(a.atttypid, null) into aggregate_id_type from pg_attribute a where a.attrelid = tab::regclass and a.attname = m.aggregate_id;
   select format_type(a.atttypid, null) into payload_type from pg_attribute a where a.attrelid = tab::regclass and a.attname = m.payload;
-  -- What has a default is left to it.
+  -- Null if the column has a default, which then fills it.
   select case a.atttypid when 'timestamp'::regtype then 'now() at time zone ''UTC''' else 'now()' end into fills_created_at
     from pg_attribute a where a.attrelid = tab::regclass and a.attname = m.created_at and not a.atthasdef;
   lacks := m.aggregate_type is null or m.version is null or m.metadata is null;
@@ -56,7 +55,7 @@ begin
     coalesce('e.' || quote_ident(m.metadata), 'x.metadata'), coalesce('e.' || quote_ident(m.version) || '::int', 'coalesce(x.version, 1)'),
     coalesce('e.' || quote_ident(m.created_at), format('(select l.logged_at from switchyard.event_log l where l.event_id = e.%I)', m.id)), tab,
     case when lacks then format('left join switchyard.unmapped x on x.event_id = e.%I', m.id) else '' end);
-  -- Only where it differs: whoever reads events waits for it, and it for whoever reads them.
+  -- Replace the view only if it differs, because the replacement needs an exclusive lock.
   digest := encode(sha256(convert_to(view, 'UTF8')), 'hex');
   if obj_description(to_regclass('switchyard.event'), 'pg_class') is distinct from digest then
     execute view;
@@ -65,7 +64,7 @@ begin
 
   execute format('create or replace function switchyard._events() returns regclass language sql immutable parallel safe return %L::regclass', tab);
 
-  -- An aggregate's id as the application's column prints it, so that two spellings of one are one.
+  -- Returns the aggregate's id as the application's column prints it, so that two spellings of one id are equal.
   execute format($sql$
     create or replace function switchyard._aggregate_id(given text) returns text
     language sql stable parallel safe set search_path = pg_catalog, pg_temp return given::%s::text
@@ -87,7 +86,7 @@ begin
       return n;
     end
   $sql$,
-    -- First, since the trigger reads it.
+    -- This insert comes first, because the trigger reads its row.
     case when lacks then format($sql$
       insert into switchyard.unmapped (event_id, aggregate_type, version, metadata)
       select u.id, u.aggregate_type, u.version, jsonb_build_object('timestamp', switchyard.rfc3339(now())) || u.metadata
@@ -103,11 +102,11 @@ begin
       case when m.metadata is not null then $$jsonb_build_object('timestamp', switchyard.rfc3339(now())) || u.metadata$$ end,
       fills_created_at),
     m.id);
-  -- The application's own triggers on its table run within this, and names without a schema are to mean there what they mean to the application:
-  -- the path that the installing role has by default (its own, the database's), never the caller's, who may have our rights and not our trust.
+  -- The application's own triggers run inside this function, and their unqualified names must resolve as usual. So the search path is the default of
+  -- the installing role or database. It is not the caller's, because the function may run with our rights for a caller that we do not trust.
   path := concat_ws(', ', 'pg_catalog',
     (select nullif(nullif(btrim(s.reset_val), ''), '""') from pg_settings s where s.name = 'search_path'), quote_ident(m.schema_name), 'pg_temp');
-  -- The body as a literal: no name that a team may give a column ends it.
+  -- The body is a quoted literal, so that no column name can end it.
   execute format($sql$
     create or replace function switchyard._insert_events(
       p_ids uuid[], p_types text[], p_aggregate_types text[], p_aggregate_ids text[], p_payloads jsonb[], p_versions int[], p_metadata jsonb[])
@@ -138,11 +137,12 @@ begin
     end
   $sql$;
 
-  -- Made anew they would be everybody's.
+  -- A new function is executable by `public`.
   revoke execute on function switchyard._events(), switchyard._aggregate_id(text), switchyard._logged, switchyard.log_event(),
     switchyard._insert_events(uuid[], text[], text[], text[], jsonb[], int[], jsonb[]) from public;
 
-  -- Whoever binds anew, a superuser perhaps: the trigger runs as its owner, and must go on to be allowed what stands here.
+  -- `log_event` runs with the rights of its owner. If another role, such as a superuser, calls `bind`, give the new objects to that owner, so that
+  -- the trigger may still use them.
   select pg_get_userbyid(p.proowner) into owner from pg_proc p where p.oid = 'switchyard.log_event()'::regprocedure;
   if owner <> current_user then
     execute format('alter function switchyard._logged owner to %I', owner);
@@ -155,7 +155,8 @@ begin
      order by u.ord);
 end $bind$;
 
--- Takes away what stands on the application's columns, so that their types can be changed; `bind` in the same transaction makes it anew.
+-- Drops the objects that depend on the application's columns, so that their types can change. Call `bind` in the same transaction to create them
+-- again.
 create or replace function switchyard.unbind() returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
@@ -163,8 +164,8 @@ begin
   drop function if exists switchyard._logged;
 end $$;
 
--- Takes over the names that the application has given to its table and columns since, and says whether there were any. Until then its inserts are
--- logged and published as ever, and only what we append ourselves fails.
+-- Reads the present names of the application's table and columns, and binds again if they changed. Returns whether they changed. Between a rename
+-- and this call the application's inserts are logged and published as before; only our own inserts fail.
 create or replace function switchyard.follow_renames() returns boolean
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -174,7 +175,7 @@ declare
 begin
   select x.* into m from switchyard.mapping x for update;
   if m.relation is distinct from switchyard._events()::oid then
-    -- Restored from a dump: what came along are names, of the table the one that it had last, and what they stand for is another.
+    -- The database was restored from a dump, so the oid and the column numbers mean nothing here. The names in the dump are correct.
     update switchyard.mapping set schema_name = n.nspname, table_name = c.relname
       from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = switchyard._events();
     perform switchyard.bind();
@@ -194,7 +195,7 @@ begin
   return true;
 end $$;
 
--- Whether the application's events can be found by their time: only with an index on it.
+-- Returns whether the application's table has an index on the time of creation, so that events can be found by time.
 create or replace function switchyard.found_by_time() returns boolean
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select exists (
@@ -203,13 +204,13 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
       join pg_index i on i.indrelid = a.attrelid and i.indkey[0] = a.attnum and i.indisvalid and i.indpred is null)
 $$;
 
--- Refuses where row-level security hides events from this role: what it cannot see it would take for deleted, or for
--- never there. Owners see everything unless security is forced on them, and so do roles with BYPASSRLS.
+-- Raises an error if row-level security hides events from this role, which would take a hidden event for a deleted one. Owners see all rows unless
+-- the table forces row-level security; roles with BYPASSRLS always do.
 create or replace function switchyard._see_every_event() returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
   if row_security_active(switchyard._events()) then
-    raise exception 'row-level security filters what this role sees of %: use its owner, or a role with BYPASSRLS', switchyard._events()
+    raise exception 'row-level security hides rows of % from this role: use the owner of the table, or a role with BYPASSRLS', switchyard._events()
       using errcode = 'SY001';
   end if;
 end $$;

@@ -1,11 +1,11 @@
 -- The breaker of each agent.
 
--- How long a breaker waits that has opened so many times in a row: 30 s, doubled each time, up to 15 minutes.
+-- Returns how long a breaker stays open that has opened this many times in a row: 30 s, doubled each time, at most 15 minutes.
 create or replace function switchyard._breaker_wait(opens int) returns interval
 language sql immutable parallel safe
 return least(interval '30 seconds' * power(2, least(greatest(opens, 1), 10) - 1), interval '15 minutes');
 
--- The row, locked; made where somebody has taken it away, since a breaker that nobody can open protects nothing.
+-- Returns the breaker's row and locks it. Inserts the row if it was deleted, because without it the breaker could not open.
 create or replace function switchyard._breaker_of(p_agent text) returns switchyard.breaker
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -20,15 +20,15 @@ begin
   return b;
 end $$;
 
--- As `look` tells it: without a lock.
--- PL/pgSQL, since it is asked with each batch: before Postgres 18, SQL is planned anew at each call.
+-- Returns the breaker's state without a lock; null if the agent is not registered. PL/pgSQL, because each batch calls it, and before Postgres 18 an
+-- SQL function is planned at each call.
 create or replace function switchyard.breaker_state(p_agent text) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
   return (select b.state from switchyard.breaker b join switchyard.agent a on a.id = b.agent where a.name = p_agent);
 end $$;
 
--- The dependency is down: closed or half-open becomes open. What is open stays as it is, and so does what a person has forced.
+-- Opens a closed or half-open breaker, because the dependency is down. An open or forced breaker stays as it is. Returns the new state.
 create or replace function switchyard.trip(p_agent text, p_reason text) returns text
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -46,7 +46,7 @@ begin
   return 'open';
 end $$;
 
--- The wait is over: single records may be tried.
+-- Makes an open breaker half-open after its wait, so that the runtime probes with single records. Returns the new state.
 create or replace function switchyard.half_open(p_agent text) returns text
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -60,22 +60,22 @@ begin
   return 'half_open';
 end $$;
 
--- Whether the caller may try one record now. One at a time; who asks and dies holds the others up for a minute.
+-- Returns whether the caller may try one record now. Only one caller at a time may; if it dies, the next one may after a minute.
 create or replace function switchyard.probe(p_agent text) returns boolean
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
-  -- Read before a possible wait for the row, so that two who ask together do not both find the token run out.
+  -- Read the time before a possible wait for the row. Otherwise two concurrent callers could both find the lease expired.
   t timestamptz := clock_timestamp();
   a switchyard.agent := switchyard.agent_named(p_agent);
 begin
-  -- The others read the row as the first has left it.
+  -- Concurrent callers wait for the row and then read the first one's lease.
   update switchyard.breaker x set probe_until = t + interval '60 seconds'
    where x.agent = a.id and x.state = 'half_open' and not x.forced
      and (x.probe_until is null or x.probe_until <= t);
   return found;
 end $$;
 
--- A probe came through.
+-- Closes a half-open breaker after a successful probe. Returns the new state.
 create or replace function switchyard.recovered(p_agent text) returns text
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -90,8 +90,8 @@ begin
   return 'closed';
 end $$;
 
--- By hand: open or closed, and it stays so; null gives it back to the machine. What was forced open is tried at once then, since the
--- person has seen no reason to wait longer.
+-- Forces the breaker open or closed until an operator changes it; null ends that. A breaker that was forced open is then probed at once, since the
+-- operator sees no reason to wait. Raises SY004 for another state.
 create or replace function switchyard.force_breaker(p_agent text, p_state text, p_operator text) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -111,7 +111,7 @@ begin
   perform switchyard.note_as(p_operator, 'breaker_forced', p_agent, jsonb_build_object('to', coalesce(p_state, 'auto'), 'was', b.state));
 end $$;
 
--- The steward remembers which mappings it has turned off.
+-- Records which event source mappings the steward has turned off or on.
 create or replace function switchyard.set_paused(p_agent text, p_mappings text[], p_paused boolean) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare

@@ -1,22 +1,22 @@
 -- Preview, claim and settle: what an agent does with a batch in its own transaction.
 --
--- The entry points switch JIT off: compiling takes twenty milliseconds where the work takes a fifth of one, and what the
--- planner believes of a table that was never analysed is enough to set it off.
+-- The entry points switch JIT off: compilation takes 20 ms and the work 0.2 ms, and the planner's estimates for a table that was never analyzed are
+-- enough to start it.
 --
--- `look` and `claim_batch` are planned once in a session: planning costs more than the work does, and left to itself Postgres plans anew at each
--- call what it cannot estimate. A plan that is kept may have been made when the tables were empty, and reading all of one was cheapest; so it goes by
--- the indexes, whatever the tables held then. What these two call is planned by the same settings.
+-- `preview` and `claim_batch` use one generic plan for each session, because planning costs more than the work, and by default Postgres plans again
+-- at each call. A generic plan may be made while the tables are empty, when a sequential scan is cheapest. So sequential scans, hash joins and merge
+-- joins are off, also for the functions that these two call.
 
--- A row that must be there is not (its partition was dropped between our statements; asking again finds it too old), or
--- one is there that was not (a resend, a sweep or another's report wrote it between them; asking again takes it).
+-- Raises 40001, after which the caller claims again. Either a row is gone because its partition was dropped between two statements, and the next
+-- claim answers `too_old`. Or a row is new because a resend, a sweep or another process wrote it between them, and the next claim takes it.
 create or replace function switchyard._vanished() returns text
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
-  raise exception 'a delivery row came or went during the claim' using errcode = '40001';
+  raise exception 'a delivery row was added or removed during the claim: claim again' using errcode = '40001';
 end $$;
 
--- Where each of a batch stands for one side. After a claim the arrays name what it has just taken: of several copies of
--- one event in a batch, the first gets it. Before one (`p_took_seqs` null) a missing row is foretold as a first ask.
+-- Returns the answer for each message of a batch and one side. After a claim, the arrays hold what the claim took; if a batch has several copies of
+-- one event, the first gets `take`. In a preview `p_took_seqs` is null, and a missing row gets the answer of a first ask.
 create or replace function switchyard._claim_answers(
   p_agent switchyard.agent, p_events uuid[], p_runs int[], p_who "char", p_took_seqs bigint[], p_took_runs int[])
 returns setof switchyard.claim_answer
@@ -28,7 +28,7 @@ begin
   select u.ord,
     case
       when e.seq is null then 'unknown'
-      -- A row that is there is remembered, wherever it is: a backfill's.
+      -- A delivery below the floor that still has its row is known, for example a backfill's.
       when e.seq < bottom and d.seq is null then 'too_old'
       when t.s is not null and row_number() over (partition by e.seq, u.run order by u.ord) = 1 then 'take'
       when d.seq is null and u.run <> 0 then 'unknown_run'
@@ -38,7 +38,7 @@ begin
       when p_who = 'n' and coalesce(d.owner, o.owner) = 'o' and switchyard.shadows(p_agent) then 'shadow'
       when d.state = 'p' then 'parked'
       when d.state in ('d', 's', 'e') then 'already_done'
-      -- A row that appeared while the claim was under way was not settled by it: asked again, it is.
+      -- The claim did not settle a row that appeared while it ran. The next claim does.
       when coalesce(d.owner, o.owner) = p_who then case when p_took_seqs is null then 'take' else switchyard._vanished() end
       else 'not_yours'
     end,
@@ -56,7 +56,7 @@ begin
    order by u.ord;
 end $$;
 
--- A claim's answer, foretold: no lock, no write.
+-- Returns what a claim by the agent would answer, without locks and writes.
 create or replace function switchyard.preview(p_agent text, p_events uuid[], p_runs int[]) returns setof switchyard.claim_answer
 language plpgsql volatile rows 10 set search_path = pg_catalog, pg_temp set jit = off
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
@@ -64,8 +64,8 @@ begin
   return query select * from switchyard._claim_answers(switchyard.agent_named(p_agent), p_events, p_runs, 'n', null, null) s order by s.ord;
 end $$;
 
--- Claims a batch: what is `take` is settled as done in the caller's transaction, whose commit makes it true.
--- The rows are written and locked in the order of their sequence, so that two batches do not deadlock.
+-- Claims a batch. Deliveries with the answer `take` are settled as done in the caller's transaction; its commit makes that permanent. Rows are
+-- written and locked in the order of their sequence, so that two batches do not deadlock. Raises SY003 unless the transaction is read committed.
 create or replace function switchyard.claim_batch(p_agent text, p_events uuid[], p_runs int[], p_who "char") returns setof switchyard.claim_answer
 language plpgsql volatile rows 10 set search_path = pg_catalog, pg_temp set jit = off
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
@@ -81,11 +81,11 @@ declare
   bottom bigint := (select f.seq from switchyard.floor f);
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
-    raise exception 'a claim needs read committed' using errcode = 'SY003';
+    raise exception 'a claim needs the isolation level read committed: begin the transaction with it' using errcode = 'SY003';
   end if;
   a := switchyard.agent_named(p_agent);
   if p_who = 'n' then
-    -- The triggers on the application's tables are silent for an agent: its own events say what it did.
+    -- The triggers on the application's tables do nothing for an agent, since it emits its own events.
     perform set_config('switchyard.agent', p_agent, true);
   end if;
 
@@ -98,7 +98,7 @@ begin
     won := (switchyard._create_deliveries(a.id, 0, firsts, 'asked', p_who, true)).won;
   end if;
 
-  -- Whatever we did not just write ourselves is locked, read as it is now, and settled where it is ours and unfinished.
+  -- Lock the rows that this call did not insert, read their present state, and settle those that are unfinished and belong to `p_who`.
   with open as materialized (
     select d.seq, d.run, d.owner, d.state from switchyard.delivery d
      where d.agent = a.id and d.seq = any (asked) and d.run = any (asked_runs) and (d.run <> 0 or not d.seq = any (won))
@@ -127,21 +127,22 @@ begin
    order by s.ord;
 end $$;
 
--- Settles otherwise what was claimed in this transaction and in no other: a row's xmin is the transaction that wrote it.
+-- Gives a delivery that this transaction has claimed another final state, or parks it. Raises SY003 if this transaction has not claimed it, which
+-- the row's xmin shows.
 create or replace function switchyard.settle(p_agent text, p_event uuid, p_run int, p_state "char", p_reason text) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   a switchyard.agent := switchyard.agent_named(p_agent);
 begin
   if p_state not in ('s', 'e', 'p') then
-    raise exception 'no such settlement: %', p_state using errcode = 'SY003';
+    raise exception 'a delivery cannot be settled as "%": use s, e or p', p_state using errcode = 'SY003';
   end if;
   update switchyard.delivery d set state = p_state, reason = p_reason, at = now()
     from switchyard.event_log e
    where e.event_id = p_event and d.agent = a.id and d.run = p_run and d.seq = e.seq and d.state = 'd'
      and d.xmin = pg_current_xact_id()::xid;
   if not found then
-    raise exception 'settle: not claimed in this transaction' using errcode = 'SY003';
+    raise exception 'this transaction has not claimed the delivery: claim it before settle' using errcode = 'SY003';
   end if;
   if p_state = 'p' then
     insert into switchyard.failure (agent, event_id, run, seq, attempt, parked, reason)
@@ -151,9 +152,9 @@ begin
   end if;
 end $$;
 
--- Which of these records are too late: those that overwrite a state to which something newer was applied. What the others overwrite is remembered with
--- their sequences. A record with several states passes with all of them or with none. The states are locked in one order, whatever the order of the
--- records, so that two batches wait for each other at worst.
+-- Returns the records that are superseded: those with a state to which a newer sequence was applied. For the other records it sets the gates to
+-- their sequences. A record with several states passes all gates or none. Gates are locked in one order, whatever the order of the records, so that
+-- two batches never deadlock.
 create or replace function switchyard.pass_gates(
   p_agent text, p_records bigint[], p_types text[], p_ids text[], p_seqs bigint[]) returns bigint[]
 language plpgsql volatile set search_path = pg_catalog, pg_temp
@@ -161,7 +162,7 @@ set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_has
 declare
   superseded bigint[];
 begin
-  -- One state of one record, as most batches have it: one statement finds out and remembers.
+  -- Most batches have one record with one state. One statement then checks and sets the gate.
   if cardinality(p_records) = 1 then
     insert into switchyard.gate as g (agent, aggregate_type, aggregate_id, seq) values (p_agent, p_types[1], p_ids[1], p_seqs[1])
     on conflict (agent, aggregate_type, aggregate_id) do update set seq = excluded.seq where g.seq <= excluded.seq;

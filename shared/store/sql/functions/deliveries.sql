@@ -1,19 +1,19 @@
--- How a delivery comes to be.
+-- The creation of deliveries.
 
--- Creates deliveries of these sequences: the one statement that does. Returns which of them belong to `p_who` (null: to anybody) and are to be
--- worked on, and how many rows were written in all; what is there already stays as it is.
+-- Creates deliveries of these sequences; no other statement creates any. Returns in `won` the new rows that belong to `p_who` (null: to either side)
+-- and need work, and in `written` the number of new rows. Existing rows stay as they are.
 --
--- Live (run 0), only what the agent subscribes to, above the floor. The owner comes from the routing as this statement reads it, which waits for a
--- concurrent first ask of the same event. What was cancelled before its time is final from the first. In another run the caller has selected the
--- sequences, and all of it is the new agent's.
+-- In run 0 it creates rows only for events that the agent subscribes to, above the floor. The owner follows the routing that this statement reads.
+-- The statement waits for a concurrent first ask of the same event. A delayed event that was cancelled is expired from the start. In another run the
+-- caller has selected the sequences, and all of them belong to the agent.
 --
--- `p_how` says when it is due:
---   asked    somebody is working on it: a grace from now, or after its time. With `p_settle` what belongs to `p_who` is done, and never due.
---   missing  nobody is: now, or a grace after its time.
+-- `p_how` sets when the delivery is due:
+--   asked    one side is working on it: after the grace, counted from now or from its due time. With `p_settle`, the rows of `p_who` are done.
+--   missing  nothing is under way: now, or a grace after its due time.
 --   resent   an operator wants it sent: now.
---   sent     the caller sends it now, which counts.
+--   sent     the caller sends it now, which counts as a send: after the wait for a resend.
 --
--- Takes a transaction id first: reassign relies on it that whoever reads the routing has one already.
+-- It takes a transaction id first, because `reassign` relies on every reader of the routing having one.
 create or replace function switchyard._create_deliveries(
   p_agent smallint, p_run int, p_seqs bigint[], p_how text, p_who "char" default null, p_settle boolean default false,
   p_reason text default null, out won bigint[], out written bigint)

@@ -1,8 +1,8 @@
--- What the log keeps of an event, and up to where it is complete.
+-- What the event log keeps of an event, the hash that places an aggregate, and the stable point of the log.
 
--- A timestamp out of an event's metadata, or null. Only asked for when the key is there, so the exception block costs
--- the ordinary insert nothing. The pattern keeps out 'infinity', 'tomorrow' and times without an offset; [0-9], since \d is any
--- alphabet's digit where the locale is ICU's.
+-- Returns the timestamp in a metadata value, or null if it is not one. Callers ask only if the key exists, so the exception block costs an ordinary
+-- insert nothing. The pattern refuses 'infinity', 'tomorrow', and times without an offset. It says [0-9] because \d matches the digits of every
+-- alphabet in an ICU locale.
 create or replace function switchyard.timestamp_or_null(given text) returns timestamptz
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
@@ -14,23 +14,23 @@ exception when others then
   return null;
 end $$;
 
--- RFC 3339, as the event's metadata carries it.
+-- Returns a time in RFC 3339, the format of the event's metadata.
 create or replace function switchyard.rfc3339(t timestamptz) returns text
 language sql stable parallel safe
 return to_char(t at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
 
--- Where an application keeps its times without a time zone, they are in UTC, whatever the session's is.
+-- The same for a column without time zone: its times are in UTC, whatever the session's time zone is.
 create or replace function switchyard.rfc3339(t timestamp) returns text
 language sql stable parallel safe
 return switchyard.rfc3339(t at time zone 'UTC');
 
--- What the log keeps of an event. Written so that the planner inlines them: the trigger pays nothing for the names.
+-- These functions read what the event log keeps of an event. The planner can inline them, so the trigger pays nothing for the calls.
 create or replace function switchyard._project_of(metadata jsonb, payload jsonb) returns text
 language sql immutable parallel safe
 return coalesce(metadata ->> 'project_id', payload ->> 'project_id');
 
--- The same where the payload is JSON and not JSONB. Guarded, since looking into JSON parses it anew each time, which fails on an escaped NUL
--- anywhere in it (then it is looked for without), and where there is too little stack for what is nested as deep as the insert allowed.
+-- The same for a payload of type JSON, or null if it cannot be read. Reading a JSON value parses it. That fails on an escaped NUL anywhere in the
+-- payload, and then the function parses a copy without the NULs. It also fails if the nesting is deep and little stack is left.
 create or replace function switchyard._project_of(metadata jsonb, payload json) returns text
 language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
 begin
@@ -55,40 +55,41 @@ language sql immutable parallel safe
 return case when metadata ->> 'max_attempts' ~ '^[0-9]{1,6}$'
             then greatest(1, least(100, (metadata ->> 'max_attempts')::int))::smallint end;
 
--- The one hash that places an aggregate or a project. SHA-256, since every language has it, and no policy on cryptography forbids it. `convert_to`
--- cannot fail in a database in UTF-8, and no other is set up.
+-- Returns the hash that places an aggregate or a project. It is SHA-256, which every language has and no policy on cryptography forbids.
+-- `convert_to` cannot fail, because the setup accepts only databases in UTF-8.
 --
--- It can never be changed once customers run a cutover, nor can what the two functions below make of it: another hash would move aggregates that
--- are under way to the other owner, and would let two shims publish one aggregate. A test knows some of its values by heart.
+-- Neither this hash nor the two functions below can change once a cutover is running: another hash would give aggregates with unfinished deliveries
+-- to the other owner, and would let two shims publish one aggregate. A test compares some values with constants.
 create or replace function switchyard._hash_of(key text) returns bytea
 language sql stable parallel safe
 return sha256(convert_to(coalesce(key, ''), 'UTF8'));
 
--- The shard of an aggregate, by its id alone: the same that the shim computes. The lowest four bits of the hash's first byte.
+-- Returns the shard of an aggregate: the lowest four bits of the hash's first byte. The shim computes the same.
 create or replace function switchyard.shard_of(aggregate_id text) returns smallint
 language sql stable parallel safe
 return (get_byte(switchyard._hash_of(aggregate_id), 0) & 15)::smallint;
 
--- From 0 to 99: below which percentage a key is the old system's. Of the next four bytes, so that it has nothing to do with the shard.
+-- Returns 0 to 99. A key belongs to the agent at every percentage above this number. It uses the next four bytes of the hash, so it is independent
+-- of the shard.
 create or replace function switchyard._percentile_of(key text) returns int
 language sql stable parallel safe
 return (('x' || encode(substr(switchyard._hash_of(key), 2, 4), 'hex'))::bit(32)::bigint % 100)::int;
 
--- The last sequence drawn, committed or not; 0 before the first.
+-- Returns the last sequence that was assigned, in a committed transaction or not; 0 before the first.
 create or replace function switchyard.last_seq() returns bigint
 language sql volatile set search_path = pg_catalog, pg_temp as $$
   select case when is_called then last_value else last_value - 1 end from switchyard.event_log_seq_seq
 $$;
 
--- Up to where no transaction can still commit an event, as of the fences older than `older_than`.
+-- Returns the stable point: no open transaction can still commit an event up to this sequence. Only fences older than `older_than` count.
 create or replace function switchyard.stable_seq(older_than interval default '0') returns bigint
 language sql volatile set search_path = pg_catalog, pg_temp as $$
   select coalesce(max(f.seq), 0) from switchyard.fence f
    where f.xid < pg_snapshot_xmin(pg_current_snapshot()) and f.at <= clock_timestamp() - older_than
 $$;
 
--- Sets a fence. The order is the point: read the last sequence, THEN take an id of our own. Whoever drew a sequence had
--- inserted into `events` before, so had an id, and that id is below ours. The other way round loses events.
+-- Sets a fence and returns its sequence. The order matters: first read the last sequence, then take a transaction id. A transaction that was
+-- assigned a sequence had inserted into the events table before, so it has an id, and that id is below ours. In the other order events are lost.
 create or replace function switchyard.set_fence() returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -97,15 +98,15 @@ declare
 begin
   s := switchyard.last_seq();
   x := pg_current_xact_id();
-  -- Ids start anew after a dump and restore: fences of another life would never come true, or too early.
+  -- A dump and restore starts transaction ids again from a low number, so a fence with a higher id is from before the restore and means nothing now.
   delete from switchyard.fence f where f.at < clock_timestamp() - interval '1 day' or f.xid > x;
   insert into switchyard.fence (seq, xid) values (s, x);
   return s;
 end $$;
 
--- The first sequence that was logged at this time or later. Sequences are drawn and stamped in the same insert, so their order is that of their
--- times but for what overlapped: whoever must miss none looks a second further. What lies below 1 is history, and has no time in the log. By
--- halving: some twenty reads of the log's key, since an index on the time would be paid for by every insert.
+-- Returns the first sequence that was logged at this time or later. One insert assigns the sequence and the time, so both have the same order except
+-- where inserts overlap; a caller that must miss no event asks for a time one second earlier. History, below 1, is not searched. The search is
+-- binary, about twenty reads of the primary key, because an index on the time would slow down every insert.
 create or replace function switchyard._seq_logged_from(p_at timestamptz) returns bigint
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
