@@ -1,6 +1,6 @@
--- Events that wait for their time (`deliver_at`): listed, and cancelled. A row of the outbox waits, so nothing is on its way yet.
+-- Delayed events (`deliver_at`): listed and cancelled. They wait in the outbox, so no message of them exists.
 
--- What waits, the next first: of these types, projects and aggregates, where any are named, above (`p_after_due`, `p_after_seq`).
+-- Returns delayed events, the next due first, after (`p_after_due`, `p_after_seq`). Empty lists of types, projects and aggregates select all.
 create or replace function switchyard.delayed(
   p_types text[], p_projects text[], p_aggregates text[], p_after_due timestamptz, p_after_seq bigint, p_at_most bigint)
 returns table (seq bigint, event_id uuid, type text, aggregate_id text, project_id text, due_at timestamptz, logged_at timestamptz)
@@ -18,8 +18,9 @@ begin
    order by o.due_at, o.seq limit p_at_most;
 end $$;
 
--- Cancels one event that waits. Its deliveries are settled as expired, so that the ledger balances and nobody sends them again; with a row for each
--- agent that listens, an agent that is handed a copy all the same, since the shim read the outbox in this very moment, finds it settled.
+-- Cancels one delayed event, and returns the answer that `cancel_delayed` lists. It expires the event's deliveries, so that the ledger balances and
+-- the steward sends none. It creates a row for each agent that subscribes. So an agent that gets a copy all the same, because the shim read the
+-- outbox at the same moment, finds the delivery settled.
 create or replace function switchyard._cancel_delayed(p_seq bigint, p_operator text, p_reason text) returns text
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -34,7 +35,7 @@ begin
   if l.due_at is null then
     return 'not_delayed';
   end if;
-  -- The time first, so that a wait for the row does not make early what is late.
+  -- Check the time before a possible wait for the row, so that the wait cannot change the answer.
   if l.due_at <= clock_timestamp() then
     return 'due';
   end if;
@@ -49,7 +50,7 @@ begin
   foreach a in array agents loop
     perform switchyard._create_deliveries(a, 0, array[p_seq], 'asked');
   end loop;
-  -- The old system asks for an event when it likes, its time or not.
+  -- The old system may claim an event before it is due.
   perform 1 from switchyard.delivery d where d.agent = any (agents) and d.seq = p_seq and d.run = 0 order by d.agent for update;
   if exists (select 1 from switchyard.delivery d where d.agent = any (agents) and d.seq = p_seq and d.run = 0 and d.state not in ('a', 'f')) then
     return 'taken';
@@ -61,8 +62,14 @@ begin
   return 'cancelled';
 end $$;
 
--- Cancels events that wait for their time. Answers for each: cancelled, already_cancelled, unknown, not_delayed (it never had to wait), due (its time has
--- come, and it may be on its way), or taken (the old system has worked on it before its time).
+-- Cancels delayed events. Returns an answer for each:
+--   cancelled          the event was cancelled.
+--   already_cancelled  it was cancelled before.
+--   unknown            the event log does not have it.
+--   not_delayed        it was never delayed.
+--   due                its time has come, and it may be on its way.
+--   taken              the old system has worked on it before its time.
+-- Waits for a claim of one of the deliveries for two seconds, then fails.
 create or replace function switchyard.cancel_delayed(p_events uuid[], p_operator text, p_reason text) returns table (event_id uuid, answer text)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 #variable_conflict use_column
@@ -70,9 +77,8 @@ declare
   given record;
   went uuid[] := '{}';
 begin
-  -- Whoever works on one of the deliveries just now is waited for, and not for long.
   perform set_config('lock_timeout', '2s', true);
-  -- In the order of the log, so that two who cancel the same do not deadlock.
+  -- In the order of the event log, so that two calls with the same events do not deadlock.
   for given in
     select distinct u.event_id, l.seq from unnest(p_events) u (event_id) left join switchyard.event_log l on l.event_id = u.event_id
      order by l.seq, u.event_id

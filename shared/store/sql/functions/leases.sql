@@ -1,6 +1,7 @@
--- Who may work on a shard.
+-- The leases of the shards, and the shims that share them.
 
--- Those who share come one after the other, so that each sees what the one before has taken; the locks are taken in order.
+-- Locks all leases of a name, and creates them if there are none. Callers run one after the other, so each sees what the one before has taken. They
+-- lock in one order.
 create or replace function switchyard._lock_leases(p_name text, p_shards int) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
@@ -12,15 +13,17 @@ begin
   end if;
 end $$;
 
--- Takes part: gives back `p_back`, renews what the caller holds, and takes what is free up to its fair share. The newest `p_at_once` stay and
--- share evenly; an older one has a fair share of nothing, so it hands over and leaves. Nothing is taken from its holder before its lease has
--- run out: who holds more than `fair` gives back when nothing is on its way for what it gives.
+-- Joins the participants or stays one: gives back the shards `p_back`, renews the caller's leases, and takes free shards up to its fair share.
+-- Returns the shards that it holds, the time left, its fair share, whether it stays, and whether it is alone. The newest `p_at_once` participants
+-- stay and share evenly. An older one has a fair share of 0, so it hands over and leaves. A lease is never taken from its holder before it ends: a
+-- holder of more than `fair` gives a shard back when it has no call open for it.
 create or replace function switchyard.share(p_name text, p_holder uuid, p_shards int, p_at_once int, p_ttl_ms bigint, p_back int[])
 returns table (held int[], left_ms bigint, fair int, stays boolean, alone boolean)
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
-  -- Read before a possible wait for the locks, which errs on the safe side for all.
+  -- Read the time before a possible wait for the locks. An earlier time is the safe side: the caller's own lease ends earlier, and others look
+  -- later.
   t timestamptz := clock_timestamp();
   ends timestamptz := t + p_ttl_ms * interval '1 millisecond';
   have int;
@@ -32,7 +35,7 @@ begin
   insert into switchyard.participant as s (name, holder, until) values (p_name, p_holder, ends)
   on conflict (name, holder) do update set until = excluded.until;
 
-  -- Its place among them, the newest first; those who stay take the odd shards by age.
+  -- The caller's place by age, the newest first. If the shards do not divide evenly, the older of those that stay take the rest.
   select x.newest, x.others, least(x.others + 1, greatest(p_at_once, 1)) as staying into place
     from (select s.holder, row_number() over (order by s.since desc, s.holder) as newest, count(*) over () - 1 as others
             from switchyard.participant s where s.name = p_name) x
@@ -56,8 +59,8 @@ begin
   return next;
 end $$;
 
--- Gives everything back and takes part no more. Where somebody has notified it meanwhile it does nothing but forget that, and the answer is
--- false: look once more; `p_anyway` leaves all the same.
+-- Gives all leases back, removes the participant and returns true. If `notify` has marked the participant meanwhile, the function only clears the
+-- mark and returns false, and the caller reads the outbox once more. With `p_anyway` it leaves in any case.
 create or replace function switchyard.leave(p_name text, p_holder uuid, p_shards int, p_anyway boolean) returns boolean
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
@@ -73,11 +76,12 @@ begin
   return true;
 end $$;
 
--- Whether somebody is there already; whoever is looks once more before it leaves of its own accord. Takes no lock that sharing waits for.
+-- Marks all live participants, so that each reads the outbox once more before it leaves. Returns whether there is one. It takes no lock that `share`
+-- waits for.
 create or replace function switchyard.notify(p_name text) returns boolean
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
   update switchyard.participant s set notified = true where s.name = p_name and s.until > clock_timestamp() and not s.notified;
-  -- Asked again even so: one that has left meanwhile is no longer among those found.
+  -- Asked after the update, which does not count participants that were marked before.
   return found or exists (select from switchyard.participant s where s.name = p_name and s.until > clock_timestamp());
 end $$;

@@ -1,15 +1,14 @@
--- The way out of the event log: what the shim reads, and what becomes of it.
+-- The outbox: what the shim reads, and what happens to each row.
 
--- The most that is read of a row beside its payload, in bytes. Whoever may insert must not decide how much memory a function needs.
--- No message could carry more metadata than that.
+-- The most bytes of metadata that are read. A row must not decide how much memory a function needs. No message could carry more metadata than this.
 create or replace function switchyard.most_metadata_bytes() returns int language sql immutable parallel safe return 262144;
--- Its type, its aggregate's type and id, and its project, each.
+-- The most bytes of each name that are read: type, aggregate type, aggregate id and project.
 create or replace function switchyard.most_name_bytes() returns int language sql immutable parallel safe return 1024;
--- What takes more room than that where it is stored is not printed without care: compression makes one byte of 255 at most, and printing makes six of
--- one, and a text of a gigabyte cannot be.
+-- The largest stored JSON that is printed without an exception block. Compression makes 255 bytes into 1 at most, printing makes 1 byte into 6 at
+-- most, and a text cannot reach 1 GiB.
 create or replace function switchyard.most_stored_bytes() returns int language sql immutable parallel safe return 655360;
 
--- JSON as text; null where it would be larger than any text can be.
+-- Returns JSON as text, or null if the text would be larger than Postgres allows.
 create or replace function switchyard._printed(given jsonb) returns text
 language plpgsql stable parallel safe set search_path = pg_catalog, pg_temp as $$
 begin
@@ -24,7 +23,8 @@ begin
 end $$;
 create or replace function switchyard._printed(given json) returns text language sql stable parallel safe return given::text;
 
--- What of a row is larger than is read, in words; null where nothing is. `metadata` is as printed, or null where it was not.
+-- Returns which part of a row is larger than the limits above, in words, or null if none is. `metadata` is the printed metadata, or null if it was
+-- not printed.
 create or replace function switchyard._excess(type text, aggregate_type text, aggregate_id text, project_id text, stored jsonb, metadata text) returns text
 language sql stable parallel safe
 return case
@@ -41,9 +41,9 @@ return case
     then format('the project has %s bytes, and %s are the most', octet_length(project_id), switchyard.most_name_bytes())
 end;
 
--- Events as they go on the wire: the newest revision of the payload, exactly as `payload::text` prints it, but left out where it is larger
--- than `p_payload_bytes`, by default larger than any message can be (1 MiB). Of an event of which anything else is larger than is read, only that is
--- told (`excess`). An event that was deleted is left out.
+-- Returns events as they are published: the newest revision of the payload, as `payload::text` prints it. A payload larger than `p_payload_bytes` is
+-- left out; the default, 1 MiB, is the largest message. If another part is too large, the row holds only `excess`, which says so. A deleted event is
+-- left out.
 create or replace function switchyard.events_of(p_seqs bigint[], p_payload_bytes int default 1048576) returns setof switchyard.logged_event
 language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off as $$
 begin
@@ -68,15 +68,15 @@ begin
    order by u.ord;
 end $$;
 
--- Which rows are to be published now and are not known to the caller yet, the lowest sequences first, and so many of each aggregate.
--- One statement finds them, so they are of one snapshot: a row that is in it has all in it that was committed before it was inserted.
--- `p_shards` are the caller's; null are all of them. What waits for its time is read by that time, apart from what never had one.
+-- Returns the sequences to publish now that the caller does not know, the lowest first, and at most `p_per_aggregate` of each aggregate. One
+-- statement reads them, so they are from one snapshot: if a row is in it, all rows that were committed before that row's insert are too. `p_shards`
+-- are the caller's shards; null means all. Delayed rows are read by their due time, apart from rows without one.
 create or replace function switchyard.pending_seqs(p_known bigint[], p_full text[], p_shards int[], p_at_most int, p_per_aggregate int) returns bigint[]
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
   seqs bigint[];
 begin
-  -- Without a full aggregate nobody has to read the log past what is not wanted.
+  -- Without a full aggregate the query needs no join with the event log.
   if cardinality(p_full) = 0 then
     seqs := array(
       select x.seq from (
@@ -112,7 +112,7 @@ begin
      order by x.seq);
 end $$;
 
--- Of these outbox rows, those whose event the application has deleted are nobody's to publish and go. Returns how many went.
+-- Deletes those of these outbox rows whose event the application has deleted. Returns how many.
 create or replace function switchyard.forget_deleted(p_seqs bigint[]) returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -126,17 +126,17 @@ begin
   return n;
 end $$;
 
--- What is to be published now, in the order of its sequence: a page from the beginning, every time, without what the caller knows
--- (`p_known`), without the aggregates of which it wants no more (`p_full`), only of its shards (`p_shards`; null: all), and not more than
--- `p_per_aggregate` of any. There is no cursor: a row that commits late is on the next page. The payload is left out where it is larger than
--- `p_payload_bytes`, and the page ends early when its payloads, metadata and names come to `p_page_bytes`; the first row is
--- always there, and it is no larger than what is read of a row.
+-- Returns what to publish now, in the order of the sequence. It reads a page from the beginning every time, without the sequences that the caller
+-- knows (`p_known`) and without the aggregates of which it wants no more (`p_full`), from its shards only (`p_shards`; null: all), and at most
+-- `p_per_aggregate` of each aggregate. There is no cursor, so a row that commits late is on the next page. A payload larger than `p_payload_bytes`
+-- is left out. The page ends early when payloads, metadata and names reach `p_page_bytes`. The first row is always in it, and is no larger than the
+-- limits above.
 create or replace function switchyard.pending(
   p_known bigint[], p_full text[], p_shards int[], p_at_most int, p_per_aggregate int, p_payload_bytes int, p_page_bytes int)
 returns setof switchyard.logged_event
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
-  -- Few at a time: what is over the page's size is printed for nothing.
+  -- Few at a time, because rows past the end of the page are printed in vain.
   chunk constant int := 16;
   seqs bigint[];
   e switchyard.logged_event;
@@ -158,7 +158,7 @@ begin
     if found_rows = cardinality(seqs) then
       return;
     end if;
-    -- Some have no event. They go, many at a time, before they crowd out what has; a page of nothing else is read again.
+    -- Some rows have no event. Delete many of them at once, before they fill the pages. If the page had no other rows, read it again.
     seqs := switchyard.pending_seqs(p_known, p_full, p_shards, greatest(p_at_most, 10000), 10000);
     if switchyard.forget_deleted(seqs) = 0 or found_rows > 0 then
       return;
@@ -166,6 +166,7 @@ begin
   end loop;
 end $$;
 
+-- Deletes outbox rows whose events the topic has accepted. Returns how many.
 create or replace function switchyard.published(p_seqs bigint[]) returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -176,8 +177,8 @@ begin
   return n;
 end $$;
 
--- The topic refused these for a reason of their own. Sets aside what has been refused `p_max` times, with a row among the failures of `shim`;
--- returns those.
+-- Counts a refusal by the topic for the event's own sake. After `p_max` refusals it parks the row and adds a failure of `shim`. Returns the
+-- sequences of the rows that it parked.
 create or replace function switchyard.refused(p_seqs bigint[], p_reasons text[], p_max int) returns setof bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
@@ -194,7 +195,7 @@ begin
   select c.seq from counted c where c.parked_at is not null order by c.seq;
 end $$;
 
--- Carries again what was set aside, all of it where none is named: it counts as never refused. Returns how many.
+-- Publishes parked rows again: all of them, or those in `p_seqs`. Their refusals count from 0. Returns how many.
 create or replace function switchyard.retry_publishing(p_seqs bigint[], p_operator text) returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -212,8 +213,9 @@ begin
   return n;
 end $$;
 
--- After a transport that has lost all it carried: everything that is not final for somebody whose turn it is with the new agents is pending
--- again. Whoever has settled it says so to the copy. Walks the whole log: not for every day. Returns how many became pending.
+-- Puts events into the outbox again after the transport has lost them: every event with a subscription whose delivery is missing, or is the agent's
+-- and unfinished. An agent that has settled an event drops the copy. Reads the whole event log, so use it for an emergency only. Returns how many
+-- rows it added.
 create or replace function switchyard.publish_again() returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare

@@ -1,7 +1,7 @@
--- The ways into the event log.
+-- The ways into the events table: the application, agents, and publishers without a database.
 
--- Correlation and causation of what this transaction does, where the application has set them and they are ids:
--- `select set_config('switchyard.correlation_id', '...', true)`.
+-- Returns the correlation and causation ids of this transaction, if the application has set them and they are UUIDs: `select
+-- set_config('switchyard.correlation_id', '...', true)`.
 create or replace function switchyard.chain() returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select jsonb_strip_nulls(jsonb_build_object(
@@ -10,7 +10,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
                  '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' as pattern) s
 $$;
 
--- Appends what agents decided. An id that is there already stays as it is. Returns how many were new.
+-- Appends the events that agents emit. Skips an id that exists. Returns how many were new.
 create or replace function switchyard.append(
   p_ids uuid[], p_types text[], p_aggregate_types text[], p_aggregate_ids text[], p_payloads text[], p_versions int[], p_metadata text[])
 returns bigint
@@ -19,8 +19,8 @@ begin
   return switchyard._insert_events(p_ids, p_types, p_aggregate_types, p_aggregate_ids, p_payloads::jsonb[], p_versions, p_metadata::jsonb[]);
 end $$;
 
--- The event that a key stands for until its window ends: the one given, where the key is new or its window is over, or another. Of those who ask at
--- once, all but one wait for the first to commit.
+-- Returns the event of an idempotency key until its window ends: `p_event` if the key is new or its window is over, otherwise the event that has the
+-- key. Concurrent callers wait for the first to commit.
 create or replace function switchyard._keyed(p_digest bytea, p_event uuid, p_window interval) returns uuid
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -32,13 +32,13 @@ begin
     returning k.event_id into standing;
     exit when found;
     select k.event_id into standing from switchyard.publish_key k where k.digest = p_digest;
-    -- Or its window has ended just now, and it was forgotten.
+    -- Not found if the key's window has just ended and `forget_keys` deleted it: try again.
     exit when found;
   end loop;
   return standing;
 end $$;
 
--- Forgets keys whose window is over. Returns how many.
+-- Deletes keys whose window is over. Returns how many.
 create or replace function switchyard.forget_keys(p_at_most int) returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -51,9 +51,9 @@ begin
   return n;
 end $$;
 
--- For the application: appends one event and returns its id. With an idempotency key, which counts within a project and a type, a repetition
--- appends nothing and returns the id of the first: for ever, or, with a window, for so long after the first. The two know nothing of each
--- other, so a key is given a window every time or never.
+-- For the application: appends one event and returns its id. An idempotency key counts within a project and a type. The same key again appends
+-- nothing and returns the first event's id, for ever or, with a window, for that time after the first. Keys with a window and keys without do not
+-- know each other, so use a key always with a window or never. Raises 22023 without a type, and for a window without a key or of no length.
 create or replace function switchyard.publish(
   type text, aggregate_type text, aggregate_id text, payload jsonb, project_id text default null, version int default 1,
   metadata jsonb default '{}', idempotency_key text default null, idempotency_window interval default null)
@@ -67,15 +67,15 @@ declare
   standing uuid;
 begin
   if coalesce(publish.type, '') = '' then
-    raise exception 'publish: an event needs a type' using errcode = '22023';
+    raise exception 'an event needs a type: pass a type that is not empty' using errcode = '22023';
   end if;
   if idempotency_window is not null and (idempotency_key is null or idempotency_window <= interval '0') then
-    raise exception 'publish: a window is longer than nothing, and the window of an idempotency key' using errcode = '22023';
+    raise exception 'an idempotency_window needs an idempotency_key and must be longer than 0' using errcode = '22023';
   end if;
   if idempotency_key is not null then
     digest := sha256(convert_to(jsonb_build_array('switchyard', publish.project_id, publish.type, idempotency_key)::text, 'UTF8'));
     if idempotency_window is null then
-      -- The id follows from the key, so the table's own primary key does the rest. Version 8: an id of our own making.
+      -- The id derives from the key, so the primary key of the events table refuses the copy. UUID version 8 is for custom formats (RFC 9562).
       hex := encode(digest, 'hex');
       event_id := (substr(hex, 1, 12) || '8' || substr(hex, 14, 3) || 'a' || substr(hex, 18, 15))::uuid;
     else
@@ -91,8 +91,8 @@ begin
   return event_id;
 end $$;
 
--- The signature of a webhook to the shim: what the header `x-switchyard-signature` holds, for the time in seconds that the header
--- `x-switchyard-timestamp` holds and the body as it is sent. HMAC-SHA256 (RFC 2104) over `TIMESTAMP.BODY`, of core functions alone, since
+-- Returns the signature of a webhook to the shim, the value of the header `x-switchyard-signature`. `at` is the time in seconds, as in the header
+-- `x-switchyard-timestamp`; `body` is the body as it is sent. It is HMAC-SHA256 (RFC 2104) over `TIMESTAMP.BODY`, with core functions only, because
 -- not every database has pgcrypto.
 create or replace function switchyard.sign(secret text, at bigint, body text) returns text
 language plpgsql stable strict set search_path = pg_catalog, pg_temp as $$
@@ -114,9 +114,14 @@ begin
   return 'v1=' || encode(sha256(outer_pad || sha256(inner_pad || convert_to(at || '.' || body, 'UTF8'))), 'hex');
 end $$;
 
--- For publishers without a database: appends events that came as messages, each for itself: one that the table refuses leaves the others alone. Answers appended,
--- duplicate (the same id with the same content is there), conflict (the same id with other content), or refused with a reason and words.
--- `sequence` is the log's to give; a timestamp that the publisher left out is filled in, and counts as no difference.
+-- For publishers without a database: appends events that came as messages, each in its own subtransaction, so that a refused event does not affect
+-- the others. Returns an answer for each:
+--   appended   the event is new.
+--   duplicate  the same id with the same content exists.
+--   conflict   the same id with other content exists.
+--   refused    the table cannot store it; `reason` and `error` say why.
+-- The event log sets `sequence`, so a given one is dropped. If the publisher left out the timestamp, it is filled in and not compared. Raises an
+-- error only if the same call may succeed later.
 create or replace function switchyard.ingest(
   p_ids uuid[], p_types text[], p_aggregate_types text[], p_aggregate_ids text[], p_payloads text[], p_versions int[], p_metadata text[])
 returns table (ord bigint, answer text, reason text, error text)
@@ -128,7 +133,8 @@ declare
   about jsonb;
 begin
   perform switchyard._see_every_event();
-  -- Two batches with the same events in different orders would deadlock on their inserts, which keep the batch's order, since the sequence follows it.
+  -- Inserts keep the batch's order, since the sequence follows it. Two batches with the same events in different orders would then deadlock, so both
+  -- first lock the ids in one order.
   perform pg_advisory_xact_lock(x.key)
     from (select distinct hashtextextended(u.id::text, 0) as key from unnest(p_ids) u (id) order by 1) x;
   for given in
@@ -145,20 +151,20 @@ begin
       body := given.payload::jsonb;
       about := given.metadata::jsonb;
       if jsonb_typeof(about) is distinct from 'object' then
-        raise exception 'metadata is no object' using errcode = 'invalid_parameter_value';
+        raise exception 'the metadata is not a JSON object' using errcode = 'invalid_parameter_value';
       end if;
       about := about - 'sequence';
       if switchyard._insert_events(array[given.id], array[given.type], array[given.aggregate_type], array[aggregate], array[body],
            array[given.version], array[about]) = 1 then
         answer := 'appended';
       else
-        -- Whoever was first has committed by now: the insert has waited for that.
+        -- The other transaction has committed by now, because the insert waited for it.
         select case when (e.type, e.aggregate_type, e.aggregate_id, e.payload::jsonb, e.version,
                           e.metadata - 'sequence' - case when about ? 'timestamp' then '' else 'timestamp' end)
                          is not distinct from (given.type, given.aggregate_type, aggregate, body, given.version, about)
                     then 'duplicate' else 'conflict' end into answer
           from switchyard.event e where e.id = given.id;
-        -- Deleted in between: what was there cannot be compared any more.
+        -- The event was deleted since the insert, so its content cannot be compared.
         answer := coalesce(answer, 'conflict');
       end if;
     exception
@@ -179,7 +185,8 @@ begin
         reason := 'malformed';
         error := left(sqlerrm, 500);
       when others then
-        -- Nobody's fault in the batch: the connection or a standby, a lock, resources, an operator, files, a missing right, a trigger that names what is gone. The same again is right.
+        -- The batch did not cause these: connection, read-only standby, serialization, missing rights or names, resources, locks, operator, files,
+        -- internal errors. The caller tries the same batch again.
         if left(sqlstate, 2) in ('08', '25', '40', '42', '53', '55', '57', '58', 'XX') then
           raise;
         end if;

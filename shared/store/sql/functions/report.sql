@@ -1,8 +1,8 @@
--- Reports after a rollback: what failed, was parked, or was given back.
+-- Reports in a transaction of their own, after the claim's transaction was rolled back: what failed, was parked, or was returned to its queue.
 
--- Failed and parked attempts of a batch, reported after the claim's transaction was rolled back, in one of their own.
--- A report is void where the row is final or parked, belongs to the other side, or is of another epoch. Never parks what
--- was only reported as failed: its message must reach the dead-letter queue first.
+-- Records failed or parked attempts of a batch, and returns the state of each. A report changes nothing if the delivery is final or parked, belongs
+-- to the other side, or has another epoch. A failure never parks, whatever the number of attempts: the message must reach the dead-letter queue
+-- first.
 create or replace function switchyard._report(
   p_agent text, p_who "char", p_park boolean, p_events uuid[], p_runs int[], p_epochs int[],
   p_reasons text[], p_errors text[], p_delays_ms bigint[]) returns setof switchyard.reported
@@ -19,7 +19,7 @@ begin
     perform switchyard._create_deliveries(a.id, 0, firsts, 'asked');
   end if;
 
-  -- Copies of one event in a batch count once; of two epochs the newest speaks.
+  -- Copies of one event in a batch count once; of two epochs the newer counts.
   with given as materialized (
     select distinct on (e.seq, u.run) e.seq, u.*
       from unnest(p_events, p_runs, p_epochs, p_reasons, p_errors, p_delays_ms)
@@ -37,10 +37,10 @@ begin
     update switchyard.delivery d set
       state = case when p_park then 'p'::"char" else 'f' end,
       attempts = case when p_park then greatest(d.attempts, 1) else least(d.attempts + 1, 32767) end,
-      -- An answer, if a bad one: the transport works.
+      -- A failure is a report too, so the transport works.
       sends = 0,
       touched = d.touched or p_who = 'o',
-      -- Twelve hours is the most that a queue can hold a message back.
+      -- SQS hides a message for at most twelve hours.
       next_attempt_at = case when p_park then null else now() + least(g.delay_ms, 43200000) * interval '1 millisecond' + a.grace end,
       at = now(), reason = g.reason
       from given g join open o on o.seq = g.seq and o.run = g.run
@@ -53,7 +53,7 @@ begin
   select coalesce(array_agg(c.seq), '{}'), coalesce(array_agg(c.run), '{}') into counted, counted_runs from changed c;
 
   if p_park then
-    -- What has no row (unknown, too old, not subscribed) is parked in its queue alone: here is its trace.
+    -- An event without a delivery (unknown, too old, not subscribed) is parked in the dead-letter queue alone. This row records it.
     insert into switchyard.failure (agent, event_id, run, seq, attempt, parked, reason, error, unmatched)
     select distinct on (u.event_id, u.run) p_agent, u.event_id, u.run, e.seq, 1, true, u.reason, u.error, true
       from unnest(p_events, p_runs, p_reasons, p_errors) u (event_id, run, reason, error)
@@ -76,6 +76,7 @@ begin
    order by u.ord;
 end $$;
 
+-- Records failed attempts; see `_report`.
 create or replace function switchyard.fail_batch(
   p_agent text, p_who "char", p_events uuid[], p_runs int[], p_epochs int[], p_reasons text[], p_errors text[], p_delays_ms bigint[])
 returns setof switchyard.reported
@@ -84,6 +85,7 @@ begin
   return query select * from switchyard._report(p_agent, p_who, false, p_events, p_runs, p_epochs, p_reasons, p_errors, p_delays_ms) r order by r.ord;
 end $$;
 
+-- Records parked attempts; see `_report`.
 create or replace function switchyard.park_batch(
   p_agent text, p_who "char", p_events uuid[], p_runs int[], p_epochs int[], p_reasons text[], p_errors text[])
 returns setof switchyard.reported
@@ -92,7 +94,7 @@ begin
   return query select * from switchyard._report(p_agent, p_who, true, p_events, p_runs, p_epochs, p_reasons, p_errors, null) r order by r.ord;
 end $$;
 
--- Bodies that are no events, so that nothing but the queue's own id names them. Repeating it changes nothing.
+-- Records parked messages whose body is no event, by the queue's id of the message. A second call changes nothing.
 create or replace function switchyard.park_unidentified(p_agent text, p_message_ids text[], p_runs int[], p_reasons text[], p_errors text[]) returns void
 language sql volatile set search_path = pg_catalog, pg_temp as $$
   insert into switchyard.failure (agent, message_id, run, attempt, parked, reason, error, unmatched)
@@ -102,9 +104,8 @@ language sql volatile set search_path = pg_catalog, pg_temp as $$
   on conflict do nothing
 $$;
 
--- Counts a death beforehand: the caller is about to try alone what may have killed the process that tried it last. If it lives it says so
--- to `survived`. Returns the deaths, this trial's included; 0 where there is nothing of the agent's to try, or another epoch counts. An agent in
--- shadow mode tries what the old system owns, however far that has come with it.
+-- Counts a death in advance: the caller is about to try a suspect alone, and calls `survived` if its process lives. Returns the deaths, with this
+-- trial; 0 if the agent has nothing to try here or the epoch differs. An agent in shadow mode also tries what the old system owns, in any state.
 create or replace function switchyard.suspect(p_agent text, p_event uuid, p_run int, p_epoch int) returns smallint
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
@@ -122,15 +123,15 @@ begin
   return coalesce(counted, 0);
 end $$;
 
--- Messages of these were given back to their queue without an attempt, for it to bring them again in `p_delay`: the transport works, and nothing
--- is lost. What somebody holds just now is left to them. Of the old system's rows, which an agent in shadow mode gives back too, only the count.
+-- Records that messages were returned to their queue without an attempt, to come again after `p_delay`. They are not lost, so their next send moves
+-- back. It skips rows that a transaction holds. For rows of the old system, which an agent in shadow mode returns too, it only counts.
 create or replace function switchyard.returned(p_agent text, p_events uuid[], p_runs int[], p_epochs int[], p_delay interval) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
   a switchyard.agent := switchyard.agent_named(p_agent);
   firsts bigint[];
 begin
-  -- Only what has no row: the insert would wait for whoever is working on the one that is there.
+  -- Only for events without a row: an insert would wait for a transaction that works on an existing one.
   select array_agg(e.seq) into firsts
     from unnest(p_events, p_runs) u (event_id, run) join switchyard.event_log e on e.event_id = u.event_id
    where u.run = 0 and not exists (select 1 from switchyard.delivery d where d.agent = a.id and d.run = 0 and d.seq = e.seq);
@@ -141,7 +142,7 @@ begin
     select e.seq, u.run, u.epoch, count(*) as n
       from unnest(p_events, p_runs, p_epochs) u (event_id, run, epoch) join switchyard.event_log e on e.event_id = u.event_id
      group by e.seq, u.run, u.epoch),
-  -- Copies of one event in a batch are each a return; of two epochs only the row's counts.
+  -- Each copy of an event in a batch is a return. A return of another epoch than the row's does not count.
   open as materialized (
     select d.seq, d.run, d.owner, d.epoch from switchyard.delivery d
      where d.agent = a.id and d.seq = any (array(select g.seq from given g)) and d.run = any (p_runs)
@@ -160,6 +161,7 @@ begin
    where d.agent = a.id and d.seq = c.seq and d.run = c.run;
 end $$;
 
+-- Resets the deaths of suspects after a trial that the process survived.
 create or replace function switchyard.survived(p_agent text, p_events uuid[], p_runs int[]) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 declare

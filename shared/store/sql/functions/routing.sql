@@ -1,7 +1,7 @@
--- The routing of an agent is changed, and unfinished deliveries follow it.
+-- The routing of an agent, and how unfinished deliveries follow it.
 
--- Sets the routing; what is null stays as it is. Acts on the next ask; rows that are there keep their owner until `reassign`, which `p_drain` makes a
--- standing order.
+-- Sets the routing; a null argument keeps its value. It applies from the next ask. Existing rows keep their owner until `reassign`; with `p_drain`
+-- the steward calls that on every pass.
 create or replace function switchyard.set_routing(
   p_agent text, p_mode text, p_percent int, p_drain boolean, p_beside boolean default false, p_operator text default null) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
@@ -10,7 +10,7 @@ declare
 begin
   perform switchyard.agent_named(p_agent);
   select * into a from switchyard.agent where name = p_agent for no key update;
-  -- Before the change: what hangs on it is noted on the same person's behalf.
+  -- Set the operator first, because a trigger on the change also writes to the audit.
   perform set_config('switchyard.operator', coalesce(p_operator, ''), true);
   update switchyard.agent x set mode = coalesce(p_mode, x.mode), percent = coalesce(p_percent, x.percent), drain = coalesce(p_drain, x.drain),
          beside = coalesce(p_beside, x.beside), barrier = null, routing_version = x.routing_version + 1 where x.id = a.id;
@@ -18,11 +18,11 @@ begin
     'mode', p_mode, 'percent', p_percent, 'drain', p_drain, 'beside', p_beside, 'was_mode', a.mode, 'was_percent', a.percent, 'was_drain', a.drain)));
 end $$;
 
--- Puts a project to one side ('n' or 'o') whatever the percentage says, or, with null, leaves it to the percentage again.
+-- Pins a project to one side ('n' or 'o') at every percentage; null removes the pin. Raises SY004 if the agent has 1,000 pinned projects.
 create or replace function switchyard.pin(p_agent text, p_project text, p_owner "char", p_operator text) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
-  -- Every ask reads them.
+  -- Every ask reads the pins.
   most constant int := 1000;
   a switchyard.agent;
 begin
@@ -30,7 +30,7 @@ begin
   select * into a from switchyard.agent where name = p_agent for no key update;
   if p_owner is not null and cardinality(a.pinned_new) + cardinality(a.pinned_old) >= most
      and not p_project = any (a.pinned_new || a.pinned_old) then
-    raise exception '% has % pinned projects, and more there cannot be: move them by the percentage', p_agent, most using errcode = 'SY004';
+    raise exception '% has % pinned projects, which is the maximum: remove a pin, or move projects by the percentage', p_agent, most using errcode = 'SY004';
   end if;
   update switchyard.agent x set
          pinned_new = array_remove(x.pinned_new, p_project) || case when p_owner = 'n' then array[p_project] else '{}' end,
@@ -42,10 +42,9 @@ begin
     'was', case when p_project = any (a.pinned_new) then 'new' when p_project = any (a.pinned_old) then 'old' else 'none' end));
 end $$;
 
--- Of the live deliveries that are unfinished or parked: how many the routing of now would give to the other side, which `reassign` does, and how
--- many are with whom they should be. Of those that would go to the agent, `touched` were failed by the old system, whatever came of them since, and
--- are parked on the way. Costs
--- as much as there is unfinished: a few seconds for each million.
+-- Counts live deliveries that are unfinished or parked, by what `reassign` would do: to the agent, to the old system, or neither. `touched` are
+-- those of `to_new` that the old system has failed at any time; `reassign` parks them first. The cost grows with the unfinished deliveries: a few
+-- seconds for each million.
 create or replace function switchyard.routing_moves(
   p_agent text, out to_new bigint, out to_old bigint, out touched bigint, out stay_new bigint, out stay_old bigint)
 language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan as $$
@@ -61,10 +60,10 @@ begin
            where d.agent = a.id and d.run = 0 and d.state in ('a', 'f', 'p')) x;
 end $$;
 
--- Draws the barrier of the last change of routing, unless it stands. Whoever reads a routing has a transaction id before
--- (see _create_deliveries), and whoever read an older one did so before the change was committed. So an id drawn after the change was
--- seen to be committed is above all of theirs. The changing transaction's own id would not do, a reader may have a later one; nor would
--- ours where this transaction had one already: then the next pass draws it.
+-- Sets the barrier of the last change of the routing, if it has none. A transaction takes its id before it reads the routing (`_create_deliveries`),
+-- and one that read an older routing did so before the change committed. So an id that is assigned after that commit is above all of theirs. The id
+-- of the changing transaction is no barrier, because a reader may have a higher one. Nor is ours if we had one already; then the next pass sets the
+-- barrier.
 create or replace function switchyard._set_barrier(p_agent text) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -73,26 +72,28 @@ declare
 begin
   update switchyard.agent x set barrier = pg_current_xact_id()
    where x.id = a.id and not had_id and x.routing_version = a.routing_version
-     -- A barrier from above our own id is of another life of this database (dump and restore).
+     -- A barrier above our own id is from before a dump and restore.
      and (x.barrier is null or x.barrier > pg_current_xact_id());
 end $$;
 
--- One pass: unfinished and parked rows of run 0 follow the routing of now, row by row under lock, at most five thousand, since
--- claims wait for the pass to end; a row that is being processed is skipped and met in a later pass. What the old system has
--- failed, be it that somebody has put it back since, is parked first: it may have done half of it, so a person decides whether the agent
--- repeats it. What the agent has failed or parked begins anew with the old system: of the agent's attempts nothing was committed, and a row that
--- stayed parked would stand in nobody's list. Complete when nothing is left over and every transaction that may have read an older routing has ended.
+-- Gives unfinished and parked deliveries of run 0 to the owner that the routing names now. Returns how many moved, and whether the reassignment is
+-- complete: nothing is left, and every transaction that may have read an older routing has ended. It locks and moves at most 5,000 rows, because
+-- claims wait for it to end. It skips a row that is being processed; a later pass moves it.
+--
+-- A delivery that the old system has failed, even if it was sent back since, is parked first: the old system may have done half of it, so an
+-- operator decides whether the agent repeats it. A delivery that the agent has failed or parked starts again with the old system: no attempt of the
+-- agent committed anything, and a parked row would be in no list that is read.
 create or replace function switchyard.reassign(p_agent text, out moved bigint, out complete boolean)
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
   a switchyard.agent;
   touched uuid[];
-  -- Whose rows can be wrong: lets a pass find them without looking at those that are right.
+  -- The owners whose rows can be wrong, so that the queries skip the others.
   losing "char"[];
   left_over boolean;
 begin
   perform switchyard._set_barrier(p_agent);
-  -- No change of routing during the pass.
+  -- The lock keeps the routing from changing meanwhile.
   select * into a from switchyard.agent where name = p_agent for no key update;
   complete := coalesce(a.barrier < pg_snapshot_xmin(pg_current_snapshot()), false);
 

@@ -1,5 +1,6 @@
--- Deliveries that are asked for again.
+-- Runs: deliveries that an operator asks for again.
 
+-- Starts a replay and returns its run.
 create or replace function switchyard.new_run(p_agent text, p_reason text) returns int
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -12,9 +13,9 @@ begin
   return r;
 end $$;
 
--- The one primitive behind redrive, reconcile and replay. Run 0: what is unfinished or parked is made due, a missing row
--- is a first ask, final rows are left alone. A run above 0 adds the given events that are final in run 0, and repeating it
--- never redoes a done one.
+-- Sends deliveries again; returns how many were added and how many were requeued. In run 0 it makes unfinished or parked deliveries due, creates
+-- missing ones, and leaves final ones as they are. In a run above 0 it also adds those of the given events that are final in run 0. A second call
+-- never repeats a delivery that is done. Raises SY004 if the run is not open for the agent.
 create or replace function switchyard.resend(p_agent text, p_seqs bigint[], p_run int, p_reason text, out added bigint, out redriven bigint)
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -22,10 +23,10 @@ declare
   seqs bigint[] := p_seqs;
 begin
   if p_run > 0 then
-    -- Against a cancellation at the same time, which too locks the run before its rows.
+    -- `cancel_run` locks the run before its rows too, so the two exclude each other.
     perform 1 from switchyard.run r where r.run = p_run and r.agent = a.id and r.open for share;
     if not found then
-      raise exception 'run % is not open for %', p_run, p_agent using errcode = 'SY004';
+      raise exception 'run % is not an open run of %: start a new one', p_run, p_agent using errcode = 'SY004';
     end if;
   end if;
   with again as materialized (
@@ -51,7 +52,8 @@ begin
   end if;
 end $$;
 
--- Ends a replay: what is unfinished or parked is superseded; what is done stays done.
+-- Ends a run: unfinished and parked deliveries are superseded, done ones stay done. Returns how many were superseded. Raises SY004 if there is no
+-- such run.
 create or replace function switchyard.cancel_run(p_run int) returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -60,7 +62,7 @@ declare
 begin
   update switchyard.run set open = false where run = p_run returning agent into a;
   if not found then
-    raise exception 'there is no run % to cancel', p_run using errcode = 'SY004';
+    raise exception 'run % does not exist: check the number', p_run using errcode = 'SY004';
   end if;
   with open as materialized (
     select d.seq from switchyard.delivery d where d.agent = a and d.run = p_run and d.state in ('a', 'f', 'p') order by d.seq for update)
