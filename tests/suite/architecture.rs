@@ -234,69 +234,84 @@ fn the_pure_crates_do_no_io() {
     }
 }
 
-/// The modules of the runtime that each of its modules uses, tests aside. What the crate exports counts as a use of the module that it comes from.
-fn uses_of_the_runtime() -> BTreeMap<String, BTreeSet<String>> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/runtime/src");
-    let read = |name: &str| std::fs::read_to_string(format!("{folder}/{name}.rs")).unwrap();
-    let lib = read("lib");
-    let modules: Vec<&str> = lib
-        .lines()
-        .filter_map(|line| line.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';'))
-        .collect();
-    let exported = |item: &str| {
-        let has = |line: &&str| line.split(['{', '}', ',', ' ', ':', ';']).any(|word| word == item);
-        lib.lines()
-            .filter(|line| line.starts_with("pub use "))
-            .find(has)
-            .map(|line| line["pub use ".len()..].to_owned())
-    };
-    let module_of = |path: &str| {
-        let first = path.split("::").next().unwrap_or_default().trim().to_owned();
-        if modules.contains(&first.as_str()) {
-            Some(first)
-        } else {
-            exported(&first).map(|from| from.split("::").next().unwrap().to_owned())
+/// The modules of a crate by their paths, `ledger::claim`, with their text; the crate itself is `""`. Neither comments nor tests are in it.
+fn modules(folder: &Path, path: &str) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for file in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        let module = if name == "lib" { String::new() } else { joined(path, name) };
+        if file.is_dir() {
+            found.extend(modules(&file, &module));
+        } else if name != "tests" {
+            let text = std::fs::read_to_string(&file).unwrap();
+            let code = text.split("#[cfg(test)]").next().unwrap().lines();
+            let code: Vec<&str> = code.filter(|line| !line.trim_start().starts_with("//")).collect();
+            found.insert(module, code.join("\n"));
         }
+    }
+    found
+}
+
+fn joined(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}::{name}") }
+}
+
+/// The paths that a text starts with: several where it has braces.
+fn paths(text: &str) -> Vec<String> {
+    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').unwrap_or(text.len());
+    let (head, rest) = text.split_at(end);
+    let Some(list) = rest.strip_prefix('{').filter(|_| head.is_empty() || head.ends_with("::")) else {
+        return vec![head.to_owned()];
     };
-    let uses = |module: &&str| {
-        let text = read(module);
-        let text = text.split("#[cfg(test)]").next().unwrap().to_owned();
-        let mut used = BTreeSet::new();
-        for rest in text.split("crate::").skip(1) {
-            let Some(list) = rest.strip_prefix('{') else {
-                used.extend(module_of(rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap()));
+    let (mut depth, mut entries) = (0, vec![String::new()]);
+    for c in list.chars() {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        match c {
+            _ if depth < 0 => break,
+            ',' if depth == 0 => entries.push(String::new()),
+            _ => entries.last_mut().unwrap().push(c),
+        }
+    }
+    entries.iter().flat_map(|entry| paths(entry.trim())).map(|path| format!("{head}{path}")).collect()
+}
+
+/// The modules that each module of a crate uses. What a module exports of another counts as a use of that other one.
+fn uses_of_modules(krate: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let modules = modules(&Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(krate).join("src"), "");
+    let exports = |module: &str, item: &str| {
+        let list = modules[module].split(';').filter_map(|statement| Some(statement.rsplit_once("pub use ")?.1));
+        let mut has =
+            list.filter(|list| list.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == item));
+        has.next().map(|list| joined(module, list.split("::").next().unwrap()))
+    };
+    let module_of = |from: &str, path: &str| {
+        let mut module = from.to_owned();
+        for part in path.split("::") {
+            if modules.contains_key(&joined(&module, part)) {
+                module = joined(&module, part);
                 continue;
-            };
-            // Only what stands at the first level of the braces names a module.
-            let mut depth = 0;
-            let first_level: String = list
-                .chars()
-                .take_while(|c| {
-                    depth += i32::from(*c == '{') - i32::from(*c == '}');
-                    depth >= 0
-                })
-                .collect();
-            let mut depth = 0;
-            let flat: String = first_level
-                .chars()
-                .filter(|c| {
-                    depth += i32::from(*c == '{') - i32::from(*c == '}');
-                    depth == 0
-                })
-                .collect();
-            used.extend(flat.split(',').filter_map(module_of));
+            }
+            while let Some(inner) = exports(&module, part).filter(|inner| modules.contains_key(inner)) {
+                module = inner;
+            }
+            break;
         }
-        used.remove(*module);
-        ((*module).to_owned(), used)
+        module
+    };
+    let uses = |(module, text): (&String, &String)| {
+        let parent = module.rsplit_once("::").map_or("", |(parent, _)| parent);
+        let mut used = BTreeSet::new();
+        for (word, from) in [("crate::", ""), ("super::", parent)] {
+            let named = text.split(word).skip(1).flat_map(paths);
+            used.extend(named.map(|path| module_of(from, &path)).filter(|used| !used.is_empty() && used != module));
+        }
+        (module.clone(), used)
     };
     modules.iter().map(uses).collect()
 }
 
-#[test]
-fn no_two_modules_of_the_runtime_use_each_other_and_one_knows_lambda() {
-    let mut left = uses_of_the_runtime();
-    assert!(left["worker"].contains("commit") && left["run"].contains("lambda"), "uses are not found: {left:?}");
-    // What uses nothing that is left is taken away until nothing is; what remains is a cycle.
+/// What uses nothing that is left is taken away until nothing is; what remains is a cycle.
+fn assert_no_cycle(mut left: BTreeMap<String, BTreeSet<String>>) {
     while !left.is_empty() {
         let free: Vec<String> =
             left.iter().filter(|(_, uses)| uses.is_empty()).map(|(module, _)| module.clone()).collect();
@@ -304,6 +319,30 @@ fn no_two_modules_of_the_runtime_use_each_other_and_one_knows_lambda() {
         left.retain(|module, _| !free.contains(module));
         left.values_mut().for_each(|uses| uses.retain(|used| !free.contains(used)));
     }
+}
+
+#[test]
+fn no_two_modules_of_the_store_use_each_other_and_no_two_of_its_folders() {
+    let uses = uses_of_modules("shared/store");
+    assert!(
+        uses["tx"].contains("ledger::claim") && uses["ledger::claim"].contains("store"),
+        "uses are not found: {uses:?}"
+    );
+    let folder = |module: &str| module.split("::").next().unwrap().to_owned();
+    let mut folders: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (module, used) in &uses {
+        let of_folder = folders.entry(folder(module)).or_default();
+        of_folder.extend(used.iter().map(|used| folder(used)).filter(|used| *used != folder(module)));
+    }
+    assert_no_cycle(uses);
+    assert_no_cycle(folders);
+}
+
+#[test]
+fn no_two_modules_of_the_runtime_use_each_other_and_one_knows_lambda() {
+    let uses = uses_of_modules("shared/runtime");
+    assert!(uses["worker"].contains("commit") && uses["run"].contains("lambda"), "uses are not found: {uses:?}");
+    assert_no_cycle(uses);
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/runtime/src");
     for file in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
         let text = std::fs::read_to_string(&file).unwrap();

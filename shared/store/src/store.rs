@@ -10,7 +10,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::{DatabaseUrl, StoreError, Tx};
+use crate::{DatabaseUrl, StoreError};
 
 /// The store: a pool of connections that come and go as they are needed. Cheap to clone; clones share the pool.
 #[derive(Clone)]
@@ -48,21 +48,6 @@ impl Store {
     #[must_use]
     pub fn within(&self, limit: Duration) -> Self {
         Self { limit: Some(limit), ..self.clone() }
-    }
-
-    /// Begins a transaction. Takes a connection from the pool; BEGIN travels with the first statement.
-    ///
-    /// Fails with [`StoreError::Unavailable`] when no connection can be had within ten seconds.
-    pub async fn begin(&self) -> Result<Tx, StoreError> {
-        Ok(Tx::new(self.connection().await?, None))
-    }
-
-    /// The same, and the server ends any statement that runs for longer than `limit`. A transaction that is dropped in the middle of a
-    /// statement holds its locks until the server has finished that statement, so who works against a deadline says so.
-    ///
-    /// Fails as [`Store::begin`]; a statement that ran for too long is [`StoreError::Unavailable`].
-    pub async fn begin_within(&self, limit: Duration) -> Result<Tx, StoreError> {
-        Ok(Tx::new(self.connection().await?, Some(limit)))
     }
 
     /// Reads for an agent's `gather`: one statement on its own, in one round trip. Parameters carry their types, since
@@ -149,11 +134,6 @@ impl Drop for Borrowed<'_> {
             });
         }
     }
-}
-
-/// The only row of an answer.
-pub(crate) fn only(operation: &'static str, rows: Vec<Row>) -> Result<Row, StoreError> {
-    rows.into_iter().next().ok_or_else(|| StoreError::bug(operation, "no row came back"))
 }
 
 pub(crate) fn tls(url: &DatabaseUrl) -> Result<MakeRustlsConnect, StoreError> {

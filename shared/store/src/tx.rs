@@ -9,8 +9,10 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
-use crate::claim::{self, Ask, ClaimAnswer, Settlement};
-use crate::{AppendEvent, StoreError, append};
+use crate::ledger::claim::{self, Ask, ClaimAnswer, Settlement};
+use crate::outbox::append::{self, AppendEvent};
+use crate::row::{clean, get, only};
+use crate::{Store, StoreError};
 
 /// A transaction, READ COMMITTED, on a connection of its own. Dropping it rolls back.
 ///
@@ -42,8 +44,25 @@ pub struct Overwrite<'a> {
 
 const BEGIN: &str = "begin isolation level read committed; set local lock_timeout = '5s'; set local idle_in_transaction_session_timeout = '60s'";
 
+impl Store {
+    /// Begins a transaction. Takes a connection from the pool; BEGIN travels with the first statement.
+    ///
+    /// Fails with [`StoreError::Unavailable`] when no connection can be had within ten seconds.
+    pub async fn begin(&self) -> Result<Tx, StoreError> {
+        Ok(Tx::new(self.connection().await?, None))
+    }
+
+    /// The same, and the server ends any statement that runs for longer than `limit`. A transaction that is dropped in the middle of a
+    /// statement holds its locks until the server has finished that statement, so who works against a deadline says so.
+    ///
+    /// Fails as [`Store::begin`]; a statement that ran for too long is [`StoreError::Unavailable`].
+    pub async fn begin_within(&self, limit: Duration) -> Result<Tx, StoreError> {
+        Ok(Tx::new(self.connection().await?, Some(limit)))
+    }
+}
+
 impl Tx {
-    pub(crate) fn new(connection: Object, limit: Option<Duration>) -> Self {
+    fn new(connection: Object, limit: Option<Duration>) -> Self {
         Self { connection: Some(connection), limit, begun: false, suspect: false }
     }
 
@@ -87,7 +106,7 @@ impl Tx {
                 (&events, Type::UUID_ARRAY),
                 (&runs, Type::INT4_ARRAY),
                 (&settlement.name(), Type::TEXT),
-                (&claim::clean(reason).as_ref(), Type::TEXT),
+                (&clean(reason).as_ref(), Type::TEXT),
             ],
         )
         .await?;
@@ -139,7 +158,7 @@ impl Tx {
             (&seqs, Type::INT8_ARRAY),
         ];
         let rows = self.send("gate", "select switchyard.pass_gates($1, $2, $3, $4, $5)", &parameters).await?;
-        let late: Vec<i64> = claim::get("gate", &crate::store::only("gate", rows)?, 0)?;
+        let late: Vec<i64> = get("gate", &only("gate", rows)?, 0)?;
         Ok(late.into_iter().filter_map(|record| usize::try_from(record).ok()).collect())
     }
 

@@ -20,12 +20,12 @@ begin
   return b;
 end $$;
 
--- Returns the breaker's state without a lock; null if the agent is not registered. PL/pgSQL, because each batch calls it, and before Postgres 18 an
--- SQL function is planned at each call.
+-- Returns the breaker's state without a lock; `closed` if there is no row, since nothing has ever opened it. PL/pgSQL, because each batch calls it, and
+-- before Postgres 18 an SQL function is planned at each call.
 create or replace function switchyard.breaker_state(p_agent text) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
-  return (select b.state from switchyard.breaker b join switchyard.agent a on a.id = b.agent where a.name = p_agent);
+  return coalesce((select b.state from switchyard.breaker b join switchyard.agent a on a.id = b.agent where a.name = p_agent), 'closed');
 end $$;
 
 -- Opens a closed or half-open breaker, because the dependency is down. An open or forced breaker stays as it is. Returns the new state.

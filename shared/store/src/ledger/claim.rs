@@ -1,0 +1,162 @@
+//! Asking whether an event is one's own, and the answers.
+
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+use uuid::Uuid;
+
+use switchyard_operations::words;
+
+use crate::row::{count, get, word};
+use crate::{BreakerState, Store, StoreError};
+
+/// One question: this event, in this run, for an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Ask {
+    /// The event.
+    pub event_id: Uuid,
+    /// 0 is live; above 0 a replay or a backfill.
+    pub run: i32,
+    /// The epoch that the message or an earlier [`ClaimAnswer`] told. A report from an older epoch is void; `None` reports on whatever
+    /// the row's epoch is.
+    pub epoch: Option<i32>,
+}
+
+impl Ask {
+    /// A live event.
+    pub fn live(event_id: Uuid) -> Self {
+        Self { event_id, run: 0, epoch: None }
+    }
+}
+
+/// The answer to an [`Ask`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// Yours: after a claim, done with the commit of its transaction.
+    Take,
+    /// The old system's, and this agent is in shadow mode: decide, store the decision, apply nothing.
+    Shadow,
+    /// The other side's.
+    NotYours,
+    /// Settled before: done, superseded or expired.
+    AlreadyDone,
+    /// Parked: only a redrive brings it back.
+    Parked,
+    /// The agent does not listen to this type, or did not at that time.
+    NotSubscribed,
+    /// Not in the event log.
+    Unknown,
+    /// A replay that never chose this event.
+    UnknownRun,
+    /// From before what the ledger remembers: never run again.
+    TooOld,
+}
+
+/// Where an event stands for an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimAnswer {
+    /// The event asked about.
+    pub event_id: Uuid,
+    /// The run asked about.
+    pub run: i32,
+    /// The answer.
+    pub verdict: Verdict,
+    /// Its place in the event log; `None` for an unknown event.
+    pub seq: Option<i64>,
+    /// Goes up with every redrive and every change of owner.
+    pub epoch: i32,
+    /// How many attempts have failed.
+    pub attempts: u16,
+    /// How many attempts it has: the event's own wish (1 to 100), or else the agent's.
+    pub max_attempts: u16,
+    /// How often a message of it was given back without an attempt ([`Store::returned`]) since the attempts were last counted anew.
+    pub returns: u16,
+    /// The newest revision of its payload; 0 where nobody has edited it.
+    pub revision: i32,
+    /// Whether what follows from it is said: what follows from a replay's events was, when they were live.
+    pub emits: bool,
+}
+
+/// The answer to [`Store::preview`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preview {
+    /// Where each event stands, in the order of the asks.
+    pub answers: Vec<ClaimAnswer>,
+    /// The agent's breaker, as of the same moment.
+    pub breaker: BreakerState,
+}
+
+/// What a claimed event is settled as, other than done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Settlement {
+    /// A newer event of its aggregate was applied already.
+    Superseded,
+    /// Its time to live has passed.
+    Expired,
+    /// For a person to look at.
+    Parked,
+}
+
+words!(Settlement { Superseded = "s", Expired = "e", Parked = "p" });
+
+impl Store {
+    /// What a claim would answer just now, without a lock or a write, and the agent's breaker, in one round trip. Nothing asked is
+    /// answered without one, with a closed breaker.
+    ///
+    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    pub async fn preview(&self, agent: &str, asks: &[Ask]) -> Result<Preview, StoreError> {
+        if asks.is_empty() {
+            return Ok(Preview { answers: Vec::new(), breaker: BreakerState::Closed });
+        }
+        let (events, runs) = columns(asks);
+        let rows = self
+            .read(
+                "look",
+                "select verdict, seq, epoch, attempts, max_attempts, returns, revision, emits, (select switchyard.breaker_state($1))
+                   from switchyard.preview($1, $2, $3) order by ord",
+                &[(&agent, Type::TEXT), (&events, Type::UUID_ARRAY), (&runs, Type::INT4_ARRAY)],
+            )
+            .await?;
+        let answers = answers("look", asks, &rows)?;
+        let breaker = rows.first().map_or(Ok(BreakerState::Closed), |row| word("look", row, 8, BreakerState::named))?;
+        Ok(Preview { answers, breaker })
+    }
+}
+
+pub(crate) fn columns(asks: &[Ask]) -> (Vec<Uuid>, Vec<i32>) {
+    asks.iter().map(|a| (a.event_id, a.run)).unzip()
+}
+
+pub(crate) fn answers(operation: &'static str, asks: &[Ask], rows: &[Row]) -> Result<Vec<ClaimAnswer>, StoreError> {
+    if rows.len() != asks.len() {
+        return Err(StoreError::bug(operation, "another number of answers than of questions"));
+    }
+    asks.iter()
+        .zip(rows)
+        .map(|(ask, row)| {
+            Ok(ClaimAnswer {
+                event_id: ask.event_id,
+                run: ask.run,
+                verdict: word(operation, row, 0, Verdict::named)?,
+                seq: get(operation, row, 1)?,
+                epoch: get(operation, row, 2)?,
+                attempts: count(get(operation, row, 3)?),
+                max_attempts: count(get(operation, row, 4)?),
+                returns: count(get(operation, row, 5)?),
+                revision: get(operation, row, 6)?,
+                emits: get(operation, row, 7)?,
+            })
+        })
+        .collect()
+}
+
+words!(Verdict {
+    Take = "take",
+    Shadow = "shadow",
+    NotYours = "not_yours",
+    AlreadyDone = "already_done",
+    Parked = "parked",
+    NotSubscribed = "not_subscribed",
+    Unknown = "unknown",
+    UnknownRun = "unknown_run",
+    TooOld = "too_old",
+});

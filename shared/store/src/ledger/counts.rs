@@ -1,0 +1,87 @@
+//! The ledger in numbers.
+
+use tokio_postgres::types::Type;
+use uuid::Uuid;
+
+use crate::row::{get, only};
+use crate::{Store, StoreError};
+
+/// Live deliveries (run 0) of one agent, in numbers. All but `subscribed` add up to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// Events that it should get.
+    pub subscribed: i64,
+    /// Done by either side.
+    pub done: i64,
+    /// No row yet: under way, or to be found by the next sweep.
+    pub pending: i64,
+    /// The agent's turn.
+    pub assigned: i64,
+    /// The old system's turn.
+    pub assigned_old: i64,
+    /// Failed, to be tried again.
+    pub failing: i64,
+    /// Parked, for a person to look at.
+    pub parked: i64,
+    /// Of these, how many are the old system's to look at.
+    pub parked_old: i64,
+    /// Not needed any more.
+    pub superseded: i64,
+    /// Came too late.
+    pub expired: i64,
+}
+
+/// An event that has no delivery row although it is older than the grace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// Its place in the event log.
+    pub seq: i64,
+    /// The event.
+    pub event_id: Uuid,
+}
+
+impl Store {
+    /// An agent's ledger. Its cost does not grow with what is done, but with what is unfinished, superseded or expired: three seconds
+    /// at a million.
+    ///
+    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    pub async fn ledger(&self, agent: &str) -> Result<Ledger, StoreError> {
+        const OP: &str = "ledger";
+        let rows = self
+            .read(
+                OP,
+                "select subscribed, done, pending, assigned, assigned_old, failing, parked, parked_old, superseded, expired
+                   from switchyard.ledger($1)",
+                &[(&agent, Type::TEXT)],
+            )
+            .await?;
+        let row = only(OP, rows)?;
+        Ok(Ledger {
+            subscribed: get(OP, &row, 0)?,
+            done: get(OP, &row, 1)?,
+            pending: get(OP, &row, 2)?,
+            assigned: get(OP, &row, 3)?,
+            assigned_old: get(OP, &row, 4)?,
+            failing: get(OP, &row, 5)?,
+            parked: get(OP, &row, 6)?,
+            parked_old: get(OP, &row, 7)?,
+            superseded: get(OP, &row, 8)?,
+            expired: get(OP, &row, 9)?,
+        })
+    }
+
+    /// Events older than the grace that have no row: none, right after a sweep. At most a thousand.
+    ///
+    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    pub async fn missing(&self, agent: &str) -> Result<Vec<Missing>, StoreError> {
+        let rows =
+            self.read("missing", "select seq, event_id from switchyard.missing($1)", &[(&agent, Type::TEXT)]).await?;
+        rows.iter().map(|row| Ok(Missing { seq: get("missing", row, 0)?, event_id: get("missing", row, 1)? })).collect()
+    }
+
+    /// The names of all agents that were ever registered.
+    pub async fn agents(&self) -> Result<Vec<String>, StoreError> {
+        let rows = self.read("agents", "select name from switchyard.agent order by name", &[]).await?;
+        rows.iter().map(|row| get("agents", row, 0)).collect()
+    }
+}

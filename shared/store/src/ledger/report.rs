@@ -1,0 +1,286 @@
+//! What became of attempts that did not succeed.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+use uuid::Uuid;
+
+use switchyard_operations::words;
+
+use crate::ledger::claim::Ask;
+use crate::row::{clean, count, get, known};
+use crate::{Store, StoreError};
+
+/// A failed attempt.
+#[derive(Clone, Debug)]
+pub struct Failed {
+    /// What was asked for, with the epoch of its standing.
+    pub ask: Ask,
+    /// A short word for the kind of failure, kept in the row.
+    pub reason: String,
+    /// What happened, for people.
+    pub error: String,
+    /// When the queue will deliver it again, in milliseconds from now. Counts as twelve hours at most, which is what a queue can do.
+    pub delay_ms: u64,
+}
+
+/// A delivery that was put into its dead-letter queue.
+#[derive(Clone, Debug)]
+pub struct ParkReport {
+    /// What was asked for, with the epoch of its standing.
+    pub ask: Ask,
+    /// A short word for the kind of failure, kept in the row.
+    pub reason: String,
+    /// What happened, for people.
+    pub error: String,
+}
+
+/// A message that is no event, put into the dead-letter queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unidentified {
+    /// What the queue calls it, since it has no other name.
+    pub message_id: String,
+    /// The run of its attributes; 0 where they name none.
+    pub run: i32,
+    /// A short word for the kind of failure.
+    pub reason: String,
+    /// What is wrong with it, for people; never the body.
+    pub error: String,
+}
+
+/// A delivery's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Somebody's turn, not failed yet.
+    Assigned,
+    /// Failed, and to be tried again.
+    Failing,
+    /// In the dead-letter queue, for a person to look at.
+    Parked,
+    /// Done. Final.
+    Done,
+    /// Not needed any more. Final.
+    Superseded,
+    /// Came too late. Final.
+    Expired,
+}
+
+words!(State { Assigned = "a", Failing = "f", Parked = "p", Done = "d", Superseded = "s", Expired = "e" });
+
+/// What holds after a report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reported {
+    /// The event reported on.
+    pub event_id: Uuid,
+    /// The run reported on.
+    pub run: i32,
+    /// Whether the report counted. It is void where the row is settled or parked already, belongs to the other side, is of a newer
+    /// epoch, or where there is no row.
+    pub counted: bool,
+    /// The state that holds now; `None` where there is no row (unknown, too old, not subscribed).
+    pub state: Option<State>,
+    /// How many attempts have failed.
+    pub attempts: u16,
+    /// How many attempts it has.
+    pub max_attempts: u16,
+    /// The row's epoch.
+    pub epoch: i32,
+}
+
+impl Reported {
+    /// Whether the attempts are used up, so that it must be parked.
+    pub fn exhausted(&self) -> bool {
+        self.state == Some(State::Failing) && self.attempts >= self.max_attempts
+    }
+}
+
+/// The most that a queue can hold a message back.
+const LONGEST_DELAY: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// Errors are for people: a few thousand characters are more than they read.
+const LONGEST_ERROR: usize = 8_000;
+
+impl Store {
+    /// Reports failed attempts: in a transaction of its own, in one round trip, after the claim's transaction was rolled
+    /// back. Counts an attempt each and never parks by itself; see [`Reported::exhausted`].
+    ///
+    /// Fails with [`StoreError::Conflict`] or [`StoreError::Unavailable`]; then the attempts may not be counted, which costs one more try.
+    pub async fn fail(&self, agent: &str, failures: &[Failed]) -> Result<Vec<Reported>, StoreError> {
+        if failures.is_empty() {
+            return Ok(Vec::new());
+        }
+        let asks: Vec<&Ask> = failures.iter().map(|f| &f.ask).collect();
+        let texts = Texts::of(failures.iter().map(|f| (f.reason.as_str(), f.error.as_str())));
+        let delays: Vec<i64> = failures.iter().map(|f| i64::try_from(f.delay_ms).unwrap_or(i64::MAX / 2)).collect();
+        let (events, runs, epochs) = columns(&asks);
+        let rows = self
+            .write(
+                "fail",
+                "select counted, state::text, attempts, max_attempts, epoch
+                   from switchyard.fail_batch($1, 'n', $2, $3, $4, $5, $6, $7) order by ord",
+                &[
+                    (&agent, Type::TEXT),
+                    (&events, Type::UUID_ARRAY),
+                    (&runs, Type::INT4_ARRAY),
+                    (&epochs, Type::INT4_ARRAY),
+                    (&texts.reasons, Type::TEXT_ARRAY),
+                    (&texts.errors, Type::TEXT_ARRAY),
+                    (&delays, Type::INT8_ARRAY),
+                ],
+            )
+            .await?;
+        reported("fail", &asks, &rows)
+    }
+
+    /// Reports what was put into the dead-letter queue, like [`Store::fail`]. Repeating it changes no row. What has no row
+    /// (unknown, too old, not subscribed) leaves a trace among the failures, another with each repetition.
+    ///
+    /// Fails with [`StoreError::Conflict`] or [`StoreError::Unavailable`]; then report again, or let the next delivery do it.
+    pub async fn park(&self, agent: &str, parked: &[ParkReport]) -> Result<Vec<Reported>, StoreError> {
+        if parked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let asks: Vec<&Ask> = parked.iter().map(|p| &p.ask).collect();
+        let texts = Texts::of(parked.iter().map(|p| (p.reason.as_str(), p.error.as_str())));
+        let (events, runs, epochs) = columns(&asks);
+        let rows = self
+            .write(
+                "park",
+                "select counted, state::text, attempts, max_attempts, epoch
+                   from switchyard.park_batch($1, 'n', $2, $3, $4, $5, $6) order by ord",
+                &[
+                    (&agent, Type::TEXT),
+                    (&events, Type::UUID_ARRAY),
+                    (&runs, Type::INT4_ARRAY),
+                    (&epochs, Type::INT4_ARRAY),
+                    (&texts.reasons, Type::TEXT_ARRAY),
+                    (&texts.errors, Type::TEXT_ARRAY),
+                ],
+            )
+            .await?;
+        reported("park", &asks, &rows)
+    }
+
+    /// Keeps a row for each message that is no event, once it is in the dead-letter queue. Repeating it changes nothing. `agent` may be
+    /// any name that has such a queue.
+    pub async fn park_unidentified(&self, agent: &str, messages: &[Unidentified]) -> Result<(), StoreError> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<String> = messages.iter().map(|m| clean(&m.message_id).into_owned()).collect();
+        let runs: Vec<i32> = messages.iter().map(|m| m.run).collect();
+        let texts = Texts::of(messages.iter().map(|m| (m.reason.as_str(), m.error.as_str())));
+        self.write(
+            "park_unidentified",
+            "select switchyard.park_unidentified($1, $2, $3, $4, $5)",
+            &[
+                (&agent, Type::TEXT),
+                (&ids, Type::TEXT_ARRAY),
+                (&runs, Type::INT4_ARRAY),
+                (&texts.reasons, Type::TEXT_ARRAY),
+                (&texts.errors, Type::TEXT_ARRAY),
+            ],
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Messages of these were given back to their queue without an attempt (no time, no room, a breaker), and the queue brings them again in
+    /// `delay`: counted in [`ClaimAnswer::returns`](crate::ClaimAnswer::returns), and due from the table only when that and the grace are over. One
+    /// call for a batch, in one round trip and a transaction of its own. Void where a report would be; what somebody works on just now is
+    /// left to them.
+    ///
+    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    pub async fn returned(&self, agent: &str, asks: &[Ask], delay: Duration) -> Result<(), StoreError> {
+        if asks.is_empty() {
+            return Ok(());
+        }
+        let (events, runs, epochs) = columns(&asks.iter().collect::<Vec<_>>());
+        self.write(
+            "returned",
+            "select switchyard.returned($1, $2, $3, $4, $5 * interval '1 second')",
+            &[
+                (&agent, Type::TEXT),
+                (&events, Type::UUID_ARRAY),
+                (&runs, Type::INT4_ARRAY),
+                (&epochs, Type::INT4_ARRAY),
+                (&delay.min(LONGEST_DELAY).as_secs_f64(), Type::FLOAT8),
+            ],
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// The state of deliveries (event, run), as it is now and in the order asked; `None` where there is no row.
+    ///
+    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    pub async fn settled(&self, agent: &str, deliveries: &[(Uuid, i32)]) -> Result<Vec<Option<State>>, StoreError> {
+        const OP: &str = "settled";
+        if deliveries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (events, runs): (Vec<Uuid>, Vec<i32>) = deliveries.iter().copied().unzip();
+        let rows = self
+            .read(
+                OP,
+                "select d.state::text
+                   from unnest($2, $3) with ordinality u (event_id, run, ord)
+                   left join switchyard.event_log l on l.event_id = u.event_id
+                   left join switchyard.delivery d
+                     on d.agent = (select (switchyard.agent_named($1)).id) and d.seq = l.seq and d.run = u.run
+                  order by u.ord",
+                &[(&agent, Type::TEXT), (&events, Type::UUID_ARRAY), (&runs, Type::INT4_ARRAY)],
+            )
+            .await?;
+        rows.iter().map(|row| state(OP, row, 0)).collect()
+    }
+}
+
+struct Texts {
+    reasons: Vec<String>,
+    errors: Vec<String>,
+}
+
+impl Texts {
+    fn of<'t>(texts: impl Iterator<Item = (&'t str, &'t str)>) -> Self {
+        let short = |text: &str| clean(text).chars().take(LONGEST_ERROR).collect::<String>();
+        let (reasons, errors) = texts.map(|(reason, error)| (short(reason), short(error))).unzip();
+        Self { reasons, errors }
+    }
+}
+
+fn columns(asks: &[&Ask]) -> (Vec<Uuid>, Vec<i32>, Vec<Option<i32>>) {
+    (
+        asks.iter().map(|a| a.event_id).collect(),
+        asks.iter().map(|a| a.run).collect(),
+        asks.iter().map(|a| a.epoch).collect(),
+    )
+}
+
+fn reported(operation: &'static str, asks: &[&Ask], rows: &[Row]) -> Result<Vec<Reported>, StoreError> {
+    if rows.len() != asks.len() {
+        return Err(StoreError::bug(operation, "another number of answers than of reports"));
+    }
+    asks.iter()
+        .zip(rows)
+        .map(|(ask, row)| {
+            Ok(Reported {
+                event_id: ask.event_id,
+                run: ask.run,
+                counted: get(operation, row, 0)?,
+                state: state(operation, row, 1)?,
+                attempts: count(get(operation, row, 2)?),
+                max_attempts: count(get(operation, row, 3)?),
+                epoch: get(operation, row, 4)?,
+            })
+        })
+        .collect()
+}
+
+/// The state of a row, if there is one.
+fn state(operation: &'static str, row: &Row, column: usize) -> Result<Option<State>, StoreError> {
+    get::<Option<&str>>(operation, row, column)?.map(|letter| known(operation, State::named(letter))).transpose()
+}

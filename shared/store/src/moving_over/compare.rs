@@ -1,0 +1,126 @@
+//! Shadow comparison: both sides of it are read here, and what came of it is counted. What is compared with what says
+//! [`switchyard_compare::Mapping`]; the steward brings the sides together.
+
+mod columns;
+mod decided;
+mod figures;
+mod old;
+mod outcomes;
+mod statement;
+mod strays;
+
+pub use columns::OldTable;
+pub use decided::Decided;
+pub use outcomes::Judged;
+pub use strays::{LookedTo, Stray};
+
+use serde_json::Value;
+use tokio_postgres::types::Type;
+
+use crate::row::{clean, get, only};
+use crate::{Store, StoreError};
+
+/// How an agent is compared with the old system.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CompareMapping {
+    /// The agent.
+    pub agent: String,
+    /// The mapping, as [`switchyard_compare::Mapping::read`] takes it.
+    pub mapping: Value,
+    /// Which mapping it is: outcomes by another one are not counted.
+    pub version: i32,
+    /// Since when: RFC 3339.
+    pub since: String,
+    /// Up to when the old system's rows were looked through for strays: microseconds since 1970, of the database's clock.
+    pub strays_to_us: i64,
+    /// What time it is there, in the same unit.
+    pub now_us: i64,
+    /// Whether the agent is in shadow mode just now: the old system has all of its events, and a row that answers none is a stray.
+    pub shadow: bool,
+    /// Why the last comparison could not be made.
+    pub trouble: Option<String>,
+}
+
+impl Store {
+    /// Every agent that is compared, by name.
+    pub async fn compare_mappings(&self) -> Result<Vec<CompareMapping>, StoreError> {
+        const OP: &str = "compare_mappings";
+        let rows = self
+            .read(
+                OP,
+                "select c.agent, c.mapping::text, c.version, switchyard.rfc3339(c.since), (extract(epoch from c.strays_to) * 1000000)::bigint,
+                        (extract(epoch from clock_timestamp()) * 1000000)::bigint, a.mode = 'shadow', c.trouble
+                   from switchyard.compare_mapping c join switchyard.agent a on a.name = c.agent order by c.agent",
+                &[],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let mapping: &str = get(OP, row, 1)?;
+                Ok(CompareMapping {
+                    agent: get(OP, row, 0)?,
+                    mapping: serde_json::from_str(mapping).map_err(|e| StoreError::bug(OP, e.to_string()))?,
+                    version: get(OP, row, 2)?,
+                    since: get(OP, row, 3)?,
+                    strays_to_us: get(OP, row, 4)?,
+                    now_us: get(OP, row, 5)?,
+                    shadow: get(OP, row, 6)?,
+                    trouble: get(OP, row, 7)?,
+                })
+            })
+            .collect()
+    }
+
+    /// Sets how an agent is compared: a mapping that was read, as JSON, and its wait. What was counted by another mapping is forgotten; the
+    /// latest 20,000 decisions are compared anew. Audited, with the mapping. Answers with the mapping's version.
+    ///
+    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    pub async fn set_compare_mapping(
+        &self,
+        operator: &str,
+        agent: &str,
+        mapping: &Value,
+        wait_ms: u32,
+    ) -> Result<i32, StoreError> {
+        const OP: &str = "set_compare_mapping";
+        let rows = self
+            .write(
+                OP,
+                "select switchyard.set_compare_mapping($1, $2, $3::text::jsonb, $4)",
+                &[
+                    (&clean(operator).as_ref(), Type::TEXT),
+                    (&agent, Type::TEXT),
+                    (&mapping.to_string(), Type::TEXT),
+                    (&i64::from(wait_ms), Type::INT8),
+                ],
+            )
+            .await?;
+        get(OP, &only(OP, rows)?, 0)
+    }
+
+    /// Compares an agent no longer, and forgets what was counted. Audited. Whether it was compared at all.
+    pub async fn drop_compare_mapping(&self, operator: &str, agent: &str) -> Result<bool, StoreError> {
+        const OP: &str = "drop_compare_mapping";
+        let sql = "select switchyard.drop_compare_mapping($1, $2)";
+        let rows = self.write(OP, sql, &[(&clean(operator).as_ref(), Type::TEXT), (&agent, Type::TEXT)]).await?;
+        get(OP, &only(OP, rows)?, 0)
+    }
+
+    /// Remembers why an agent could not be compared; `None` where it could. Text for the operator, without any payload.
+    pub async fn set_compare_mapping_error(&self, agent: &str, trouble: Option<&str>) -> Result<(), StoreError> {
+        self.write(
+            "set_compare_mapping_error",
+            "update switchyard.compare_mapping set trouble = $2 where agent = $1 and trouble is distinct from $2",
+            &[(&agent, Type::TEXT), (&trouble.map(clean).as_deref(), Type::TEXT)],
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Forgets decisions of over 45 days and counts of over 90, at most 10,000 of each and of an agent. Returns how many went.
+    pub async fn prune_compared(&self) -> Result<u64, StoreError> {
+        const OP: &str = "prune_compared";
+        let rows = self.write(OP, "select switchyard.prune_compared()", &[]).await?;
+        Ok(u64::try_from(get::<i64>(OP, &only(OP, rows)?, 0)?).unwrap_or(0))
+    }
+}

@@ -1,0 +1,161 @@
+//! The agent's side: decisions, and the keys by which the old system's answers are found.
+
+use serde_json::{Value, json};
+use switchyard_compare::{COMMITS_US, KeyPart, Mapping, Source};
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+use uuid::Uuid;
+
+use super::columns::Key;
+use super::statement::{Statement, events_for, logged_between, to_micros, types_of};
+use crate::row::get;
+use crate::{Store, StoreError};
+
+/// How much text of decisions is read at a time: each may be as large as a payload, and the steward is a small function.
+const MOST_BYTES: i64 = 8 * 1024 * 1024;
+
+/// What an agent in shadow mode decided about an event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decided {
+    /// The event.
+    pub event_id: Uuid,
+    /// Its place in the event log.
+    pub seq: i64,
+    /// When it was logged, in microseconds since 1970.
+    pub at_us: i64,
+    /// When it was due, in the same unit; never before it was logged.
+    pub due_us: i64,
+    /// The decision, as it was stored.
+    pub decision: Value,
+    /// For each answer of the mapping, what of the event names the old system's answer; a part that the event lacks is `None`.
+    pub keys: Vec<Vec<Option<String>>>,
+}
+
+impl Store {
+    /// Decisions that were not compared yet and whose wait is over, by so much that an answer of the last moment has been committed; the
+    /// oldest first, at most so many, and fewer where they are large. Not what has become the agent's own since: it would be compared with itself.
+    pub async fn uncompared(&self, agent: &str, mapping: &Mapping, at_most: i64) -> Result<Vec<Decided>, StoreError> {
+        let mut statement = Statement::default();
+        let agent = statement.bind(agent.to_owned(), Type::TEXT);
+        let over = statement.bind(mapping.wait.micros() + COMMITS_US, Type::INT8);
+        let at_most = statement.bind(at_most, Type::INT8);
+        let chosen = format!(
+            "select s.event_id, s.at, s.decision from switchyard.shadow s
+              where s.agent = {agent} and s.run = 0 and s.outcome is null and s.at <= now() - {over} * interval '1 microsecond'
+                and exists (select 1 from switchyard.event_log l where l.event_id = s.event_id
+                               and not exists (select 1 from switchyard.delivery d join switchyard.agent a on a.id = d.agent
+                                                where a.name = {agent} and d.seq = l.seq and d.run = 0 and d.owner = 'n'))
+              order by s.at limit {at_most}"
+        );
+        self.decided(statement, &chosen, mapping).await
+    }
+
+    /// The decisions about these events, whether they were compared or not; of what was never decided there is none.
+    pub async fn decisions(&self, agent: &str, mapping: &Mapping, events: &[Uuid]) -> Result<Vec<Decided>, StoreError> {
+        let mut statement = Statement::default();
+        let agent = statement.bind(agent.to_owned(), Type::TEXT);
+        let events = statement.bind(events.to_vec(), Type::UUID_ARRAY);
+        let chosen = format!(
+            "select s.event_id, s.at, s.decision from switchyard.shadow s
+              where s.agent = {agent} and s.run = 0 and s.event_id = any ({events})"
+        );
+        self.decided(statement, &chosen, mapping).await
+    }
+
+    async fn decided(
+        &self,
+        mut statement: Statement,
+        chosen: &str,
+        mapping: &Mapping,
+    ) -> Result<Vec<Decided>, StoreError> {
+        const OP: &str = "decided";
+        let parts: Vec<Vec<KeyPart>> = mapping.answers.iter().map(|answer| answer.theirs.source.key()).collect();
+        let all: Vec<KeyPart> = parts.iter().flatten().cloned().collect();
+        let keys = all.iter().map(|part| statement.key_part(part)).collect::<Vec<_>>().join(", ");
+        let bytes = statement.bind(MOST_BYTES, Type::INT8);
+        let sql = format!(
+            "select x.event_id, l.seq, {at}, {due}, x.decision::text, array[{keys}]::text[]
+               from (select s.*, sum(octet_length(s.decision::text)) over (order by s.at, s.event_id) as bytes,
+                            row_number() over (order by s.at, s.event_id) as n from ({chosen}) s) x
+               join switchyard.event_log l on l.event_id = x.event_id {events}
+              where x.bytes <= {bytes} or x.n = 1
+              order by x.at, x.event_id",
+            at = to_micros("l.logged_at"),
+            due = to_micros("greatest(l.logged_at, l.due_at)"),
+            events = events_for(&all),
+        );
+        let rows = self.read(OP, &sql, &statement.parameters()).await?;
+        rows.iter().map(|row| decided_of(OP, row, &parts)).collect()
+    }
+
+    /// When the next event of the same key was logged, for each of these events (in their order), as far as that was before `until`, in
+    /// microseconds since 1970: the old system's answer to an event may have been overtaken by its answer to that one. `answer` is the
+    /// answer's place in the mapping. A key that no two events share has no next.
+    pub async fn next_of_key(
+        &self,
+        agent: &str,
+        source: &Source,
+        answer: usize,
+        decided: &[Decided],
+        until_us: i64,
+    ) -> Result<Vec<Option<i64>>, StoreError> {
+        const OP: &str = "next_of_key";
+        let mut next = vec![None; decided.len()];
+        let (Some(first), true) = (decided.iter().map(|decided| decided.at_us).min(), source.is_shared()) else {
+            return Ok(next);
+        };
+        let parts = source.key();
+        let mut statement = Statement::default();
+        let agent = statement.bind(agent.to_owned(), Type::TEXT);
+        let (from, until) = (statement.time(first), statement.time(until_us));
+        let keys = parts.iter().enumerate().map(|(place, part)| format!("{} as k{place}", statement.key_part(part)));
+        let keys = keys.collect::<Vec<_>>().join(", ");
+        let names = (0..parts.len()).map(|place| format!("k{place}")).collect::<Vec<_>>().join(", ");
+        let wanted: Vec<Vec<Option<String>>> =
+            decided.iter().filter_map(|decided| decided.keys.get(answer).cloned()).collect();
+        let columns: Vec<(String, Key)> = (0..parts.len()).map(|part| (format!("y.k{part}"), Key::Text)).collect();
+        let among = statement.among(&columns, &wanted);
+        let seqs: Vec<i64> = decided.iter().map(|decided| decided.seq).collect();
+        let seqs = statement.bind(seqs, Type::INT8_ARRAY);
+        let sql = format!(
+            "select x.seq, {next}
+               from (select y.seq, lead(y.logged_at) over (partition by {names} order by y.seq) as next
+                       from (select l.seq, l.logged_at, {keys} from switchyard.event_log l {events}
+                              where {between} and l.type in {types}) y
+                      where {among}) x
+              where x.seq = any ({seqs}) and x.next is not null",
+            next = to_micros("x.next"),
+            events = events_for(&parts),
+            between = logged_between(&from, &until),
+            types = types_of(&agent),
+        );
+        let rows = self.read(OP, &sql, &statement.parameters()).await?;
+        let found = rows
+            .iter()
+            .map(|row| Ok((get(OP, row, 0)?, get(OP, row, 1)?)))
+            .collect::<Result<std::collections::HashMap<i64, i64>, StoreError>>()?;
+        for (place, decided) in next.iter_mut().zip(decided) {
+            *place = found.get(&decided.seq).copied();
+        }
+        Ok(next)
+    }
+}
+
+/// A part of the key of one of a mapping's answers.
+pub(super) fn part_of(decided: &Decided, answer: usize, part: usize) -> Option<String> {
+    decided.keys.get(answer).and_then(|key| key.get(part)).cloned().flatten()
+}
+
+fn decided_of(operation: &'static str, row: &Row, parts: &[Vec<KeyPart>]) -> Result<Decided, StoreError> {
+    let decision: &str = get(operation, row, 4)?;
+    let mut keys = get::<Vec<Option<String>>>(operation, row, 5)?.into_iter();
+    Ok(Decided {
+        event_id: get(operation, row, 0)?,
+        seq: get(operation, row, 1)?,
+        at_us: get(operation, row, 2)?,
+        due_us: get(operation, row, 3)?,
+        // What no program could read again would do nothing either.
+        decision: serde_json::from_str(decision).unwrap_or_else(|_| json!({ "refused": "it cannot be read" })),
+        keys: parts.iter().map(|parts| keys.by_ref().take(parts.len()).collect()).collect(),
+    })
+}

@@ -1,0 +1,119 @@
+//! The comparison in numbers, by time, and by example.
+
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use crate::row::{get, only};
+use crate::{Compared, Example, Period, Store, StoreError, StrayRow, Trend};
+
+const COUNTS: &str = "coalesce(sum(c.agreed), 0)::bigint, coalesce(sum(c.differed), 0)::bigint, coalesce(sum(c.only_old + c.strays), 0)::bigint,
+    coalesce(sum(c.only_new), 0)::bigint, 0::bigint, coalesce(sum(c.overtaken), 0)::bigint, coalesce(sum(c.strays), 0)::bigint";
+
+impl Store {
+    /// How an agent compares with the old system since then (RFC 3339, counted from that minute on), by the time of the decisions. Where it is not compared at all, every
+    /// decision is one that is not compared yet.
+    ///
+    /// Fails with [`StoreError::Config`] where the agent is not registered, [`StoreError::Refused`] where `since` is no time.
+    pub async fn compared(&self, agent: &str, since: &str) -> Result<Compared, StoreError> {
+        const OP: &str = "compared";
+        let sql = "select agreed, differed, only_old, only_new, not_yet, overtaken, strays from switchyard.compared($1, $2::text::timestamptz)";
+        let rows = self.read(OP, sql, &[(&agent, Type::TEXT), (&since, Type::TEXT)]).await?;
+        counts(OP, &only(OP, rows)?, 0)
+    }
+
+    /// The same step by step, the oldest first; steps without any event are left out. At most the latest 500.
+    ///
+    /// Fails with [`StoreError::Refused`] where `since` is no time.
+    pub async fn compared_by(&self, agent: &str, since: &str, period: Period) -> Result<Vec<Trend>, StoreError> {
+        const OP: &str = "compared_by";
+        let unit = match period {
+            Period::Hour => "hour",
+            Period::Day => "day",
+        };
+        let sql = format!(
+            "select * from (
+               select switchyard.rfc3339(date_trunc($3, c.minute, 'UTC')) as step, {COUNTS} from switchyard.comparison c
+                where c.agent = $1 and c.minute >= date_trunc('minute', $2::text::timestamptz, 'UTC')
+                group by date_trunc($3, c.minute, 'UTC') order by date_trunc($3, c.minute, 'UTC') desc limit 500) x
+              order by x.step"
+        );
+        let rows = self.read(OP, &sql, &[(&agent, Type::TEXT), (&since, Type::TEXT), (&unit, Type::TEXT)]).await?;
+        rows.iter().map(|row| Ok(Trend { from: get(OP, row, 0)?, compared: counts(OP, row, 1)? })).collect()
+    }
+
+    /// The latest events that did not agree by the mapping of now, at most so many of each outcome.
+    ///
+    /// Fails with [`StoreError::Refused`] where `since` is no time.
+    pub async fn compared_examples(&self, agent: &str, since: &str, of_each: i64) -> Result<Vec<Example>, StoreError> {
+        const OP: &str = "compared_examples";
+        let rows = self
+            .read(
+                OP,
+                "select s.event_id, s.outcome, coalesce(s.differs, '{}'), switchyard.rfc3339(s.at)
+                   from switchyard.compare_mapping c
+                   cross join unnest(array['differed', 'only_old', 'only_new']) with ordinality o (outcome, ord)
+                   cross join lateral (
+                     select x.* from switchyard.shadow x
+                      where x.agent = c.agent and x.outcome = o.outcome and x.outcome <> 'agreed' and x.at >= $2::text::timestamptz
+                        and x.run = 0 and x.judged_by = c.version
+                      order by x.at desc limit $3) s
+                  where c.agent = $1 order by o.ord, s.at desc",
+                &[(&agent, Type::TEXT), (&since, Type::TEXT), (&of_each.max(0), Type::INT8)],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Example {
+                    event_id: get(OP, row, 0)?,
+                    outcome: get(OP, row, 1)?,
+                    differs: get(OP, row, 2)?,
+                    at: get(OP, row, 3)?,
+                })
+            })
+            .collect()
+    }
+
+    /// The latest rows of the old system that answer no event.
+    ///
+    /// Fails with [`StoreError::Refused`] where `since` is no time.
+    pub async fn stray_examples(&self, agent: &str, since: &str, at_most: i64) -> Result<Vec<StrayRow>, StoreError> {
+        const OP: &str = "stray_examples";
+        let rows = self
+            .read(
+                OP,
+                "select s.answer, s.key, switchyard.rfc3339(s.at) from switchyard.stray s
+                  where s.agent = $1 and s.at >= $2::text::timestamptz order by s.at desc limit $3",
+                &[(&agent, Type::TEXT), (&since, Type::TEXT), (&at_most.max(0), Type::INT8)],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| Ok(StrayRow { answer: get(OP, row, 0)?, key: get(OP, row, 1)?, at: get(OP, row, 2)? }))
+            .collect()
+    }
+}
+
+fn counts(operation: &'static str, row: &Row, first: usize) -> Result<Compared, StoreError> {
+    let count = |place: usize| get(operation, row, first + place);
+    Ok(Compared {
+        agreed: count(0)?,
+        differed: count(1)?,
+        only_old: count(2)?,
+        only_new: count(3)?,
+        not_yet: count(4)?,
+        overtaken: count(5)?,
+        strays: count(6)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mismatch_is_a_share_of_the_events_with_an_outcome() {
+        let compared =
+            Compared { agreed: 6, differed: 1, only_old: 0, only_new: 1, not_yet: 90, overtaken: 10, strays: 0 };
+        assert_eq!((compared.judged(), compared.mismatch()), (8, Some(0.25)));
+        assert_eq!(Compared { not_yet: 5, ..Compared::default() }.mismatch(), None);
+    }
+}

@@ -1,0 +1,237 @@
+//! Cutover plans: an agent's share grows step by step while the figures stay inside their limits.
+//!
+//! The database keeps the plan and makes each step one transaction with the routing that it sets. Whether a step is due is decided by the
+//! caller, the steward, from [`Store::cutovers_under_way`] and [`Store::cutover_figures`]; what it orders names the step that it has judged, so that
+//! an order that comes late does nothing. Every change leaves an audit row. Times are the database's.
+
+use serde::{Deserialize, Serialize};
+use tokio_postgres::Row;
+use tokio_postgres::types::{ToSql, Type};
+
+use crate::row::{clean, get, only, word};
+use crate::{Cutover, CutoverLimit, CutoverLimits, CutoverPlan, CutoverState, CutoverStep, Mode, Store, StoreError};
+
+/// What the ledger says of a plan's present step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CutoverFigures {
+    /// Of the agent's events that came since the step began, or were given to it since, how many were settled at the first attempt.
+    pub settled: u64,
+    /// How many of them have failed once or more since, or are parked.
+    pub failed: u64,
+    /// For how many seconds the oldest that is the agent's has waited, since it came, came due or was given to it. 0 where none waits.
+    pub lag_secs: f64,
+}
+
+const COLUMNS: &str = "select c.id, a.name, c.percents, c.soaks_secs, c.at_least, c.max_mismatch, c.back_at_mismatch, c.max_failures,
+        c.back_at_failures, c.max_lag_secs, c.back_at_lag_secs, c.state, c.by_operator, c.because, c.step,
+        extract(epoch from clock_timestamp() - c.step_at)::float8, switchyard.rfc3339(c.step_at), c.by, switchyard.rfc3339(c.at),
+        switchyard.rfc3339(c.ended_at), switchyard.rfc3339(date_trunc('minute', c.step_at, 'UTC') + interval '1 minute')
+   from switchyard.cutover c join switchyard.agent a on a.id = c.agent";
+
+impl Store {
+    /// Starts a plan: the routing of its first step holds from now on.
+    ///
+    /// Fails with [`StoreError::Config`] where the agent is not registered, has a plan under way, has a larger share already than the first step
+    /// gives it, or is compared with nothing while there is a limit on mismatch; with [`StoreError::Refused`] for a share outside 1 to 100.
+    pub async fn start_cutover(&self, agent: &str, plan: &CutoverPlan, operator: &str) -> Result<(), StoreError> {
+        let percents: Vec<i32> = plan.steps.iter().map(|step| i32::from(step.percent)).collect();
+        let soaks: Vec<i64> = plan.steps.iter().map(|step| i64::from(step.soak_secs)).collect();
+        let CutoverLimits { mismatch, failures, lag_secs, at_least } = plan.limits;
+        self.write(
+            "start_cutover",
+            "select switchyard.cutover_start($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+            &[
+                (&agent, Type::TEXT),
+                (&percents, Type::INT4_ARRAY),
+                (&soaks, Type::INT8_ARRAY),
+                (&i32::try_from(at_least).unwrap_or(i32::MAX), Type::INT4),
+                (&mismatch.map(|limit| limit.hold), Type::FLOAT8),
+                (&mismatch.and_then(|limit| limit.roll_back), Type::FLOAT8),
+                (&failures.hold, Type::FLOAT8),
+                (&failures.roll_back, Type::FLOAT8),
+                (&lag_secs.hold, Type::FLOAT8),
+                (&lag_secs.roll_back, Type::FLOAT8),
+                (&clean(operator).as_ref(), Type::TEXT),
+            ],
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// An agent's newest plan.
+    ///
+    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    pub async fn cutover(&self, agent: &str) -> Result<Option<Cutover>, StoreError> {
+        let sql = format!("{COLUMNS} where a.id = (switchyard.agent_named($1)).id order by c.id desc limit 1");
+        self.read("cutover", &sql, &[(&agent, Type::TEXT)]).await?.first().map(cutover).transpose()
+    }
+
+    /// The plans of all agents that are running or held, by the agent's name.
+    pub async fn cutovers_under_way(&self) -> Result<Vec<Cutover>, StoreError> {
+        let sql = format!("{COLUMNS} where c.state in ('running', 'held') order by a.name");
+        self.read("cutovers_under_way", &sql, &[]).await?.iter().map(cutover).collect()
+    }
+
+    /// What the ledger says of the present step of an agent's newest plan. Costs as much as came since the step began, and was given
+    /// to the agent since (the latest million of either at most), and what is unfinished: a second or two for each million.
+    ///
+    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    pub async fn cutover_figures(&self, agent: &str) -> Result<CutoverFigures, StoreError> {
+        const OP: &str = "cutover_figures";
+        let sql = "select settled, failed, lag_secs from switchyard.cutover_figures($1)";
+        let row = only(OP, self.read(OP, sql, &[(&agent, Type::TEXT)]).await?)?;
+        Ok(CutoverFigures {
+            settled: get::<i64>(OP, &row, 0)?.unsigned_abs(),
+            failed: get::<i64>(OP, &row, 1)?.unsigned_abs(),
+            lag_secs: get(OP, &row, 2)?,
+        })
+    }
+
+    /// From the step that was judged to the next one, or, from the last, to the end. `figures` is what it was judged by, as JSON, for the audit. `false`
+    /// where the plan has ended, is held or is in another step by now: then nothing was done.
+    pub async fn advance_cutover(&self, judged: &Cutover, figures: &str, operator: &str) -> Result<bool, StoreError> {
+        let sql = "select switchyard.cutover_advance($1, $2, $3, $4, $5)";
+        let step = nth(judged.step);
+        let operator = clean(operator);
+        let parameters = [
+            (&judged.agent as &(dyn ToSql + Sync), Type::TEXT),
+            (&judged.id, Type::INT8),
+            (&step, Type::INT4),
+            (&figures, Type::TEXT),
+            (&operator.as_ref(), Type::TEXT),
+        ];
+        self.judged("advance_cutover", sql, &parameters).await
+    }
+
+    /// Holds a plan that a limit stops, in the step that was judged. `false` as [`Store::advance_cutover`].
+    pub async fn pause_cutover_at(
+        &self,
+        judged: &Cutover,
+        because: &str,
+        figures: &str,
+        operator: &str,
+    ) -> Result<bool, StoreError> {
+        let sql = "select switchyard.cutover_pause_at($1, $2, $3, $4, $5, $6)";
+        self.by_a_limit("hold_cutover_at", sql, judged, because, figures, operator).await
+    }
+
+    /// Rolls back a plan that a limit ends: the old system has everything from now on, and what the agent has not finished follows. `false`, with
+    /// nothing done, where somebody has moved the plan since, or holds it by hand.
+    pub async fn roll_back_cutover_at(
+        &self,
+        judged: &Cutover,
+        because: &str,
+        figures: &str,
+        operator: &str,
+    ) -> Result<bool, StoreError> {
+        let sql = "select switchyard.cutover_roll_back_at($1, $2, $3, $4, $5, $6)";
+        self.by_a_limit("roll_back_cutover_at", sql, judged, because, figures, operator).await
+    }
+
+    /// A person holds an agent's plan: nothing moves it until a person does. The routing stays as it is.
+    ///
+    /// Fails with [`StoreError::Config`] where the agent has no plan under way.
+    pub async fn pause_cutover(&self, agent: &str, because: &str, operator: &str) -> Result<(), StoreError> {
+        self.by_operator("hold_cutover", "select switchyard.cutover_pause($1, $2, $3)", agent, because, operator).await
+    }
+
+    /// A person rolls an agent's plan back, one that is done already, too. As [`Store::roll_back_cutover_at`].
+    ///
+    /// Fails with [`StoreError::Config`] where the agent has no such plan: then [`Store::set_routing`] is the way.
+    pub async fn roll_back_cutover(&self, agent: &str, because: &str, operator: &str) -> Result<(), StoreError> {
+        let sql = "select switchyard.cutover_roll_back($1, $2, $3)";
+        self.by_operator("roll_back_cutover", sql, agent, because, operator).await
+    }
+
+    /// A held plan goes on: the routing of its present step is set again, and the step soaks anew.
+    ///
+    /// Fails with [`StoreError::Config`] where the agent has no plan that is held.
+    pub async fn go_on_with_cutover(&self, agent: &str, operator: &str) -> Result<(), StoreError> {
+        let operator = clean(operator);
+        let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&agent, Type::TEXT), (&operator.as_ref(), Type::TEXT)];
+        self.write("go_on_with_cutover", "select switchyard.cutover_resume($1, $2)", &parameters).await?;
+        Ok(())
+    }
+
+    async fn by_operator(
+        &self,
+        op: &'static str,
+        sql: &str,
+        agent: &str,
+        because: &str,
+        operator: &str,
+    ) -> Result<(), StoreError> {
+        let (because, operator) = (clean(because), clean(operator));
+        let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+            [(&agent, Type::TEXT), (&because.as_ref(), Type::TEXT), (&operator.as_ref(), Type::TEXT)];
+        self.write(op, sql, &parameters).await?;
+        Ok(())
+    }
+
+    async fn by_a_limit(
+        &self,
+        op: &'static str,
+        sql: &str,
+        judged: &Cutover,
+        because: &str,
+        figures: &str,
+        operator: &str,
+    ) -> Result<bool, StoreError> {
+        let step = nth(judged.step);
+        let (because, operator) = (clean(because), clean(operator));
+        let parameters = [
+            (&judged.agent as &(dyn ToSql + Sync), Type::TEXT),
+            (&judged.id, Type::INT8),
+            (&step, Type::INT4),
+            (&because.as_ref(), Type::TEXT),
+            (&figures, Type::TEXT),
+            (&operator.as_ref(), Type::TEXT),
+        ];
+        self.judged(op, sql, &parameters).await
+    }
+
+    async fn judged(
+        &self,
+        op: &'static str,
+        sql: &str,
+        parameters: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<bool, StoreError> {
+        get(op, &only(op, self.write(op, sql, parameters).await?)?, 0)
+    }
+}
+
+/// A step as the database numbers it, from 1.
+fn nth(step: usize) -> i32 {
+    i32::try_from(step).unwrap_or(i32::MAX).saturating_add(1)
+}
+
+fn cutover(row: &Row) -> Result<Cutover, StoreError> {
+    const OP: &str = "cutover";
+    let (percents, soaks): (Vec<i32>, Vec<i64>) = (get(OP, row, 2)?, get(OP, row, 3)?);
+    let steps = percents.iter().zip(&soaks).map(|(percent, soak)| CutoverStep {
+        percent: Mode::Percent(u8::try_from(*percent).unwrap_or(100)).percent(),
+        soak_secs: u32::try_from(*soak).unwrap_or(u32::MAX),
+    });
+    let limit = |hold: Option<f64>, roll_back: Option<f64>| hold.map(|hold| CutoverLimit { hold, roll_back });
+    let limits = CutoverLimits {
+        at_least: get::<i32>(OP, row, 4)?.unsigned_abs(),
+        mismatch: limit(get(OP, row, 5)?, get(OP, row, 6)?),
+        failures: CutoverLimit { hold: get(OP, row, 7)?, roll_back: get(OP, row, 8)? },
+        lag_secs: CutoverLimit { hold: get(OP, row, 9)?, roll_back: get(OP, row, 10)? },
+    };
+    Ok(Cutover {
+        id: get(OP, row, 0)?,
+        agent: get(OP, row, 1)?,
+        plan: CutoverPlan { steps: steps.collect(), limits },
+        state: word(OP, row, 11, CutoverState::named)?,
+        by_operator: get(OP, row, 12)?,
+        because: get(OP, row, 13)?,
+        step: usize::try_from(get::<i32>(OP, row, 14)? - 1).unwrap_or(0),
+        in_step_secs: get(OP, row, 15)?,
+        step_at: get(OP, row, 16)?,
+        by: get(OP, row, 17)?,
+        at: get(OP, row, 18)?,
+        ended_at: get(OP, row, 19)?,
+        compared_from: get(OP, row, 20)?,
+    })
+}

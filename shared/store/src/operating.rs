@@ -1,0 +1,17 @@
+//! What the steward and operators do: find what is lost, redrive, dismiss, revise, and read what happened.
+
+mod audit;
+mod breaker;
+mod figures;
+mod parked;
+mod reconcile;
+mod redrive;
+mod revise;
+mod selection;
+
+pub use breaker::Breaker;
+pub use figures::{AgentFigures, Figures};
+pub use parked::ParkedDelivery;
+pub use reconcile::{Due, Overdue, Reassigned, Resent, Retention, Swept, Tick};
+pub use redrive::{AutoRedrive, Stepped};
+pub use revise::Revised;

@@ -1,0 +1,53 @@
+//! Which parked deliveries.
+
+use tokio_postgres::types::{ToSql, Type};
+use uuid::Uuid;
+
+use crate::Selection;
+use crate::row::clean;
+
+/// A selection as its SQL wants it.
+pub(crate) fn columns(selection: &Selection) -> Columns {
+    let cleaned = |texts: &[String]| texts.iter().map(|t| clean(t).into_owned()).collect();
+    Columns {
+        events: selection.events.clone(),
+        types: cleaned(&selection.types),
+        reasons: cleaned(&selection.reasons),
+        projects: cleaned(&selection.projects),
+        since: selection.since.as_deref().map(|t| clean(t).into_owned()),
+        until: selection.until.as_deref().map(|t| clean(t).into_owned()),
+        at_most: selection.at_most,
+    }
+}
+
+/// A `switchyard.selection` of the parameters $2 to $8.
+pub(crate) const SQL: &str = "row($2::uuid[], $3::text[], $4::text[], $5::text[], switchyard.time_given('since', $6),
+    switchyard.time_given('until', $7), $8::bigint)::switchyard.selection";
+
+/// One value for each field, so that it can be bound; text is without NUL.
+pub(crate) struct Columns {
+    events: Vec<Uuid>,
+    types: Vec<String>,
+    reasons: Vec<String>,
+    projects: Vec<String>,
+    since: Option<String>,
+    until: Option<String>,
+    /// Set lower where a selection is worked off in steps.
+    pub(crate) at_most: Option<i64>,
+}
+
+impl Columns {
+    /// The parameters $1 (the agent) to $8.
+    pub(crate) fn parameters<'p>(&'p self, agent: &'p &'p str) -> Vec<(&'p (dyn ToSql + Sync), Type)> {
+        vec![
+            (agent, Type::TEXT),
+            (&self.events, Type::UUID_ARRAY),
+            (&self.types, Type::TEXT_ARRAY),
+            (&self.reasons, Type::TEXT_ARRAY),
+            (&self.projects, Type::TEXT_ARRAY),
+            (&self.since, Type::TEXT),
+            (&self.until, Type::TEXT),
+            (&self.at_most, Type::INT8),
+        ]
+    }
+}

@@ -1,0 +1,92 @@
+//! Events that wait for their time: looked at, and cancelled.
+
+use tokio_postgres::types::Type;
+use uuid::Uuid;
+
+use crate::row::{clean, get, only};
+use crate::{Cancellation, Delayed, Delays, Store, StoreError};
+
+fn cancellation(text: &str) -> Result<Cancellation, StoreError> {
+    Ok(match text {
+        "cancelled" => Cancellation::Cancelled,
+        "already_cancelled" => Cancellation::AlreadyCancelled,
+        "unknown" => Cancellation::Unknown,
+        "not_delayed" => Cancellation::NotDelayed,
+        "due" => Cancellation::Due,
+        "taken" => Cancellation::Taken,
+        other => return Err(StoreError::bug("cancel_delayed", format!("no such answer: {other}"))),
+    })
+}
+
+impl Store {
+    /// What waits for its time, the next first, at most `limit`. What was set aside is not among it ([`Store::unpublishable`]).
+    pub async fn delayed(&self, limit: i64, which: &Delays) -> Result<Vec<Delayed>, StoreError> {
+        const OP: &str = "delayed";
+        let rows = self
+            .read(
+                OP,
+                "select seq, event_id, type, aggregate_id, project_id, switchyard.rfc3339(due_at), switchyard.rfc3339(logged_at)
+                   from switchyard.delayed($1, $2, $3, null, 0, $4)",
+                &[
+                    (&which.types, Type::TEXT_ARRAY),
+                    (&which.projects, Type::TEXT_ARRAY),
+                    (&which.aggregates, Type::TEXT_ARRAY),
+                    (&limit.max(0), Type::INT8),
+                ],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Delayed {
+                    seq: get(OP, row, 0)?,
+                    event_id: get(OP, row, 1)?,
+                    event_type: get(OP, row, 2)?,
+                    aggregate_id: get(OP, row, 3)?,
+                    project_id: get(OP, row, 4)?,
+                    due_at: get(OP, row, 5)?,
+                    logged_at: get(OP, row, 6)?,
+                })
+            })
+            .collect()
+    }
+
+    /// How many there are.
+    pub async fn delayed_count(&self) -> Result<i64, StoreError> {
+        const OP: &str = "delayed_count";
+        const SQL: &str = "select count(*) from switchyard.outbox o
+            where o.parked_at is null and o.due_at is not null and o.due_at > now()";
+        let rows = self.read(OP, SQL, &[]).await?;
+        get(OP, &only(OP, rows)?, 0)
+    }
+
+    /// Cancels events that wait for their time, and says of each what became of it; each counts for itself, and naming one twice is naming it
+    /// once. An event that is cancelled stays in its table; its deliveries are settled as expired, with the reason `cancelled`, and no agent that
+    /// comes to listen to it later gets it either. Audited.
+    ///
+    /// Fails with [`StoreError::Conflict`] where somebody holds one of its deliveries for too long; nothing was cancelled then.
+    pub async fn cancel_delayed(
+        &self,
+        events: &[Uuid],
+        operator: &str,
+        because: &str,
+    ) -> Result<Vec<(Uuid, Cancellation)>, StoreError> {
+        const OP: &str = "cancel_delayed";
+        let rows = self
+            .write(
+                OP,
+                "select event_id, answer from switchyard.cancel_delayed($1, $2, $3)",
+                &[
+                    (&events, Type::UUID_ARRAY),
+                    (&clean(operator).as_ref(), Type::TEXT),
+                    (&clean(because).as_ref(), Type::TEXT),
+                ],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let answer: String = get(OP, row, 1)?;
+                Ok((get(OP, row, 0)?, cancellation(&answer)?))
+            })
+            .collect()
+    }
+}

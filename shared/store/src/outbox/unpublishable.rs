@@ -1,0 +1,55 @@
+//! Outbox rows that were set aside, since the topic would not have them.
+
+use tokio_postgres::types::Type;
+
+use crate::row::{clean, count, get, only};
+use crate::{Store, StoreError, UnpublishableEvent};
+
+impl Store {
+    /// What was set aside in the outbox, the lowest sequences first.
+    pub async fn unpublishable(&self, limit: i64) -> Result<Vec<UnpublishableEvent>, StoreError> {
+        const OP: &str = "unpublishable";
+        let rows = self
+            .read(
+                OP,
+                "select o.seq, l.event_id, l.type, coalesce(o.reason, ''), o.attempts, switchyard.rfc3339(o.parked_at)
+                   from switchyard.outbox o join switchyard.event_log l on l.seq = o.seq
+                  where o.parked_at is not null order by o.seq limit $1",
+                &[(&limit.max(0), Type::INT8)],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(UnpublishableEvent {
+                    seq: get(OP, row, 0)?,
+                    event_id: get(OP, row, 1)?,
+                    event_type: get(OP, row, 2)?,
+                    reason: get(OP, row, 3)?,
+                    attempts: count(get(OP, row, 4)?),
+                    parked_at: get(OP, row, 5)?,
+                })
+            })
+            .collect()
+    }
+
+    /// How many there are.
+    pub async fn unpublishable_count(&self) -> Result<i64, StoreError> {
+        const OP: &str = "unpublishable_count";
+        let rows = self.read(OP, "select count(*) from switchyard.outbox o where o.parked_at is not null", &[]).await?;
+        get(OP, &only(OP, rows)?, 0)
+    }
+
+    /// These are to be carried again, as if never refused; all of them where none is named. Returns how many that were. Audited.
+    pub async fn retry_publishing(&self, seqs: &[i64], operator: &str) -> Result<u64, StoreError> {
+        const OP: &str = "retry_publishing";
+        let rows = self
+            .write(
+                OP,
+                "select switchyard.retry_publishing($1, $2)",
+                &[(&seqs, Type::INT8_ARRAY), (&clean(operator).as_ref(), Type::TEXT)],
+            )
+            .await?;
+        let n: i64 = get(OP, &only(OP, rows)?, 0)?;
+        Ok(n.unsigned_abs())
+    }
+}

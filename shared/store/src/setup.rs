@@ -1,0 +1,18 @@
+//! What makes a database ready and takes everything away again, and what an agent registers.
+
+mod catalogue;
+mod deploy;
+mod direct;
+mod history;
+mod mapping;
+mod migrate;
+mod remove;
+mod schema;
+mod wait_policy;
+
+pub use deploy::{AgentSpec, Registered, RoutedBy, Since};
+pub use history::{drop_history_index, index_history};
+pub use mapping::{Columns, EventsTable, Mapping, Named};
+pub use migrate::{Migrated, migrate, migrate_with};
+pub use remove::{Installed, installed, remove};
+pub use wait_policy::{Progress, WaitPolicy};

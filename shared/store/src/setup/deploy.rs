@@ -1,0 +1,103 @@
+//! What an agent tells the ledger at its deployment.
+
+use serde::{Deserialize, Serialize};
+use tokio_postgres::types::Type;
+
+use crate::row::{get, only};
+use crate::{Mode, Store, StoreError};
+use switchyard_operations::words;
+
+/// By what an agent's events are routed while percentages move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RoutedBy {
+    /// By aggregate.
+    Aggregate,
+    /// By project, where agents share state within one.
+    Project,
+}
+
+words!(RoutedBy { Aggregate = "aggregate", Project = "project" });
+
+/// What an agent declares of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentSpec {
+    /// Its name, the key everywhere.
+    pub name: String,
+    /// The event types that it listens to.
+    pub subscribes: Vec<String>,
+    /// By what its events are routed.
+    pub routed_by: RoutedBy,
+    /// How many attempts an event has, 1 to 100, where it does not say so itself.
+    pub max_attempts: u16,
+}
+
+/// From when on an agent gets the events of a type that it did not listen to before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Since {
+    /// From its registration.
+    Now,
+    /// All that the ledger still answers for, from the retention's floor on. The next sweeps write the deliveries, up to a million
+    /// sequences each, and [`Store::due`](crate::Store::due) hands them out.
+    Beginning,
+}
+
+/// What a registration changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registered {
+    /// Whether the agent was new.
+    pub created: bool,
+    /// Types that it listens to from now on.
+    pub added: Vec<String>,
+    /// Types that it listened to until now.
+    pub removed: Vec<String>,
+    /// Types that it listens to from further back than before.
+    pub extended: Vec<String>,
+}
+
+impl Store {
+    /// Registers an agent or brings it up to date; repeating it changes nothing. `first_mode` counts at the first
+    /// registration only: afterwards people move that lever ([`Store::set_routing`]). [`Since::Beginning`] counts at any: what its types
+    /// have left out so far, above the retention's floor, is the agent's too from then on.
+    ///
+    /// Fails with [`StoreError::Refused`] for `max_attempts` outside 1 to 100; with [`StoreError::Config`] for [`Since::Beginning`] where a backfill
+    /// has taken some of what that would add, or is about to: it would be done twice.
+    pub async fn register(&self, spec: &AgentSpec, first_mode: Mode, since: Since) -> Result<Registered, StoreError> {
+        let (mode, percent) = (first_mode.name(), i32::from(first_mode.percent()));
+        let rows = self
+            .write(
+                "register",
+                "select created, added, removed, extended from switchyard.register($1, $2, $3, $4, $5, $6, $7)",
+                &[
+                    (&spec.name, Type::TEXT),
+                    (&spec.subscribes, Type::TEXT_ARRAY),
+                    (&spec.routed_by.name(), Type::TEXT),
+                    (&i32::from(spec.max_attempts), Type::INT4),
+                    (&mode, Type::TEXT),
+                    (&percent, Type::INT4),
+                    (&(since == Since::Beginning), Type::BOOL),
+                ],
+            )
+            .await?;
+        let row = only("register", rows)?;
+        Ok(Registered {
+            created: get("register", &row, 0)?,
+            added: get("register", &row, 1)?,
+            removed: get("register", &row, 2)?,
+            extended: get("register", &row, 3)?,
+        })
+    }
+
+    /// Sets after how many milliseconds an agent's delivery counts as lost and is sent again (two minutes at first).
+    ///
+    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    pub async fn set_grace(&self, agent: &str, grace_ms: u32) -> Result<(), StoreError> {
+        self.write(
+            "set_grace",
+            "update switchyard.agent set grace = $2::bigint * interval '1 millisecond' where id = (switchyard.agent_named($1)).id",
+            &[(&agent, Type::TEXT), (&i64::from(grace_ms), Type::INT8)],
+        )
+        .await?;
+        Ok(())
+    }
+}

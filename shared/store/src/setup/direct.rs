@@ -1,0 +1,67 @@
+//! A direct connection of its own, for what needs a session: the setup and its removal.
+
+use std::time::{Duration, Instant};
+
+use tokio_postgres::{Client, NoTls};
+
+use crate::row::{get, only};
+use crate::{DatabaseUrl, StoreError, store};
+
+/// Two setups at a time would trip over each other; this is the number they agree on.
+const ADVISORY_LOCK: i64 = 0x5357_4954_4348;
+
+/// A session that has the setup of its database to itself. It ends with its client, however that comes about.
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    operation: &'static str,
+}
+
+impl Session {
+    /// Fails with [`StoreError::Config`] when another one has not come to an end within three minutes.
+    pub(crate) async fn open(url: &DatabaseUrl, operation: &'static str) -> Result<Self, StoreError> {
+        let client = if url.wants_tls() {
+            let connected = url.config().connect(store::tls(url)?).await;
+            let (client, connection) = connected.map_err(StoreError::from_connecting)?;
+            tokio::spawn(connection);
+            client
+        } else {
+            let (client, connection) = url.config().connect(NoTls).await.map_err(StoreError::from_connecting)?;
+            tokio::spawn(connection);
+            client
+        };
+        // The setup speaks of `public` by name; the notices of `if not exists` are of no use to anybody.
+        let settings = "set client_min_messages = warning; set search_path = public";
+        client.batch_execute(settings).await.map_err(|error| StoreError::from_postgres(operation, error))?;
+        let session = Self { client, operation };
+        match lock(&session.client, operation).await {
+            Ok(()) => Ok(session),
+            Err(refused) => session.close(Err(refused)).await,
+        }
+    }
+
+    /// Leaves nothing behind, and passes on what the work has come to. What was locked and set is gone with the session; but where this is a
+    /// pooler's, in spite of the documentation, the application gets it next.
+    pub(crate) async fn close<T>(self, done: Result<T, StoreError>) -> Result<T, StoreError> {
+        let tidy = format!("select pg_advisory_unlock({ADVISORY_LOCK}); reset all");
+        let tidied = self.client.batch_execute(&tidy).await;
+        let done = done?;
+        tidied.map_err(|error| StoreError::from_postgres(self.operation, error))?;
+        Ok(done)
+    }
+}
+
+/// Waits for another setup to end, for as long as one may take.
+async fn lock(client: &Client, operation: &'static str) -> Result<(), StoreError> {
+    let sql = format!("select pg_try_advisory_lock({ADVISORY_LOCK})");
+    let deadline = Instant::now() + Duration::from_secs(180);
+    loop {
+        let rows = client.query_typed(&sql, &[]).await.map_err(|error| StoreError::from_postgres(operation, error))?;
+        if get(operation, &only(operation, rows)?, 0)? {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(StoreError::config("another setup of this database does not come to an end"));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}

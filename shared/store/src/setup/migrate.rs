@@ -1,0 +1,122 @@
+//! Setup: what makes a database ready, on a live table too.
+
+use tokio_postgres::Client;
+use tokio_postgres::types::Type;
+
+use crate::row::{get, only};
+use crate::setup::direct::Session;
+use crate::setup::mapping::{EventsTable, Mapping};
+use crate::setup::wait_policy::WaitPolicy;
+use crate::setup::{catalogue, schema};
+use crate::{DatabaseUrl, StoreError};
+
+const OP: &str = "migrate";
+
+/// What [`migrate`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Migrated {
+    /// What was applied by this call: files of tables, such as `tables/events`, then `functions` and `log_trigger`.
+    pub applied: Vec<String>,
+    /// The triggers installed by this call, such as `posts insert`.
+    pub triggers: Vec<String>,
+    /// The events table, and its columns by our names.
+    pub events: Mapping,
+    /// Whether that table or one of its columns had another name before, which was ours until this call.
+    pub renamed: bool,
+    /// Whether that table can be searched by time: with an index on `created_at`, events that came while the log's trigger was disabled are found.
+    pub found_by_time: bool,
+}
+
+/// Brings a database up to date: applies what is missing and installs the triggers on application tables that have appeared since. The events
+/// are those of the first time, `public.events` where none was named, under the names that they have now. See [`migrate_with`].
+pub async fn migrate(url: &DatabaseUrl) -> Result<Migrated, StoreError> {
+    migrate_with(url, None, &WaitPolicy::default()).await
+}
+
+/// The same for an events table that the caller names, and with the caller's patience.
+///
+/// Needs a direct connection (not a transaction-mode pooler), the right to create a schema, and to own the tables that get a trigger. Safe on a
+/// live database, to repeat, and to run twice at once. Each file of tables, the functions, and each trigger are a transaction of their own, so what is
+/// done stays done. The functions are replaced where any of them has changed: see [`crate`].
+///
+/// The only lock that an application's writers wait for is the one under which a trigger is created: for the milliseconds that takes, and while it
+/// waits for the transactions that have written to the same table (see [`WaitPolicy`]). Readers wait for nothing.
+///
+/// Fails with [`StoreError::Config`] where the events table is of another shape or another one than at the first time,
+/// [`StoreError::Conflict`] when the application's transactions left no gap (what was applied so far stays; run it again),
+/// [`StoreError::Unavailable`] when the database is.
+pub async fn migrate_with(
+    url: &DatabaseUrl,
+    events: Option<&EventsTable>,
+    wait_policy: &WaitPolicy<'_>,
+) -> Result<Migrated, StoreError> {
+    let mut session = Session::open(url, OP).await?;
+    let migrated = match decided(&session.client, events, wait_policy).await {
+        Ok((events, renamed)) => apply(&mut session.client, events, renamed, wait_policy).await,
+        // Before anything was created: a table that will not do is left without a trace of ours.
+        Err(refused) => Err(refused),
+    };
+    session.close(migrated).await
+}
+
+fn fail(error: tokio_postgres::Error) -> StoreError {
+    StoreError::from_postgres(OP, error)
+}
+
+/// Which table it is: the one that the database remembers, or what was asked for where it fits; and whether it was remembered by another name.
+async fn decided(
+    client: &Client,
+    asked: Option<&EventsTable>,
+    wait_policy: &WaitPolicy<'_>,
+) -> Result<(Mapping, bool), StoreError> {
+    let mut tries = wait_policy.with("the new names of the table and its columns");
+    let renamed = loop {
+        tries.ready(client).await?;
+        match catalogue::follow_renames(client).await {
+            Ok(renamed) => break renamed,
+            Err(failure) => tries.step_back(failure).await?,
+        }
+    };
+    let remembered = catalogue::mapping(client).await?;
+    let table = match (&remembered, asked) {
+        (Some(remembered), None) => return Ok((remembered.clone(), renamed)),
+        (_, Some(table)) => table.clone(),
+        (None, None) => EventsTable::customary(),
+    };
+    let mapping = match catalogue::shape(client, &table.schema, &table.table).await? {
+        Some(shape) => table.on(&shape).map_err(|problems| StoreError::config(problems.join("\n")))?,
+        None if asked.is_none() => Mapping::of_our_own(),
+        None => {
+            return Err(StoreError::config(format!(
+                "there is no table {}: \"schema\" and \"table\" are spelled as in the catalogue, without quotes",
+                table.name()
+            )));
+        }
+    };
+    match remembered {
+        Some(remembered) if remembered != mapping => Err(StoreError::config(format!(
+            "Switchyard is installed on {remembered}, and this is {mapping}: it stays where it is. To move it, remove it first \
+             (`switchyard-setup --remove`), which ends the ledger"
+        ))),
+        _ => Ok((mapping, renamed)),
+    }
+}
+
+async fn apply(
+    client: &mut Client,
+    events: Mapping,
+    renamed: bool,
+    wait_policy: &WaitPolicy<'_>,
+) -> Result<Migrated, StoreError> {
+    // The first of the tables reads it.
+    let json = serde_json::to_string(&events).map_err(|e| StoreError::bug(OP, e.to_string()))?;
+    let set = "select set_config('switchyard.mapping', $1, false)";
+    client.query_typed(set, &[(&json, Type::TEXT)]).await.map_err(fail)?;
+    let applied = schema::bring_up_to_date(client, wait_policy).await?;
+    // Each locks out its table's writers until the end of its transaction.
+    let missing = "select name, ddl from switchyard.missing_triggers()";
+    let triggers = wait_policy.each(client, OP, "the triggers on the application's tables", missing).await?;
+    let rows = client.query_typed("select switchyard.found_by_time()", &[]).await.map_err(fail)?;
+    let found_by_time = get(OP, &only(OP, rows)?, 0)?;
+    Ok(Migrated { applied, triggers, events, renamed, found_by_time })
+}
