@@ -418,7 +418,7 @@ directly_and_pooled! {
             (Selection { until: Some("2026-01-01T00:00:00".into()), ..everything() }, "until"),
         ] {
             let refused = scene.store.parked(AGENT, &selection).await.unwrap_err().to_string();
-            assert!(refused.starts_with(&format!("{name} is no time such as 2026-01-31T12:00:00Z")), "{refused}");
+            assert!(refused.starts_with(&format!("{name} is not a time in RFC 3339, such as 2026-01-31T12:00:00Z")), "{refused}");
             assert!(scene.store.redrive(AGENT, &selection, 0, "alice", "x").await.is_err());
         }
     }

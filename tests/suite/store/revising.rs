@@ -98,7 +98,7 @@ directly_and_pooled! {
 
     async fn an_event_that_is_not_there_cannot_be_edited(scene: Scene) {
         let nobody = Uuid::new_v4();
-        assert_eq!(scene.revise(nobody, "{}").await.unwrap_err().to_string(), format!("no logged event has the id {nobody}"));
+        assert_eq!(scene.revise(nobody, "{}").await.unwrap_err().to_string(), format!("the event log has no event with the id {nobody}: check the id"));
         let deleted = scene.event("thing.made").await;
         scene.run_sql(&format!("delete from events where id = '{deleted}'")).await;
         assert!(scene.revise(deleted, "{}").await.is_err());
@@ -137,7 +137,7 @@ directly_and_pooled! {
             assert!(matches!(refused, StoreError::Config { .. }), "{refused}");
         }
         let refused = scene.store.revise_and_redrive(AGENT, done, "{}", "alice", "a typo").await.unwrap_err();
-        assert_eq!(refused.to_string(), format!("{done} is not parked for {AGENT}: nothing was changed"));
+        assert_eq!(refused.to_string(), format!("event {done} is not parked for {AGENT}, so nothing was changed: edit only parked deliveries"));
         assert_eq!(scene.number("select count(*) from switchyard.revision").await, 0);
         assert!(scene.row(parked).await.is("n", "p"));
     }

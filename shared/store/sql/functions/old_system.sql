@@ -1,22 +1,24 @@
--- For the systems that are being replaced.
+-- Functions for old systems, which an agent replaces.
 
--- True work may be done only on `take`, in this same transaction.
--- Answers take, not_yours, already_done, parked, not_subscribed, unknown, too_old.
+-- Claims one event for the old system. The caller may do the work only if the answer is `take`, and in the same transaction. Other answers:
+-- not_yours, already_done, parked, not_subscribed, unknown, too_old.
 --
--- Refuses to be a transaction of its own, since its commit would come before the work. Where its statement is the transaction's first, or came
--- through an HTTP gateway (PostgREST) that commits after each call, that shows at once. A driver sends a statement with parameters in several messages,
--- each of which counts as a statement of its own; that shows at the commit, which is then part of the same message (`_claimed`). Neither matters
--- where a function or DO block called it: that does the work in the same transaction, so the way for pg_cron and `rpc`
--- is one function that claims and works. A claim that is sent together with its `begin` in one message looks like the first case:
--- send them one by one. Not even this sees a function that does nothing but call `claim`.
+-- Raises SY003 if the claim is a transaction of its own, because that would commit before the work. Three cases exist:
+--   - The claim is the transaction's first statement, or came through an HTTP gateway (PostgREST) that commits after each call. The error is raised
+--     at once.
+--   - A driver sends a claim with parameters in several messages, and each counts as a statement. `_claimed` raises the error at the commit, which
+--     is then part of the same message.
+--   - A function or DO block calls `claim` and works in the same transaction. That is allowed, and it is the way for pg_cron and `rpc`.
+-- A claim that is sent in one message with its `begin` looks like the first case, so send them apart. A function that only calls `claim` is not
+-- detected.
 create or replace function switchyard.claim(agent text, event_id uuid) returns text
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
   answer text;
   callers text;
 begin
-  -- One line is this function; each further one says who called it. Only the last, after all callers, may be another: the statement's parameters,
-  -- where they are told with its errors.
+  -- The context has one line for this function and one for each caller. A last line may hold the statement's parameters, if the server logs them
+  -- with errors. It is no caller.
   get diagnostics callers = pg_context;
   if current_setting('log_parameter_max_length_on_error') <> '0' then
     callers := regexp_replace(callers, '\n[^\n]* \$1 = (?!.*\n[^\n]* \$1 = ).*$', '');
@@ -31,14 +33,16 @@ begin
   return answer;
 end $$;
 
+-- Raises the error for a claim without its work.
 create or replace function switchyard._claim_alone() returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
-  raise exception 'claim needs the transaction of its work: begin; claim; the work; commit, or one function that does both'
+  raise exception 'claim must be in the transaction of the work: use begin, claim, the work and commit, or one function that claims and works'
     using errcode = 'SY003';
 end $$;
 
--- At the commit of what has claimed: refuses where nothing came between the two, not even the message that commits.
+-- Runs at the commit of a transaction that claimed. Raises SY003 if no statement came between the claim and the commit, not even the message that
+-- commits.
 create or replace function switchyard._claimed() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -49,8 +53,8 @@ begin
   return null;
 end $$;
 
--- The same for one event of an old system: it waits out the grace for `todo_old`, or, when its attempts are used up, for a
--- person: there is no dead-letter queue that it would have to be sent to first.
+-- Reports a failed attempt of the old system. `todo_old` returns the event again after the grace. After the last attempt the delivery is parked at
+-- once, because the old system has no dead-letter queue.
 create or replace function switchyard.fail(agent text, event_id uuid, reason text) returns void
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -62,12 +66,13 @@ begin
   end if;
 end $$;
 
+-- Parks an event of the old system. `parked_old` lists it.
 create or replace function switchyard.park(agent text, event_id uuid, reason text) returns void
 language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
   select from switchyard.park_batch(agent, 'o', array[event_id], array[0], array[null::int], array[reason], array[null::text])
 $$;
 
--- What belongs to the old system, is unfinished, and whose time has come, oldest first.
+-- Returns the unfinished events of the old system that are due, the oldest first.
 create or replace function switchyard.todo_old(agent text, at_most int default 100) returns setof uuid
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
@@ -82,7 +87,7 @@ begin
    order by x.next_attempt_at, x.seq;
 end $$;
 
--- What the old system has parked, or failed until its attempts were used up: for a person to look at, the longest first.
+-- Returns the events that the old system has parked or failed at every attempt, for an operator, by their sequence.
 create or replace function switchyard.parked_old(agent text, at_most int default 100) returns table (event_id uuid, reason text, attempts int, at timestamptz)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
@@ -96,8 +101,7 @@ begin
    order by x.seq;
 end $$;
 
--- Puts one of these back into the old system's list, with its attempts counted anew. False where it is not parked for the old system: nothing
--- was done then.
+-- Sends a parked event back to the old system's list, with no attempts. Returns false, and changes nothing, if it is not parked for the old system.
 create or replace function switchyard.retry(agent text, event_id uuid) returns boolean
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set jit = off as $$
 declare

@@ -1,9 +1,9 @@
--- What is missing is found, and what is due is sent again.
+-- Reconciliation: the ledger finds missing deliveries, and hands out due ones to be sent again.
 
--- Writes the missing rows of what is older than the agent's grace, and moves the watermark up to the stable point. At most `p_window`
--- sequences a pass, so that each is short and what it did stays done: within them rows are written for everything visible, and only the
--- watermark waits for the stable point, which any long write transaction in the cluster, in another database too, holds back. What lies more
--- than a window above a point that is held back waits with it. `more`: the watermark has moved, and another pass has something to do.
+-- Creates missing deliveries of events that are older than the agent's grace, and moves the watermark up to the stable point. Returns how many rows
+-- it wrote, and in `more` whether the watermark can move further. A pass covers at most `p_window` sequences, so that it is short and its work is
+-- kept. Inside the window it writes rows for all visible events. The watermark waits for the stable point, and any long write transaction in the
+-- cluster, also in another database, holds that back. Events more than a window above a stable point that is held back wait too.
 create or replace function switchyard.sweep(p_agent text, p_window bigint default 50000, out written bigint, out more boolean)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan as $$
 declare
@@ -14,16 +14,16 @@ declare
 begin
   written := 0;
   more := false;
-  -- One sweeper for an agent at a time. The agent's row is not locked here, nor later in this transaction: a registration locks it before the
-  -- subscriptions.
+  -- This lock lets one sweep of an agent run at a time. The sweep must never lock the agent's row, here or later, because a registration locks that
+  -- row before the subscriptions.
   perform 1 from switchyard.subscription s where s.agent = a.id order by s.type, s.from_seq for update;
   select min(s.checked) into lo from switchyard.subscription s where s.agent = a.id and (s.until_seq is null or s.checked < s.until_seq);
   if lo is not null then
     stable := switchyard.stable_seq(a.grace);
     hi := least(greatest(stable, lo), lo + p_window);
     more := hi < stable;
-    -- In one statement: a period that a registration adds meanwhile is seen by both halves or by neither, and one that reaches further
-    -- down than this pass looks stays where it is.
+    -- One statement, so that both halves see a period that a registration adds meanwhile, or neither does. A period that reaches further down than
+    -- this pass stays as it is.
     with missing as (
       select array_agg(distinct e.seq) as seqs
         from switchyard.event_log e
@@ -44,7 +44,7 @@ begin
   end if;
 end $$;
 
--- What has no row although it is older than the grace: nothing, right after a sweep.
+-- Returns events without a delivery that are older than the grace. Right after a sweep there are none.
 create or replace function switchyard.missing(p_agent text, p_at_most int default 1000) returns table (seq bigint, event_id uuid)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan as $$
 declare
@@ -62,9 +62,8 @@ begin
    order by e.seq limit p_at_most;
 end $$;
 
--- Ends the deliveries of an event that the application has deleted: there is nothing left to send, and whoever held a
--- copy would find nothing to work on. So, too, of one that was cancelled, for an agent that has only listened to it since. What somebody is working
--- on is left for later.
+-- Expires unfinished deliveries of deleted events, since there is nothing to send and an agent with a copy would find nothing. Also of cancelled
+-- events, for an agent that subscribed afterwards. It skips rows that a transaction holds.
 create or replace function switchyard._expire_deleted(p_agent smallint, p_seqs bigint[]) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
@@ -78,8 +77,8 @@ begin
     from gone g where d.agent = p_agent and d.seq = g.seq and d.run = g.run;
 end $$;
 
--- The same for what the old system would be given next, up to a thousand of each agent's; `due` does it for the agents. Each is looked up: a plan
--- that joins the log or the events would read all of them.
+-- Expires deliveries of deleted events that the old systems would get next, up to a thousand for each agent. `due` does this for the agents. It
+-- looks up each event, because a join would read all of the event log or of the events.
 create or replace function switchyard._expire_deleted_of_old() returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
 set enable_hashjoin = off set enable_mergejoin = off as $$
@@ -100,16 +99,16 @@ begin
   end loop;
 end $$;
 
--- How long until a delivery that was sent `sends` times before, and not answered, is sent again: the grace, doubled each time, up to an
--- hour (or the grace, where that is longer), and up to a fifth on top by the sequence, so that what was lost together comes apart.
+-- Returns the wait until a delivery is sent again that was sent `sends` times without an answer: the grace, doubled each time, up to an hour (or the
+-- grace, if that is longer). Up to a fifth more, by the sequence, spreads deliveries that were lost together.
 create or replace function switchyard._resend_after(grace interval, sends smallint, seq bigint) returns interval
 language sql immutable parallel safe
 return greatest(grace, least(grace * power(2, least(sends, 30)), interval '1 hour')) * (1 + (hashint8(seq) & 1023) / 5120.0);
 
--- Leases what the new agent should be sent (again) now, the longest overdue first. The caller sends after the commit; a send that is lost
--- is healed when the lease runs out. What the shim has not published yet is left to the shim, which keeps the order. After twenty sends
--- without an answer of any kind more would not help: the delivery is parked, for a person to see. What is sent although the queue still holds
--- messages (`p_overdue` above nought) does not count: the copy that nobody answers may be among them.
+-- Leases deliveries of the agent that are due, the longest overdue first, and returns them. The caller sends them after the commit; if a send is
+-- lost, the delivery is due again when the lease ends. It leaves unpublished events to the shim, which keeps the order. After twenty sends without
+-- an answer it parks the delivery as `unanswered`, for an operator. With `p_overdue` above 0 the queue may still hold messages, so the send does not
+-- count: a copy may be among them.
 create or replace function switchyard.due(p_agent text, p_at_most int, p_overdue interval default '0')
 returns table (seq bigint, run int, epoch int, sends smallint)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
@@ -171,10 +170,9 @@ begin
   return query select u.s, u.r, u.e, u.n from unnest(seqs, runs, epochs, sent) u (s, r, e, n);
 end $$;
 
--- Logs and queues for publication what has no log row although it was inserted since `p_since` and since there is a log:
--- rows that came while the trigger was disabled, or while the sequence was behind. Returns how many. Uses the application's index on
--- `created_at`; a row without that time is not found, and none where there is no such index. Each is looked up in the log: a plan
--- that joins would read all of it.
+-- Adds events to the event log and the outbox that were inserted since `p_since`, and since logging started, and have no row in the event log: they
+-- came while the trigger was disabled or the sequence was behind. Returns how many. It needs the application's index on `created_at`: without the
+-- index it finds nothing, and a row without that time is never found. It looks up each event, because a join would read all of the event log.
 create or replace function switchyard.unlogged(p_since timestamptz, p_at_most int default 1000) returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp set timezone = 'UTC' set jit = off
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
@@ -206,21 +204,21 @@ begin
   return n;
 end $$;
 
--- What a schedule does for the whole ledger: a fence, room ahead, outbox rows without an event (it was deleted), events of
--- the last ten minutes without a log row. Answers how much room is left, and for how long the oldest row of the old systems
--- has been waiting for them.
+-- The tick, for the whole ledger, once a minute: corrects the sequence, logs events of the last ten minutes without a row in the event log, sets a
+-- fence, adds partitions, and deletes outbox rows of deleted events. Returns what it measured, among it the room that is left in the partitions and
+-- the time that the oldest delivery of an old system has waited.
 create or replace function switchyard.tick(
   out last_seq bigint, out stable_seq bigint, out oldest_fence_secs double precision, out partitions_added int,
   out room bigint, out old_waits_secs double precision, out logged_late bigint)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
-  -- Read before the sequence, so that it can only be above it where rows came without the sequence's value.
+  -- Read before the sequence. So it is above the sequence only if rows were inserted without the sequence's value.
   top bigint := (select max(e.seq) from switchyard.event_log e);
 begin
   perform switchyard._see_every_event();
   if top > switchyard.last_seq() then
-    -- Well above, since others draw from it at the same time, and it must never go back.
+    -- A thousand above, because others use the sequence at the same time, and it must never go back.
     perform setval('switchyard.event_log_seq_seq', top + 1000);
     perform switchyard.note('sequence_raised', null, jsonb_build_object('to', top + 1000));
   end if;
@@ -244,7 +242,7 @@ begin
    where o.seq = gone.seq;
 end $$;
 
--- Whether it is time to look deeper, and then it is done: of those who ask at once, one is told so.
+-- Returns whether the hourly check is due, and records that it was made. One of several concurrent callers gets true.
 create or replace function switchyard.take_hourly_check(p_every interval) returns boolean
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin

@@ -1,19 +1,19 @@
--- What is parked: selected, reported, sent back, dismissed.
+-- Parked deliveries: selected, listed, sent back, and dismissed.
 
--- A time that a person has given, or a refusal in words.
+-- Returns a time that an operator has given as text, or null for null. Raises SY004 for other text.
 create or replace function switchyard.time_given(p_name text, p_text text) returns timestamptz
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   t timestamptz := switchyard.timestamp_or_null(p_text);
 begin
   if p_text is not null and t is null then
-    raise exception '% is no time such as 2026-01-31T12:00:00Z: %', p_name, left(p_text, 40) using errcode = 'SY004';
+    raise exception '% is not a time in RFC 3339, such as 2026-01-31T12:00:00Z: %', p_name, left(p_text, 40) using errcode = 'SY004';
   end if;
   return t;
 end $$;
 
--- The parked deliveries of a selection above (`p_after_seq`, `p_after_run`), the lowest sequences first. A plan for each selection: an
--- event that is named is looked up, and not searched for among a million. What the old system has parked is its own, unless it is asked for.
+-- Returns the parked deliveries of a selection after (`p_after_seq`, `p_after_run`), the lowest sequences first; by default only the agent's own.
+-- Each selection gets its own plan, so that a named event is looked up and not searched for among a million.
 create or replace function switchyard.parked_deliveries(
   p_agent text, p_selection switchyard.selection, p_after_seq bigint default -9223372036854775808, p_after_run int default 0,
   p_owners "char"[] default '{n}')
@@ -30,7 +30,7 @@ declare
   since timestamptz := coalesce(p_selection.since, '-infinity');
   until timestamptz := coalesce(p_selection.until, 'infinity');
 begin
-  -- The plan is made for the values, and what is not asked for is folded away.
+  -- The plan knows the values, so conditions for empty lists cost nothing.
   return query
   select d.seq, d.run, l.event_id, l.type, coalesce(l.aggregate_id, ''), l.project_id, coalesce(d.reason, ''), d.attempts, d.redrives, d.at
     from switchyard.delivery d
@@ -42,8 +42,8 @@ begin
    order by d.seq, d.run limit p_selection.at_most;
 end $$;
 
--- What is parked in the dead-letter queue alone, as far as a selection can tell: a body that is no event has no id, type or project.
--- An event that was not in the table and is now has a delivery that tells more.
+-- Returns unmatched dead letters of a selection, as far as it can match them: a body that is no event has no id, type or project. An event that was
+-- missing and exists now has a delivery, which `parked_deliveries` returns.
 create or replace function switchyard._unmatched(p_agent text, p_selection switchyard.selection)
 returns table (id bigint, event_id uuid, message_id text, type text, reason text, error text, at timestamptz)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan as $$
@@ -66,7 +66,7 @@ begin
      and f.at >= coalesce(p_selection.since, '-infinity') and f.at < coalesce(p_selection.until, 'infinity');
 end $$;
 
--- What is parked, by reason and type: how many, since when, and what the latest of them says.
+-- Returns parked deliveries by reason and type: how many, since when, the latest error, and three examples.
 create or replace function switchyard.parked(p_agent text, p_selection switchyard.selection)
 returns table (reason text, type text, n bigint, oldest timestamptz, newest timestamptz, error text, examples uuid[])
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
@@ -84,7 +84,7 @@ begin
       select f.error from switchyard.failure f
        where f.event_id = g.examples[1] and f.agent = p_agent and f.run = g.run and f.parked order by f.id desc limit 1) e on true
   union all
-  -- Each once, however often it was parked.
+  -- Each dead letter once, however often it was parked.
   select f.reason, f.type, count(distinct coalesce(f.event_id::text, f.message_id)), min(f.at), max(f.at),
          (array_agg(f.error order by f.id desc))[1],
          array(select x.e from (select u.e, max(u.i) as newest
@@ -96,9 +96,9 @@ begin
    order by 3 desc, 1, 2;
 end $$;
 
--- Sends parked deliveries back, so many (`p_selection.at_most`) above (`p_after_seq`, `p_after_run`): parked becomes assigned, of the next
--- epoch, with everything counted anew. What is not parked (any more) is left alone, so that two at once do each row once.
--- `p_defer`: somebody else brings the messages; the table sends what has not been answered by then.
+-- Sends parked deliveries back to the agent, in the next epoch with all counts at 0. Returns those that it sent back. A delivery that is not parked
+-- stays as it is, so two concurrent calls send each back once. `p_defer` is for a caller that moves the messages: the steward sends from the table
+-- what is still unanswered after it.
 create or replace function switchyard._send_back(p_agent text, p_seqs bigint[], p_runs int[], p_defer interval, p_reason text)
 returns table (seq bigint, run int)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
@@ -120,6 +120,8 @@ begin
   returning d.seq, d.run;
 end $$;
 
+-- Sends the parked deliveries of a selection back, at most `p_selection.at_most` after (`p_after_seq`, `p_after_run`). Returns each that it looked
+-- at, and whether it was sent back.
 create or replace function switchyard.redrive(
   p_agent text, p_selection switchyard.selection, p_after_seq bigint, p_after_run int, p_defer interval, p_operator text, p_reason text)
 returns table (seq bigint, run int, redriven boolean)
@@ -145,7 +147,7 @@ begin
    order by u.s, u.r;
 end $$;
 
--- The same for exactly these deliveries.
+-- The same for these deliveries only. Returns those that were sent back.
 create or replace function switchyard.redrive_these(p_agent text, p_events uuid[], p_runs int[], p_defer interval, p_operator text, p_reason text)
 returns table (event_id uuid, run int)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
@@ -168,8 +170,8 @@ begin
   select l.event_id, u.r from unnest(back, back_runs) u (s, r) join switchyard.event_log l on l.seq = u.s order by l.seq, u.r;
 end $$;
 
--- Marks as sent back what only the dead-letter queue had: exactly these events and messages, or, where both are null, all of it that was there at
--- `p_before`. Should one fail again it is there again.
+-- Marks unmatched dead letters as sent back: those of these events and messages, or, if both lists are null, all that existed at `p_before`. One
+-- that fails again is a new row. Returns how many.
 create or replace function switchyard.sent_back(p_agent text, p_events uuid[], p_messages text[], p_before timestamptz, p_operator text) returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan as $$
 declare
@@ -186,8 +188,8 @@ begin
   return n;
 end $$;
 
--- Ends parked deliveries that nobody will send back, what the old system has parked only where the event is named, so many (`p_selection.at_most`) above (`p_after_seq`, `p_after_run`): final, and no longer in
--- the way of retention. Answers those that were looked at.
+-- Settles parked deliveries as expired, at most `p_selection.at_most` after (`p_after_seq`, `p_after_run`). Retention no longer waits for them. The
+-- old system's deliveries are included only if the selection names events. Returns each that it looked at, and whether it was dismissed.
 create or replace function switchyard.dismiss(
   p_agent text, p_selection switchyard.selection, p_after_seq bigint, p_after_run int, p_operator text, p_reason text)
 returns table (seq bigint, run int, dismissed boolean)
@@ -225,7 +227,7 @@ begin
    order by u.s, u.r;
 end $$;
 
--- A selection as the audit tells it: what was named, and of events how many.
+-- Returns a selection for the audit: its filters, and the number of named events.
 create or replace function switchyard._selection_json(p_selection switchyard.selection) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select jsonb_strip_nulls(jsonb_build_object(
@@ -234,6 +236,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     'since', (p_selection).since, 'until', (p_selection).until))
 $$;
 
+-- Sets the agent's automatic redrive; null turns it off.
 create or replace function switchyard.set_auto_redrive(p_agent text, p_times int, p_after interval, p_operator text) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -245,9 +248,9 @@ begin
     'was_times', a.auto_redrive_times, 'was_first_after_secs', extract(epoch from a.auto_redrive_after)::bigint));
 end $$;
 
--- Sends back what may have healed by itself: parked because attempts, answers or processes ran out, never because somebody rejected it, nor what
--- the old system may have done half of.
--- Each wait is twice as long as the one before. At most a hundred, the longest parked first.
+-- Sends back deliveries whose cause may be gone: parked for too many attempts, sends or dead processes. It leaves rejected ones, and those that the
+-- old system has touched. Each wait is twice the one before, at most 30 days. It takes at most a hundred, the longest parked first, and returns
+-- their sequences.
 create or replace function switchyard.auto_redrive(p_agent text) returns setof bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 declare

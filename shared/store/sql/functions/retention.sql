@@ -1,7 +1,7 @@
--- The partitions of the ledger come and go, and what nobody asks about any more is forgotten.
+-- Retention: partitions of the ledger are added and dropped, and old rows of other tables are deleted.
 
--- Adds the partition for [first, past). Built aside and attached, since `create table ... partition of` would lock out
--- every claim while it waits for the running ones.
+-- Adds the partition for [first, past). It creates a table and then attaches it. `create table ... partition of` would block every claim while it
+-- waits for running ones.
 create or replace function switchyard.add_partition(first bigint, past bigint) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -11,7 +11,7 @@ begin
   execute format('alter table switchyard.delivery attach partition switchyard.%I for values from (%s) to (%s)', name, first, past);
 end $$;
 
--- The partitions of live events.
+-- Returns the partitions for live events.
 create or replace function switchyard.delivery_partitions() returns table (name text, first bigint, past bigint)
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select c.relname::text, b.bounds[1]::bigint, b.bounds[2]::bigint
@@ -20,7 +20,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
    where i.inhparent = 'switchyard.delivery'::regclass and c.relname <> 'delivery_history'
 $$;
 
--- Keeps `ahead` sequences of room above the last one drawn. Returns how many partitions it added.
+-- Keeps partitions for `ahead` sequences above the last one that was assigned. Returns how many it added.
 create or replace function switchyard.ensure_partitions(ahead bigint default 5000000, size bigint default 1000000) returns int
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -42,10 +42,10 @@ begin
   return added;
 end $$;
 
--- Retention: the oldest partition goes when nothing in it is unfinished and every subscription was swept past it.
--- Answers what it did: the partition's name, or why none went. Copies of a message can still arrive after 37 days (23 of
--- the topic's retries, 14 of the queue), so a delivery is remembered for longer than that. What a backfill has done is remembered for good, since the
--- next one goes by it: where there is some, the floor passes the partition and it stays.
+-- Drops the oldest partition if none of its deliveries is unfinished or parked and every subscription was swept past it. Returns its name, or why
+-- none was dropped. Copies of a message can arrive for 37 days (23 of the topic's retries, 14 of the queue's retention), so deliveries are kept for
+-- longer than that. A backfill's deliveries are kept for ever, because a later backfill skips what they list: a partition with some stays, and the
+-- floor moves past it.
 create or replace function switchyard.drop_oldest(p_older_than interval default '45 days', out dropped text, out kept_because text)
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -53,9 +53,9 @@ declare
   earlier record;
   unfinished boolean;
 begin
-  -- All claims wait behind us while we wait.
+  -- All claims wait for this transaction while it waits for its lock.
   perform set_config('lock_timeout', '200ms', true);
-  -- What is below the floor and there was made by a backfill, and stays.
+  -- A partition below the floor holds a backfill's deliveries and stays.
   select x.* into p from switchyard.delivery_partitions() x where x.past > (select f.seq from switchyard.floor f) order by x.first limit 1;
   if not found or p.past > switchyard.last_seq() then
     kept_because := 'in use';
@@ -65,14 +65,14 @@ begin
     kept_because := 'too young';
     return;
   end if;
-  -- Decided once without a lock, so that the common refusals hold up nobody, and once more under it.
+  -- Check once without a lock, so that a common refusal blocks no claim, and once more with it.
   for locked in 0..1 loop
     if locked = 1 then
-      -- The parent first, as every claim does: locked the other way round the two kill each other.
+      -- Lock the parent first, as every claim does. The other order deadlocks.
       lock table only switchyard.delivery in access exclusive mode;
       perform 1 from switchyard.floor for update;
     end if;
-    -- Its deliveries are as young as it is, however old their events are.
+    -- A backfill's deliveries are as young as the backfill, however old the events are.
     if exists (select 1 from switchyard.backfill b where b.first_seq < p.past and b.last_seq >= p.first
                   and (b.ended_at is null or b.ended_at > clock_timestamp() - p_older_than)) then
       kept_because := 'a backfill';
@@ -103,8 +103,8 @@ begin
   dropped := p.name;
 end $$;
 
--- Forgets what nobody will ask about any more: publishers' keys when their window is over, failures and audit rows after a year, what came from below the floor after as long as deliveries
--- are remembered. At most so many of each, by their numbers, which grow with time. Returns how many went.
+-- Deletes old rows: idempotency keys when their window is over, failures and audit rows after a year, late messages after 45 days. It deletes at
+-- most `p_at_most` rows of each table, in the order of their ids, which grow with time. Returns how many it deleted.
 create or replace function switchyard.prune(p_at_most int default 10000) returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 declare

@@ -1,5 +1,6 @@
--- Payloads: edited, read for messages that came without, and how an event came about.
+-- Payloads: edited, and read for claim checks. Also the chain of an event.
 
+-- Adds a revision of an event's payload and returns its number. Raises SY004 if the table cannot store the payload or the event is not logged.
 create or replace function switchyard.revise(p_event uuid, p_payload text, p_operator text, p_reason text) returns int
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -10,15 +11,15 @@ begin
     edited := p_payload::jsonb;
   exception
     when untranslatable_character then
-      raise exception 'the payload contains an escaped NUL (\u0000), which the table cannot store' using errcode = 'SY004';
+      raise exception 'the payload contains an escaped NUL (\u0000), which the table cannot store: remove it' using errcode = 'SY004';
     when data_exception or program_limit_exceeded then
-      raise exception 'the payload is not JSON that the table can store' using errcode = 'SY004';
+      raise exception 'the payload is not JSON that the table can store: correct its syntax, or make it smaller or flatter' using errcode = 'SY004';
   end;
   perform switchyard._see_every_event();
-  -- Two who edit at once come one after the other. The log's row, since the event's own is the application's to lock.
+  -- Concurrent edits run one after the other. The lock is on the event log's row, because the event's own row is the application's to lock.
   perform 1 from switchyard.event_log l join switchyard.event e on e.id = l.event_id where l.event_id = p_event for no key update of l;
   if not found then
-    raise exception 'no logged event has the id %', p_event using errcode = 'SY004';
+    raise exception 'the event log has no event with the id %: check the id', p_event using errcode = 'SY004';
   end if;
   insert into switchyard.revision (event_id, revision, payload, by, reason)
   select p_event, coalesce(max(r.revision), 0) + 1, edited, p_operator, p_reason from switchyard.revision r where r.event_id = p_event
@@ -27,8 +28,8 @@ begin
   return n;
 end $$;
 
--- Another payload for what is parked, and that back to its agent: both or neither. The rows are locked first, so that what is read is parked
--- when the new payload is written, and nobody has seen the old one since.
+-- Adds a revision and sends the event's parked deliveries back, both or neither. The rows are locked first, so that they are still parked when the
+-- new payload is written, and no agent has read the old one since. Raises SY004 if no delivery of the event is parked for the agent.
 create or replace function switchyard.revise_and_redrive(
   p_agent text, p_event uuid, p_payload text, p_operator text, p_reason text, out revision int, out seq bigint)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
@@ -41,7 +42,7 @@ begin
     from (select d.run from switchyard.delivery d
            where d.agent = a and d.seq = at_seq and d.owner = 'n' and d.state = 'p' order by d.run for update) x;
   if runs is null then
-    raise exception '% is not parked for %: nothing was changed', p_event, p_agent using errcode = 'SY004';
+    raise exception 'event % is not parked for %, so nothing was changed: edit only parked deliveries', p_event, p_agent using errcode = 'SY004';
   end if;
   revision := switchyard.revise(p_event, p_payload, p_operator, p_reason);
   seq := at_seq;
@@ -50,8 +51,8 @@ begin
     'redriven', cardinality(runs), 'reason', p_reason, 'defer_secs', 0, 'event_id', p_event, 'revision', revision));
 end $$;
 
--- Payloads for messages that came without: the newest revision, as `payload::text` prints it, and only its size where that is larger than
--- `p_max_bytes`, by itself or together with those before it.
+-- Returns payloads for claim checks: the newest revision, as `payload::text` prints it. It returns only the size of a payload that is larger than
+-- `p_max_bytes`, alone or together with those before it.
 create or replace function switchyard.payloads(p_events uuid[], p_max_bytes bigint) returns table (ord bigint, payload text, bytes bigint, revision int)
 language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off as $$
 begin
@@ -71,8 +72,8 @@ begin
    order by x.ord;
 end $$;
 
--- How an event came about: its cause, the cause of that, and so on, at most so many links with the event itself, which comes last. Ends
--- where a cause is missing, and at a circle, which a publisher's own metadata can make.
+-- Returns the chain of an event: its first cause first, the event itself last, at most `p_at_most` events. It ends where a cause is missing, and at
+-- a circle, which a publisher's metadata can contain.
 create or replace function switchyard.chain_of(p_event uuid, p_at_most bigint)
 returns table (nth bigint, id uuid, type text, aggregate_id text, hops int, at text)
 language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off as $$
