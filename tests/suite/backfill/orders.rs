@@ -34,7 +34,7 @@ directly_and_pooled! {
     }
 
     async fn invalid_or_empty_time_ranges_are_refused(scene: Scene) {
-        assert!(refused(&scene, &since("yesterday")).await.contains("since is no time"));
+        assert!(refused(&scene, &since("yesterday")).await.contains("since is not a time"));
         let backwards = BackfillSelection { until: Some(minute(1)), ..since(&minute(2)) };
         assert!(refused(&scene, &backwards).await.contains("--since must be before --until"));
     }

@@ -1,7 +1,7 @@
--- Backfill: events from before an agent listened, those from before the log among them, become deliveries of a run of their own.
+-- Backfills: events from before an agent subscribed, or from before the event log, become deliveries of a run of their own.
 
--- What the application's table needs for history to be numbered: an index on the time and the id. Without it each window would sort whatever has
--- the same time, which is everything where a table was filled by one import.
+-- Returns whether the application's table has an index on the time of creation and the id, which the numbering of history needs. Without it each
+-- window would sort all events with the same time, which is every event of a table that one import has filled.
 create or replace function switchyard.history_index_exists() returns boolean
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select exists (
@@ -11,8 +11,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
       join pg_index i on i.indrelid = t.attrelid and i.indkey[0] = t.attnum and i.indkey[1] = k.attnum and i.indisvalid and i.indpred is null)
 $$;
 
--- The statements that make it and take it away again: `concurrently`, so that no writer waits, and therefore each sent on its own. A partitioned
--- table's cannot be made so: null.
+-- Returns the statements that create and drop the index, each to be sent alone: they are `concurrently`, so that no writer waits. `made` is null for
+-- a partitioned table, on which Postgres cannot create an index so. Raises SY004 if the table has no time of creation.
 create or replace function switchyard.history_index_ddl(out made text, out dropped text)
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
@@ -20,32 +20,33 @@ declare
 begin
   select x.* into m from switchyard.mapping x;
   if m.created_at is null then
-    raise exception 'the mapping names no column with the time of creation, so history has no order and cannot be backfilled' using errcode = 'SY004';
+    raise exception 'the mapping has no column for the time of creation, so history has no order and cannot be backfilled: backfill from the installation on' using errcode = 'SY004';
   end if;
   made := case (select c.relkind from pg_class c where c.oid = switchyard._events()) when 'r' then format('create index concurrently if not exists switchyard_history on %I.%I (%I, %I)', m.schema_name, m.table_name, m.created_at, m.id) end;
   dropped := format('drop index concurrently if exists %I.switchyard_history', m.schema_name);
 end $$;
 
--- What history needs to be numbered down to `p_since`, or a refusal in words.
+-- Raises SY004 if history cannot be numbered: no time of creation, or a large table without the index.
 create or replace function switchyard._history_is_ready(p_since timestamptz) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
-  -- As large as a table may be for its windows to be sorted each time: some 100,000 events.
+  -- Up to this size, about 100,000 events, a window can be sorted each time.
   small constant bigint := 64 * 1024 * 1024;
 begin
   perform switchyard._see_every_event();
   if (select m.created_at is null from switchyard.mapping m) then
-    raise exception 'the mapping names no column with the time of creation, so history has no order and cannot be backfilled' using errcode = 'SY004';
+    raise exception 'the mapping has no column for the time of creation, so history has no order and cannot be backfilled: backfill from the installation on' using errcode = 'SY004';
   end if;
-  -- A partitioned table has no pages of its own.
+  -- A partitioned table has no pages of its own, so its partitions count.
   if not switchyard.history_index_exists()
      and greatest(pg_relation_size(switchyard._events()), (select sum(pg_relation_size(t.relid)) from pg_partition_tree(switchyard._events()) t)) > small then
-    raise exception 'the events table is large and has no index on time and id: `switchyard-setup --index-history` makes one, while the application goes on'
+    raise exception 'the events table is large and has no index on time and id: create one with switchyard-setup --index-history, which blocks no writer'
       using errcode = 'SY004';
   end if;
 end $$;
 
--- The events of these types that an agent listens to for good; refuses what it does not listen to. None named: all that it listens to.
+-- Returns the types to backfill: those given, or, if none are, all that the agent subscribes to now. Raises SY004 for a type that it does not
+-- subscribe to.
 create or replace function switchyard._listened_to(p_agent switchyard.agent, p_types text[]) returns text[]
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
@@ -58,12 +59,12 @@ begin
   return case when cardinality(p_types) > 0 then array(select distinct t from unnest(p_types) t order by t) else all_types end;
 end $$;
 
--- Whether anything may be sent to the agent that it was not sent live: it must own something.
+-- Returns whether the agent owns any events by its routing. If not, a backfill may send it nothing.
 create or replace function switchyard._owns_something(p_agent switchyard.agent) returns boolean
 language sql stable set search_path = pg_catalog, pg_temp
 return (p_agent).mode = 'full' or ((p_agent).mode = 'percent' and ((p_agent).percent > 0 or (p_agent).pinned_new <> '{}'));
 
--- Retention has dropped deliveries of below the floor; what a backfill does of events from there is remembered anew.
+-- Adds partitions below the floor again, which retention has dropped, so that the ledger can hold a backfill's deliveries of events from there.
 create or replace function switchyard._ensure_below_the_floor() returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -71,7 +72,7 @@ declare
   bottom bigint;
 begin
   lock table only switchyard.delivery in share update exclusive mode;
-  -- Retention must not pass us meanwhile: it sees the caller's backfill, or what it has dropped is seen here.
+  -- The lock excludes retention: either retention sees the caller's backfill, or this function sees what retention has dropped.
   select f.seq into bottom from switchyard.floor f for share;
   for gap in
     select x.first, x.past
@@ -83,7 +84,8 @@ begin
   end loop;
 end $$;
 
--- Starts a backfill and returns its run. One at a time for each agent.
+-- Starts a backfill and returns its run. Raises SY004 if the times are in the wrong order, the agent owns nothing, it has a running or paused
+-- backfill, or history cannot be numbered.
 create or replace function switchyard.start_backfill(
   p_agent text, p_types text[], p_projects text[], p_since timestamptz, p_until timestamptz, p_per_second int, p_operator text) returns int
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
@@ -97,14 +99,14 @@ begin
   select x.* into a from switchyard.agent x where x.id = (switchyard.agent_named(p_agent)).id for no key update;
   types := switchyard._listened_to(a, p_types);
   if p_since >= p_until then
-    raise exception 'there is no time between % and %: --since must be before --until', switchyard.rfc3339(p_since), switchyard.rfc3339(p_until) using errcode = 'SY004';
+    raise exception 'the time from % to % is empty: --since must be before --until', switchyard.rfc3339(p_since), switchyard.rfc3339(p_until) using errcode = 'SY004';
   end if;
   if not switchyard._owns_something(a) then
-    raise exception '% is %, and a backfill applies what it decides: route something to it first (switchyard route % percent N)', p_agent,
+    raise exception '% is %, so it owns no events to backfill: route some to it first (switchyard route % percent N)', p_agent,
       case a.mode when 'percent' then 'at 0 percent' when 'shadow' then 'in shadow' else 'off' end, p_agent using errcode = 'SY004';
   end if;
   if exists (select 1 from switchyard.backfill b where b.agent = a.id and b.state in ('running', 'paused')) then
-    raise exception '% has a running backfill: switchyard backfill % --progress, or --cancel', p_agent, p_agent using errcode = 'SY004';
+    raise exception '% has a running backfill: watch it with switchyard backfill % --progress, or end it with --cancel', p_agent, p_agent using errcode = 'SY004';
   end if;
   of_history := p_since < (select l.since from switchyard.logging l);
   if of_history then
@@ -115,7 +117,7 @@ begin
   perform switchyard.note_as(p_operator, 'backfill_start', p_agent, jsonb_build_object('types', types, 'projects', p_projects,
     'since', switchyard.rfc3339(p_since), 'until', switchyard.rfc3339(p_until), 'per_second', p_per_second));
   insert into switchyard.run (agent, kind, reason, by) values (a.id, 'backfill', 'backfill', coalesce(p_operator, session_user)) returning run into r;
-  -- Above the newest period every event is the agent's live one.
+  -- From the start of the newest period on, the agent gets every event live.
   select max(s.from_seq) - 1 into top from switchyard.subscription s where s.agent = a.id and s.type = any (types);
   insert into switchyard.backfill (run, agent, types, projects, since, until, per_second, phase, first_seq, last_seq, cursor_seq)
   select r, a.id, types, p_projects, p_since, p_until, p_per_second, case when of_history then 'numbering' else 'counting' end,
@@ -124,9 +126,9 @@ begin
   return r;
 end $$;
 
--- Numbers the next window of history for whom it may concern: all events of the time, since the sequence is everybody's. Returns how many rows it
--- wrote, and whether it has come down to `p_since`. Each of a window's events is looked up in the log: a plan that reads the log to join it would read
--- all of it for every window.
+-- Numbers the next window of history: all events of that time, for all agents, because the sequence belongs to all. Returns how many rows it wrote,
+-- the lowest sequence, and whether it has reached `p_since`. It looks up each event, because a join would read all of the event log for every
+-- window.
 create or replace function switchyard._number_history(p_since timestamptz, p_window int, out numbered bigint, out lowest bigint, out reached boolean)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set timezone = 'UTC' set plan_cache_mode = force_custom_plan
 set enable_hashjoin = off set enable_mergejoin = off as $$
@@ -139,7 +141,7 @@ begin
   perform switchyard._see_every_event();
   select x.* into h from switchyard.history x for update;
   if h.at is null then
-    -- Nothing of that moment is history.
+    -- History ends before this moment.
     select l.since, '00000000-0000-0000-0000-000000000000'::uuid into h.at, h.id from switchyard.logging l;
   end if;
   if h.at < p_since then
@@ -153,7 +155,7 @@ begin
       from switchyard.event e
      where (e.created_at, e.id) < (h.at, h.id) and e.created_at >= p_since
      order by e.created_at desc, e.id desc limit p_window),
-  -- What was inserted since with a time of before has its place already.
+  -- An event that was inserted later with an older time has a live sequence already.
   new as materialized (
     select f.*, row_number() over (order by f.created_at desc, f.id desc) as place from found f
      where not exists (select 1 from switchyard.event_log l where l.event_id = f.id)),
@@ -176,16 +178,16 @@ begin
   reached := seen < p_window;
 end $$;
 
--- What of the log's next rows a backfill selects, the lowest sequences first: of at most `p_window` rows above `p_after`, and at most `p_at_most` of what
--- fits. `reached`: as far as it has looked. What fits is what no period of the agent covers (that is delivered live, or was), and what no earlier
--- backfill has taken, unless that was cancelled before it was done. Of it `seqs` is what the routing of now gives to the agent, and `left_out` how
--- many belong to the old system, were cancelled, or wait for their time.
+-- Returns what a backfill selects from the next rows of the event log, the lowest sequences first. It reads at most `p_window` rows after `p_after`,
+-- and stops at `p_at_most` events that match; `reached` is how far it got. An event matches if no period of the agent covers it, since it was
+-- delivered live, and no earlier backfill has taken it, unless that backfill was cancelled before it finished the event. `seqs` are matching events
+-- that the present routing gives to the agent. `left_out` counts those that belong to the old system, were cancelled, or are not due.
 create or replace function switchyard._select_history(
   p_agent switchyard.agent, p_backfill switchyard.backfill, p_after bigint, p_window int, p_at_most int,
   out seqs bigint[], out left_out bigint, out reached bigint)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan as $$
 declare
-  -- Below the first live sequence nothing can appear any more; among the live ones, not below the stable point.
+  -- History gets no new events below the sequences that are numbered. Among live events, stop at the stable point.
   upto bigint := least(p_backfill.last_seq, case when p_after < 0 then 0 else switchyard.stable_seq() end);
   runs int[] := array(select b.run from switchyard.backfill b where b.agent = p_agent.id);
   fits bigint;
@@ -215,7 +217,7 @@ begin
   end if;
 end $$;
 
--- The active backfill of an agent, locked: whoever works on it comes after whoever did.
+-- Returns the agent's running or paused backfill and locks it, so that changes run one after the other. Raises SY004 if there is none.
 create or replace function switchyard._active_backfill(p_agent text) returns switchyard.backfill
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -224,13 +226,13 @@ begin
   select x.* into b from switchyard.backfill x
    where x.agent = (switchyard.agent_named(p_agent)).id and x.state in ('running', 'paused') for update;
   if not found then
-    raise exception '% has no running backfill', p_agent using errcode = 'SY004';
+    raise exception '% has no running backfill: start one first', p_agent using errcode = 'SY004';
   end if;
   return b;
 end $$;
 
--- One window of what comes before anything is sent: history is numbered, then the selection counted. Returns the phase that comes next, and whether
--- the window brought it further: counting waits for transactions that may still commit one of its events.
+-- Does one window of the preparation: numbers history, then counts the selection. Returns the next phase, and whether it advanced. Counting waits
+-- for transactions that may still commit an event of the selection.
 create or replace function switchyard.prepare_backfill(p_agent text, p_numbered int default 5000, p_counted int default 50000, out phase text, out further boolean)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
@@ -260,12 +262,13 @@ begin
   end if;
 end $$;
 
--- How many a rate lets pass now that is used up to a time: what it has come to since, and never more than `p_burst` of it.
+-- Returns how many deliveries the rate allows now, if it is used up until `p_spent_until`: the rate for the time since, for at most `p_burst`.
 create or replace function switchyard._allowance(p_now timestamptz, p_spent_until timestamptz, p_per_second int, p_burst interval) returns int
 language sql immutable parallel safe
 return greatest(0, floor(extract(epoch from p_now - greatest(p_spent_until, p_now - p_burst)) * p_per_second))::int;
 
--- How many deliveries of a backfill are unfinished, up to `p_most`: between its first sequence and its cursor, so that live ones are not looked at.
+-- Returns how many deliveries of a backfill are unfinished, up to `p_most`. It looks between the first sequence and the cursor, so that it does not
+-- read live deliveries.
 create or replace function switchyard._unfinished(p_backfill switchyard.backfill, p_most int) returns int
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select count(*)::int from (
@@ -274,6 +277,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
        and d.seq >= (p_backfill).first_seq and d.seq <= (p_backfill).cursor_seq limit p_most) x
 $$;
 
+-- Returns how many deliveries of a backfill are parked.
 create or replace function switchyard._parked_of(p_backfill switchyard.backfill) returns bigint
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select count(*) from switchyard.delivery d
@@ -281,7 +285,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
      and d.seq >= (p_backfill).first_seq and d.seq <= (p_backfill).cursor_seq
 $$;
 
--- Who has a backfill that runs, and what decides whether it goes on.
+-- Returns the running backfills, with what decides whether each may advance.
 create or replace function switchyard.backfills_running(p_agent text default null)
 returns table (agent text, run int, phase text, per_second int, owns boolean, breaker text, unfinished int, allowance int, unpublished int)
 language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan as $$
@@ -296,10 +300,10 @@ begin
    order by a.name;
 end $$;
 
--- Takes the next deliveries of a backfill: as many as `p_at_most`, the rate, and `p_unfinished` (so many may be unfinished at a time) allow, of the
--- next `p_window` rows of the log. They are leased as `due` would lease them: the caller sends them after the commit, and what it does not send is due
--- when the lease runs out. Paused by itself where a hundred more are parked than when somebody last let it go on. Done when there is nothing left and
--- nothing unfinished.
+-- Takes the next deliveries of a backfill from the next `p_window` rows of the event log: as many as `p_at_most`, the rate, and `p_unfinished`, the
+-- most unfinished deliveries at a time, allow. They are leased as by `due`: the caller sends them after the commit, and what it does not send is due
+-- when the lease ends. The backfill pauses itself when a hundred more deliveries are parked than at the last start or resume. It is done when
+-- nothing is left and nothing is unfinished.
 create or replace function switchyard.take_backfill(
   p_agent text, p_at_most int, p_unfinished int, p_window int default 20000,
   out run int, out seqs bigint[], out state text, out further boolean)
@@ -349,7 +353,7 @@ begin
     return;
   end if;
 
-  -- Whoever reads the routing has a transaction id first (see _create_deliveries).
+  -- Take a transaction id before the routing is read (see `_create_deliveries`).
   perform pg_current_xact_id();
   a := switchyard.agent_named(p_agent);
   select * into found_some from switchyard._select_history(a, b, b.cursor_seq, p_window, n);
@@ -361,7 +365,7 @@ begin
    where x.run = b.run;
 end $$;
 
--- Says why it stands still, for whoever looks.
+-- Stores why a backfill does not advance, for `backfill_progress`.
 create or replace function switchyard.backfill_waits(p_agent text, p_why text) returns void
 language sql volatile set search_path = pg_catalog, pg_temp as $$
   update switchyard.backfill b set waits = p_why
@@ -369,6 +373,7 @@ language sql volatile set search_path = pg_catalog, pg_temp as $$
    where a.name = p_agent and b.agent = a.id and b.state = 'running' and b.waits is distinct from p_why
 $$;
 
+-- Pauses a running backfill.
 create or replace function switchyard.pause_backfill(p_agent text, p_operator text) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -380,7 +385,7 @@ begin
   end if;
 end $$;
 
--- Lets it go on, at another rate where one is given: of one that runs only the rate changes. What it could have sent meanwhile is not made up for.
+-- Resumes a paused backfill, at another rate if one is given. For a running one only the rate changes. It does not catch up for the pause.
 create or replace function switchyard.resume_backfill(p_agent text, p_per_second int, p_operator text) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -395,7 +400,8 @@ begin
     jsonb_build_object('run', b.run, 'taken', b.taken, 'per_second', coalesce(p_per_second, b.per_second)));
 end $$;
 
--- Ends it: what is unfinished or parked is superseded, what is done stays done. A later backfill takes up what this one has not done.
+-- Cancels a backfill: unfinished and parked deliveries are superseded, done ones stay done. A later backfill takes what this one has not done.
+-- Returns how many were superseded.
 create or replace function switchyard.cancel_backfill(p_agent text, p_operator text) returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -406,7 +412,8 @@ begin
   return switchyard.cancel_run(b.run);
 end $$;
 
--- How far the newest backfill of an agent is. The time grows with what is unfinished, parked, superseded or expired of the agent, not with what is done.
+-- Returns the progress of the agent's newest backfill. The cost grows with its unfinished, parked, superseded and expired deliveries, not with the
+-- done ones.
 create or replace function switchyard.backfill_progress(p_agent text)
 returns table (run int, state text, phase text, waits text, per_second int, types text[], projects text[], since text, until text, numbered bigint,
                selected bigint, left_out bigint, taken bigint, pending bigint, parked bigint, superseded bigint, expired bigint, pace double precision,
@@ -437,7 +444,8 @@ begin
     from open o cross join measured m;
 end $$;
 
--- What a backfill would select, by type: what is in the log, and what of history is not numbered yet. Changes nothing. Reads all that is selected once.
+-- Returns what a backfill would select, by type: events in the event log, and history without a sequence. Changes nothing. It reads everything that
+-- it selects.
 create or replace function switchyard.preview_backfill(p_agent text, p_types text[], p_projects text[], p_since timestamptz, p_until timestamptz)
 returns table (type text, n bigint, oldest text, newest text)
 language plpgsql stable set search_path = pg_catalog, pg_temp set timezone = 'UTC' set jit = off set plan_cache_mode = force_custom_plan as $$

@@ -1,7 +1,7 @@
--- Shadow comparison: what came of comparing an agent's decisions with what the old system did.
+-- Shadow comparison: the outcomes of comparing an agent's decisions with what the old system did.
 
--- What a value has at a path, as text and as JSON. Of a column of type JSON whatever it holds: see `_project_of`. A value that cannot be looked into
--- has nothing there, so that one event, or one row of the old system, does not end the comparing of the others.
+-- Return what a value holds at a path, as text and as JSON; null if it holds nothing there or cannot be read. So one event, or one row of the old
+-- system, does not stop the comparison of the others. A column of type JSON may hold an escaped NUL; see `_project_of`.
 create or replace function switchyard._text_at(given anyelement, path text[]) returns text
 language sql stable as 'select to_jsonb(given) #>> path';
 
@@ -35,8 +35,9 @@ exception when others then
   end;
 end $$;
 
--- Sets how an agent is compared. What was counted by another mapping is forgotten, and the latest decisions are compared anew. Strays are
--- looked for from now on; what the old system writes within its wait after the installation may answer events that no log has.
+-- Sets an agent's mapping and returns its version. Counts by an older mapping are deleted, and the latest decisions are compared again. The search
+-- for rows of the old system that answer no event starts now. Just after the installation it starts only after the old system's wait, because until
+-- then its rows may answer events from before the event log.
 create or replace function switchyard.set_compare_mapping(p_operator text, p_agent text, p_mapping jsonb, p_wait_ms bigint) returns int
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
@@ -49,7 +50,7 @@ begin
      set mapping = excluded.mapping, version = excluded.version, since = excluded.since, strays_to = excluded.strays_to, trouble = null;
   delete from switchyard.comparison x where x.agent = a.name;
   delete from switchyard.stray x where x.agent = a.name;
-  -- As many as a few passes compare: a longer history is told by the days to come.
+  -- As many as a few passes can compare.
   update switchyard.shadow s set outcome = null, differs = null, judged_by = null
     from (select x.event_id from switchyard.shadow x where x.agent = a.name order by x.at desc limit 20000) latest
    where s.agent = a.name and s.event_id = latest.event_id and s.run = 0 and s.outcome is not null;
@@ -57,7 +58,7 @@ begin
   return v;
 end $$;
 
--- Compares an agent no longer. Its decisions stay.
+-- Deletes an agent's mapping, its counts and its examples. The decisions stay. Returns false if it has no mapping.
 create or replace function switchyard.drop_compare_mapping(p_operator text, p_agent text) returns boolean
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
@@ -71,8 +72,8 @@ begin
   return true;
 end $$;
 
--- Writes outcomes down and counts them, each decision once, whoever else compares the same; nothing where the mapping is another one by now.
--- `p_differs` are JSON lists of names. Returns how many were counted.
+-- Stores outcomes and counts each decision once, also if two processes compare it. Does nothing if the mapping has changed. `p_differs` are JSON
+-- lists of names. Returns how many were counted.
 create or replace function switchyard.note_compared(p_agent text, p_version int, p_events uuid[], p_outcomes text[], p_differs text[]) returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
@@ -102,8 +103,8 @@ begin
   return n;
 end $$;
 
--- Writes down rows of the old system that answer no event, and up to when its rows were looked through. A row that is there already is not
--- counted again. `p_keys` are JSON lists. Returns how many were counted.
+-- Stores rows of the old system that answer no event, and the time up to which its rows were searched. A stored row is not counted again. `p_keys`
+-- are JSON lists. Returns how many were counted.
 create or replace function switchyard.note_strays(p_agent text, p_version int, p_answers text[], p_keys text[], p_ats timestamptz[], p_to timestamptz) returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
@@ -124,15 +125,15 @@ begin
     select p_agent, date_trunc('minute', f.at, 'UTC') as minute, count(*) from found f group by 2 order by 2
     on conflict (agent, minute) do update set strays = c.strays + excluded.strays)
   select count(*) into n from found;
-  -- Those at the very end are kept, since the next look begins with them.
+  -- Keep rows at the end of the range, because the next search starts there.
   delete from switchyard.stray s
    where s.agent = p_agent and s.at < p_to
      and s.at < (select x.at from switchyard.stray x where x.agent = p_agent order by x.at desc offset 999 limit 1);
   return n;
 end $$;
 
--- How an agent and the old system compare since then. `only_old` includes the strays. Not yet: decisions whose wait is not over, and events of
--- the last ten minutes that the agent should have decided about and has not.
+-- Returns the counts of a comparison since a time. `only_old` includes `strays`, the rows that answer no event. `not_yet` counts decisions whose
+-- wait is not over, and events of the last ten minutes without a decision.
 create or replace function switchyard.compared(
   p_agent text, p_since timestamptz,
   out agreed bigint, out differed bigint, out only_old bigint, out only_new bigint, out overtaken bigint, out strays bigint, out not_yet bigint)
@@ -158,13 +159,13 @@ begin
   select undecided + count(*) into not_yet
     from switchyard.shadow s
    where s.agent = a.name and s.run = 0 and s.outcome is null and s.at >= p_since
-     -- What has become the agent's own since is compared with nothing.
+     -- An event that now belongs to the agent is not compared.
      and not exists (select 1 from switchyard.event_log l join switchyard.delivery d on d.seq = l.seq
                       where l.event_id = s.event_id and d.agent = a.id and d.run = 0 and d.owner = 'n');
 end $$;
 
--- Forgets decisions that are older than anything that could still be delivered, and counts of over ninety days; at most so many of an agent.
--- A decision holds what an agent made of a payload, so it is not kept for longer than it is of use. Returns how many went.
+-- Deletes decisions after 45 days, when no copy of their events can be delivered any more, and counts after 90 days; at most `p_at_most` of each for
+-- each agent. A decision holds data from a payload, so it is not kept for longer than necessary. Returns how many rows it deleted.
 create or replace function switchyard.prune_compared(p_at_most int default 10000) returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 declare

@@ -1,7 +1,8 @@
--- Cutover plans: an agent's share grows step by step while the figures stay inside their limits. Whether they do is decided by the steward; what
--- is here keeps the plan, and makes each of its steps one transaction with the routing that it sets.
+-- Cutover plans: an agent's percentage grows step by step while the figures stay inside the limits. The steward decides about each step. The
+-- functions here keep the plan, and change it together with the routing in one transaction.
 
--- An agent's newest plan, where it is in one of these states, locked after the agent's row, as a change of routing locks the two.
+-- Returns the agent's newest plan and locks it, after the agent's row, which is the order of a change of routing. Raises SY004 if the plan is in
+-- none of these states.
 create or replace function switchyard._cutover_of(p_agent text, p_states text[]) returns switchyard.cutover
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -16,7 +17,7 @@ begin
   return c;
 end $$;
 
--- A change of routing that is a plan's own: the trigger below knows it by the setting.
+-- Sets the routing on behalf of a plan. The setting `switchyard.cutover` tells the trigger below.
 create or replace function switchyard._cutover_routes(p_agent text, p_mode text, p_percent int, p_drain boolean, p_beside boolean, p_operator text) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
@@ -25,8 +26,8 @@ begin
   perform set_config('switchyard.cutover', '', true);
 end $$;
 
--- A hand on the switch wins: whoever moves it, by whatever way, stops a plan that would move it again. Whoever sets what is set already means it
--- to stay, so that counts, too. A pin does not: it is beyond every percentage.
+-- Holds a plan when anything else sets the routing, so that the plan does not change it again. Setting the present value counts too, because the
+-- operator wants it to stay. A pin does not count, because it applies at every percentage.
 create or replace function switchyard._pause_cutover_on_routing_change() returns trigger
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
@@ -43,21 +44,22 @@ end $$;
 
 do $$
 begin
-  -- Only where it is missing: to make it waits for whoever is changing an agent.
+  -- Only if it is missing, because `create trigger` waits for every transaction that has changed an agent.
   if not exists (select from pg_trigger t where t.tgrelid = 'switchyard.agent'::regclass and t.tgname = 'cutover_routing_changed') then
     create trigger cutover_routing_changed after update of mode, percent, drain, beside on switchyard.agent for each row
       execute function switchyard._pause_cutover_on_routing_change();
   end if;
 end $$;
 
--- Sets the routing of the plan's present step. With a limit on mismatch the agent goes on to decide in shadow what the old system owns.
+-- Sets the routing of the plan's present step. With a limit on mismatch, the agent also decides in shadow mode about what the old system owns.
 create or replace function switchyard._cutover_steps(p_agent text, p_cutover switchyard.cutover, p_operator text) returns void
 language sql volatile set search_path = pg_catalog, pg_temp as $$
   select switchyard._cutover_routes(p_agent, 'percent', p_cutover.percents[p_cutover.step], false,
     coalesce(p_cutover.max_mismatch, p_cutover.back_at_mismatch) is not null, p_operator)
 $$;
 
--- Begins a plan with its first step.
+-- Starts a plan with its first step. Raises SY004 if the agent has an unfinished plan, is above the first step already, or needs a mapping for a
+-- limit on mismatch.
 create or replace function switchyard.cutover_start(
   p_agent text, p_percents int[], p_soaks_secs bigint[], p_at_least int, p_max_mismatch double precision, p_back_at_mismatch double precision,
   p_max_failures double precision, p_back_at_failures double precision, p_max_lag_secs double precision, p_back_at_lag_secs double precision,
@@ -70,14 +72,14 @@ begin
   perform switchyard.agent_named(p_agent);
   select * into a from switchyard.agent x where x.name = p_agent for no key update;
   if exists (select 1 from switchyard.cutover x where x.agent = a.id and x.state in ('running', 'held')) then
-    raise exception '% has a running cutover: resume it, or roll it back', p_agent using errcode = 'SY004';
+    raise exception '% has a cutover that is not finished: resume it, or roll it back', p_agent using errcode = 'SY004';
   end if;
   if a.mode = 'full' or (a.mode = 'percent' and a.percent > p_percents[1]) then
-    raise exception '% has % percent already, and a cutover begins with %', p_agent,
+    raise exception '% is at % percent already: begin the cutover at that percentage or above, not at %', p_agent,
       case a.mode when 'full' then 100 else a.percent end, p_percents[1] using errcode = 'SY004';
   end if;
   if coalesce(p_max_mismatch, p_back_at_mismatch) is not null and not exists (select 1 from switchyard.compare_mapping x where x.agent = p_agent) then
-    raise exception '% is compared with nothing, so its mismatch cannot be measured: set a mapping first (switchyard compare % --mapping FILE)',
+    raise exception '% has no mapping for a comparison, so its mismatch cannot be measured: set one first (switchyard compare % --mapping FILE)',
       p_agent, p_agent using errcode = 'SY004';
   end if;
   insert into switchyard.cutover (agent, step_seq, percents, soaks_secs, at_least, max_mismatch, back_at_mismatch, max_failures, back_at_failures,
@@ -90,7 +92,7 @@ begin
   perform switchyard._cutover_ends(p_agent, c, p_operator);
 end $$;
 
--- Done, where the step is the last one and has no soak: nothing more would come of watching it.
+-- Ends the plan if the step is the last one and has no soak.
 create or replace function switchyard._cutover_ends(p_agent text, p_cutover switchyard.cutover, p_operator text) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
@@ -100,8 +102,8 @@ begin
   end if;
 end $$;
 
--- From the step that the caller has judged to the next, or to the end. False where the plan is not there, not running or elsewhere by now: then
--- nothing was done. `p_figures` are what it was judged by, for the audit.
+-- Moves the plan from the step that the caller has judged to the next one, or ends it. Returns false, and changes nothing, if the plan is not
+-- running in that step. `p_figures` go to the audit.
 create or replace function switchyard.cutover_advance(p_agent text, p_id bigint, p_step int, p_figures text, p_operator text) returns boolean
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -128,7 +130,7 @@ begin
   return true;
 end $$;
 
--- Stops the plan where it is: the routing stays.
+-- Holds the plan on an operator's order. The routing stays.
 create or replace function switchyard.cutover_pause(p_agent text, p_because text, p_operator text) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -138,7 +140,7 @@ begin
   perform switchyard.note_as(p_operator, 'cutover_paused', p_agent, jsonb_build_object('because', p_because));
 end $$;
 
--- The same by a limit, where it is still running in the step that the caller has judged.
+-- Holds the plan at a limit. Returns false, and changes nothing, if the plan is not running in the step that the caller has judged.
 create or replace function switchyard.cutover_pause_at(p_agent text, p_id bigint, p_step int, p_because text, p_figures text, p_operator text) returns boolean
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
@@ -149,7 +151,7 @@ begin
   return found;
 end $$;
 
--- Goes on with a plan that is held: its present step is set again, and soaks anew from now on.
+-- Resumes a plan that is held. Its present step is set again, and its soak starts again.
 create or replace function switchyard.cutover_resume(p_agent text, p_operator text) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -162,7 +164,8 @@ begin
   perform switchyard._cutover_ends(p_agent, c, p_operator);
 end $$;
 
--- Back to where nothing is the agent's, from any step, the end included: `shadow` where the plan came from there, else `off`. What the agent has not finished follows.
+-- Rolls a plan back from any step, also after its end, so that the agent owns nothing: to `shadow` if the plan started there, otherwise to `off`.
+-- The agent's unfinished deliveries follow.
 create or replace function switchyard._cutover_back(p_agent text, p_cutover switchyard.cutover, p_because text, p_figures text, p_operator text) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
@@ -172,13 +175,15 @@ begin
   perform switchyard._cutover_routes(p_agent, case p_cutover.was_mode when 'shadow' then 'shadow' else 'off' end, 0, true, false, p_operator);
 end $$;
 
+-- Rolls the plan back on an operator's order.
 create or replace function switchyard.cutover_roll_back(p_agent text, p_because text, p_operator text) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
   perform switchyard._cutover_back(p_agent, switchyard._cutover_of(p_agent, '{running,held,done}'), p_because, null, p_operator);
 end $$;
 
--- The same by a limit: not where somebody has moved the plan since it was judged, or holds it.
+-- Rolls the plan back at a limit. Returns false, and changes nothing, if the plan has left the step that the caller has judged, or an operator holds
+-- it.
 create or replace function switchyard.cutover_roll_back_at(p_agent text, p_id bigint, p_step int, p_because text, p_figures text, p_operator text) returns boolean
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -195,11 +200,12 @@ begin
   return true;
 end $$;
 
--- The figures of a plan's present step: of the live deliveries that are the agent's, those of events logged since the step began (the latest million
--- sequences at most), and those that were given to it since, brought back or from the old system, however old their events are (the latest million, too).
--- How many are settled at the first attempt, and how many have failed once or more in the step, or are parked. What the old system had failed is not
--- the agent's failure. The lag: for how long the oldest that is the agent's has waited, asked for or not, since it came, came due or was given to it; 0
--- where none waits. What was there before the step began, or belongs to a period that is over (all of `--from-beginning`), does not count.
+-- Returns the figures of a plan's present step. They count live deliveries of the agent for events that were logged since the step began, and
+-- deliveries that came to the agent since then, from the old system or sent back; of each at most the latest million.
+--   settled   settled at the first attempt.
+--   failed    failed at least once in the step, or parked. Failures of the old system do not count.
+--   lag_secs  how long the oldest unfinished one has waited, with or without a row: since it was logged, was due, or came to the agent. 0 if none
+--             waits. It leaves out what was there before the step, and events of an ended period (`--from-beginning`).
 create or replace function switchyard.cutover_figures(p_agent text, out settled bigint, out failed bigint, out lag_secs double precision)
 language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan as $$
 declare
@@ -217,7 +223,7 @@ begin
             from switchyard.delivery d
            where d.agent = a.id and d.run = 0 and d.owner = 'n' and d.seq > since and not d.touched
           union all
-          -- What an older one had failed before was another step's, or nobody's.
+          -- For an older event, only failures since the step began count.
           select g.state, g.attempts > 0 or exists (
                    select 1 from switchyard.event_log l join switchyard.failure f on f.event_id = l.event_id
                     where l.seq = g.seq and f.agent = p_agent and f.run = 0 and f.at >= begun)

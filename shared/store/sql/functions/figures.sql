@@ -1,7 +1,7 @@
--- The ledger in numbers, and the live view.
+-- Figures: the ledger in numbers, the live view, and the numbers for advice.
 
--- Run 0 of an agent in numbers: from the watermark's counter and the rows that are not done, so that its cost does not grow with
--- what was done, only with what is unfinished, superseded or expired (3 s at a million).
+-- Returns the counts of an agent's run 0. It uses the watermark's counter and the rows that are not done. So the cost grows with the unfinished,
+-- superseded and expired rows (3 s at a million), and not with the done ones.
 create or replace function switchyard.ledger(p_agent text, out subscribed bigint, out done bigint, out pending bigint, out assigned bigint,
   out assigned_old bigint, out failing bigint, out parked bigint, out parked_old bigint, out superseded bigint, out expired bigint)
 language plpgsql volatile set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan as $$
@@ -10,7 +10,7 @@ declare
   lo bigint;
   counted bigint;
 begin
-  -- Periods that ended and were swept have nothing after the watermark.
+  -- A period that has ended and was swept has no events after the watermark.
   select coalesce(min(s.checked) filter (where s.until_seq is null or s.checked < s.until_seq), switchyard.last_seq()), coalesce(sum(s.n), 0)
     into lo, counted from switchyard.subscription s where s.agent = a.id;
   with row_or_retired as (
@@ -38,7 +38,7 @@ begin
     from open x cross join tail t;
 end $$;
 
--- What a live view shows: each event, what every agent made of it, and what it caused.
+-- Returns events for the live view: each event, its delivery to each agent, and the events that it caused.
 create or replace function switchyard.stream(p_after bigint, p_at_most int)
 returns table (seq bigint, id uuid, type text, aggregate_type text, aggregate_id text, project_id text, created_at text, causation_id text,
                correlation_id text, published boolean, deliveries json, children json)
@@ -48,8 +48,8 @@ begin
   return query
   with page as materialized (
     select * from switchyard.event_log x where x.seq > p_after order by x.seq limit p_at_most),
-  -- An effect follows its cause closely: a window keeps this cheap without an index on the application's table. Read once for
-  -- the page, event by event: asked for each cause, the planner reads the whole table each time.
+  -- A caused event follows soon, so a window of 2,000 sequences replaces an index on the application's table. It is read once for the page, event by
+  -- event. A query for each cause would read the whole table each time.
   caused as materialized (
     select k.seq, k.event_id, k.type, c.cause
       from switchyard.event_log k
@@ -73,7 +73,8 @@ begin
    order by l.seq;
 end $$;
 
--- How many events a range of the log holds: counted where it is short; else the sequences drawn, less as many as are missing among the newest.
+-- Returns how many events a range of the event log holds. A short range is counted. For a longer one, the number of sequences is reduced by the
+-- share that is missing among the newest 200,000.
 create or replace function switchyard._events_between(p_first bigint, p_last bigint, out n bigint, out estimated boolean)
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -87,8 +88,8 @@ begin
   end if;
 end $$;
 
--- The most events in one second. The fences that a schedule sets every minute divide the range; of the ten fullest spans up to twenty thousand
--- events each are counted by second, and a span that is longer counts with its average at least.
+-- Returns the most events in one second. The fences, one a minute, divide the range into spans. In each of the ten fullest spans, up to 20,000
+-- events are counted by second. A longer span counts with at least its average.
 create or replace function switchyard._peak_between(p_first bigint, p_last bigint, p_since timestamptz, p_until timestamptz) returns double precision
 language sql volatile set search_path = pg_catalog, pg_temp as $$
   with mark as (
@@ -107,9 +108,9 @@ language sql volatile set search_path = pg_catalog, pg_temp as $$
          group by date_trunc('second', e.logged_at)) s) b
 $$;
 
--- What the newest thousand deliveries of an agent in a range came to, live ones alone, that were tried: what only waits says nothing of how often
--- it goes wrong. They are looked for among the newest ten thousand. `failed`: at least once, whatever became of it. Latency is from the log to the
--- transaction that settled it, by whoever owned it, in milliseconds; without what was to wait (`deliver_at`) and what a person has sent again.
+-- Returns figures of an agent's newest thousand live deliveries in a range that were tried, from its newest ten thousand. Deliveries that only wait
+-- say nothing about failures. `failed` counts those that failed at least once. The latency, in milliseconds, is from the log to the transaction that
+-- settled the delivery, of either owner. It leaves out delayed events and deliveries that were sent back.
 create or replace function switchyard._sample_of(p_agent smallint, p_first bigint, p_last bigint, out sampled bigint, out failed bigint, out done bigint,
   out avg_ms double precision, out p95_ms double precision)
 language sql volatile set search_path = pg_catalog, pg_temp as $$
@@ -128,9 +129,9 @@ language sql volatile set search_path = pg_catalog, pg_temp as $$
     from told t
 $$;
 
--- How much there is, how quick and how faulty: what advice is given from, and what a team's own page shows. Nothing of it reads the whole log:
--- places in it are found by its key, samples are its newest rows, and where counting would be dear the answer says that it is an estimate.
--- Everything, of the time since `p_window` ago, or since events are logged where that is shorter. The keys are those of the store's `Figures`.
+-- Returns figures of volume, latency and failures, for advice and for a team's own page. It never reads the whole event log: it finds places by the
+-- primary key and samples the newest rows, and it says which numbers are estimates. The figures cover the time since `p_window` ago, or since
+-- logging started if that is later. The keys are those of `Figures` in the store.
 create or replace function switchyard.figures(p_window interval default '1 day') returns json
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan as $$
 declare
@@ -147,12 +148,12 @@ declare
 begin
   select * into events from switchyard._events_between(bottom, top);
 
-  -- As they are stored: a payload that is compressed counts with what is left of it, since nothing is unpacked for this.
+  -- Stored sizes: a compressed payload counts with its compressed size, because nothing is decompressed for this.
   select avg(pg_column_size(e.payload) + coalesce(pg_column_size(e.metadata), 0)) into bytes
     from (select l.event_id from switchyard.event_log l where l.seq between bottom and top order by l.seq desc limit 200) n
     cross join lateral (select v.payload, v.metadata from switchyard.event v where v.id = n.event_id offset 0) e;
 
-  -- For how long the first in line has been waiting for the shim: of what is to go at once, and of what has waited for its time.
+  -- How long the first event of the outbox has waited for the shim, with or without a delay.
   select coalesce(max(w.secs), 0) into waits from (
     (select extract(epoch from until - l.logged_at) as secs
        from (select o.seq from switchyard.outbox o where o.parked_at is null and o.due_at is null order by o.seq limit 1) f
@@ -164,7 +165,7 @@ begin
   with newest as materialized (
     select l.type from switchyard.event_log l where l.seq between bottom and top order by l.seq desc limit 10000),
   kind as materialized (select n.type, count(*) as n from newest n group by n.type),
-  -- Of an agent that listens to nothing any more there is nothing to tell.
+  -- An agent without a subscription is left out.
   listening as (
     select a.id, a.name, a.mode, coalesce((
              select sum(k.n) from kind k
@@ -190,7 +191,7 @@ begin
     'unpublished', (select count(*) from (
        select 1 from switchyard.outbox o where o.parked_at is null and (o.due_at is null or o.due_at <= until) limit most) o),
     'oldest_unpublished_secs', greatest(0, waits)::float8,
-    -- Of the whole server, since its limit is for all; a pooler's clients are its own affair.
+    -- Of the whole server, because its limit is for all databases. A pooler's clients are not counted.
     'connections', (select coalesce(sum(x.numbackends), 0) from pg_stat_database x),
     'max_connections', current_setting('max_connections')::int,
     'agents', agents);
