@@ -26,7 +26,7 @@ const PURE: &[&str] = &[
     "switchyard-agent",
     "switchyard-template",
     "switchyard-operations",
-    "switchyard-insight",
+    "switchyard-feedback",
     "switchyard-compare",
     "switchyard-advice",
 ];

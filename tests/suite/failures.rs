@@ -70,7 +70,7 @@ async fn a_record_that_always_fails_is_in_its_dead_letter_queue_after_its_attemp
 #[tokio::test]
 async fn what_can_never_succeed_is_parked_at_once_each_with_its_own_reason() {
     let world = World::new().await;
-    let stranger = include_str!("../../shared/event/fixtures/feedback.created.v1.json");
+    let stranger = include_str!("../../shared/feedback/fixtures/feedback.created.v1.json");
 
     world.send("Sentiment", "{ no event").await;
     world.send("Sentiment", &stranger.replace("Checkout", "\\u0000")).await;

@@ -10,6 +10,7 @@ mod delays;
 mod express;
 mod failures;
 mod fifo;
+mod fixtures;
 mod ingest;
 mod install;
 mod metrics;

@@ -55,7 +55,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const SAMPLE: &str = include_str!("../../../shared/event/fixtures/feedback.created.v1.json");
+    const SAMPLE: &str = include_str!("../../../shared/event/fixtures/order.placed.v1.json");
 
     /// The sample with other metadata in the place of its hops; it has a sequence too.
     fn with(metadata: &str) -> String {

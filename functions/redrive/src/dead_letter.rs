@@ -64,7 +64,7 @@ mod tests {
     use switchyard_bus::Keys;
     use switchyard_event::Event;
 
-    const BODY: &str = include_str!("../../../shared/event/fixtures/feedback.created.v1.json");
+    const BODY: &str = include_str!("../../../shared/event/fixtures/order.placed.v1.json");
 
     fn letter(body: &str, attributes: &[(&str, &str)]) -> ParkedMessage {
         let attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -106,7 +106,7 @@ mod tests {
     fn what_the_queue_itself_moved_is_known_by_its_body() {
         let letter = letter(BODY, &[]);
         assert_eq!(letter.delivery, Event::id_of(BODY).map(|id| (id, 0)));
-        assert_eq!((letter.reason(), letter.event_type.as_deref()), ("process_died", Some("feedback.created")));
+        assert_eq!((letter.reason(), letter.event_type.as_deref()), ("process_died", Some("order.placed")));
         assert!(letter.delivery.is_some());
     }
 
@@ -165,9 +165,7 @@ mod tests {
         let events = |id| Selection { events: vec![id], ..Selection::default() };
         let types = |name: &str| Selection { types: vec![name.into()], ..Selection::default() };
         assert!(takes_loose(&stranger, &events(id)) && !takes_loose(&stranger, &events(Uuid::nil())));
-        assert!(
-            takes_loose(&stranger, &types("feedback.created")) && !takes_loose(&stranger, &types("feedback.voted"))
-        );
+        assert!(takes_loose(&stranger, &types("order.placed")) && !takes_loose(&stranger, &types("order.paid")));
         assert_eq!(
             fate(&stranger, true, &events(id), &BTreeSet::new()),
             Fate::Leave,

@@ -127,7 +127,7 @@ mod tests {
     use switchyard_event::EventType;
 
     fn event() -> Event {
-        Event::parse(include_str!("../../event/fixtures/feedback.created.v1.json")).unwrap()
+        Event::parse(include_str!("../../event/fixtures/order.placed.v1.json")).unwrap()
     }
 
     fn emitted(ordinal: usize) -> NewEvent {

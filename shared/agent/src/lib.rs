@@ -15,7 +15,7 @@ pub use schedule::Schedule;
 
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
-use switchyard_event::{Event, EventType, NewEvent, UPCASTS, Upcast};
+use switchyard_event::{Event, EventType, NewEvent, Upcast};
 
 /// What the runtime logs when it parks an event because its chain is too long or too old. The metric filters of `template.yaml` look for these
 /// words.
@@ -34,7 +34,7 @@ pub trait Agent: Sized {
     const ROUTED_BY: RoutedBy = RoutedBy::Aggregate;
     /// How older versions of a payload become the newest, which alone it reads: what no step starts from is of version 1. A newer version than
     /// these steps lead to is parked as `unknown_version` instead of being misread, and succeeds after a deploy and a redrive.
-    const UPCASTS: &'static [Upcast] = UPCASTS;
+    const UPCASTS: &'static [Upcast] = &[];
     /// How many attempts an event has, the first included, before it is parked. An event's own `max_attempts` wins.
     const MAX_ATTEMPTS: u16 = 4;
     /// How long to wait between attempts.

@@ -7,7 +7,6 @@ mod metadata;
 mod new_event;
 mod reason;
 mod upcast;
-mod vocabulary;
 
 pub use event::{DecodeError, Event, ParseError};
 pub use event_type::EventType;
@@ -16,4 +15,3 @@ pub use metadata::{ClaimCheck, DEFAULT_PRIORITY, Metadata, MetadataError};
 pub use new_event::{Appendable, NewEvent, PayloadError};
 pub use reason::Reason;
 pub use upcast::{Fields, Upcast, UpcastError, newest, upcast};
-pub use vocabulary::UPCASTS;

@@ -134,11 +134,11 @@ mod tests {
     use super::*;
 
     fn cause() -> Event {
-        Event::parse(include_str!("../fixtures/feedback.created.v1.json")).unwrap()
+        Event::parse(include_str!("../fixtures/order.placed.v1.json")).unwrap()
     }
 
     fn child() -> NewEvent {
-        NewEvent::new(EventType::SENTIMENT_ANALYZED, "post", "p", &json!({"score": 0.5})).unwrap()
+        NewEvent::new(EventType::named("order.packed"), "order", "o", &json!({"parcels": 2})).unwrap()
     }
 
     #[test]
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn an_agent_cannot_create_a_payload_that_the_table_refuses() {
-        let error = NewEvent::new(EventType::SENTIMENT_ANALYZED, "post", "p", &json!({"a": "\0"})).unwrap_err();
+        let error = NewEvent::new(EventType::named("order.packed"), "order", "o", &json!({"a": "\0"})).unwrap_err();
         assert!(matches!(error, PayloadError::Fault { fault: JsonFault::Nul, .. }));
     }
 }

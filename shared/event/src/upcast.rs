@@ -197,7 +197,7 @@ mod tests {
     ];
 
     fn event(payload: &str, version: u32) -> Event {
-        let body = include_str!("../fixtures/feedback.created.v1.json");
+        let body = include_str!("../fixtures/order.placed.v1.json");
         let metadata = Event::parse(body).unwrap().metadata;
         Event::from_parts(uuid::Uuid::nil(), KIND, ("t".into(), "t".into()), payload.into(), version, metadata).unwrap()
     }

@@ -158,7 +158,7 @@ fn truncate(text: &str, bytes: usize) -> &str {
 mod tests {
     use super::*;
 
-    const BODY: &str = include_str!("../../event/fixtures/feedback.created.v1.json");
+    const BODY: &str = include_str!("../../event/fixtures/order.placed.v1.json");
 
     fn dead_letter() -> DeadLetter<'static> {
         DeadLetter {
@@ -200,7 +200,7 @@ mod tests {
         let of = written(dead_letter());
         assert_eq!((of("agent").as_deref(), of("reason").as_deref()), (Some("sentiment"), Some("no_text")));
         assert_eq!((of("attempts").as_deref(), of("run").as_deref()), (Some("1"), Some("3")));
-        assert_eq!((of("epoch").as_deref(), of("event_type").as_deref()), (Some("2"), Some("feedback.created")));
+        assert_eq!((of("epoch").as_deref(), of("event_type").as_deref()), (Some("2"), Some("order.placed")));
         assert_eq!(of("event_id"), Event::id_of(BODY).map(|id| id.to_string()));
         assert!(of("failed_at").is_some() && of("traceparent").is_none());
     }
@@ -218,7 +218,7 @@ mod tests {
         let parked = read("{ no event", &attributes);
         assert_eq!(parked.delivery, Event::id_of(BODY).map(|id| (id, 3)));
         assert_eq!((parked.epoch, parked.reason(), &parked.message_id), (Some(2), "no_text", &None));
-        assert_eq!(parked.event_type.as_deref(), Some("feedback.created"));
+        assert_eq!(parked.event_type.as_deref(), Some("order.placed"));
         assert_eq!(parked.parked_at, Some(Timestamp::UNIX_EPOCH));
         let moved_back = WasParked::of(of).map(|parked| (parked.reason, parked.attempts));
         assert_eq!(moved_back, Some(("no_text".to_owned(), 1)));
@@ -229,7 +229,7 @@ mod tests {
     fn a_message_that_the_queue_itself_moved_is_known_by_its_body() {
         let parked = read(BODY, &[]);
         assert_eq!(parked.delivery, Event::id_of(BODY).map(|id| (id, 0)));
-        assert_eq!((parked.reason(), parked.event_type.as_deref()), ("process_died", Some("feedback.created")));
+        assert_eq!((parked.reason(), parked.event_type.as_deref()), ("process_died", Some("order.placed")));
         assert_eq!((parked.reason, parked.epoch), (None, None));
     }
 

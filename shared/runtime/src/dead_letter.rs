@@ -24,7 +24,7 @@ mod tests {
 
     #[test]
     fn a_message_carries_the_body_as_it_came_and_the_attributes() {
-        let body = include_str!("../../event/fixtures/feedback.created.v1.json");
+        let body = include_str!("../../event/fixtures/order.placed.v1.json");
         let dead_letter = DeadLetter {
             agent: "sentiment",
             body,

@@ -178,7 +178,7 @@ mod tests {
         let messages: Vec<Message> = kinds.iter().map(|_| Message::new("m", "r", "")).collect();
         let mut outcomes = Outcomes::of(&messages);
         let admitted = kinds.iter().enumerate().map(|(at, kind)| {
-            let mut event = Event::parse(include_str!("../../event/fixtures/feedback.created.v1.json")).unwrap();
+            let mut event = Event::parse(include_str!("../../event/fixtures/order.placed.v1.json")).unwrap();
             event.aggregate_type = (*kind).to_owned();
             let ask = Ask::live(event.id);
             Admitted::of(Parsed { at, event, ask }, standing.clone())
@@ -217,7 +217,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_record_that_had_little_time_is_no_evidence_that_anything_is_down() {
-        let event = Event::parse(include_str!("../../event/fixtures/feedback.created.v1.json")).unwrap();
+        let event = Event::parse(include_str!("../../event/fixtures/order.placed.v1.json")).unwrap();
         let out_of_time = async |fair| {
             let until = Instant::now() + Duration::from_millis(5);
             let refusal = decide(&Waits, &event, WaitPolicy { until, fair, answered: false }).await.unwrap_err();

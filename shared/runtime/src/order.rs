@@ -77,7 +77,7 @@ mod tests {
     use switchyard_store::{Ask, ClaimAnswer, Verdict};
 
     fn messages(groups: &[Option<u8>]) -> Vec<Message> {
-        let body = include_str!("../../event/fixtures/feedback.created.v1.json");
+        let body = include_str!("../../event/fixtures/order.placed.v1.json");
         let of = |group: &Option<u8>| Message {
             group: group.map(|group| group.to_string()),
             ..Message::new("m", "r", body)
@@ -86,7 +86,7 @@ mod tests {
     }
 
     fn admitted(at: usize) -> Admitted {
-        let event = Event::parse(include_str!("../../event/fixtures/feedback.created.v1.json")).unwrap();
+        let event = Event::parse(include_str!("../../event/fixtures/order.placed.v1.json")).unwrap();
         let ask = Ask { event_id: event.id, run: 0, epoch: None };
         let standing = ClaimAnswer {
             event_id: event.id,

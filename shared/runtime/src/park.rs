@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_parking_has_one_deduplication_id_and_that_of_another_message_of_its_event_another() {
-        let body = include_str!("../../event/fixtures/feedback.created.v1.json");
+        let body = include_str!("../../event/fixtures/order.placed.v1.json");
         let id_of = |message: &str, of| {
             let parking = Parking { of, reason: "not_in_table".into(), detail: String::new(), attempts: 1 };
             parking.dead_letter("sentiment", &Message::new(message, "r", body)).keys().deduplication_id.clone().unwrap()

@@ -46,7 +46,7 @@ mod tests {
     use super::*;
     use crate::message::Message;
 
-    const GOOD: &str = include_str!("../../event/fixtures/feedback.created.v1.json");
+    const GOOD: &str = include_str!("../../event/fixtures/order.placed.v1.json");
 
     fn message(body: &str) -> Message {
         Message::new("m", "r", body)

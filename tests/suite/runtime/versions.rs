@@ -10,7 +10,7 @@ use switchyard_store::{AgentSpec, Mode, RoutedBy, Selection, Since};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// Hears who is compared with us, in the version that `OLD` or the vocabulary of today knows.
+/// Hears who is compared with us, in the version that `OLD` or the domain of today knows.
 #[derive(Default)]
 struct Watch<const OLD: bool> {
     heard: RefCell<Vec<(u32, String)>>,
@@ -18,8 +18,8 @@ struct Watch<const OLD: bool> {
 
 impl<const OLD: bool> Agent for Watch<OLD> {
     const NAME: &'static str = "watch";
-    const SUBSCRIBES: &'static [EventType] = &[EventType::COMPETITOR_MENTIONED];
-    const UPCASTS: &'static [Upcast] = if OLD { &[] } else { switchyard_event::UPCASTS };
+    const SUBSCRIBES: &'static [EventType] = &[switchyard_feedback::COMPETITOR_MENTIONED];
+    const UPCASTS: &'static [Upcast] = if OLD { &[] } else { switchyard_feedback::UPCASTS };
 
     type Facts = ();
     type Effect = ();

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use switchyard_agent::{Decision, Reject};
-use switchyard_event::{Event, EventType, NewEvent};
-use switchyard_insight::similarity;
+use switchyard_event::{Event, NewEvent};
+use switchyard_feedback::{DUPLICATE_FOUND, similarity};
 
 /// From here on two posts say the same. Chosen by hand on the sample feedback: below it, posts share a subject but not a complaint.
 const SAME: f64 = 0.6;
@@ -54,7 +54,7 @@ pub(crate) fn decide(event: &Event, earlier: &[Earlier]) -> Result<Decision<Matc
         duplicate_of: other.id.clone(),
         similarity: (similarity * 1_000.0).round() / 1_000.0,
     };
-    let said = NewEvent::new(EventType::DUPLICATE_FOUND, "post", &found.post_id, &found)?;
+    let said = NewEvent::new(DUPLICATE_FOUND, "post", &found.post_id, &found)?;
     Ok(Decision::nothing().effect(found).event(said))
 }
 
@@ -87,7 +87,7 @@ mod tests {
         ];
         let decision = given::<Duplicate>(&created(), posts).decide();
         assert_eq!(decision.effects[0].duplicate_of, "c");
-        assert_eq!(decision.events[0].event_type, EventType::DUPLICATE_FOUND);
+        assert_eq!(decision.events[0].event_type, DUPLICATE_FOUND);
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub use decide::{Earlier, Match, Post};
 
 use switchyard_agent::{Agent, Applied, Change, Decision, Refusal, Reject, RoutedBy};
 use switchyard_event::{Event, EventType};
+use switchyard_feedback::FEEDBACK_CREATED;
 use switchyard_runtime::{Database, Tx, Type};
 
 /// How many earlier posts of a project are compared.
@@ -26,7 +27,7 @@ impl Duplicate {
 
 impl Agent for Duplicate {
     const NAME: &'static str = "duplicate";
-    const SUBSCRIBES: &'static [EventType] = &[EventType::FEEDBACK_CREATED];
+    const SUBSCRIBES: &'static [EventType] = &[FEEDBACK_CREATED];
     const ROUTED_BY: RoutedBy = RoutedBy::Project;
 
     type Facts = Vec<Earlier>;

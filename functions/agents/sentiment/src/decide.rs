@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use switchyard_agent::{Decision, Reject};
-use switchyard_event::{Event, EventType, NewEvent};
-use switchyard_insight::Sentiment;
+use switchyard_event::{Event, NewEvent};
+use switchyard_feedback::{SENTIMENT_ANALYZED, Sentiment};
 
 /// A row of `posts`, as far as it matters here.
 #[derive(Debug, Deserialize)]
@@ -30,11 +30,11 @@ pub(crate) fn decide(event: &Event) -> Result<Decision<Analysis>, Reject> {
     if text.is_empty() {
         return Err(Reject::new("no_text", "the post has neither a title nor a description"));
     }
-    let sentiment = switchyard_insight::sentiment(&text);
+    let sentiment = switchyard_feedback::sentiment(&text);
     let analysis =
         Analysis { post_id: event.aggregate_id.clone(), project_id: event.metadata.project_id.clone(), sentiment };
     let analyzed = NewEvent::new(
-        EventType::SENTIMENT_ANALYZED,
+        SENTIMENT_ANALYZED,
         "post",
         &analysis.post_id,
         &serde_json::json!({
@@ -48,8 +48,8 @@ pub(crate) fn decide(event: &Event) -> Result<Decision<Analysis>, Reject> {
 mod tests {
     use crate::Sentiment;
     use switchyard_agent::testing::given;
-    use switchyard_event::{Event, EventType};
-    use switchyard_insight::Label;
+    use switchyard_event::Event;
+    use switchyard_feedback::{Label, SENTIMENT_ANALYZED};
 
     fn created() -> Event {
         Event::parse(include_str!("../events/slow-checkout.json")).unwrap()
@@ -67,10 +67,7 @@ mod tests {
         let [analysis] = decision.effects.as_slice() else { panic!("one row for one post") };
         assert_eq!(analysis.sentiment.label, Label::Negative);
         let [said] = decision.events.as_slice() else { panic!("one event for one post") };
-        assert_eq!(
-            (&said.event_type, said.payload["label"].as_str()),
-            (&EventType::SENTIMENT_ANALYZED, Some("negative"))
-        );
+        assert_eq!((&said.event_type, said.payload["label"].as_str()), (&SENTIMENT_ANALYZED, Some("negative")));
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub use decide::{Analysis, Post};
 
 use switchyard_agent::{Agent, Applied, Change, Decision, Lanes, Refusal, Reject, State, last_of_each};
 use switchyard_event::{Event, EventType};
+use switchyard_feedback::{FEEDBACK_CREATED, FEEDBACK_UPDATED};
 use switchyard_runtime::{Tx, Type};
 
 /// Says how a piece of feedback feels.
@@ -13,7 +14,7 @@ pub struct Sentiment;
 
 impl Agent for Sentiment {
     const NAME: &'static str = "sentiment";
-    const SUBSCRIBES: &'static [EventType] = &[EventType::FEEDBACK_CREATED, EventType::FEEDBACK_UPDATED];
+    const SUBSCRIBES: &'static [EventType] = &[FEEDBACK_CREATED, FEEDBACK_UPDATED];
     /// Alerts hang on what it says, and an import of old feedback is a flood: what the application marks as urgent does not wait behind one.
     const LANES: Lanes = Lanes::EXPRESS;
 

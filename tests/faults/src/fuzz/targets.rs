@@ -37,10 +37,10 @@ fn text(error: &impl ToString) -> String {
 
 fn events() -> Vec<String> {
     let mut all: Vec<String> = [
-        include_str!("../../../../shared/event/fixtures/feedback.created.v1.json"),
-        include_str!("../../../../shared/event/fixtures/feedback.voted.v1.json"),
+        include_str!("../../../../shared/feedback/fixtures/feedback.created.v1.json"),
+        include_str!("../../../../shared/feedback/fixtures/feedback.voted.v1.json"),
         include_str!("../../../../shared/event/fixtures/clock.ticked.v1.json"),
-        include_str!("../../../../shared/event/fixtures/spec.auto_drafted.v1.json"),
+        include_str!("../../../../shared/feedback/fixtures/spec.auto_drafted.v1.json"),
     ]
     .map(str::to_owned)
     .to_vec();

@@ -2,7 +2,11 @@
 
 mod sentiment;
 mod similarity;
+mod types;
+mod upcasts;
 mod words;
 
 pub use sentiment::{Label, Sentiment, sentiment};
 pub use similarity::similarity;
+pub use types::*;
+pub use upcasts::UPCASTS;
