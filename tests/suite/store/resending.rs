@@ -98,7 +98,7 @@ directly_and_pooled! {
         assert_eq!(scene.store.ledger(AGENT).await.unwrap().parked, 1);
         let group = scene.store.parked(AGENT, &Selection::default()).await.unwrap().remove(0);
         assert_eq!((group.reason.as_str(), group.count, group.examples), ("unanswered", 1, vec![event]));
-        assert_eq!(group.error.as_deref(), Some("sent 20 times, and no answer of any kind came"));
+        assert_eq!(group.error.as_deref(), Some("sent 20 times without an answer"));
         let failure = scene.store.failures(AGENT, 10).await.unwrap().remove(0);
         assert_eq!((failure.event_id, failure.parked, failure.reason.as_str()), (Some(event), true, "unanswered"));
         assert_eq!(scene.resends_on_record().await[20], serde_json::json!({"sent": 0, "again": 0, "parked": 1}));

@@ -334,7 +334,7 @@ begin
   parked := switchyard._parked_of(b);
   if parked - b.parked_before >= most_parked then
     state := 'paused';
-    update switchyard.backfill x set state = 'paused', waits = format('%s of it are parked: switchyard dlq %s tells why', parked, p_agent) where x.run = b.run;
+    update switchyard.backfill x set state = 'paused', waits = format('%s deliveries are parked: switchyard dlq %s shows why', parked, p_agent) where x.run = b.run;
     perform switchyard.note('backfill_paused', p_agent, jsonb_build_object('run', b.run, 'parked', parked));
     return;
   end if;

@@ -20,8 +20,8 @@ begin
   return b;
 end $$;
 
--- Returns the breaker's state without a lock; `closed` if there is no row, since nothing has ever opened it. PL/pgSQL, because each batch calls it, and
--- before Postgres 18 an SQL function is planned at each call.
+-- Returns the breaker's state without a lock; `closed` if there is no row, since nothing has ever opened it. PL/pgSQL, because each batch calls it,
+-- and before Postgres 18 an SQL function is planned at each call.
 create or replace function switchyard.breaker_state(p_agent text) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin

@@ -29,16 +29,16 @@ create or replace function switchyard._excess(type text, aggregate_type text, ag
 language sql stable parallel safe
 return case
   when octet_length(metadata) > switchyard.most_metadata_bytes()
-    then format('the metadata has %s bytes, and %s are the most', octet_length(metadata), switchyard.most_metadata_bytes())
+    then format('the metadata has %s bytes, and the maximum is %s', octet_length(metadata), switchyard.most_metadata_bytes())
   when stored is not null and metadata is null then format('the metadata has more than %s bytes', switchyard.most_metadata_bytes())
   when octet_length(type) > switchyard.most_name_bytes()
-    then format('the type has %s bytes, and %s are the most', octet_length(type), switchyard.most_name_bytes())
+    then format('the type has %s bytes, and the maximum is %s', octet_length(type), switchyard.most_name_bytes())
   when octet_length(aggregate_type) > switchyard.most_name_bytes()
-    then format('the aggregate type has %s bytes, and %s are the most', octet_length(aggregate_type), switchyard.most_name_bytes())
+    then format('the aggregate type has %s bytes, and the maximum is %s', octet_length(aggregate_type), switchyard.most_name_bytes())
   when octet_length(aggregate_id) > switchyard.most_name_bytes()
-    then format('the aggregate has %s bytes, and %s are the most', octet_length(aggregate_id), switchyard.most_name_bytes())
+    then format('the aggregate has %s bytes, and the maximum is %s', octet_length(aggregate_id), switchyard.most_name_bytes())
   when octet_length(project_id) > switchyard.most_name_bytes()
-    then format('the project has %s bytes, and %s are the most', octet_length(project_id), switchyard.most_name_bytes())
+    then format('the project has %s bytes, and the maximum is %s', octet_length(project_id), switchyard.most_name_bytes())
 end;
 
 -- Returns events as they are published: the newest revision of the payload, as `payload::text` prints it. A payload larger than `p_payload_bytes` is

@@ -155,7 +155,7 @@ begin
   told as (
     insert into switchyard.failure (agent, event_id, run, seq, attempt, parked, reason, error)
     select p_agent, l.event_id, g.run, g.seq, g.attempts, true, 'unanswered',
-           format('sent %s times, and no answer of any kind came', most_sends)
+           format('sent %s times without an answer', most_sends)
       from given_up g join switchyard.event_log l on l.seq = g.seq
      order by g.seq, g.run)
   select coalesce(array_agg(h.seq order by h.seq, h.run), '{}'), coalesce(array_agg(h.run order by h.seq, h.run), '{}'),
