@@ -1,15 +1,14 @@
-//! What can go wrong with the store, by what to do about it.
+//! The errors of the store, by what the caller should do.
 
 use std::error::Error;
 
 use tokio_postgres::error::SqlState;
 
-/// What went wrong, told apart by what the caller should do. The text names the operation, never SQL or a value; the
-/// cause is kept as the source, and told where it can hold no value (a connection that fails).
+/// An error of the store, by what the caller should do. The text names the operation and never SQL or a value. The cause is the source, and the text
+/// includes it only where it can hold no value (a failed connection).
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database cannot be reached, is shutting down or full, or did not answer in time. Nobody's fault in the batch:
-    /// costs no attempt.
+    /// The database cannot be reached, is shutting down or full, or did not answer in time. The batch did not cause it, so it costs no attempt.
     #[error("the database is unavailable ({operation}): {source}")]
     Unavailable {
         /// What was being done.
@@ -26,7 +25,7 @@ pub enum StoreError {
         /// The cause.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// The database refused the caller's data: a constraint, or a value that is none.
+    /// The database refused the caller's data: it breaks a constraint, or a value is invalid.
     #[error("the database refused the data ({operation}, {code})")]
     Refused {
         /// What was being done.
@@ -36,7 +35,7 @@ pub enum StoreError {
         /// The cause.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// A setting is wrong: DATABASE_URL, a privilege, an agent that was never registered. People must act.
+    /// A setting is wrong: DATABASE_URL, a privilege, an agent that was never registered. An operator must act.
     #[error("{problem}")]
     Config {
         /// What is wrong, for the operator.
@@ -44,7 +43,7 @@ pub enum StoreError {
         /// The cause, where there is one.
         source: Option<Box<dyn Error + Send + Sync>>,
     },
-    /// A mistake in a program: SQL that is none, a transaction used after a statement of it had failed.
+    /// A mistake in a program: invalid SQL, or a transaction that is used after one of its statements has failed.
     #[error("a mistake in the program ({operation}): {problem}")]
     Bug {
         /// What was being done.
@@ -57,7 +56,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether trying later may help without anybody having done anything wrong.
+    /// Whether a later try may succeed without a change by an operator.
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unavailable { .. })
     }
@@ -94,7 +93,7 @@ impl StoreError {
         }
     }
 
-    /// While connecting nothing of ours can be wrong but the URL.
+    /// While connecting, only the URL can be wrong.
     pub(crate) fn from_connecting(error: tokio_postgres::Error) -> Self {
         match Self::from_postgres("connecting", error) {
             Self::Bug { operation, source: Some(source), .. } => Self::Unavailable { operation, source },

@@ -12,7 +12,7 @@ pub(crate) fn only(operation: &'static str, rows: Vec<Row>) -> Result<Row, Store
     rows.into_iter().next().ok_or_else(|| StoreError::bug(operation, "no row came back"))
 }
 
-/// A column, or the operation's error where it has another type than we think.
+/// Returns a column, or an error of the operation if its type is not `T`.
 pub(crate) fn get<'r, T: FromSql<'r>>(operation: &'static str, row: &'r Row, column: usize) -> Result<T, StoreError> {
     row.try_get(column).map_err(|e| StoreError::from_postgres(operation, e))
 }
@@ -27,7 +27,7 @@ pub(crate) fn word<T>(
     known(operation, named(get(operation, row, column)?))
 }
 
-/// The variant of a word that the database knows and this program may not.
+/// Returns the variant of a word that the database knows, or an error if this version of the program does not know it.
 pub(crate) fn known<T>(operation: &'static str, variant: Option<T>) -> Result<T, StoreError> {
     variant.ok_or_else(|| StoreError::bug(operation, "an unknown word: the schema is newer than this program"))
 }

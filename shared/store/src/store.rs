@@ -12,11 +12,11 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::{DatabaseUrl, StoreError};
 
-/// The store: a pool of connections that come and go as they are needed. Cheap to clone; clones share the pool.
+/// The store: a pool of connections. Cheap to clone; clones share the pool.
 #[derive(Clone)]
 pub struct Store {
     pool: Pool,
-    /// Where the database wants TLS: cancelling a statement opens a connection, too.
+    /// For a database with TLS, since cancelling a statement opens a connection too.
     tls: Option<MakeRustlsConnect>,
     /// How long a statement outside of a transaction may take, its connection included.
     limit: Option<Duration>,
@@ -25,7 +25,7 @@ pub struct Store {
 impl Store {
     /// Opens a store. Does no I/O: an unreachable database shows at the first call.
     ///
-    /// Fails with [`StoreError::Config`] where the URL asks for TLS with a root certificate that cannot be read.
+    /// Fails with [`StoreError::Config`] if the URL asks for TLS with a root certificate that cannot be read.
     pub fn open(url: &DatabaseUrl, max_connections: usize) -> Result<Self, StoreError> {
         let recycle = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let tls = url.wants_tls().then(|| tls(url)).transpose()?;
@@ -43,8 +43,8 @@ impl Store {
         Ok(Self { pool, tls, limit: None })
     }
 
-    /// The same pool for a caller that works against a deadline: a statement outside of a transaction that takes longer than `limit` is given up
-    /// as [`StoreError::Unavailable`], whether it was carried out or not. Clones share the limit.
+    /// Returns the same pool for a caller with a deadline. A statement outside of a transaction that takes longer than `limit` ends as
+    /// [`StoreError::Unavailable`], whether the database carried it out or not. Clones share the limit.
     #[must_use]
     pub fn within(&self, limit: Duration) -> Self {
         Self { limit: Some(limit), ..self.clone() }
@@ -108,8 +108,8 @@ impl Store {
     }
 }
 
-/// A connection while a statement is on its way. Taken back by the pool when the statement has ended; one that was abandoned half way, at a
-/// deadline, leaves the pool, or the next statement would wait behind it, and the server is asked to end what it still does for nobody.
+/// A connection while a statement is under way. It returns to the pool when the statement has ended. A statement that was abandoned at a deadline
+/// takes its connection out of the pool, because the next statement would wait behind it, and asks the server to cancel it.
 struct Borrowed<'a> {
     connection: Option<Object>,
     tls: Option<&'a MakeRustlsConnect>,

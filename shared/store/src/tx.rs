@@ -20,16 +20,16 @@ use crate::{Store, StoreError};
 /// with a silent rollback. A lock is waited for five seconds ([`StoreError::Conflict`]), and a transaction that sits idle
 /// for a minute is ended by the server, so that a frozen function holds no locks.
 pub struct Tx {
-    /// None once it was committed or rolled back.
+    /// None after a commit or rollback.
     connection: Option<Object>,
     /// How long one statement may run, by the database's clock.
     limit: Option<Duration>,
     begun: bool,
-    /// Set while a statement is under way and cleared by its success: what is left set has failed or was abandoned.
+    /// True while a statement is under way, and after one has failed or was abandoned.
     suspect: bool,
 }
 
-/// A state that a record of a batch overwrites: what [`Tx::superseded`] asks about.
+/// A state that a record of a batch overwrites, for [`Tx::superseded`].
 #[derive(Clone, Copy, Debug)]
 pub struct Overwrite<'a> {
     /// Any number that names the record within its batch.
@@ -52,10 +52,10 @@ impl Store {
         Ok(Tx::new(self.connection().await?, None))
     }
 
-    /// The same, and the server ends any statement that runs for longer than `limit`. A transaction that is dropped in the middle of a
-    /// statement holds its locks until the server has finished that statement, so who works against a deadline says so.
+    /// The same, and the server cancels any statement that runs for longer than `limit`. A transaction that is dropped during a statement holds its
+    /// locks until the server has finished the statement, so a caller with a deadline sets a limit.
     ///
-    /// Fails as [`Store::begin`]; a statement that ran for too long is [`StoreError::Unavailable`].
+    /// Fails as [`Store::begin`]. A statement that ran for too long is [`StoreError::Unavailable`].
     pub async fn begin_within(&self, limit: Duration) -> Result<Tx, StoreError> {
         Ok(Tx::new(self.connection().await?, Some(limit)))
     }
@@ -66,12 +66,11 @@ impl Tx {
         Self { connection: Some(connection), limit, begun: false, suspect: false }
     }
 
-    /// Claims a batch for the new agent, in one round trip and in the order of the sequences; the answers come in the order
-    /// of the asks. What is [`Verdict::Take`](crate::Verdict::Take) is done when, and only when, this transaction commits. Also marks the
-    /// transaction as this agent's (see [`Tx::set_agent`]).
+    /// Claims a batch for the agent, in one round trip and in the order of the sequences. Returns the answers in the order of the asks. A delivery
+    /// with [`Verdict::Take`](crate::Verdict::Take) is done if and only if this transaction commits. Also marks the transaction as this agent's (see
+    /// [`Tx::set_agent`]).
     ///
-    /// Fails with [`StoreError::Conflict`] when another transaction was in the way, and with [`StoreError::Config`] where the agent is not
-    /// registered.
+    /// Fails with [`StoreError::Conflict`] if another transaction was in the way, and with [`StoreError::Config`] if the agent is not registered.
     pub async fn claim(&mut self, agent: &str, asks: &[Ask]) -> Result<Vec<ClaimAnswer>, StoreError> {
         let (events, runs) = claim::columns(asks);
         let rows = self
@@ -132,12 +131,12 @@ impl Tx {
         self.guarded(operation, |connection| connection.execute_typed(sql, parameters)).await
     }
 
-    /// Which records are too late, in one statement for a batch: those that overwrite a state to which this agent has applied a newer sequence.
-    /// What the other records overwrite is remembered with their sequences. Ask before an effect that overwrites state, and settle what is too late as
-    /// [`Settlement::Superseded`]. The same sequence passes again: a replay repeats its effect, and an event may have two; that each happens
-    /// once is the claim's business. Two records of one batch do not supersede each other: the caller applies them in the order of the log.
+    /// Returns the records of a batch that are superseded, in one statement: those that overwrite a state to which this agent has applied a newer
+    /// sequence. For the other records it sets the gates to their sequences. Ask before an effect that overwrites state, and settle superseded
+    /// records as [`Settlement::Superseded`]. The same sequence passes again, because a replay repeats its effect and an event may have two; the
+    /// claim makes each happen once. Two records of one batch do not supersede each other: the caller applies them in the order of the log.
     ///
-    /// Fails with [`StoreError::Conflict`] when another transaction was in the way; the transaction is lost then.
+    /// Fails with [`StoreError::Conflict`] if another transaction was in the way; the transaction is lost then.
     pub async fn superseded(
         &mut self,
         agent: &str,
@@ -162,10 +161,10 @@ impl Tx {
         Ok(late.into_iter().filter_map(|record| usize::try_from(record).ok()).collect())
     }
 
-    /// Appends events in one statement; an id that is there already stays as it is. Returns how many were new.
+    /// Appends events in one statement, and skips an id that exists. Returns how many were new.
     ///
-    /// Fails with [`StoreError::Refused`] where the table cannot hold one of them (a payload with an escaped NUL, an aggregate id that
-    /// is no UUID); the transaction is lost then.
+    /// Fails with [`StoreError::Refused`] if the table cannot store one of them (a payload with an escaped NUL, an aggregate id that is not a UUID);
+    /// the transaction is lost then.
     pub async fn append(&mut self, events: &[AppendEvent]) -> Result<u64, StoreError> {
         if events.is_empty() {
             return Ok(0);
@@ -175,10 +174,10 @@ impl Tx {
         append::count(rows)
     }
 
-    /// Stores what an agent in shadow mode decided, all in one round trip. At least once: a repetition counts, and overwrites what was not
-    /// compared with the old system yet; what was compared stays what it was.
+    /// Stores what an agent in shadow mode decided, in one round trip. A second call counts the repetition, and replaces a decision that was not
+    /// compared with the old system yet.
     ///
-    /// Fails with [`StoreError::Refused`] where a decision is not JSON.
+    /// Fails with [`StoreError::Refused`] if a decision is not JSON.
     pub async fn shadow(&mut self, agent: &str, decisions: &[(Ask, String)]) -> Result<(), StoreError> {
         if decisions.is_empty() {
             return Ok(());
@@ -199,8 +198,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Says that an agent is writing in this transaction, which silences the triggers on the application's tables: the
-    /// agent's own events say what it did. [`Tx::claim`] does it by itself.
+    /// Marks the transaction as an agent's, so that the triggers on the application's tables do nothing: the agent emits its own events.
+    /// [`Tx::claim`] does it too.
     pub async fn set_agent(&mut self, agent: &str) -> Result<(), StoreError> {
         self.send("set_agent", "select set_config('switchyard.agent', $1, true)", &[(&agent, Type::TEXT)]).await?;
         Ok(())
@@ -208,8 +207,8 @@ impl Tx {
 
     /// Commits.
     ///
-    /// Fails with [`StoreError::Bug`], having rolled back, after any statement of this transaction had failed. With
-    /// [`StoreError::Unavailable`] it is not known whether the commit took effect: asking for the same events again tells.
+    /// Fails with [`StoreError::Bug`], after a rollback, if any statement of this transaction has failed. After [`StoreError::Unavailable`] it is
+    /// not known whether the commit took effect; asking for the same events again shows it.
     pub async fn commit(mut self) -> Result<(), StoreError> {
         if self.suspect {
             return Err(StoreError::bug("commit", "a statement of this transaction had failed: rolled back"));

@@ -1,4 +1,4 @@
-//! The database's address: a secret with a few habits of other clients ironed out.
+//! The database's address, which is a secret. It accepts the parameters of other clients.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! How an event came about.
+//! The chain of an event.
 
 use tokio_postgres::types::Type;
 use uuid::Uuid;
@@ -13,17 +13,17 @@ pub struct Link {
     pub id: Uuid,
     /// Such as `feedback.created`.
     pub event_type: String,
-    /// What it happened to.
+    /// The aggregate's id.
     pub aggregate_id: String,
-    /// How many events its metadata says stand before it.
+    /// The hops in its metadata.
     pub hops: i32,
     /// When it was inserted: RFC 3339.
     pub at: String,
 }
 
 impl Store {
-    /// The event's cause, the cause of that, and so on: the first of them first, the event itself last, `at_most` in all, those nearest
-    /// to the event. Ends where a cause is not in the table, and at a circle. Empty for an event that is not in the table.
+    /// Returns the chain of an event: its first cause first, the event itself last, at most `at_most` events, those nearest to it. It ends where a
+    /// cause is not in the table, and at a circle. Empty if the event is not in the table.
     pub async fn chain(&self, event_id: Uuid, at_most: i64) -> Result<Vec<Link>, StoreError> {
         const OP: &str = "chain";
         let rows = self

@@ -1,4 +1,4 @@
-//! Asking whether an event is one's own, and the answers.
+//! Claims and previews: what is asked, and the answers.
 
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
@@ -16,8 +16,8 @@ pub struct Ask {
     pub event_id: Uuid,
     /// 0 is live; above 0 a replay or a backfill.
     pub run: i32,
-    /// The epoch that the message or an earlier [`ClaimAnswer`] told. A report from an older epoch is void; `None` reports on whatever
-    /// the row's epoch is.
+    /// The epoch in the message or in an earlier [`ClaimAnswer`]. A report from an older epoch changes nothing; `None` reports on the row's present
+    /// epoch.
     pub epoch: Option<i32>,
 }
 
@@ -31,9 +31,9 @@ impl Ask {
 /// The answer to an [`Ask`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// Yours: after a claim, done with the commit of its transaction.
+    /// The agent's: after a claim, done when its transaction commits.
     Take,
-    /// The old system's, and this agent is in shadow mode: decide, store the decision, apply nothing.
+    /// The old system's, and the agent is in shadow mode: decide, store the decision, apply nothing.
     Shadow,
     /// The other side's.
     NotYours,
@@ -41,17 +41,17 @@ pub enum Verdict {
     AlreadyDone,
     /// Parked: only a redrive brings it back.
     Parked,
-    /// The agent does not listen to this type, or did not at that time.
+    /// The agent does not subscribe to this type, or did not at that time.
     NotSubscribed,
     /// Not in the event log.
     Unknown,
-    /// A replay that never chose this event.
+    /// The run does not include this event.
     UnknownRun,
-    /// From before what the ledger remembers: never run again.
+    /// Below the floor: never run again.
     TooOld,
 }
 
-/// Where an event stands for an agent.
+/// What the ledger says about an event and an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimAnswer {
     /// The event asked about.
@@ -62,17 +62,17 @@ pub struct ClaimAnswer {
     pub verdict: Verdict,
     /// Its place in the event log; `None` for an unknown event.
     pub seq: Option<i64>,
-    /// Goes up with every redrive and every change of owner.
+    /// Increases with every redrive and every change of owner.
     pub epoch: i32,
     /// How many attempts have failed.
     pub attempts: u16,
-    /// How many attempts it has: the event's own wish (1 to 100), or else the agent's.
+    /// How many attempts it may have: the event's own number (1 to 100), or the agent's.
     pub max_attempts: u16,
-    /// How often a message of it was given back without an attempt ([`Store::returned`]) since the attempts were last counted anew.
+    /// How often its messages were returned without an attempt ([`Store::returned`]) since the attempts last started at 0.
     pub returns: u16,
-    /// The newest revision of its payload; 0 where nobody has edited it.
+    /// The newest revision of its payload; 0 if it was never edited.
     pub revision: i32,
-    /// Whether what follows from it is said: what follows from a replay's events was, when they were live.
+    /// Whether the runtime appends what the agent emits for it. In a replay it does not, because the agent emitted it when the event was live.
     pub emits: bool,
 }
 
@@ -90,19 +90,19 @@ pub struct Preview {
 pub enum Settlement {
     /// A newer event of its aggregate was applied already.
     Superseded,
-    /// Its time to live has passed.
+    /// The event is not needed any more.
     Expired,
-    /// For a person to look at.
+    /// An operator must look at it.
     Parked,
 }
 
 words!(Settlement { Superseded = "s", Expired = "e", Parked = "p" });
 
 impl Store {
-    /// What a claim would answer just now, without a lock or a write, and the agent's breaker, in one round trip. Nothing asked is
-    /// answered without one, with a closed breaker.
+    /// Returns what a claim would answer now, and the agent's breaker, in one round trip, without a lock or a write. Without asks it sends nothing,
+    /// and answers with a closed breaker.
     ///
-    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn preview(&self, agent: &str, asks: &[Ask]) -> Result<Preview, StoreError> {
         if asks.is_empty() {
             return Ok(Preview { answers: Vec::new(), breaker: BreakerState::Closed });

@@ -6,32 +6,32 @@ use uuid::Uuid;
 use crate::row::{get, only};
 use crate::{Store, StoreError};
 
-/// Live deliveries (run 0) of one agent, in numbers. All but `subscribed` add up to it.
+/// Live deliveries (run 0) of one agent, in numbers. The states add up to `subscribed`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
     /// Events that it should get.
     pub subscribed: i64,
     /// Done by either side.
     pub done: i64,
-    /// No row yet: under way, or to be found by the next sweep.
+    /// No row yet: under way, or for the next sweep to find.
     pub pending: i64,
-    /// The agent's turn.
+    /// Assigned to the agent.
     pub assigned: i64,
-    /// The old system's turn.
+    /// Assigned to the old system.
     pub assigned_old: i64,
     /// Failed, to be tried again.
     pub failing: i64,
-    /// Parked, for a person to look at.
+    /// Parked, for an operator.
     pub parked: i64,
-    /// Of these, how many are the old system's to look at.
+    /// How many of these are the old system's.
     pub parked_old: i64,
-    /// Not needed any more.
+    /// A newer event of the aggregate has already written.
     pub superseded: i64,
-    /// Came too late.
+    /// Not needed any more: deleted, cancelled or dismissed.
     pub expired: i64,
 }
 
-/// An event that has no delivery row although it is older than the grace.
+/// An event without a delivery row that is older than the grace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
     /// Its place in the event log.
@@ -41,10 +41,9 @@ pub struct Missing {
 }
 
 impl Store {
-    /// An agent's ledger. Its cost does not grow with what is done, but with what is unfinished, superseded or expired: three seconds
-    /// at a million.
+    /// Returns an agent's ledger. The cost grows with what is unfinished, superseded or expired (three seconds at a million), not with what is done.
     ///
-    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn ledger(&self, agent: &str) -> Result<Ledger, StoreError> {
         const OP: &str = "ledger";
         let rows = self
@@ -70,9 +69,9 @@ impl Store {
         })
     }
 
-    /// Events older than the grace that have no row: none, right after a sweep. At most a thousand.
+    /// Returns events older than the grace without a row, at most a thousand. Right after a sweep there are none.
     ///
-    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn missing(&self, agent: &str) -> Result<Vec<Missing>, StoreError> {
         let rows =
             self.read("missing", "select seq, event_id from switchyard.missing($1)", &[(&agent, Type::TEXT)]).await?;

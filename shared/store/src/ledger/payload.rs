@@ -1,4 +1,4 @@
-//! Payloads of events whose message came without (a claim check).
+//! Payloads of claim checks, which are messages without a payload.
 
 use tokio_postgres::types::Type;
 use uuid::Uuid;
@@ -13,15 +13,15 @@ pub struct StoredPayload {
     pub revision: i32,
     /// How long it is.
     pub bytes: i64,
-    /// As `payload::text` prints it: the newest revision. `None` where it is larger than was asked for, by itself or with those before it.
+    /// As `payload::text` prints it: the newest revision. `None` if it is larger than the limit, alone or with those before it.
     pub text: Option<String>,
 }
 
 impl Store {
-    /// The payloads of these events, in one round trip and in the order asked; `None` where an event is not in the table. No more
-    /// than `max_bytes` of them are sent: a larger one is left out, and so is what no longer fits behind others.
+    /// Returns the payloads of these events, in one round trip and in the order asked; `None` for an event that is not in the table. It returns at
+    /// most `max_bytes` in all: a larger payload is left out, and so are those that no longer fit.
     ///
-    /// Fails with [`StoreError::Config`] where row-level security hides events from this role.
+    /// Fails with [`StoreError::Config`] if row-level security hides events from this role.
     pub async fn payloads(&self, events: &[Uuid], max_bytes: i64) -> Result<Vec<Option<StoredPayload>>, StoreError> {
         const OP: &str = "payloads";
         if events.is_empty() {

@@ -1,4 +1,4 @@
-//! What became of attempts that did not succeed.
+//! Reports of attempts that did not succeed.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub struct Failed {
     pub reason: String,
     /// What happened, for people.
     pub error: String,
-    /// When the queue will deliver it again, in milliseconds from now. Counts as twelve hours at most, which is what a queue can do.
+    /// When the queue delivers it again, in milliseconds from now. At most twelve hours count, which is the longest that SQS hides a message.
     pub delay_ms: u64,
 }
 
@@ -40,13 +40,13 @@ pub struct ParkReport {
 /// A message that is no event, put into the dead-letter queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unidentified {
-    /// What the queue calls it, since it has no other name.
+    /// The queue's id of the message, since its body names no event.
     pub message_id: String,
     /// The run of its attributes; 0 where they name none.
     pub run: i32,
     /// A short word for the kind of failure.
     pub reason: String,
-    /// What is wrong with it, for people; never the body.
+    /// What is wrong with it, for the operator; never the body.
     pub error: String,
 }
 
@@ -54,33 +54,32 @@ pub struct Unidentified {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// Somebody's turn, not failed yet.
+    /// Assigned to its owner, and not failed yet.
     Assigned,
     /// Failed, and to be tried again.
     Failing,
-    /// In the dead-letter queue, for a person to look at.
+    /// In the dead-letter queue, for an operator.
     Parked,
     /// Done. Final.
     Done,
-    /// Not needed any more. Final.
+    /// A newer event of the aggregate has already written. Final.
     Superseded,
-    /// Came too late. Final.
+    /// Not needed any more: deleted, cancelled or dismissed. Final.
     Expired,
 }
 
 words!(State { Assigned = "a", Failing = "f", Parked = "p", Done = "d", Superseded = "s", Expired = "e" });
 
-/// What holds after a report.
+/// The state of a delivery after a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reported {
     /// The event reported on.
     pub event_id: Uuid,
     /// The run reported on.
     pub run: i32,
-    /// Whether the report counted. It is void where the row is settled or parked already, belongs to the other side, is of a newer
-    /// epoch, or where there is no row.
+    /// Whether the report counted. It does not if the delivery is settled or parked, belongs to the other side, has a newer epoch, or has no row.
     pub counted: bool,
-    /// The state that holds now; `None` where there is no row (unknown, too old, not subscribed).
+    /// The state now; `None` without a row (unknown, too old, not subscribed).
     pub state: Option<State>,
     /// How many attempts have failed.
     pub attempts: u16,
@@ -97,17 +96,17 @@ impl Reported {
     }
 }
 
-/// The most that a queue can hold a message back.
+/// The longest that SQS hides a message.
 const LONGEST_DELAY: Duration = Duration::from_secs(12 * 60 * 60);
 
-/// Errors are for people: a few thousand characters are more than they read.
+/// The operator reads the error: a few thousand characters are enough.
 const LONGEST_ERROR: usize = 8_000;
 
 impl Store {
-    /// Reports failed attempts: in a transaction of its own, in one round trip, after the claim's transaction was rolled
-    /// back. Counts an attempt each and never parks by itself; see [`Reported::exhausted`].
+    /// Reports failed attempts, in a transaction of its own and one round trip, after the claim's transaction was rolled back. Counts one attempt
+    /// each. It never parks; see [`Reported::exhausted`].
     ///
-    /// Fails with [`StoreError::Conflict`] or [`StoreError::Unavailable`]; then the attempts may not be counted, which costs one more try.
+    /// Fails with [`StoreError::Conflict`] or [`StoreError::Unavailable`]. The attempts may then not be counted, which costs one more try.
     pub async fn fail(&self, agent: &str, failures: &[Failed]) -> Result<Vec<Reported>, StoreError> {
         if failures.is_empty() {
             return Ok(Vec::new());
@@ -135,10 +134,10 @@ impl Store {
         reported("fail", &asks, &rows)
     }
 
-    /// Reports what was put into the dead-letter queue, like [`Store::fail`]. Repeating it changes no row. What has no row
-    /// (unknown, too old, not subscribed) leaves a trace among the failures, another with each repetition.
+    /// Reports messages that were sent to the dead-letter queue, like [`Store::fail`]. A second call changes no row. An event without a row
+    /// (unknown, too old, not subscribed) adds a failure with each call.
     ///
-    /// Fails with [`StoreError::Conflict`] or [`StoreError::Unavailable`]; then report again, or let the next delivery do it.
+    /// Fails with [`StoreError::Conflict`] or [`StoreError::Unavailable`]. Report again then, or leave it to the next delivery.
     pub async fn park(&self, agent: &str, parked: &[ParkReport]) -> Result<Vec<Reported>, StoreError> {
         if parked.is_empty() {
             return Ok(Vec::new());
@@ -164,8 +163,8 @@ impl Store {
         reported("park", &asks, &rows)
     }
 
-    /// Keeps a row for each message that is no event, once it is in the dead-letter queue. Repeating it changes nothing. `agent` may be
-    /// any name that has such a queue.
+    /// Adds a row for each message that is no event, after it was sent to the dead-letter queue. A second call changes nothing. `agent` may be any
+    /// name with such a queue.
     pub async fn park_unidentified(&self, agent: &str, messages: &[Unidentified]) -> Result<(), StoreError> {
         if messages.is_empty() {
             return Ok(());
@@ -188,12 +187,12 @@ impl Store {
         Ok(())
     }
 
-    /// Messages of these were given back to their queue without an attempt (no time, no room, a breaker), and the queue brings them again in
-    /// `delay`: counted in [`ClaimAnswer::returns`](crate::ClaimAnswer::returns), and due from the table only when that and the grace are over. One
-    /// call for a batch, in one round trip and a transaction of its own. Void where a report would be; what somebody works on just now is
-    /// left to them.
+    /// Reports that messages were returned to their queue without an attempt (no time, no room, an open breaker), and that the queue delivers them
+    /// again after `delay`. They count in [`ClaimAnswer::returns`](crate::ClaimAnswer::returns), and are due from the table only after that delay
+    /// and the grace. One round trip and one transaction for a batch. It changes nothing where [`Store::fail`] would not, and skips rows that a
+    /// transaction holds.
     ///
-    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn returned(&self, agent: &str, asks: &[Ask], delay: Duration) -> Result<(), StoreError> {
         if asks.is_empty() {
             return Ok(());
@@ -214,9 +213,9 @@ impl Store {
         Ok(())
     }
 
-    /// The state of deliveries (event, run), as it is now and in the order asked; `None` where there is no row.
+    /// Returns the present state of deliveries (event, run), in the order asked; `None` without a row.
     ///
-    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn settled(&self, agent: &str, deliveries: &[(Uuid, i32)]) -> Result<Vec<Option<State>>, StoreError> {
         const OP: &str = "settled";
         if deliveries.is_empty() {

@@ -1,4 +1,4 @@
-//! What a live view shows.
+//! The stream of events for a live view.
 
 use serde::Deserialize;
 use tokio_postgres::types::Type;
@@ -8,7 +8,7 @@ use crate::ledger::report::State;
 use crate::row::{get, known, only};
 use crate::{Store, StoreError};
 
-/// An event, what the agents made of it, and what it caused.
+/// An event, its deliveries, and the events that it caused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamEvent {
     /// Its place in the event log.
@@ -23,7 +23,7 @@ pub struct StreamEvent {
     pub aggregate_id: String,
     /// Its project.
     pub project_id: Option<String>,
-    /// When it was inserted: RFC 3339; `None` where the event was deleted from the table since.
+    /// When it was inserted: RFC 3339; `None` if the application has deleted the event.
     pub created_at: Option<String>,
     /// The event that caused it.
     pub causation_id: Option<String>,
@@ -31,26 +31,26 @@ pub struct StreamEvent {
     pub correlation_id: Option<String>,
     /// Whether the topic has it.
     pub published: bool,
-    /// One for each agent that listens to its type, and for each replay of it.
+    /// One for each agent that subscribes to its type, and for each run of it.
     pub deliveries: Vec<StreamDelivery>,
     /// The events that it caused.
     pub children: Vec<Child>,
 }
 
-/// What an agent made of an event.
+/// The delivery of an event to an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamDelivery {
     /// The agent.
     pub agent: String,
-    /// 0, or a replay.
+    /// 0, or a backfill or a replay.
     pub run: i32,
     /// Whether the old system owns it.
     pub owned_by_old: bool,
-    /// `None`: nobody has asked for it yet.
+    /// `None` if no row exists yet.
     pub state: Option<State>,
     /// How many attempts have failed.
     pub attempts: u16,
-    /// Why it is where it is, if anybody said so.
+    /// The reason for its state, if there is one.
     pub reason: Option<String>,
     /// The last change: RFC 3339.
     pub at: Option<String>,
@@ -81,13 +81,13 @@ struct Line {
 }
 
 impl Store {
-    /// The newest sequence in the event log, 0 where it is empty: where a stream of what is to come starts.
+    /// Returns the newest sequence in the event log; 0 if it is empty. A stream of new events starts there.
     pub async fn newest(&self) -> Result<i64, StoreError> {
         let rows = self.read("newest", "select coalesce(max(seq), 0) from switchyard.event_log", &[]).await?;
         get("newest", &only("newest", rows)?, 0)
     }
 
-    /// The events above `after_seq`, oldest first. Children are looked for among the two thousand events after each.
+    /// Returns the events above `after_seq`, oldest first. It looks for children among the two thousand sequences after each.
     pub async fn stream(&self, after_seq: i64, limit: i64) -> Result<Vec<StreamEvent>, StoreError> {
         const OP: &str = "stream";
         let limit = i32::try_from(limit).unwrap_or(i32::MAX);

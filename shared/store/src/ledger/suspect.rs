@@ -1,4 +1,4 @@
-//! Deliveries that may have killed the process which tried them.
+//! Suspects: deliveries that may have killed the process that tried them.
 
 use tokio_postgres::types::Type;
 
@@ -7,12 +7,11 @@ use crate::row::{count, get, only};
 use crate::{Store, StoreError};
 
 impl Store {
-    /// Counts a death beforehand, in a transaction of its own: the caller is about to try this delivery alone, and if the process dies of
-    /// it nobody else could count. Returns the deaths in a row, this trial's included; 0 where there is nothing of the agent's to try
-    /// (settled, parked, the other side's, of another epoch), which the claim will say. For an agent in shadow mode that is what the old
-    /// system owns, in whatever state: its count goes up too, and nothing else of the row changes.
+    /// Counts a death in advance, in a transaction of its own: the caller is about to try the delivery alone, and could not count if its process
+    /// died. Returns the deaths in a row, with this trial; 0 if the agent has nothing to try (settled, parked, the other side's, another epoch),
+    /// which the claim then answers. An agent in shadow mode also tries what the old system owns, in any state; only the count of the row changes.
     ///
-    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn suspect(&self, agent: &str, ask: &Ask) -> Result<u16, StoreError> {
         const OP: &str = "suspect";
         let rows = self
@@ -25,9 +24,9 @@ impl Store {
         Ok(count(get(OP, &only(OP, rows)?, 0)?))
     }
 
-    /// Takes the suspicion back: these were tried, whatever came of it, and the process lives.
+    /// Resets the deaths of deliveries that were tried, with any outcome, in a process that lives.
     ///
-    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn survived(&self, agent: &str, asks: &[Ask]) -> Result<(), StoreError> {
         if asks.is_empty() {
             return Ok(());

@@ -62,9 +62,9 @@ const PREVIEW_LIMIT: Duration = Duration::from_secs(30);
 impl Store {
     /// Starts a backfill of an agent and returns its run. Sends nothing by itself.
     ///
-    /// Fails with [`StoreError::Config`], in words for the operator, where the agent is not registered, does not listen to one of the types, owns
+    /// Fails with [`StoreError::Config`], in words for the operator, if the agent is not registered, does not listen to one of the types, owns
     /// nothing by its routing or has a running backfill already; where a time is none; where history has no order (no time of creation)
-    /// or needs an index first ([`index_history`](crate::index_history)); where row-level security hides events from this role.
+    /// or needs an index first ([`index_history`](crate::index_history)); if row-level security hides events from this role.
     pub async fn start_backfill(
         &self,
         agent: &str,
@@ -84,7 +84,7 @@ impl Store {
 
     /// What a backfill of the selection would take, by type, the most first. Changes nothing, and reads all of the selection once.
     ///
-    /// Fails as [`Store::start_backfill`] for a type or a time that is wrong, and with [`StoreError::Unavailable`] where half a minute was too short.
+    /// Fails as [`Store::start_backfill`] for a type or a time that is wrong, and with [`StoreError::Unavailable`] if half a minute was too short.
     pub async fn preview_backfill(
         &self,
         agent: &str,
@@ -141,7 +141,7 @@ impl Store {
 
     /// One step of what comes before anything is sent: five thousand events get a sequence, or fifty thousand rows of the log are counted.
     ///
-    /// Fails with [`StoreError::Config`] where the agent has no running backfill, [`StoreError::Unavailable`] where a step took longer than ten seconds.
+    /// Fails with [`StoreError::Config`] if the agent has no running backfill, [`StoreError::Unavailable`] if a step took longer than ten seconds.
     pub async fn prepare_backfill(&self, agent: &str) -> Result<Prepared, StoreError> {
         const OP: &str = "prepare_backfill";
         let mut tx = self.begin_within(WINDOW_LIMIT).await?;
@@ -180,7 +180,7 @@ impl Store {
 
     /// Stops a backfill until [`Store::resume_backfill`]: what is taken is finished, and nothing more is taken.
     ///
-    /// Fails with [`StoreError::Config`] where the agent has none under way.
+    /// Fails with [`StoreError::Config`] if the agent has none under way.
     pub async fn pause_backfill(&self, agent: &str, operator: &str) -> Result<(), StoreError> {
         let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&agent, Type::TEXT), (&clean(operator), Type::TEXT)];
         self.write("pause_backfill", "select switchyard.pause_backfill($1, $2)", &parameters).await?;
@@ -189,7 +189,7 @@ impl Store {
 
     /// Lets a backfill go on, at another rate where one is given; of one that is running the rate alone changes.
     ///
-    /// Fails with [`StoreError::Config`] where the agent has none under way.
+    /// Fails with [`StoreError::Config`] if the agent has none under way.
     pub async fn resume_backfill(
         &self,
         agent: &str,
@@ -206,7 +206,7 @@ impl Store {
     /// Ends a backfill: what is unfinished or parked is superseded, and how many that were is the answer; what is done stays done. Another backfill takes
     /// up what this one has not done.
     ///
-    /// Fails with [`StoreError::Config`] where the agent has none under way.
+    /// Fails with [`StoreError::Config`] if the agent has none under way.
     pub async fn cancel_backfill(&self, agent: &str, operator: &str) -> Result<i64, StoreError> {
         const OP: &str = "cancel_backfill";
         let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&agent, Type::TEXT), (&clean(operator), Type::TEXT)];
@@ -216,7 +216,7 @@ impl Store {
 
     /// How far the newest backfill of an agent is; none where it has never had one.
     ///
-    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn backfill_progress(&self, agent: &str) -> Result<Option<BackfillProgress>, StoreError> {
         const OP: &str = "backfill_progress";
         let sql = "select run, state, phase, waits, per_second, types, projects, since, until, numbered, selected, left_out, taken,

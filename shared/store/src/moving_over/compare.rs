@@ -74,7 +74,7 @@ impl Store {
     /// Sets how an agent is compared: a mapping that was read, as JSON, and its wait. What was counted by another mapping is forgotten; the
     /// latest 20,000 decisions are compared anew. Audited, with the mapping. Answers with the mapping's version.
     ///
-    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn set_compare_mapping(
         &self,
         operator: &str,

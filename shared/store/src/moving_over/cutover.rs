@@ -31,7 +31,7 @@ const COLUMNS: &str = "select c.id, a.name, c.percents, c.soaks_secs, c.at_least
 impl Store {
     /// Starts a plan: the routing of its first step holds from now on.
     ///
-    /// Fails with [`StoreError::Config`] where the agent is not registered, has a plan under way, has a larger share already than the first step
+    /// Fails with [`StoreError::Config`] if the agent is not registered, has a plan under way, has a larger share already than the first step
     /// gives it, or is compared with nothing while there is a limit on mismatch; with [`StoreError::Refused`] for a share outside 1 to 100.
     pub async fn start_cutover(&self, agent: &str, plan: &CutoverPlan, operator: &str) -> Result<(), StoreError> {
         let percents: Vec<i32> = plan.steps.iter().map(|step| i32::from(step.percent)).collect();
@@ -60,7 +60,7 @@ impl Store {
 
     /// An agent's newest plan.
     ///
-    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn cutover(&self, agent: &str) -> Result<Option<Cutover>, StoreError> {
         let sql = format!("{COLUMNS} where a.id = (switchyard.agent_named($1)).id order by c.id desc limit 1");
         self.read("cutover", &sql, &[(&agent, Type::TEXT)]).await?.first().map(cutover).transpose()
@@ -75,7 +75,7 @@ impl Store {
     /// What the ledger says of the present step of an agent's newest plan. Costs as much as came since the step began, and was given
     /// to the agent since (the latest million of either at most), and what is unfinished: a second or two for each million.
     ///
-    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn cutover_figures(&self, agent: &str) -> Result<CutoverFigures, StoreError> {
         const OP: &str = "cutover_figures";
         let sql = "select settled, failed, lag_secs from switchyard.cutover_figures($1)";
@@ -130,14 +130,14 @@ impl Store {
 
     /// A person holds an agent's plan: nothing moves it until a person does. The routing stays as it is.
     ///
-    /// Fails with [`StoreError::Config`] where the agent has no plan under way.
+    /// Fails with [`StoreError::Config`] if the agent has no plan under way.
     pub async fn pause_cutover(&self, agent: &str, because: &str, operator: &str) -> Result<(), StoreError> {
         self.by_operator("hold_cutover", "select switchyard.cutover_pause($1, $2, $3)", agent, because, operator).await
     }
 
     /// A person rolls an agent's plan back, one that is done already, too. As [`Store::roll_back_cutover_at`].
     ///
-    /// Fails with [`StoreError::Config`] where the agent has no such plan: then [`Store::set_routing`] is the way.
+    /// Fails with [`StoreError::Config`] if the agent has no such plan: then [`Store::set_routing`] is the way.
     pub async fn roll_back_cutover(&self, agent: &str, because: &str, operator: &str) -> Result<(), StoreError> {
         let sql = "select switchyard.cutover_roll_back($1, $2, $3)";
         self.by_operator("roll_back_cutover", sql, agent, because, operator).await
@@ -145,7 +145,7 @@ impl Store {
 
     /// A held plan goes on: the routing of its present step is set again, and the step soaks anew.
     ///
-    /// Fails with [`StoreError::Config`] where the agent has no plan that is held.
+    /// Fails with [`StoreError::Config`] if the agent has no plan that is held.
     pub async fn go_on_with_cutover(&self, agent: &str, operator: &str) -> Result<(), StoreError> {
         let operator = clean(operator);
         let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&agent, Type::TEXT), (&operator.as_ref(), Type::TEXT)];

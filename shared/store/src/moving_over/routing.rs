@@ -53,7 +53,7 @@ pub struct Routing {
 impl Store {
     /// How an agent's events are routed.
     ///
-    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn routing(&self, agent: &str) -> Result<Routing, StoreError> {
         const OP: &str = "routing";
         let sql = "select a.mode, a.percent, a.drain, a.beside, a.pinned_new, a.pinned_old, a.routing_version
@@ -72,7 +72,7 @@ impl Store {
     /// Moves the lever. Acts on the next ask: an event that somebody has asked for keeps its owner until [`Store::reassign`], which
     /// [`RoutingChange::drain`] makes a standing order. Stops a cutover plan of the agent that is under way, since a hand on the lever wins.
     ///
-    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn set_routing(
         &self,
         agent: &str,
@@ -122,7 +122,7 @@ impl Store {
     /// Gives a project to one side whatever the percentage says, or, with `None`, leaves it to the percentage again. Acts as
     /// [`Store::set_routing`] does, but for cutover plans, which go on.
     ///
-    /// Fails with [`StoreError::Config`] where the agent is not registered or has a thousand pinned projects.
+    /// Fails with [`StoreError::Config`] if the agent is not registered or has a thousand pinned projects.
     pub async fn pin(
         &self,
         agent: &str,
@@ -146,7 +146,7 @@ impl Store {
 
     /// What [`Store::reassign`] would move now, and what it would leave where it is. Changes nothing. Costs as much as there is unfinished.
     ///
-    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn routing_moves(&self, agent: &str) -> Result<Moves, StoreError> {
         const OP: &str = "routing_moves";
         let sql = "select to_new, to_old, touched, stay_new, stay_old from switchyard.routing_moves($1)";

@@ -63,7 +63,7 @@ impl Store {
 
     /// Leaves an audit row for something that was done outside the database. `detail` is JSON, and holds no payload.
     ///
-    /// Fails with [`StoreError::Refused`] where `detail` is no JSON.
+    /// Fails with [`StoreError::Refused`] if `detail` is no JSON.
     pub async fn note(
         &self,
         operator: &str,

@@ -64,7 +64,7 @@ impl Store {
     /// What the agent depends on is down. Closed becomes open for 30 s; half-open becomes open for twice as long as the last time, up to
     /// 15 minutes; open and forced stay as they are. Returns the state that holds now.
     ///
-    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn trip(&self, agent: &str, reason: &str) -> Result<BreakerState, StoreError> {
         const OP: &str = "trip";
         let reason = clean(reason);
@@ -75,7 +75,7 @@ impl Store {
 
     /// For the steward: an open breaker whose wait is over becomes half-open. Returns the state that holds now.
     ///
-    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn half_open(&self, agent: &str) -> Result<BreakerState, StoreError> {
         const OP: &str = "half_open";
         let rows = self.write(OP, "select switchyard.half_open($1)", &[(&agent, Type::TEXT)]).await?;
@@ -85,7 +85,7 @@ impl Store {
     /// Whether the caller may try one record while the breaker is half-open: one caller at a time, and whoever dies with the token holds
     /// up the others for 60 s. Ends with [`Store::trip`] or [`Store::recovered`].
     ///
-    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn probe(&self, agent: &str) -> Result<bool, StoreError> {
         const OP: &str = "probe";
         let rows = self.write(OP, "select switchyard.probe($1)", &[(&agent, Type::TEXT)]).await?;
@@ -94,7 +94,7 @@ impl Store {
 
     /// A probe came through: half-open becomes closed. Returns the state that holds now.
     ///
-    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn recovered(&self, agent: &str) -> Result<BreakerState, StoreError> {
         const OP: &str = "recovered";
         let rows = self.write(OP, "select switchyard.recovered($1)", &[(&agent, Type::TEXT)]).await?;
@@ -103,7 +103,7 @@ impl Store {
 
     /// Holds a breaker open or closed by hand; `None` gives it back to the machine, which then tries at once what was held open.
     ///
-    /// Fails with [`StoreError::Config`] for half-open, and where the agent is not registered.
+    /// Fails with [`StoreError::Config`] for half-open, and if the agent is not registered.
     pub async fn force_breaker(&self, agent: &str, to: Option<BreakerState>, operator: &str) -> Result<(), StoreError> {
         let (to, operator) = (to.map(BreakerState::name), clean(operator));
         self.write(
@@ -118,7 +118,7 @@ impl Store {
     /// For the steward: remembers of these event source mappings that it has turned them off, or not any more, so that it turns on only what it has
     /// turned off itself, and nothing that a person or another stack's steward has. A change leaves an audit row.
     ///
-    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn set_paused(&self, agent: &str, mappings: &[&str], paused: bool) -> Result<(), StoreError> {
         let parameters = [(&agent as _, Type::TEXT), (&mappings as _, Type::TEXT_ARRAY), (&paused as _, Type::BOOL)];
         self.write("set_paused", "select switchyard.set_paused($1, $2, $3)", &parameters).await?;

@@ -40,7 +40,7 @@ impl Store {
     /// queue has (no event, an event that is not in the table), as long as it was not sent back. A name that is not registered has
     /// nothing of the first kind.
     ///
-    /// Fails with [`StoreError::Config`] for a time that is none.
+    /// Fails with [`StoreError::Config`] for an invalid time.
     pub async fn parked(&self, agent: &str, selection: &Selection) -> Result<Vec<ParkedGroup>, StoreError> {
         const OP: &str = "parked";
         let sql = format!(
@@ -69,7 +69,7 @@ impl Store {
     /// on the page before. A page that is not full is the last. The selection's own number bounds each page, too, so whoever takes more
     /// than one counts.
     ///
-    /// Fails with [`StoreError::Config`] for a time that is none.
+    /// Fails with [`StoreError::Config`] for an invalid time.
     pub async fn parked_deliveries(
         &self,
         agent: &str,
@@ -113,7 +113,7 @@ impl Store {
 
     /// How many parked deliveries the selection names, its own number being the most: what a redrive of it would send back now.
     ///
-    /// Fails with [`StoreError::Config`] for a time that is none.
+    /// Fails with [`StoreError::Config`] for an invalid time.
     pub async fn parked_count(&self, agent: &str, selection: &Selection) -> Result<i64, StoreError> {
         const OP: &str = "parked_count";
         let sql = format!("select count(*) from switchyard.parked_deliveries($1, {})", selection::SQL);

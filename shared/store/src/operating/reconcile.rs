@@ -109,7 +109,7 @@ impl Store {
     /// What a schedule does for the whole ledger, at least once a minute: sets a fence, makes partitions ahead, forgets what was deleted
     /// and logs what was not.
     ///
-    /// Fails with [`StoreError::Config`] where row-level security hides events from this role.
+    /// Fails with [`StoreError::Config`] if row-level security hides events from this role.
     pub async fn tick(&self) -> Result<Tick, StoreError> {
         const OP: &str = "tick";
         let rows = self
@@ -135,7 +135,7 @@ impl Store {
     /// Logs events of the last `hours` that have no log row, up to a thousand, and returns how many: to be asked now and then for longer
     /// than the ten minutes that each [`Store::tick`] looks back. What was inserted before the first setup is left alone.
     ///
-    /// Fails with [`StoreError::Config`] where row-level security hides events from this role.
+    /// Fails with [`StoreError::Config`] if row-level security hides events from this role.
     pub async fn log_what_is_unlogged(&self, hours: u32) -> Result<i64, StoreError> {
         const OP: &str = "log_what_is_unlogged";
         let sql = "select switchyard.unlogged(clock_timestamp() - $1::bigint * interval '1 hour')";
@@ -168,7 +168,7 @@ impl Store {
     /// without an answer, up to an hour, and up to a fifth more. After twenty sends without any answer a delivery is parked as
     /// `unanswered` instead. One whose event was deleted is settled as expired. A call that does anything leaves an audit row.
     ///
-    /// Fails with [`StoreError::Config`] where the agent is not registered, or where row-level security hides events from this role.
+    /// Fails with [`StoreError::Config`] if the agent is not registered, or if row-level security hides events from this role.
     pub async fn due(&self, agent: &str, limit: i32, overdue: Overdue) -> Result<Vec<Due>, StoreError> {
         const OP: &str = "due";
         let rows = self
@@ -192,7 +192,7 @@ impl Store {
 
     /// Opens a replay for an agent and returns its run, above 0.
     ///
-    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn new_run(&self, agent: &str, reason: &str) -> Result<i32, StoreError> {
         let rows = self
             .write(
@@ -207,7 +207,7 @@ impl Store {
     /// Makes these events due again. Run 0 redrives what is unfinished or parked and leaves what is settled alone; a run above 0 adds what
     /// is settled in run 0, and repeating it never redoes a done one. [`Store::due`] then hands them out.
     ///
-    /// Fails with [`StoreError::Config`] where the run is not an open one of this agent.
+    /// Fails with [`StoreError::Config`] if the run is not an open one of this agent.
     pub async fn resend(&self, agent: &str, seqs: &[i64], run: i32, reason: &str) -> Result<Resent, StoreError> {
         const OP: &str = "resend";
         let rows = self
@@ -228,7 +228,7 @@ impl Store {
 
     /// Ends a replay: what is unfinished or parked is superseded. Returns how many.
     ///
-    /// Fails with [`StoreError::Config`] where there is no such run.
+    /// Fails with [`StoreError::Config`] if there is no such run.
     pub async fn cancel_run(&self, run: i32) -> Result<i64, StoreError> {
         let rows = self.write("cancel_run", "select switchyard.cancel_run($1)", &[(&run, Type::INT4)]).await?;
         get("cancel_run", &only("cancel_run", rows)?, 0)
@@ -238,7 +238,7 @@ impl Store {
     /// in a call. What is being processed is skipped and met in a later call. What an old system has failed is parked instead: it may have
     /// done half of it.
     ///
-    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn reassign(&self, agent: &str) -> Result<Reassigned, StoreError> {
         self.reassign_until(agent, None).await
     }

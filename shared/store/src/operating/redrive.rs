@@ -40,7 +40,7 @@ impl Store {
     /// the table only what is unanswered after so long. What only the queue has is not marked here but by [`Store::sent_back`] or
     /// [`Store::everything_sent_back`], once it went.
     ///
-    /// Fails with [`StoreError::Config`] for a time that is none; with any other error some may have gone back.
+    /// Fails with [`StoreError::Config`] for an invalid time; with any other error some may have gone back.
     pub async fn redrive(
         &self,
         agent: &str,
@@ -171,7 +171,7 @@ impl Store {
     /// retention. Returns how many. Their letters in the dead-letter queue are not touched: one that is moved back finds its delivery
     /// settled. Ten thousand in a transaction, each with an audit row.
     ///
-    /// Fails with [`StoreError::Config`] for a time that is none; with any other error some may be dismissed.
+    /// Fails with [`StoreError::Config`] for an invalid time; with any other error some may be dismissed.
     pub async fn dismiss(
         &self,
         agent: &str,
@@ -265,7 +265,7 @@ impl Store {
 
     /// Sets when an agent's parked deliveries go back by themselves; `None`: never, as at first. Audited.
     ///
-    /// Fails with [`StoreError::Config`] where the agent is not registered, with [`StoreError::Refused`] for `times` outside 1 to 100 or no
+    /// Fails with [`StoreError::Config`] if the agent is not registered, with [`StoreError::Refused`] for `times` outside 1 to 100 or no
     /// wait at all.
     pub async fn set_auto_redrive(
         &self,
@@ -293,7 +293,7 @@ impl Store {
     /// back less often than [`AutoRedrive::times`], and has waited long enough; up to a hundred a call. Returns their sequences, for
     /// [`Store::due`] to hand out. Audited.
     ///
-    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn auto_redrive(&self, agent: &str) -> Result<Vec<i64>, StoreError> {
         const OP: &str = "auto_redrive";
         let rows = self.write(OP, "select * from switchyard.auto_redrive($1)", &[(&agent, Type::TEXT)]).await?;

@@ -63,7 +63,7 @@ impl Store {
     /// once. An event that is cancelled stays in its table; its deliveries are settled as expired, with the reason `cancelled`, and no agent that
     /// comes to listen to it later gets it either. Audited.
     ///
-    /// Fails with [`StoreError::Conflict`] where somebody holds one of its deliveries for too long; nothing was cancelled then.
+    /// Fails with [`StoreError::Conflict`] if somebody holds one of its deliveries for too long; nothing was cancelled then.
     pub async fn cancel_delayed(
         &self,
         events: &[Uuid],

@@ -53,7 +53,7 @@ impl Store {
     /// Appends one event, in a transaction of its own, and returns its id; with an idempotency key, a repetition (within its window) returns
     /// the id of the first and appends nothing.
     ///
-    /// Fails with [`StoreError::Refused`] where the table cannot hold it (no type, a payload that is no JSON or holds an escaped NUL, an
+    /// Fails with [`StoreError::Refused`] if the table cannot hold it (no type, a payload that is no JSON or holds an escaped NUL, an
     /// aggregate id that its column does not take), and for a window without a key or without length.
     pub async fn publish(&self, event: &Publication<'_>) -> Result<Uuid, StoreError> {
         let window = event.idempotency_window.map(|window| i64::try_from(window.as_millis()).unwrap_or(i64::MAX));

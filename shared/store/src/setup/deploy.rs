@@ -90,7 +90,7 @@ impl Store {
 
     /// Sets after how many milliseconds an agent's delivery counts as lost and is sent again (two minutes at first).
     ///
-    /// Fails with [`StoreError::Config`] where the agent is not registered.
+    /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn set_grace(&self, agent: &str, grace_ms: u32) -> Result<(), StoreError> {
         self.write(
             "set_grace",

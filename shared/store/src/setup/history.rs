@@ -14,7 +14,7 @@ const OP: &str = "index_history";
 ///
 /// Needs a direct connection and to own the events table; takes minutes on millions of events, and waits for transactions that were there before.
 ///
-/// Fails with [`StoreError::Config`] where the mapping names no time of creation, or the table is partitioned (of which Postgres makes no index
+/// Fails with [`StoreError::Config`] if the mapping names no time of creation, or the table is partitioned (of which Postgres makes no index
 /// concurrently), [`StoreError::Unavailable`] when the database is. What was left half made is made anew by the next call.
 pub async fn index_history(url: &DatabaseUrl) -> Result<bool, StoreError> {
     let session = Session::open(url, OP).await?;

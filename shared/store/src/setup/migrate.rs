@@ -42,7 +42,7 @@ pub async fn migrate(url: &DatabaseUrl) -> Result<Migrated, StoreError> {
 /// The only lock that an application's writers wait for is the one under which a trigger is created: for the milliseconds that takes, and while it
 /// waits for the transactions that have written to the same table (see [`WaitPolicy`]). Readers wait for nothing.
 ///
-/// Fails with [`StoreError::Config`] where the events table is of another shape or another one than at the first time,
+/// Fails with [`StoreError::Config`] if the events table is of another shape or another one than at the first time,
 /// [`StoreError::Conflict`] when the application's transactions left no gap (what was applied so far stays; run it again),
 /// [`StoreError::Unavailable`] when the database is.
 pub async fn migrate_with(

@@ -82,7 +82,7 @@ impl WaitPolicy<'_> {
     /// tells of each. One table that is busy does not hold up the others: the list is read again, and what has left it is done. Returns the names,
     /// in the order in which they were done.
     ///
-    /// Fails with [`StoreError::Conflict`] where the time is up, and at once for everything that is no lock.
+    /// Fails with [`StoreError::Conflict`] if the time is up, and at once for everything that is no lock.
     pub(crate) async fn each(
         &self,
         client: &Client,

@@ -101,7 +101,7 @@ struct Named<'m> {
 impl Store {
     /// What the old system's tables are like, answer by answer.
     ///
-    /// Fails with [`StoreError::Config`] where one has not what the mapping names, or this role may not read it: the text names the
+    /// Fails with [`StoreError::Config`] if one has not what the mapping names, or this role may not read it: the text names the
     /// mapping's key, the table and the column, and what there is instead.
     pub async fn old_tables(&self, mapping: &Mapping) -> Result<Vec<OldTable>, StoreError> {
         let mut tables = Vec::with_capacity(mapping.answers.len());

@@ -13,7 +13,7 @@ impl Store {
     /// How an agent compares with the old system since then (RFC 3339, counted from that minute on), by the time of the decisions. Where it is not compared at all, every
     /// decision is one that is not compared yet.
     ///
-    /// Fails with [`StoreError::Config`] where the agent is not registered, [`StoreError::Refused`] where `since` is no time.
+    /// Fails with [`StoreError::Config`] if the agent is not registered, [`StoreError::Refused`] if `since` is not a time.
     pub async fn compared(&self, agent: &str, since: &str) -> Result<Compared, StoreError> {
         const OP: &str = "compared";
         let sql = "select agreed, differed, only_old, only_new, not_yet, overtaken, strays from switchyard.compared($1, $2::text::timestamptz)";
@@ -23,7 +23,7 @@ impl Store {
 
     /// The same step by step, the oldest first; steps without any event are left out. At most the latest 500.
     ///
-    /// Fails with [`StoreError::Refused`] where `since` is no time.
+    /// Fails with [`StoreError::Refused`] if `since` is not a time.
     pub async fn compared_by(&self, agent: &str, since: &str, period: Period) -> Result<Vec<Trend>, StoreError> {
         const OP: &str = "compared_by";
         let unit = match period {
@@ -43,7 +43,7 @@ impl Store {
 
     /// The latest events that did not agree by the mapping of now, at most so many of each outcome.
     ///
-    /// Fails with [`StoreError::Refused`] where `since` is no time.
+    /// Fails with [`StoreError::Refused`] if `since` is not a time.
     pub async fn compared_examples(&self, agent: &str, since: &str, of_each: i64) -> Result<Vec<Example>, StoreError> {
         const OP: &str = "compared_examples";
         let rows = self
@@ -75,7 +75,7 @@ impl Store {
 
     /// The latest rows of the old system that answer no event.
     ///
-    /// Fails with [`StoreError::Refused`] where `since` is no time.
+    /// Fails with [`StoreError::Refused`] if `since` is not a time.
     pub async fn stray_examples(&self, agent: &str, since: &str, at_most: i64) -> Result<Vec<StrayRow>, StoreError> {
         const OP: &str = "stray_examples";
         let rows = self

@@ -20,7 +20,7 @@ impl Store {
     ///
     /// `None` where that would be too much to hold: ask about fewer events. About a single event there is always an answer.
     ///
-    /// Fails with [`StoreError::Config`] where this role may not read the table.
+    /// Fails with [`StoreError::Config`] if this role may not read the table.
     pub async fn old_rows(
         &self,
         answer: &Answer,

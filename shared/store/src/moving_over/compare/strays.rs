@@ -51,7 +51,7 @@ impl Store {
     /// that the agent listens to. An event counts when it was logged before the row, give or take the mapping's `early`, by no more than ten
     /// times its `wait`, and an hour at least. A page at a time: answers with where the next one begins, `None` where this was the last.
     ///
-    /// Fails with [`StoreError::Config`] where this role may not read the table.
+    /// Fails with [`StoreError::Config`] if this role may not read the table.
     #[allow(clippy::too_many_arguments, reason = "whose, of what, and from where to where")]
     pub async fn strays(
         &self,

@@ -17,7 +17,7 @@ use crate::setup::wait_policy::WaitPolicy;
 
 /// Replaces the functions, if they have changed. Returns whether they had.
 ///
-/// Fails with [`StoreError::Config`] where something of the application's stands on a function that goes.
+/// Fails with [`StoreError::Config`] if something of the application's stands on a function that goes.
 pub(super) async fn replace(
     client: &mut Client,
     before: &Before,

@@ -17,7 +17,7 @@ pub(super) type Before = HashMap<String, String>;
 
 /// Makes the schema where there is none, and reads what was applied to it.
 ///
-/// Fails with [`StoreError::Config`] where a newer version of this program has set the database up.
+/// Fails with [`StoreError::Config`] if a newer version of this program has set the database up.
 pub(super) async fn before(client: &Client) -> Result<Before, StoreError> {
     const MAKE: &str = "create schema if not exists switchyard;
         create table if not exists switchyard.setup (name text primary key, sha256 text not null, at timestamptz not null default clock_timestamp())";
@@ -41,7 +41,7 @@ pub(super) async fn before(client: &Client) -> Result<Before, StoreError> {
 
 /// Applies a file, if that was not done before. Returns whether it was done now.
 ///
-/// Fails with [`StoreError::Config`] where the file that was applied was another one.
+/// Fails with [`StoreError::Config`] if the file that was applied was another one.
 pub(super) async fn apply(
     client: &mut Client,
     before: &Before,
