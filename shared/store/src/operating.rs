@@ -1,4 +1,4 @@
-//! What the steward and operators do: find what is lost, redrive, dismiss, revise, and read what happened.
+//! What the steward and operators do: find lost deliveries, redrive, dismiss, revise, and read failures and the audit.
 
 mod audit;
 mod breaker;

@@ -1,4 +1,4 @@
-//! What people read afterwards: what failed, and who did what about it.
+//! Failures and the audit, for operators.
 
 use tokio_postgres::types::Type;
 
@@ -61,9 +61,9 @@ impl Store {
             .collect()
     }
 
-    /// Leaves an audit row for something that was done outside the database. `detail` is JSON, and holds no payload.
+    /// Adds an audit row for something that was done outside the database. `detail` is JSON without any payload.
     ///
-    /// Fails with [`StoreError::Refused`] if `detail` is no JSON.
+    /// Fails with [`StoreError::Refused`] if `detail` is not JSON.
     pub async fn note(
         &self,
         operator: &str,

@@ -1,8 +1,8 @@
-//! Whether what an agent depends on is believed to be up.
+//! The breaker of each agent.
 //!
-//! Closed is the ordinary state. `trip` opens it, and nothing is tried for a while: 30 s, doubled each time that a probe fails, up to 15
-//! minutes. Then it is half-open: one record at a time is tried, and its outcome closes or opens it. What a person has forced, nothing
-//! automatic moves. Every change leaves an audit row. Times are the database's.
+//! It is normally closed. `trip` opens it, and the agent tries nothing for a while: 30 s, doubled each time that a probe fails, up to 15 minutes.
+//! Then it is half-open: the agent tries one record at a time, and the outcome closes or opens the breaker. Nothing automatic changes a state that
+//! an operator has forced. Every change adds an audit row. Times are the database's.
 
 use serde::Serialize;
 use tokio_postgres::types::Type;
@@ -17,7 +17,7 @@ pub struct Breaker {
     pub agent: String,
     /// Its state.
     pub state: BreakerState,
-    /// Set by hand, so that nothing automatic moves it.
+    /// Forced by an operator, so that nothing automatic changes it.
     pub forced: bool,
     /// Why it is not closed.
     pub reason: Option<String>,
@@ -25,10 +25,9 @@ pub struct Breaker {
     pub since: String,
     /// How often it has opened since it was last closed.
     pub opens: u16,
-    /// Open: in how many seconds it may be tried again; 0 when that is now, or where nobody waits.
+    /// While open: in how many seconds the agent may probe; 0 means now, or that it is forced.
     pub retry_in_secs: f64,
-    /// The event source mappings that a steward has turned off, by their ids ([`Store::set_paused`]). Those of other stacks on the same database are
-    /// among them.
+    /// The ids of the event source mappings that a steward turned off ([`Store::set_paused`]), also of other stacks on the same database.
     pub paused: Vec<String>,
 }
 
@@ -61,8 +60,8 @@ impl Store {
             .collect()
     }
 
-    /// What the agent depends on is down. Closed becomes open for 30 s; half-open becomes open for twice as long as the last time, up to
-    /// 15 minutes; open and forced stay as they are. Returns the state that holds now.
+    /// Opens the breaker, because the agent's dependency is down. Closed becomes open for 30 s; half-open becomes open for twice the last wait, up
+    /// to 15 minutes; open and forced stay as they are. Returns the present state.
     ///
     /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn trip(&self, agent: &str, reason: &str) -> Result<BreakerState, StoreError> {
@@ -73,7 +72,7 @@ impl Store {
         word(OP, &only(OP, rows)?, 0, BreakerState::named)
     }
 
-    /// For the steward: an open breaker whose wait is over becomes half-open. Returns the state that holds now.
+    /// For the steward: makes an open breaker half-open after its wait. Returns the present state.
     ///
     /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn half_open(&self, agent: &str) -> Result<BreakerState, StoreError> {
@@ -82,8 +81,8 @@ impl Store {
         word(OP, &only(OP, rows)?, 0, BreakerState::named)
     }
 
-    /// Whether the caller may try one record while the breaker is half-open: one caller at a time, and whoever dies with the token holds
-    /// up the others for 60 s. Ends with [`Store::trip`] or [`Store::recovered`].
+    /// Returns whether the caller may try one record while the breaker is half-open. Only one caller at a time may; if it dies, the next one may
+    /// after 60 s. [`Store::trip`] or [`Store::recovered`] ends the probe.
     ///
     /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn probe(&self, agent: &str) -> Result<bool, StoreError> {
@@ -92,7 +91,7 @@ impl Store {
         get(OP, &only(OP, rows)?, 0)
     }
 
-    /// A probe came through: half-open becomes closed. Returns the state that holds now.
+    /// Closes a half-open breaker after a successful probe. Returns the present state.
     ///
     /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn recovered(&self, agent: &str) -> Result<BreakerState, StoreError> {
@@ -101,7 +100,7 @@ impl Store {
         word(OP, &only(OP, rows)?, 0, BreakerState::named)
     }
 
-    /// Holds a breaker open or closed by hand; `None` gives it back to the machine, which then tries at once what was held open.
+    /// Forces a breaker open or closed; `None` ends that, and a breaker that was forced open is then probed at once.
     ///
     /// Fails with [`StoreError::Config`] for half-open, and if the agent is not registered.
     pub async fn force_breaker(&self, agent: &str, to: Option<BreakerState>, operator: &str) -> Result<(), StoreError> {
@@ -115,8 +114,8 @@ impl Store {
         Ok(())
     }
 
-    /// For the steward: remembers of these event source mappings that it has turned them off, or not any more, so that it turns on only what it has
-    /// turned off itself, and nothing that a person or another stack's steward has. A change leaves an audit row.
+    /// For the steward: records that it turned these event source mappings off or on. It turns on only what it turned off itself, and nothing that
+    /// an operator or another stack's steward did. A change adds an audit row.
     ///
     /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn set_paused(&self, agent: &str, mappings: &[&str], paused: bool) -> Result<(), StoreError> {

@@ -1,4 +1,4 @@
-//! What is parked: told by groups, by pages, and by number.
+//! Parked deliveries: by group, by page, and counted.
 
 use serde::{Deserialize, Serialize};
 use tokio_postgres::types::Type;
@@ -13,19 +13,19 @@ use crate::{ParkedGroup, Selection, Store, StoreError};
 pub struct ParkedDelivery {
     /// The event's place in the event log.
     pub seq: i64,
-    /// 0, or a replay.
+    /// 0, or a backfill or a replay.
     pub run: i32,
     /// The event.
     pub event_id: Uuid,
     /// Such as `feedback.created`.
     pub event_type: String,
-    /// What it happened to.
+    /// The aggregate's id.
     pub aggregate_id: String,
     /// Its project.
     pub project_id: Option<String>,
     /// Why it is parked.
     pub reason: String,
-    /// What the last attempt says.
+    /// The error of the last attempt.
     pub error: Option<String>,
     /// How many attempts it had.
     pub attempts: u16,
@@ -36,9 +36,8 @@ pub struct ParkedDelivery {
 }
 
 impl Store {
-    /// What is parked for an agent, by reason and type, the most first: deliveries that are the agent's, and what only the dead-letter
-    /// queue has (no event, an event that is not in the table), as long as it was not sent back. A name that is not registered has
-    /// nothing of the first kind.
+    /// Returns what is parked for an agent, by reason and type, the largest group first: the agent's deliveries, and unmatched dead letters (no
+    /// event, or an event that is not in the table) that were not sent back. A name that is not registered has only the latter.
     ///
     /// Fails with [`StoreError::Config`] for an invalid time.
     pub async fn parked(&self, agent: &str, selection: &Selection) -> Result<Vec<ParkedGroup>, StoreError> {
@@ -65,9 +64,8 @@ impl Store {
             .collect()
     }
 
-    /// The parked deliveries themselves, in the order of (sequence, run): up to `limit` of them above `after`, which is that of the last one
-    /// on the page before. A page that is not full is the last. The selection's own number bounds each page, too, so whoever takes more
-    /// than one counts.
+    /// Returns parked deliveries in the order of (sequence, run): up to `limit` of them after `after`, the last one of the page before. A page that
+    /// is not full is the last. The selection's own number limits each page too, so a caller that reads several pages counts.
     ///
     /// Fails with [`StoreError::Config`] for an invalid time.
     pub async fn parked_deliveries(
@@ -111,7 +109,7 @@ impl Store {
             .collect()
     }
 
-    /// How many parked deliveries the selection names, its own number being the most: what a redrive of it would send back now.
+    /// Returns how many parked deliveries the selection matches, up to its own number: what a redrive of it would send back now.
     ///
     /// Fails with [`StoreError::Config`] for an invalid time.
     pub async fn parked_count(&self, agent: &str, selection: &Selection) -> Result<i64, StoreError> {

@@ -1,4 +1,4 @@
-//! What a schedule and people do: find what is missing, send again, replay, forget.
+//! Reconciliation: the tick, the sweep, due deliveries, replays, reassignment and retention.
 
 use std::time::Duration;
 
@@ -11,20 +11,20 @@ use crate::{Store, StoreError};
 /// What a [`Store::tick`] found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tick {
-    /// The last sequence drawn.
+    /// The last sequence that was assigned.
     pub last_seq: i64,
-    /// Up to here no transaction can still commit an event.
+    /// The stable point: no transaction can still commit an event up to here.
     pub stable_seq: i64,
-    /// For how many seconds the stable point has been held back, by some long transaction.
+    /// How many seconds a long transaction has held the stable point back.
     pub held_back_secs: f64,
-    /// How many partitions were made ahead.
+    /// How many partitions were added.
     pub partitions_added: i32,
-    /// For how many sequences the partitions have room. Under a million it should be an alarm: without room no claim can be written.
+    /// How many sequences the partitions have room for. Below a million, raise an alarm: without room no claim can be written.
     pub room: i64,
-    /// For how many seconds the oldest delivery that belongs to an old system has been waiting for it.
+    /// How many seconds the oldest delivery of an old system has waited.
     pub old_waits_secs: f64,
-    /// How many events of the last ten minutes had no log row and have one now: more than none means that something inserts past the
-    /// trigger, or that the sequence was behind.
+    /// How many events of the last ten minutes had no row in the event log and have one now. Above 0, something inserts past the trigger, or the
+    /// sequence was behind.
     pub logged_late: i64,
 }
 
@@ -33,7 +33,7 @@ pub struct Tick {
 pub struct Swept {
     /// How many rows it wrote.
     pub written: i64,
-    /// Whether another sweep would get further.
+    /// Whether another sweep would advance further.
     pub more: bool,
 }
 
@@ -42,22 +42,22 @@ pub struct Swept {
 pub struct Reassigned {
     /// How many rows changed their owner.
     pub moved: i64,
-    /// Whether another call would get further at once.
+    /// Whether another call would move more at once.
     pub more: bool,
-    /// Nothing is left over, and nobody can still write by an older routing. Takes two passes at least.
+    /// Nothing is left, and no transaction can still write by an older routing. Takes at least two passes.
     pub complete: bool,
 }
 
 /// What a [`Store::resend`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resent {
-    /// Rows that are new: of a replay, or of events that nobody had asked for.
+    /// New rows: of a replay, or of events without a row.
     pub added: i64,
     /// Rows that were unfinished or parked and are due again.
     pub redriven: i64,
 }
 
-/// Something to be sent (again) to an agent's queue; [`Store::events`] has the event.
+/// A delivery to send to an agent's queue; [`Store::events`] has the event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Due {
     /// The event's place in the event log.
@@ -66,17 +66,17 @@ pub struct Due {
     pub run: i32,
     /// The row's epoch.
     pub epoch: i32,
-    /// How often it was handed out since its last answer, without those [`Overdue::ByAnHour`].
+    /// How often it was returned as due since the last report, without those [`Overdue::ByAnHour`].
     pub sends: u16,
 }
 
-/// What of that which is due.
+/// Which due deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Overdue {
-    /// All of it.
+    /// All due deliveries.
     Now,
-    /// What has been due for an hour: while a queue still holds messages, only that is taken for lost. Does not count towards the twenty
-    /// sends after which a delivery is given up, since what nobody answers may only be waiting in the queue.
+    /// Those that have been due for an hour: while a queue still holds messages, only they count as lost. They do not count towards the twenty sends
+    /// after which a delivery is parked, because the unanswered copy may be waiting in the queue.
     ByAnHour,
 }
 
@@ -94,11 +94,11 @@ impl Overdue {
 pub enum Retention {
     /// This partition is gone.
     Dropped(String),
-    /// None went, because of this.
+    /// None was dropped, for this reason.
     Kept(String),
 }
 
-/// A window takes a second or two; a sweep that takes so much longer waits for something.
+/// A window takes a second or two; a sweep that takes this long waits for something.
 const SWEEP_LIMIT: Duration = Duration::from_secs(30);
 
 /// How many rows a pass of `reassign` moves at most; and how many passes one call makes.
@@ -106,8 +106,8 @@ const FULL_PASS: i64 = 5_000;
 const MOST_PASSES: usize = 200;
 
 impl Store {
-    /// What a schedule does for the whole ledger, at least once a minute: sets a fence, makes partitions ahead, forgets what was deleted
-    /// and logs what was not.
+    /// The tick, for the whole ledger, at least once a minute: sets a fence, adds partitions, deletes outbox rows of deleted events, and logs events
+    /// without a row in the event log.
     ///
     /// Fails with [`StoreError::Config`] if row-level security hides events from this role.
     pub async fn tick(&self) -> Result<Tick, StoreError> {
@@ -132,8 +132,8 @@ impl Store {
         })
     }
 
-    /// Logs events of the last `hours` that have no log row, up to a thousand, and returns how many: to be asked now and then for longer
-    /// than the ten minutes that each [`Store::tick`] looks back. What was inserted before the first setup is left alone.
+    /// Logs events of the last `hours` without a row in the event log, up to a thousand, and returns how many. Call it sometimes for more than the
+    /// ten minutes of [`Store::tick`]. Events from before the first setup stay history.
     ///
     /// Fails with [`StoreError::Config`] if row-level security hides events from this role.
     pub async fn log_what_is_unlogged(&self, hours: u32) -> Result<i64, StoreError> {
@@ -143,11 +143,11 @@ impl Store {
         get(OP, &only(OP, rows)?, 0)
     }
 
-    /// Writes the rows that are missing for events older than the agent's grace, in the next fifty thousand sequences, and drains where that
-    /// is ordered. What it did stays done: whoever has time left asks again while there is [`Swept::more`].
+    /// Creates missing rows for events that are older than the agent's grace, in the next fifty thousand sequences, and reassigns if the agent
+    /// drains. Each sweep is kept, so a caller with time calls again while [`Swept::more`] is set.
     ///
-    /// Fails with [`StoreError::Conflict`] when a claim held it up: the next sweep does it; with [`StoreError::Unavailable`] when it took
-    /// longer than half a minute.
+    /// Fails with [`StoreError::Conflict`] if a claim held it up, and the next sweep does it; with [`StoreError::Unavailable`] if it took longer
+    /// than half a minute.
     pub async fn sweep(&self, agent: &str) -> Result<Swept, StoreError> {
         const OP: &str = "sweep";
         let mut tx = self.begin_within(SWEEP_LIMIT).await?;
@@ -163,10 +163,10 @@ impl Store {
         Ok(swept)
     }
 
-    /// Leases up to `limit` deliveries that are due, the longest overdue first, and returns what to send, in the order of the sequence.
-    /// A send that is lost is due again when the lease runs out: after the agent's grace the first time, then twice as long each time
-    /// without an answer, up to an hour, and up to a fifth more. After twenty sends without any answer a delivery is parked as
-    /// `unanswered` instead. One whose event was deleted is settled as expired. A call that does anything leaves an audit row.
+    /// Leases up to `limit` due deliveries, the longest overdue first, and returns them in the order of the sequence. A lost send is due again when
+    /// the lease ends: after the agent's grace the first time, then twice as long for each send without an answer, up to an hour, and up to a fifth
+    /// more. After twenty sends without an answer, the delivery is parked as `unanswered`. If its event was deleted, it is settled as expired. A
+    /// call that changes something adds an audit row.
     ///
     /// Fails with [`StoreError::Config`] if the agent is not registered, or if row-level security hides events from this role.
     pub async fn due(&self, agent: &str, limit: i32, overdue: Overdue) -> Result<Vec<Due>, StoreError> {
@@ -190,7 +190,7 @@ impl Store {
             .collect()
     }
 
-    /// Opens a replay for an agent and returns its run, above 0.
+    /// Starts a replay for an agent and returns its run, above 0.
     ///
     /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn new_run(&self, agent: &str, reason: &str) -> Result<i32, StoreError> {
@@ -204,8 +204,8 @@ impl Store {
         get("new_run", &only("new_run", rows)?, 0)
     }
 
-    /// Makes these events due again. Run 0 redrives what is unfinished or parked and leaves what is settled alone; a run above 0 adds what
-    /// is settled in run 0, and repeating it never redoes a done one. [`Store::due`] then hands them out.
+    /// Makes these events due again. In run 0 it redrives what is unfinished or parked, and leaves what is settled as it is. In a run above 0 it
+    /// adds what is settled in run 0; a second call never repeats a done one. [`Store::due`] then returns them.
     ///
     /// Fails with [`StoreError::Config`] if the run is not an open one of this agent.
     pub async fn resend(&self, agent: &str, seqs: &[i64], run: i32, reason: &str) -> Result<Resent, StoreError> {
@@ -226,7 +226,7 @@ impl Store {
         Ok(Resent { added: get(OP, &row, 0)?, redriven: get(OP, &row, 1)? })
     }
 
-    /// Ends a replay: what is unfinished or parked is superseded. Returns how many.
+    /// Ends a run: unfinished and parked deliveries are superseded. Returns how many.
     ///
     /// Fails with [`StoreError::Config`] if there is no such run.
     pub async fn cancel_run(&self, run: i32) -> Result<i64, StoreError> {
@@ -234,16 +234,16 @@ impl Store {
         get("cancel_run", &only("cancel_run", rows)?, 0)
     }
 
-    /// Gives unfinished and parked live deliveries to whom the routing of now names, five thousand in a transaction, up to a million
-    /// in a call. What is being processed is skipped and met in a later call. What an old system has failed is parked instead: it may have
-    /// done half of it.
+    /// Gives unfinished and parked live deliveries to the owner that the routing names now, five thousand in a transaction, up to a million in a
+    /// call. It skips a row that is being processed; a later call moves it. A delivery that an old system has failed is parked instead, because the
+    /// old system may have done half of it.
     ///
     /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn reassign(&self, agent: &str) -> Result<Reassigned, StoreError> {
         self.reassign_until(agent, None).await
     }
 
-    /// [`Store::reassign`] that begins no transaction from `ends` on, but for the first; none for no such end.
+    /// Like [`Store::reassign`], but begins no transaction after `ends`, except the first one; `None` sets no end.
     ///
     /// Fails as that does.
     pub async fn reassign_until(&self, agent: &str, ends: Option<Instant>) -> Result<Reassigned, StoreError> {
@@ -252,7 +252,7 @@ impl Store {
         passes.ok_or_else(|| StoreError::bug(OP, "no row came back"))
     }
 
-    /// Passes of `reassign` until one is not full, or begins too late. `None` where the statement gives no row.
+    /// Calls passes of `reassign` until one is not full, or the time is up. `None` if the statement returns no row.
     async fn passes(
         &self,
         op: &'static str,
@@ -274,10 +274,10 @@ impl Store {
         Ok(all)
     }
 
-    /// Drops the oldest partition of the ledger where it is older than 45 days, swept, and without unfinished rows. Its events are too old
-    /// to run from then on.
+    /// Drops the oldest partition of the ledger if it is older than 45 days, swept, and without unfinished rows. Its events are too old to run from
+    /// then on.
     ///
-    /// Fails with [`StoreError::Conflict`] when a claim was under way for longer than it may keep the others waiting: next time, then.
+    /// Fails with [`StoreError::Conflict`] if a claim was under way for longer than other claims may wait: try again later.
     pub async fn drop_oldest(&self) -> Result<Retention, StoreError> {
         let rows = self.write("drop_oldest", "select dropped, kept_because from switchyard.drop_oldest()", &[]).await?;
         let row = only("drop_oldest", rows)?;
@@ -285,8 +285,8 @@ impl Store {
         let kept: Option<String> = get("drop_oldest", &row, 1)?;
         Ok(dropped.map_or_else(|| Retention::Kept(kept.unwrap_or_default()), Retention::Dropped))
     }
-    /// Forgets failures and audit rows that are older than a year, and what came from below the ledger's floor over 45 days ago: up to ten
-    /// thousand of each, for once an hour. Returns how many went.
+    /// Deletes failures and audit rows after a year, late messages after 45 days, and idempotency keys after their window: up to ten thousand of
+    /// each, once an hour. Returns how many.
     pub async fn prune(&self) -> Result<u64, StoreError> {
         const OP: &str = "prune";
         let rows = self.write(OP, "select switchyard.prune()", &[]).await?;
@@ -294,8 +294,8 @@ impl Store {
         Ok(n.unsigned_abs())
     }
 
-    /// Whether the last deeper look is so long ago that the caller should take one now; the database remembers, so that it does not matter
-    /// which process asks, and of those who ask at once one is told so. Whoever is and dies leaves it to the next time.
+    /// Returns whether the hourly check is due. The database records the time, so any process may ask, and of several concurrent callers one gets
+    /// `true`. If that one dies, the check waits for the next time.
     pub async fn deeper(&self, every: Duration) -> Result<bool, StoreError> {
         const OP: &str = "deeper";
         let sql = "select switchyard.take_hourly_check($1 * interval '1 second')";

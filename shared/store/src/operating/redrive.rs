@@ -1,4 +1,4 @@
-//! What is parked goes back, by hand or by itself, or is ended by hand.
+//! Parked deliveries: sent back by an operator or automatically, or dismissed.
 
 use std::time::Duration;
 
@@ -10,37 +10,36 @@ use crate::operating::selection;
 use crate::row::{clean, get, only};
 use crate::{Selection, Store, StoreError};
 
-/// When parked deliveries go back by themselves.
+/// The setting of the automatic redrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AutoRedrive {
-    /// How often for one delivery, 1 to 100; what people have sent back counts too.
+    /// How often for one delivery, 1 to 100. An operator's redrives count too.
     pub times: u16,
-    /// How long after it was parked the first time, in seconds; each further wait is twice as long.
+    /// The wait after it was parked for the first time, in seconds; each further wait is twice as long.
     pub first_after_secs: u32,
 }
 
-/// What was done of a selection in the time there was.
+/// What was done of a selection in the available time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stepped {
     /// The sequences of the deliveries that this call has changed.
     pub seqs: Vec<i64>,
-    /// Whether that was all of the selection. Where it is not, what is left is still parked: repeat it.
+    /// Whether that was all of the selection. If not, the rest is unchanged: repeat the call.
     pub complete: bool,
 }
 
-/// How many deliveries go back in one transaction: claims of the same batch wait for it, so it should not be a long one.
+/// How many deliveries go back in one transaction: claims of the same deliveries wait for it.
 const STEP: i64 = 10_000;
 
 impl Store {
-    /// Sends parked deliveries back: assigned again, of the next epoch, with attempts counted anew. Returns the sequences of those that
-    /// this call has sent back. Leaves alone what is not parked, so it may be repeated, and run twice at once: each row goes back once.
-    /// Ten thousand in a transaction, each with an audit row: after a crash in the middle, repeat it.
+    /// Sends parked deliveries back: assigned, in the next epoch, with no attempts. Returns the sequences of those that this call sent back. It
+    /// leaves what is not parked, so it may be repeated or run twice at once: each row goes back once. It does ten thousand in a transaction, each
+    /// with an audit row; after a crash, repeat it.
     ///
-    /// `defer_secs` above nought: somebody else (a move of the whole dead-letter queue) brings the messages, and [`Store::due`] sends from
-    /// the table only what is unanswered after so long. What only the queue has is not marked here but by [`Store::sent_back`] or
-    /// [`Store::everything_sent_back`], once it went.
+    /// If `defer_secs` is above 0, the caller moves the messages of the dead-letter queue, and [`Store::due`] sends from the table only what is
+    /// unanswered after this time. Mark unmatched dead letters with [`Store::sent_back`] or [`Store::everything_sent_back`] when they have gone.
     ///
-    /// Fails with [`StoreError::Config`] for an invalid time; with any other error some may have gone back.
+    /// Fails with [`StoreError::Config`] for an invalid time; after any other error some may have gone back.
     pub async fn redrive(
         &self,
         agent: &str,
@@ -53,7 +52,7 @@ impl Store {
         Ok(redriven.seqs)
     }
 
-    /// The same where time is short: begins no transaction after `ends`, and says whether anything is left.
+    /// The same for a caller with a deadline: begins no transaction after `ends`, and returns whether it finished the selection.
     pub async fn redrive_until(
         &self,
         agent: &str,
@@ -87,7 +86,7 @@ impl Store {
         Ok(redriven)
     }
 
-    /// The same for exactly these deliveries (event, run), in one transaction. Returns those that this call has sent back.
+    /// The same for these deliveries (event, run), in one transaction. Returns those that this call sent back.
     pub async fn redrive_these(
         &self,
         agent: &str,
@@ -118,9 +117,8 @@ impl Store {
         rows.iter().map(|row| Ok((get(OP, row, 0)?, get(OP, row, 1)?))).collect()
     }
 
-    /// What only the dead-letter queue had, by the event or by the queue's name for the message, was sent to the agent's queue: it leaves the
-    /// list of what is parked, until it fails again. Exactly what is named, and nothing where nothing is. Returns how many rows that were.
-    /// Audited.
+    /// Marks unmatched dead letters as sent to the agent's queue, by their event or the queue's id of the message. They leave the list of parked
+    /// ones until they fail again. Marks only what is named. Returns how many rows. Audited.
     pub async fn sent_back(
         &self,
         agent: &str,
@@ -135,8 +133,8 @@ impl Store {
         self.unmatched_sent_back(agent, Some(events), Some(&messages), Duration::ZERO, operator).await
     }
 
-    /// The same for all that the dead-letter queue had so long ago: a move of the whole queue that was started then brings it. Say so after
-    /// the start, or what was never moved is on no list; what was parked since stays on it.
+    /// The same for all that the dead-letter queue held that long ago, for a move of the whole queue. Call it after the move has started: before, it
+    /// would hide messages that are never moved. What was parked since stays listed.
     pub async fn everything_sent_back(&self, agent: &str, ago: Duration, operator: &str) -> Result<u64, StoreError> {
         self.unmatched_sent_back(agent, None, None, ago, operator).await
     }
@@ -167,11 +165,11 @@ impl Store {
         Ok(n.unsigned_abs())
     }
 
-    /// Ends parked deliveries that nobody will send back: expired, with the reason `dismissed`, which is final, and no longer in the way of
-    /// retention. Returns how many. Their letters in the dead-letter queue are not touched: one that is moved back finds its delivery
-    /// settled. Ten thousand in a transaction, each with an audit row.
+    /// Settles parked deliveries as expired, with the reason `dismissed`. That is final, and retention no longer waits for them. Returns how many.
+    /// It does not touch their dead letters: one that is moved back finds its delivery settled. It does ten thousand in a transaction, each with an
+    /// audit row.
     ///
-    /// Fails with [`StoreError::Config`] for an invalid time; with any other error some may be dismissed.
+    /// Fails with [`StoreError::Config`] for an invalid time; after any other error some may be dismissed.
     pub async fn dismiss(
         &self,
         agent: &str,
@@ -183,7 +181,7 @@ impl Store {
         Ok(dismissed.seqs.len() as u64)
     }
 
-    /// The same where time is short: begins no transaction after `ends`, and says whether anything is left.
+    /// The same for a caller with a deadline: begins no transaction after `ends`, and returns whether it finished the selection.
     pub async fn dismiss_until(
         &self,
         agent: &str,
@@ -210,9 +208,9 @@ impl Store {
         self.by_steps("dismiss", &sql, agent, selection, operator, because, None, ends).await
     }
 
-    /// Works off a selection, [`STEP`] deliveries in a transaction. The statement takes the position at $9 and $10, the operator and the
-    /// reason at $11 and $12, a hold at $13 where there is one, and answers (sequence, run, whether it was done). The sequences of what was, and
-    /// whether it came to the selection's end before the time was up.
+    /// Works through a selection, [`STEP`] deliveries in a transaction. The statement takes the position as $9 and $10, operator and reason as $11
+    /// and $12, and a defer time as $13 if there is one. It returns (sequence, run, whether it was done). Returns the sequences of those that were
+    /// done, and whether it reached the end of the selection in time.
     #[allow(clippy::too_many_arguments)] // The two that share it differ in the statement and the hold.
     async fn by_steps(
         &self,
@@ -263,10 +261,10 @@ impl Store {
         Ok(Stepped { seqs, complete: true })
     }
 
-    /// Sets when an agent's parked deliveries go back by themselves; `None`: never, as at first. Audited.
+    /// Sets an agent's automatic redrive; `None`, the default, turns it off. Audited.
     ///
-    /// Fails with [`StoreError::Config`] if the agent is not registered, with [`StoreError::Refused`] for `times` outside 1 to 100 or no
-    /// wait at all.
+    /// Fails with [`StoreError::Config`] if the agent is not registered, with [`StoreError::Refused`] if `times` is outside 1 to 100 or the wait is
+    /// 0.
     pub async fn set_auto_redrive(
         &self,
         agent: &str,
@@ -289,9 +287,8 @@ impl Store {
         Ok(())
     }
 
-    /// Sends back what is parked because attempts, answers or processes ran out (`attempts_used_up`, `unanswered`, `process_died`), was sent
-    /// back less often than [`AutoRedrive::times`], and has waited long enough; up to a hundred a call. Returns their sequences, for
-    /// [`Store::due`] to hand out. Audited.
+    /// Sends back deliveries that were parked for `attempts_used_up`, `unanswered` or `process_died`, were sent back less often than
+    /// [`AutoRedrive::times`], and have waited long enough; up to a hundred a call. Returns their sequences, for [`Store::due`]. Audited.
     ///
     /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn auto_redrive(&self, agent: &str) -> Result<Vec<i64>, StoreError> {

@@ -1,4 +1,4 @@
-//! Payloads that a person has edited.
+//! Payloads that an operator has edited.
 
 use tokio_postgres::types::Type;
 use uuid::Uuid;
@@ -16,10 +16,10 @@ pub struct Revised {
 }
 
 impl Store {
-    /// Replaces an event's payload, for whoever reads it from now on: [`Store::events`], [`Store::payloads`], and so every message that
-    /// is sent. The row in `events` stays as it was. Returns the number of the revision, 1 for the first. Audited, without the payload.
+    /// Adds a revision of an event's payload, which [`Store::events`] and [`Store::payloads`] return from now on, and so every message carries. The
+    /// row in the events table stays as it is. Returns the number of the revision, 1 for the first. Audited, without the payload.
     ///
-    /// Fails with [`StoreError::Config`], in words, for what is no JSON or holds a NUL, and for an event that is not in the log.
+    /// Fails with [`StoreError::Config`] if the payload is not JSON or holds a NUL, and if the event is not in the event log.
     pub async fn revise(&self, event_id: Uuid, payload: &str, operator: &str, reason: &str) -> Result<i32, StoreError> {
         const OP: &str = "revise";
         without_nul(payload)?;
@@ -38,11 +38,10 @@ impl Store {
         get(OP, &only(OP, rows)?, 0)
     }
 
-    /// Replaces the payload of an event that is parked for this agent, and makes its delivery due ([`Store::due`] hands it out): both in one
-    /// transaction, or neither. Replays of it that are parked go back too. Audited, without the payload.
+    /// Adds a revision of an event that is parked for this agent, and makes its delivery due for [`Store::due`]: both in one transaction, or
+    /// neither. Parked deliveries of other runs go back too. Audited, without the payload.
     ///
-    /// Fails with [`StoreError::Config`], in words and having changed nothing, where it is not parked for this agent, and as
-    /// [`Store::revise`] does.
+    /// Fails with [`StoreError::Config`], and changes nothing, if it is not parked for this agent, and as [`Store::revise`] does.
     pub async fn revise_and_redrive(
         &self,
         agent: &str,
@@ -71,7 +70,7 @@ impl Store {
     }
 }
 
-/// A NUL cannot even be sent.
+/// Refuses a NUL, which the wire protocol cannot carry.
 fn without_nul(payload: &str) -> Result<(), StoreError> {
     if payload.contains('\0') {
         return Err(StoreError::config("the payload contains a NUL, which the table cannot store"));

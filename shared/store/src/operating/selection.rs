@@ -1,4 +1,4 @@
-//! Which parked deliveries.
+//! Selections of parked deliveries.
 
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
@@ -32,7 +32,7 @@ pub(crate) struct Columns {
     projects: Vec<String>,
     since: Option<String>,
     until: Option<String>,
-    /// Set lower where a selection is worked off in steps.
+    /// Lower for each step of a selection that is worked through in steps.
     pub(crate) at_most: Option<i64>,
 }
 
