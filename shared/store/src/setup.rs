@@ -1,4 +1,4 @@
-//! What makes a database ready and takes everything away again, and what an agent registers.
+//! The setup of a database, its removal, and the registration of agents.
 
 mod catalogue;
 mod deploy;

@@ -10,7 +10,7 @@ use crate::row::{get, only};
 /// An event to append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppendEvent {
-    /// Its id; an id that is in the table already is left as it is.
+    /// Its id. An id that exists in the table is skipped.
     pub id: Uuid,
     /// Such as `sentiment.analyzed`.
     pub event_type: String,
@@ -28,7 +28,7 @@ pub struct AppendEvent {
 
 pub(crate) const SQL: &str = "select switchyard.append($1, $2, $3, $4, $5, $6, $7)";
 
-/// The events as one array for each column, so that one statement takes any number.
+/// The events as one array for each column, so that one statement appends any number.
 pub(crate) struct Columns<'e> {
     ids: Vec<Uuid>,
     types: Vec<&'e str>,

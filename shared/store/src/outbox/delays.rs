@@ -1,4 +1,4 @@
-//! Events that wait for their time: looked at, and cancelled.
+//! Delayed events: listed and cancelled.
 
 use tokio_postgres::types::Type;
 use uuid::Uuid;
@@ -19,7 +19,7 @@ fn cancellation(text: &str) -> Result<Cancellation, StoreError> {
 }
 
 impl Store {
-    /// What waits for its time, the next first, at most `limit`. What was set aside is not among it ([`Store::unpublishable`]).
+    /// Returns delayed events, the next due first, at most `limit`. Rows that could not be published are not among them ([`Store::unpublishable`]).
     pub async fn delayed(&self, limit: i64, which: &Delays) -> Result<Vec<Delayed>, StoreError> {
         const OP: &str = "delayed";
         let rows = self
@@ -50,7 +50,7 @@ impl Store {
             .collect()
     }
 
-    /// How many there are.
+    /// Returns how many there are.
     pub async fn delayed_count(&self) -> Result<i64, StoreError> {
         const OP: &str = "delayed_count";
         const SQL: &str = "select count(*) from switchyard.outbox o
@@ -59,11 +59,10 @@ impl Store {
         get(OP, &only(OP, rows)?, 0)
     }
 
-    /// Cancels events that wait for their time, and says of each what became of it; each counts for itself, and naming one twice is naming it
-    /// once. An event that is cancelled stays in its table; its deliveries are settled as expired, with the reason `cancelled`, and no agent that
-    /// comes to listen to it later gets it either. Audited.
+    /// Cancels delayed events, and returns what happened to each. A repeated id counts once. A cancelled event stays in its table; its deliveries
+    /// are settled as expired, with the reason `cancelled`, and no agent that subscribes later receives it. Audited.
     ///
-    /// Fails with [`StoreError::Conflict`] if somebody holds one of its deliveries for too long; nothing was cancelled then.
+    /// Fails with [`StoreError::Conflict`] if another transaction holds one of its deliveries for too long; then nothing was cancelled.
     pub async fn cancel_delayed(
         &self,
         events: &[Uuid],

@@ -1,4 +1,4 @@
-//! Appending events that came as messages, each for itself.
+//! Appending events that came as messages, each on its own.
 
 use tokio_postgres::Row;
 
@@ -6,20 +6,20 @@ use crate::outbox::append::{AppendEvent, Columns};
 use crate::row::get;
 use crate::{Store, StoreError};
 
-/// What became of an event that came as a message.
+/// The answer for an event that came as a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ingested {
-    /// It is in the table now.
+    /// It was appended.
     Appended,
-    /// It was there already, with the same content.
+    /// It existed already, with the same content.
     Duplicate,
-    /// Its id was there already, with other content: one of the two is somebody's mistake.
+    /// Its id existed already, with other content: one of the two publishers made a mistake.
     Conflict,
-    /// The table cannot hold it, and never will.
+    /// The table cannot store it, and never will.
     Refused {
         /// A short word: `nul`, `too_deep`, `oversized`, `malformed`, `refused_by_the_table`.
         reason: String,
-        /// What is wrong, for people.
+        /// What is wrong, for the operator.
         error: String,
     },
 }
@@ -28,12 +28,12 @@ pub enum Ingested {
 const TRIES: u32 = 3;
 
 impl Store {
-    /// Appends each of these events, in one transaction and one round trip, in the order given; the answers come in that order too. One that
-    /// the table refuses leaves the others alone. The same id within the batch counts as a repetition. `sequence` in the metadata is
-    /// ignored, and a missing `timestamp` filled in.
+    /// Appends these events, in one transaction and one round trip, in the order given; the answers have the same order. An event that the table
+    /// refuses does not affect the others. The same id twice in the batch is a repetition. `sequence` in the metadata is ignored, and a missing
+    /// `timestamp` is filled in.
     ///
-    /// Fails with [`StoreError::Conflict`] or [`StoreError::Unavailable`], and then nothing was appended unless the connection was lost
-    /// while it committed: the same again is right.
+    /// Fails with [`StoreError::Conflict`] or [`StoreError::Unavailable`]. Then nothing was appended, unless the connection was lost during the
+    /// commit: send the same batch again.
     pub async fn ingest(&self, events: &[AppendEvent]) -> Result<Vec<Ingested>, StoreError> {
         // A NUL cannot even be sent, so the event that holds one is answered here.
         let sendable: Vec<AppendEvent> = events.iter().filter(|e| !contains_nul(e)).cloned().collect();

@@ -1,4 +1,4 @@
-//! Who may work on which shards just now, by the database's clock.
+//! Leases of shards, by the database's clock.
 
 use tokio_postgres::types::Type;
 use uuid::Uuid;
@@ -7,38 +7,37 @@ use crate::outbox::shards::SHARDS;
 use crate::row::{get, only};
 use crate::{Shards, Store, StoreError};
 
-/// Somebody who takes part in sharing the shards of something.
+/// A participant that shares shards with others.
 #[derive(Clone, Debug)]
 pub struct Sharer {
     /// What is shared, such as `shim`.
     pub name: &'static str,
-    /// Who it is: drawn anew for each that takes part.
+    /// Its id, random for each participant.
     pub holder: Uuid,
-    /// How many may share at once. The newest so many stay; an older one is to hand over and leave.
+    /// How many may share at once. The newest ones stay; an older one hands over and leaves.
     pub at_once: u16,
-    /// How long a lease lasts without a renewal, in milliseconds: how long one that died keeps the others waiting.
+    /// How long a lease lasts without a renewal, in milliseconds, and so how long the others wait for the shards of a participant that died.
     pub lasts_ms: u32,
 }
 
-/// What somebody holds of what is shared.
+/// The shards of a participant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
-    /// The shards that are the asker's, all of them until the same time.
+    /// The shards that it holds; all leases end at the same time.
     pub held: Shards,
-    /// How long its leases last, in milliseconds at the moment of the answer. Count from before the question was sent: the way back takes
-    /// time too.
+    /// How long its leases last, in milliseconds from the answer. Count from before the request was sent, because the answer takes time too.
     pub until_ms_left: u64,
-    /// How many would be fair. Who holds more is to give back the rest, as soon as nothing is on its way for it.
+    /// Its fair share. A participant with more gives shards back as soon as it has no call open for them.
     pub fair: usize,
-    /// Whether it may stay. One that may not hands over and leaves, since enough newer ones are there.
+    /// Whether it stays. If not, enough newer ones exist, and it hands over and leaves.
     pub stays: bool,
-    /// Whether nobody else takes part.
+    /// Whether it is the only participant.
     pub alone: bool,
 }
 
 impl Store {
-    /// Takes part, in one round trip for all shards: gives back what is in `back`, renews what the sharer holds, and takes what is free or has
-    /// run out, up to a fair share.
+    /// Joins the participants or stays one, in one round trip for all shards: gives back the shards in `back`, renews the leases that it holds, and
+    /// takes free or expired ones up to its fair share.
     pub async fn share(&self, sharer: &Sharer, back: Shards) -> Result<Share, StoreError> {
         let operation = "share";
         let rows = self
@@ -68,8 +67,8 @@ impl Store {
         })
     }
 
-    /// Gives everything back and takes part no more. `false` where somebody has notified it meanwhile: then nothing was given back, and the sharer
-    /// is to look once more before it asks again. With `anyway` it leaves all the same.
+    /// Gives all leases back and leaves. Returns `false` if [`Store::notify`] was called meanwhile: then nothing was given back, and the sharer
+    /// reads the outbox once more before it asks again. With `anyway` it leaves in any case.
     pub async fn leave(&self, sharer: &Sharer, anyway: bool) -> Result<bool, StoreError> {
         let parameters: &[(&(dyn tokio_postgres::types::ToSql + Sync), Type)] = &[
             (&sharer.name, Type::TEXT),
@@ -81,15 +80,15 @@ impl Store {
         get("leave", &only("leave", rows)?, 0)
     }
 
-    /// Whether somebody takes part already. Whoever does looks once more before it leaves for want of work; one that has died without a word
-    /// counts as being there until its leases have run out.
+    /// Tells all participants to read the outbox once more before they leave for want of work. Returns whether there are any; one that died counts
+    /// until its leases end.
     pub async fn notify(&self, name: &str) -> Result<bool, StoreError> {
         let rows = self.write("notify", "select switchyard.notify($1)", &[(&name, Type::TEXT)]).await?;
         get("notify", &only("notify", rows)?, 0)
     }
 
-    /// Ends every lease, whoever holds it. Only where nobody can be holding one, such as before the first function starts: a holder that
-    /// lives would go on until it renews.
+    /// Ends every lease. Call it only when no holder can exist, such as before the first function starts, because a live holder would go on until it
+    /// renews.
     pub async fn end_leases(&self) -> Result<(), StoreError> {
         let sql = "with sharers as (delete from switchyard.participant) update switchyard.lease set holder = null";
         self.write("end_leases", sql, &[]).await.map(|_| ())

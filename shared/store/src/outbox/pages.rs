@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::row::{clean, get, only};
 use crate::{Shards, Store, StoreError};
 
-/// An event as it goes on the wire.
+/// An event as it is published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pending {
     /// Its place in the event log.
@@ -20,7 +20,7 @@ pub struct Pending {
     pub aggregate_type: String,
     /// Empty where the table has none.
     pub aggregate_id: String,
-    /// Exactly as `payload::text` prints it, the newest revision. `None` where that is larger than was asked for.
+    /// Exactly as `payload::text` prints it, the newest revision. `None` if it is larger than the limit.
     pub payload: Option<String>,
     /// How long the payload is.
     pub payload_bytes: usize,
@@ -32,39 +32,39 @@ pub struct Pending {
     pub created_at: Option<String>,
     /// The project of its metadata or payload.
     pub project_id: Option<String>,
-    /// How often a person has edited the payload; `None` where it is the event's own.
+    /// The newest revision of the payload; `None` if it was never edited.
     pub revision: Option<i32>,
-    /// What of the row is larger than the store reads, in words: then nothing else of it was read, and nobody can publish it. Its metadata may have
-    /// 256 KiB, and its type, aggregate type, aggregate and project 1 KiB each.
+    /// Which part of the row is larger than the store reads, in words: then nothing else of it was read, and it cannot be published. The limits are
+    /// 256 KiB for metadata, and 1 KiB each for type, aggregate type, aggregate and project.
     pub excess: Option<String>,
 }
 
-/// What a reader of the outbox has already, and what it wants no more of for now.
+/// What a reader of the outbox already has, and the aggregates of which it wants no more.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
-    /// Sequences that it has, whatever became of them.
+    /// Sequences that it has, in any state.
     pub seqs: Vec<i64>,
-    /// Aggregates (their ids) of which it has enough.
+    /// Ids of aggregates of which it has enough.
     pub full: Vec<String>,
 }
 
-/// How much of the outbox one read takes.
+/// The limits of one read of the outbox.
 #[derive(Clone, Copy, Debug)]
 pub struct Page {
     /// How many rows at most.
     pub rows: usize,
-    /// How many of one aggregate at most: its first.
+    /// How many rows of one aggregate at most, its first ones.
     pub per_aggregate: usize,
-    /// Payloads over so many bytes are left out, since no message could carry them; only their size is told.
+    /// Payloads larger than this are left out, because no message could carry them; their size is returned.
     pub payload_bytes: usize,
-    /// The page ends when its payloads, metadata and names come to so many bytes; the first row is always on it.
+    /// The page ends when its payloads, metadata and names reach this many bytes. The first row is always on it.
     pub bytes: usize,
     /// Only aggregates of these shards.
     pub shards: Shards,
 }
 
 impl Page {
-    /// So many rows of all shards, be they of one aggregate, payloads of up to 256 KiB, and 8 MiB in all.
+    /// A page of this many rows, of all shards and even of one aggregate, with payloads of up to 256 KiB, and 8 MiB in all.
     #[must_use]
     pub const fn of(rows: usize) -> Self {
         Self { rows, per_aggregate: rows, payload_bytes: 256 * 1024, bytes: 8 * 1024 * 1024, shards: Shards::ALL }
@@ -95,9 +95,9 @@ impl Pending {
 }
 
 impl Store {
-    /// What is to be published now and is not known to the caller, in the order of the sequence. Every page starts at the beginning and is
-    /// one snapshot, so whoever takes pages in gets each aggregate's events in the order of inserts that did not overlap. An empty page
-    /// means that nothing is pending but what was excluded. Outbox rows whose event was deleted are removed on the way.
+    /// Returns what to publish now that the caller does not know, in the order of the sequence. Every page starts at the beginning and is one
+    /// snapshot, so a caller of several pages gets each aggregate's events in the order of inserts that did not overlap. An empty page means that
+    /// nothing is pending except what was excluded. It deletes outbox rows whose event was deleted.
     pub async fn pending(&self, known: &Known, page: Page) -> Result<Vec<Pending>, StoreError> {
         let sql = format!("select {COLUMNS} from switchyard.pending($1, $2, $3, $4, $5, $6, $7) order by seq");
         let shards = (page.shards != Shards::ALL).then(|| page.shards.numbers());
@@ -119,30 +119,30 @@ impl Store {
         rows.iter().map(|row| Pending::of("pending", row)).collect()
     }
 
-    /// Events by their sequence, in the order given: for a claim check and for sending again.
+    /// Returns events by their sequence, in the order given, for claim checks and resends.
     pub async fn events(&self, seqs: &[i64]) -> Result<Vec<Pending>, StoreError> {
         let sql = format!("select {COLUMNS} from switchyard.events_of($1)");
         let rows = self.read("events", &sql, &[(&seqs, Type::INT8_ARRAY)]).await?;
         rows.iter().map(|row| Pending::of("events", row)).collect()
     }
 
-    /// Makes everything pending again that is not final for some agent, and returns how many events that were. For a transport that has lost
-    /// all it carried, such as queues that were made anew; agents that have settled an event say so to the copy. Walks the whole log.
+    /// Puts events into the outbox again that are not final for some agent, and returns how many. Use it after the transport has lost them, for
+    /// example when the queues were created again; an agent that has settled an event drops the copy. Reads the whole event log.
     pub async fn publish_again(&self) -> Result<u64, StoreError> {
         let rows = self.write("publish_again", "select switchyard.publish_again()", &[]).await?;
         let n: i64 = get("publish_again", &only("publish_again", rows)?, 0)?;
         Ok(n.unsigned_abs())
     }
 
-    /// The topic has these: deletes their outbox rows and returns how many there were.
+    /// Deletes the outbox rows of events that the topic has accepted, and returns how many there were.
     pub async fn published(&self, seqs: &[i64]) -> Result<u64, StoreError> {
         let rows = self.read("published", "select switchyard.published($1)", &[(&seqs, Type::INT8_ARRAY)]).await?;
         let n: i64 = get("published", &only("published", rows)?, 0)?;
         Ok(n.unsigned_abs())
     }
 
-    /// The topic refused these for a reason of their own (sequence and reason). Returns those that are parked by it, having been
-    /// refused `max` times: they are not pending any more, and a person must look.
+    /// Counts refusals by the topic for the event's own sake (sequence and reason). Returns those that it parked after `max` refusals: they are no
+    /// longer pending, and an operator must look.
     pub async fn refused(&self, refusals: &[(i64, String)], max: u16) -> Result<Vec<i64>, StoreError> {
         let seqs: Vec<i64> = refusals.iter().map(|(seq, _)| *seq).collect();
         let reasons: Vec<String> = refusals.iter().map(|(_, reason)| clean(reason).into_owned()).collect();

@@ -15,20 +15,20 @@ pub struct Publication<'a> {
     pub event_type: &'a str,
     /// Such as `post`.
     pub aggregate_type: &'a str,
-    /// The thing it happened to, as the table's column wants it: a UUID, unless a mapping names another column.
+    /// The aggregate's id, as the table's column takes it: a UUID, unless a mapping names another column.
     pub aggregate_id: &'a str,
     /// JSON.
     pub payload: &'a str,
-    /// The project, where there are projects.
+    /// The project, if there is one.
     pub project_id: Option<&'a str>,
     /// The payload's schema version.
     pub version: i32,
     /// A JSON object of further metadata; the timestamp is filled in.
     pub metadata: &'a str,
-    /// Makes a repetition append nothing, within a project and a type.
+    /// With it a repetition appends nothing, within a project and a type.
     pub idempotency_key: Option<&'a str>,
-    /// For how long after the first event the key stands for it: whole milliseconds. For ever where none is given. A key that is given a
-    /// window once is given one every time: the two know nothing of each other.
+    /// How long after the first event the key counts, in whole milliseconds; `None` means for ever. Keys with a window and keys without do not know
+    /// each other, so use a key always with a window or never.
     pub idempotency_window: Option<Duration>,
 }
 
@@ -50,11 +50,11 @@ impl<'a> Publication<'a> {
 }
 
 impl Store {
-    /// Appends one event, in a transaction of its own, and returns its id; with an idempotency key, a repetition (within its window) returns
-    /// the id of the first and appends nothing.
+    /// Appends one event, in a transaction of its own, and returns its id. With an idempotency key, a repetition (within its window) appends nothing
+    /// and returns the id of the first.
     ///
-    /// Fails with [`StoreError::Refused`] if the table cannot hold it (no type, a payload that is no JSON or holds an escaped NUL, an
-    /// aggregate id that its column does not take), and for a window without a key or without length.
+    /// Fails with [`StoreError::Refused`] if the table cannot store it (no type, a payload that is not JSON or holds an escaped NUL, an aggregate id
+    /// that its column refuses), and for a window without a key or of no length.
     pub async fn publish(&self, event: &Publication<'_>) -> Result<Uuid, StoreError> {
         let window = event.idempotency_window.map(|window| i64::try_from(window.as_millis()).unwrap_or(i64::MAX));
         let rows = self

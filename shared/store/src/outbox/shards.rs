@@ -1,8 +1,8 @@
-//! Shards of aggregates: who publishes what, where several shims share the work.
+//! Shards of aggregates, by which several shims share the work.
 
 use sha2::{Digest, Sha256};
 
-/// How many shards there are. A constant and no setting: were it changed while shims run, two of them could publish one aggregate at once.
+/// How many shards there are. It is a constant: if it changed while shims run, two of them could publish one aggregate at once.
 pub const SHARDS: u8 = 16;
 
 /// A set of shards.
@@ -15,8 +15,8 @@ impl Shards {
     /// No shard.
     pub const NONE: Self = Self(0);
 
-    /// The shard of an aggregate, by its id alone: the same everywhere and for ever, and the same that the database computes
-    /// (`switchyard.shard_of`). SHA-256, since it is the one stable hash that both have without an extension.
+    /// Returns the shard of an aggregate, by its id alone. It never changes, and the database computes the same (`switchyard.shard_of`). SHA-256 is
+    /// the one stable hash that both have without an extension.
     #[must_use]
     pub fn of(aggregate_id: &str) -> Self {
         Self(1 << (Sha256::digest(aggregate_id.as_bytes())[0] % SHARDS))
@@ -34,7 +34,7 @@ impl Shards {
         Self(self.0 & !others.0)
     }
 
-    /// The highest so many of these; all of them where there are not more.
+    /// The `at_most` highest of these, or all of them if there are fewer.
     #[must_use]
     pub fn highest(self, at_most: usize) -> Self {
         (0..SHARDS).rev().filter(|shard| self.0 & (1 << shard) != 0).take(at_most).collect()
@@ -59,7 +59,7 @@ impl Shards {
 }
 
 impl FromIterator<u8> for Shards {
-    /// Numbers that no shard has are left out.
+    /// Leaves out numbers that are no shard.
     fn from_iter<I: IntoIterator<Item = u8>>(numbers: I) -> Self {
         Self(numbers.into_iter().filter(|shard| *shard < SHARDS).fold(0, |set, shard| set | (1 << shard)))
     }

@@ -1,4 +1,4 @@
-//! Outbox rows that were set aside, since the topic would not have them.
+//! Outbox rows that could not be published, because the topic refused them.
 
 use tokio_postgres::types::Type;
 
@@ -6,7 +6,7 @@ use crate::row::{clean, count, get, only};
 use crate::{Store, StoreError, UnpublishableEvent};
 
 impl Store {
-    /// What was set aside in the outbox, the lowest sequences first.
+    /// Returns the rows that could not be published, the lowest sequences first.
     pub async fn unpublishable(&self, limit: i64) -> Result<Vec<UnpublishableEvent>, StoreError> {
         const OP: &str = "unpublishable";
         let rows = self
@@ -32,14 +32,14 @@ impl Store {
             .collect()
     }
 
-    /// How many there are.
+    /// Returns how many there are.
     pub async fn unpublishable_count(&self) -> Result<i64, StoreError> {
         const OP: &str = "unpublishable_count";
         let rows = self.read(OP, "select count(*) from switchyard.outbox o where o.parked_at is not null", &[]).await?;
         get(OP, &only(OP, rows)?, 0)
     }
 
-    /// These are to be carried again, as if never refused; all of them where none is named. Returns how many that were. Audited.
+    /// Publishes these rows again, as if never refused; without any, all of them. Returns how many. Audited.
     pub async fn retry_publishing(&self, seqs: &[i64], operator: &str) -> Result<u64, StoreError> {
         const OP: &str = "retry_publishing";
         let rows = self

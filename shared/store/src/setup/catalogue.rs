@@ -1,4 +1,4 @@
-//! What Postgres's catalogue says of the application's tables, and what is remembered of them.
+//! What Postgres's catalogue says about the application's tables, and the stored mapping.
 
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
@@ -13,14 +13,14 @@ fn fail(error: tokio_postgres::Error) -> StoreError {
     StoreError::from_postgres(OP, error)
 }
 
-/// Whether there is a relation of this qualified name of ours.
+/// Whether a relation with this qualified name exists.
 pub(crate) async fn exists(client: &Client, relation: &str) -> Result<bool, StoreError> {
     let rows =
         client.query_typed("select to_regclass($1) is not null", &[(&relation, Type::TEXT)]).await.map_err(fail)?;
     get(OP, &only(OP, rows)?, 0)
 }
 
-/// Takes over the names that the application has given to its events table and columns since the last time; whether there were any.
+/// Reads the present names of the application's events table and columns. Returns whether they changed.
 pub(crate) async fn follow_renames(client: &Client) -> Result<bool, StoreError> {
     let there = "select to_regprocedure('switchyard.follow_renames()') is not null";
     if !get::<bool>(OP, &only(OP, client.query_typed(there, &[]).await.map_err(fail)?)?, 0)? {
@@ -30,7 +30,7 @@ pub(crate) async fn follow_renames(client: &Client) -> Result<bool, StoreError> 
     get(OP, &only(OP, rows)?, 0)
 }
 
-/// The events table that this database was made ready for; none before that.
+/// The events table of this database; `None` before the first setup.
 pub(crate) async fn mapping(client: &Client) -> Result<Option<Mapping>, StoreError> {
     const SQL: &str = "select schema_name, table_name, id, type, aggregate_type, aggregate_id, payload, metadata, version, created_at, domain_events
                          from switchyard.mapping";
@@ -54,7 +54,7 @@ pub(crate) async fn mapping(client: &Client) -> Result<Option<Mapping>, StoreErr
     }))
 }
 
-/// The shape of a table; none where there is nothing of that name.
+/// The shape of a table; `None` if there is none with this name.
 pub(crate) async fn shape(client: &Client, schema: &str, table: &str) -> Result<Option<Shape>, StoreError> {
     const TABLE: &str = "select c.relkind in ('r', 'p') and not c.relispartition, c.oid
                            from pg_class c join pg_namespace n on n.oid = c.relnamespace

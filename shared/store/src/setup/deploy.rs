@@ -1,4 +1,4 @@
-//! What an agent tells the ledger at its deployment.
+//! The registration of an agent.
 
 use serde::{Deserialize, Serialize};
 use tokio_postgres::types::Type;
@@ -7,38 +7,38 @@ use crate::row::{get, only};
 use crate::{Mode, Store, StoreError};
 use switchyard_operations::words;
 
-/// By what an agent's events are routed while percentages move.
+/// What a percentage is taken of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RoutedBy {
-    /// By aggregate.
+    /// Aggregates.
     Aggregate,
-    /// By project, where agents share state within one.
+    /// Projects, for agents that share state within one.
     Project,
 }
 
 words!(RoutedBy { Aggregate = "aggregate", Project = "project" });
 
-/// What an agent declares of itself.
+/// What an agent declares.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentSpec {
-    /// Its name, the key everywhere.
+    /// Its name, which identifies it everywhere.
     pub name: String,
-    /// The event types that it listens to.
+    /// The event types that it subscribes to.
     pub subscribes: Vec<String>,
     /// By what its events are routed.
     pub routed_by: RoutedBy,
-    /// How many attempts an event has, 1 to 100, where it does not say so itself.
+    /// How many attempts an event has, 1 to 100, unless the event says so itself.
     pub max_attempts: u16,
 }
 
-/// From when on an agent gets the events of a type that it did not listen to before.
+/// Since when an agent gets the events of a type that is new to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Since {
     /// From its registration.
     Now,
-    /// All that the ledger still answers for, from the retention's floor on. The next sweeps write the deliveries, up to a million
-    /// sequences each, and [`Store::due`](crate::Store::due) hands them out.
+    /// From the retention's floor on. The next sweeps create the deliveries, up to a million sequences each, and [`Store::due`](crate::Store::due)
+    /// returns them.
     Beginning,
 }
 
@@ -47,21 +47,21 @@ pub enum Since {
 pub struct Registered {
     /// Whether the agent was new.
     pub created: bool,
-    /// Types that it listens to from now on.
+    /// Types that it subscribes to from now on.
     pub added: Vec<String>,
-    /// Types that it listened to until now.
+    /// Types that it subscribed to until now.
     pub removed: Vec<String>,
-    /// Types that it listens to from further back than before.
+    /// Types whose subscription now starts earlier.
     pub extended: Vec<String>,
 }
 
 impl Store {
-    /// Registers an agent or brings it up to date; repeating it changes nothing. `first_mode` counts at the first
-    /// registration only: afterwards people move that lever ([`Store::set_routing`]). [`Since::Beginning`] counts at any: what its types
-    /// have left out so far, above the retention's floor, is the agent's too from then on.
+    /// Registers an agent or updates its registration; a second call changes nothing. `first_mode` counts at the first registration only, since
+    /// operators set the routing afterwards ([`Store::set_routing`]). [`Since::Beginning`] counts at any: the agent then also gets the events above
+    /// the floor that its subscriptions have left out.
     ///
-    /// Fails with [`StoreError::Refused`] for `max_attempts` outside 1 to 100; with [`StoreError::Config`] for [`Since::Beginning`] where a backfill
-    /// has taken some of what that would add, or is about to: it would be done twice.
+    /// Fails with [`StoreError::Refused`] for `max_attempts` outside 1 to 100; with [`StoreError::Config`] for [`Since::Beginning`] if a backfill
+    /// has taken some of these events or will take them, because they would be done twice.
     pub async fn register(&self, spec: &AgentSpec, first_mode: Mode, since: Since) -> Result<Registered, StoreError> {
         let (mode, percent) = (first_mode.name(), i32::from(first_mode.percent()));
         let rows = self
@@ -88,7 +88,7 @@ impl Store {
         })
     }
 
-    /// Sets after how many milliseconds an agent's delivery counts as lost and is sent again (two minutes at first).
+    /// Sets the grace: after how many milliseconds an agent's delivery counts as lost and is sent again (two minutes at first).
     ///
     /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn set_grace(&self, agent: &str, grace_ms: u32) -> Result<(), StoreError> {

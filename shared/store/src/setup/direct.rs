@@ -1,4 +1,4 @@
-//! A direct connection of its own, for what needs a session: the setup and its removal.
+//! A direct connection, for the setup and the removal, which need a session.
 
 use std::time::{Duration, Instant};
 
@@ -7,17 +7,17 @@ use tokio_postgres::{Client, NoTls};
 use crate::row::{get, only};
 use crate::{DatabaseUrl, StoreError, store};
 
-/// Two setups at a time would trip over each other; this is the number they agree on.
+/// The number of the advisory lock that lets one setup run at a time.
 const ADVISORY_LOCK: i64 = 0x5357_4954_4348;
 
-/// A session that has the setup of its database to itself. It ends with its client, however that comes about.
+/// A session that excludes other setups of its database. It ends with its client.
 pub(crate) struct Session {
     pub(crate) client: Client,
     operation: &'static str,
 }
 
 impl Session {
-    /// Fails with [`StoreError::Config`] when another one has not come to an end within three minutes.
+    /// Fails with [`StoreError::Config`] if another setup does not end within three minutes.
     pub(crate) async fn open(url: &DatabaseUrl, operation: &'static str) -> Result<Self, StoreError> {
         let client = if url.wants_tls() {
             let connected = url.config().connect(store::tls(url)?).await;
@@ -39,8 +39,8 @@ impl Session {
         }
     }
 
-    /// Leaves nothing behind, and passes on what the work has come to. What was locked and set is gone with the session; but where this is a
-    /// pooler's, in spite of the documentation, the application gets it next.
+    /// Resets the session and returns the result of the work. Closing a session releases its locks and settings, but a pooler, if one is used in
+    /// spite of the documentation, gives the session to the application next.
     pub(crate) async fn close<T>(self, done: Result<T, StoreError>) -> Result<T, StoreError> {
         let tidy = format!("select pg_advisory_unlock({ADVISORY_LOCK}); reset all");
         let tidied = self.client.batch_execute(&tidy).await;

@@ -1,4 +1,4 @@
-//! The index that a backfill of a large table needs, made and taken away beside a running application.
+//! The index that a backfill of a large table needs, created and dropped while the application runs.
 
 use tokio_postgres::Client;
 
@@ -8,21 +8,21 @@ use crate::{DatabaseUrl, StoreError};
 
 const OP: &str = "index_history";
 
-/// Makes the index on time and id, by which events from before the log are numbered, if the events table has none: under the name
-/// `switchyard_history`, concurrently, so that neither writers nor readers wait. Returns whether it was made by this call. It costs each insert a
-/// little: once all backfills are done, [`drop_history_index`] takes it away.
+/// Creates the index on time and id, by which history is numbered, if the events table has none. Its name is `switchyard_history`, and it is created
+/// concurrently, so that neither writers nor readers wait. Returns whether this call created it. It slows down each insert a little: when all
+/// backfills are done, drop it with [`drop_history_index`].
 ///
-/// Needs a direct connection and to own the events table; takes minutes on millions of events, and waits for transactions that were there before.
+/// Needs a direct connection and the ownership of the events table. It takes minutes on millions of events, and waits for older transactions.
 ///
-/// Fails with [`StoreError::Config`] if the mapping names no time of creation, or the table is partitioned (of which Postgres makes no index
-/// concurrently), [`StoreError::Unavailable`] when the database is. What was left half made is made anew by the next call.
+/// Fails with [`StoreError::Config`] if the mapping names no time of creation, or the table is partitioned (Postgres creates no such index
+/// concurrently), [`StoreError::Unavailable`] if the database is unavailable. The next call replaces a half-built index.
 pub async fn index_history(url: &DatabaseUrl) -> Result<bool, StoreError> {
     let session = Session::open(url, OP).await?;
     let made = make(&session.client).await;
     session.close(made).await
 }
 
-/// Takes the index away again. One that the application has made under a name of its own stays.
+/// Drops the index. An index of the application's, under another name, stays.
 ///
 /// Fails as [`index_history`].
 pub async fn drop_history_index(url: &DatabaseUrl) -> Result<(), StoreError> {
@@ -53,7 +53,7 @@ async fn remove(client: &Client) -> Result<(), StoreError> {
     client.batch_execute(&dropped).await.map_err(fail)
 }
 
-/// Whether there is such an index, and the statements that make (where that can be done) and drop ours.
+/// Returns whether an index exists, and the statements that create (if possible) and drop ours.
 async fn statements(client: &Client) -> Result<(bool, Option<String>, String), StoreError> {
     let sql = "select switchyard.history_index_exists(), made, dropped from switchyard.history_index_ddl()";
     let row = only(OP, client.query_typed(sql, &[]).await.map_err(fail)?)?;

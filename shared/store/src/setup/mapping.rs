@@ -1,7 +1,7 @@
-//! Where an application keeps its events, by our names for the columns.
+//! The application's events table, with its column for each of our names.
 //!
-//! [`EventsTable`] is what a team writes down, [`Mapping`] what it comes to once the table was looked at. The decision between the two is pure;
-//! `migrate` reads the table's shape and keeps the mapping in the database, where it never changes again.
+//! [`EventsTable`] is what a team writes, [`Mapping`] the result after the table was read. The decision between the two is pure; `migrate` reads the
+//! table's shape and stores the mapping in the database, where it never changes except for renames.
 
 use std::fmt;
 
@@ -21,21 +21,21 @@ use crate::StoreError;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EventsTable {
-    /// Its schema, as it is spelled in the catalogue: no quotes, letters as they are.
+    /// Its schema, as in the catalogue: without quotes, with the letters as they are.
     #[serde(default = "public")]
     pub schema: String,
-    /// Its name, spelled likewise.
+    /// Its name, as in the catalogue.
     pub table: String,
     /// Its columns.
     #[serde(default)]
     pub columns: Columns,
-    /// Whether the triggers on `public.posts`, `votes`, `comments` and so on append domain events, as for a product-feedback platform. Not
-    /// unless it is said: another team's `posts` may be something else.
+    /// Whether the triggers on `public.posts`, `votes`, `comments` and so on append domain events, as for a product-feedback platform. False by
+    /// default, because another team's `posts` may mean something else.
     #[serde(default)]
     pub domain_events: bool,
 }
 
-/// What a team says of each column.
+/// The columns as a team writes them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Columns {
@@ -43,9 +43,9 @@ pub struct Columns {
     pub id: Option<String>,
     /// Its type: text.
     pub r#type: Option<String>,
-    /// What kind of thing it happened to: text.
+    /// The kind of the aggregate: text.
     pub aggregate_type: Named,
-    /// The thing that it happened to: of any type, text on the wire.
+    /// The aggregate's id: of any type, text on the wire.
     pub aggregate_id: Option<String>,
     /// JSON or JSONB.
     pub payload: Option<String>,
@@ -53,19 +53,19 @@ pub struct Columns {
     pub metadata: Named,
     /// The payload's schema version: a small number.
     pub version: Named,
-    /// When it was inserted: a timestamp. With an index on it, what was missed while the trigger was disabled is found.
+    /// When it was inserted: a timestamp. With an index on it, events that came while the trigger was disabled are found.
     pub created_at: Named,
 }
 
-/// What is said of a column that a table may do without.
+/// The setting of an optional column.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Named {
-    /// Nothing: the column of our own name, where there is one.
+    /// Not given: the column with our name, if it exists.
     #[default]
     Unspecified,
-    /// There is none.
+    /// The table has none.
     Absent,
-    /// This one.
+    /// The column with this name.
     As(String),
 }
 
@@ -80,9 +80,9 @@ fn public() -> String {
 }
 
 impl EventsTable {
-    /// Reads what a team has written.
+    /// Parses what a team has written.
     ///
-    /// Fails with [`StoreError::Config`], which says where the JSON is wrong and which fields there are.
+    /// Fails with [`StoreError::Config`], which names the place in the JSON and the fields that exist.
     pub fn parse(json: &str) -> Result<Self, StoreError> {
         serde_json::from_str(json)
             .map_err(|error| StoreError::config(format!("no description of an events table: {error}")))
@@ -97,9 +97,9 @@ impl EventsTable {
         format!("{}.{}", self.schema, self.table)
     }
 
-    /// What this comes to on a table of this shape.
+    /// Returns the mapping for a table of this shape.
     ///
-    /// Fails with everything that is wrong with it, a line each, so that it is mended once.
+    /// Fails with all problems, one a line, so that a team can fix them at once.
     pub(crate) fn on(&self, shape: &Shape) -> Result<Mapping, Vec<String>> {
         let mut check = ColumnCheck { table: self.name(), shape, problems: Vec::new() };
         let columns = &self.columns;
@@ -123,10 +123,10 @@ impl EventsTable {
 }
 
 const TEXT: &[&str] = &["text", "varchar"];
-/// No type that would not do.
+/// Accepts every type.
 const ANY: &[&str] = &[];
 
-/// A table as the catalogue shows it.
+/// A table in the catalogue.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shape {
     /// An ordinary or a partitioned table, and not a view, a foreign table or a partition of another.
@@ -134,22 +134,22 @@ pub(crate) struct Shape {
     pub(crate) columns: Vec<Column>,
 }
 
-/// A column as the catalogue shows it.
+/// A column in the catalogue.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Column {
     pub(crate) name: String,
     /// Such as `int4`.
     pub(crate) type_name: String,
     pub(crate) not_null: bool,
-    /// The database fills it in where an insert does not: a default, or an identity.
+    /// The database fills it if an insert does not: a default or an identity.
     pub(crate) filled: bool,
-    /// The database alone fills it: generated.
+    /// Only the database fills it: generated.
     pub(crate) generated: bool,
-    /// A unique index on it alone, of all rows, checked at once.
+    /// It has a unique index of its own, on all rows and not deferrable.
     pub(crate) unique: bool,
 }
 
-/// What the table's columns are by our names: what the database keeps.
+/// The table's columns by our names, as the database stores them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Mapping {
     /// The table's schema.
@@ -160,24 +160,24 @@ pub struct Mapping {
     pub id: String,
     /// Our `type`.
     pub r#type: String,
-    /// Our `aggregate_type`, where there is one: nothing otherwise.
+    /// Our `aggregate_type`; empty if the table has none.
     pub aggregate_type: Option<String>,
     /// Our `aggregate_id`.
     pub aggregate_id: String,
     /// Our `payload`.
     pub payload: String,
-    /// Our `metadata`, where there is some.
+    /// Our `metadata`, if the table has it.
     pub metadata: Option<String>,
-    /// Our `version`, where there is one: 1 otherwise.
+    /// Our `version`; 1 if the table has none.
     pub version: Option<String>,
-    /// Our `created_at`, where there is one: when the event was logged otherwise.
+    /// Our `created_at`; the time of logging if the table has none.
     pub created_at: Option<String>,
     /// Whether the triggers on a product-feedback platform's tables append domain events.
     pub domain_events: bool,
 }
 
 impl Mapping {
-    /// Of the table that a database gets which has none.
+    /// The mapping of the table that the setup creates if none exists.
     pub(crate) fn of_our_own() -> Self {
         let as_ours = |name: &str| Some(name.to_owned());
         Self {
@@ -213,7 +213,7 @@ impl Mapping {
     }
 }
 
-/// `shop.domain_events (id as event_id, type as name, no version)`: only what is not as we call it.
+/// `shop.domain_events (id as event_id, type as name, no version)`: only what differs from our names.
 impl fmt::Display for Mapping {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let said: Vec<String> = self
@@ -242,7 +242,7 @@ impl ColumnCheck<'_> {
         self.shape.columns.iter().find(|column| column.name == name)
     }
 
-    /// The column's name, whether it will do or not: what will not is told.
+    /// Returns the column's name, and records a problem if the column does not fit.
     fn needed(&mut self, ours: &'static str, theirs: Option<&str>, types: &[&str]) -> String {
         let name = theirs.unwrap_or(ours);
         self.fits(ours, name, types);
@@ -283,7 +283,8 @@ impl ColumnCheck<'_> {
         self.problems.push(problem);
     }
 
-    /// An event without an id could not be logged, and without a key on the id alone nobody could append one twice without harm.
+    /// Requires an id that is not null and unique: an event without an id cannot be logged, and without a unique id a second append would add a
+    /// copy.
     fn check_key(&mut self, mapping: &Mapping) {
         if !self.shape.is_table {
             self.problems.push(format!(
@@ -303,7 +304,7 @@ impl ColumnCheck<'_> {
         }
     }
 
-    /// Agents append events, and know of no column but these.
+    /// Refuses other columns that an insert must fill, because agents know only these.
     fn check_unfilled_columns(&mut self, mapping: &Mapping) {
         let unfilled =
             |column: &&Column| column.not_null && !column.filled && !column.generated && !mapping.uses(&column.name);

@@ -1,4 +1,4 @@
-//! Setup: what makes a database ready, on a live table too.
+//! The setup, which prepares a database, also one with live tables.
 
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
@@ -15,36 +15,35 @@ const OP: &str = "migrate";
 /// What [`migrate`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Migrated {
-    /// What was applied by this call: files of tables, such as `tables/events`, then `functions` and `log_trigger`.
+    /// What this call applied: files of tables, such as `tables/events`, then `functions` and `log_trigger`.
     pub applied: Vec<String>,
-    /// The triggers installed by this call, such as `posts insert`.
+    /// The triggers that this call created, such as `posts insert`.
     pub triggers: Vec<String>,
     /// The events table, and its columns by our names.
     pub events: Mapping,
-    /// Whether that table or one of its columns had another name before, which was ours until this call.
+    /// Whether the table or one of its columns was renamed since the last setup.
     pub renamed: bool,
-    /// Whether that table can be searched by time: with an index on `created_at`, events that came while the log's trigger was disabled are found.
+    /// Whether the table has an index on `created_at`, by which events that came while the log's trigger was disabled are found.
     pub found_by_time: bool,
 }
 
-/// Brings a database up to date: applies what is missing and installs the triggers on application tables that have appeared since. The events
-/// are those of the first time, `public.events` where none was named, under the names that they have now. See [`migrate_with`].
+/// Brings a database up to date: applies what is missing, and creates the triggers on application tables that are new. The events table is the one
+/// of the first setup, `public.events` if none was named, under its present names. See [`migrate_with`].
 pub async fn migrate(url: &DatabaseUrl) -> Result<Migrated, StoreError> {
     migrate_with(url, None, &WaitPolicy::default()).await
 }
 
-/// The same for an events table that the caller names, and with the caller's patience.
+/// The same for an events table and a wait policy of the caller.
 ///
-/// Needs a direct connection (not a transaction-mode pooler), the right to create a schema, and to own the tables that get a trigger. Safe on a
-/// live database, to repeat, and to run twice at once. Each file of tables, the functions, and each trigger are a transaction of their own, so what is
-/// done stays done. The functions are replaced where any of them has changed: see [`crate`].
+/// Needs a direct connection (not a transaction-mode pooler), the right to create a schema, and the ownership of the tables that get a trigger. It
+/// may run on a live database, repeatedly, and twice at once. Each file of tables, all functions together, and each trigger are a transaction of
+/// their own, so what is done stays done. The functions are replaced if any of them has changed: see [`crate`].
 ///
-/// The only lock that an application's writers wait for is the one under which a trigger is created: for the milliseconds that takes, and while it
-/// waits for the transactions that have written to the same table (see [`WaitPolicy`]). Readers wait for nothing.
+/// The application's writers wait for one lock only, under which a trigger is created: for the milliseconds that this takes, and while it waits for
+/// the transactions that have written to the same table (see [`WaitPolicy`]). Readers never wait.
 ///
-/// Fails with [`StoreError::Config`] if the events table is of another shape or another one than at the first time,
-/// [`StoreError::Conflict`] when the application's transactions left no gap (what was applied so far stays; run it again),
-/// [`StoreError::Unavailable`] when the database is.
+/// Fails with [`StoreError::Config`] if the events table does not fit or is not the one of the first setup, [`StoreError::Conflict`] if the
+/// application's transactions left no gap (what was applied stays; run it again), [`StoreError::Unavailable`] if the database is unavailable.
 pub async fn migrate_with(
     url: &DatabaseUrl,
     events: Option<&EventsTable>,
@@ -63,7 +62,7 @@ fn fail(error: tokio_postgres::Error) -> StoreError {
     StoreError::from_postgres(OP, error)
 }
 
-/// Which table it is: the one that the database remembers, or what was asked for where it fits; and whether it was remembered by another name.
+/// Returns the events table, the stored one or the given one if it fits, and whether it was renamed.
 async fn decided(
     client: &Client,
     asked: Option<&EventsTable>,

@@ -1,6 +1,6 @@
-//! Taking everything of ours out of a database again.
+//! Removing Switchyard from a database.
 //!
-//! The application's tables stay as they are, the events table too where it was made by us: it is the record. What goes is the ledger.
+//! The application's tables stay as they are, also the events table if the setup created it, because it holds the events. The ledger is removed.
 
 use tokio_postgres::Client;
 
@@ -12,7 +12,7 @@ use crate::{DatabaseUrl, StoreError};
 
 const OP: &str = "remove";
 
-/// Those of ours on tables that are not ours. The log's goes last: until then what the others append is logged.
+/// Our triggers on the application's tables. The log's comes last, so that what the others append is logged until then.
 const TRIGGERS: &str = "select format('trigger %I on %I.%I', t.tgname, n.nspname, c.relname), format('drop trigger %I on %I.%I', t.tgname, n.nspname, c.relname)
     from pg_trigger t
     join pg_proc p on p.oid = t.tgfoid and p.pronamespace = to_regnamespace('switchyard')
@@ -21,7 +21,7 @@ const TRIGGERS: &str = "select format('trigger %I on %I.%I', t.tgname, n.nspname
    where not t.tgisinternal and t.tgparentid = 0
    order by p.proname = 'log_event', 1";
 
-/// The one that a backfill of a large table needed.
+/// The index that a backfill of a large table needed.
 const INDEX: &str = "select format('index %I.%I', n.nspname, i.relname), format('drop index concurrently if exists %I.%I', n.nspname, i.relname)
     from switchyard.mapping m
     join pg_namespace n on n.nspname = m.schema_name
@@ -29,8 +29,8 @@ const INDEX: &str = "select format('index %I.%I', n.nspname, i.relname), format(
     join pg_index x on x.indrelid = c.oid
     join pg_class i on i.oid = x.indexrelid and i.relname = 'switchyard_history'";
 
-/// What is not ours and would go with it: a view on our tables, a trigger on one, a column's default that calls a function of ours. A function's
-/// body is text, and nobody can tell what it calls.
+/// The application's objects that would be dropped too: a view on our tables, a trigger on one, a column's default that calls a function of ours.
+/// What a function's body calls is unknown, because the body is text.
 const DEPENDENT_OBJECTS: &str = "select distinct coalesce(v.name, i.type || ' ' || i.identity)
     from (select 'pg_class'::regclass, c.oid from pg_class c where c.relnamespace = to_regnamespace('switchyard')
           union all select 'pg_proc'::regclass, p.oid from pg_proc p where p.pronamespace = to_regnamespace('switchyard')
@@ -49,24 +49,24 @@ const DEPENDENT_OBJECTS: &str = "select distinct coalesce(v.name, i.type || ' ' 
          else coalesce(i.schema, a.object_names[1]) <> 'switchyard' end
    order by 1";
 
-/// What a database holds of ours.
+/// What Switchyard has in a database.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Installed {
-    /// What is on the application's tables, such as `trigger switchyard_log on public.events`.
+    /// Objects on the application's tables, such as `trigger switchyard_log on public.events`.
     pub on_the_applications_tables: Vec<String>,
     /// How many agents are registered.
     pub agents: i64,
-    /// How many events the log has.
+    /// How many events the event log has.
     pub logged: i64,
-    /// How many of them are not published yet: nobody gets those.
+    /// How many of them are not published. No agent receives those.
     pub unpublished: i64,
     /// How many deliveries are unfinished or parked.
     pub unfinished: i64,
-    /// The application's own objects that stand on ours, such as `view public.backlog`. While there are any, nothing is removed.
+    /// The application's objects that depend on ours, such as `view public.backlog`. As long as there are any, nothing is removed.
     pub in_the_way: Vec<String>,
 }
 
-/// What a removal would take away; none where there is nothing of ours. Changes nothing.
+/// Returns what a removal would drop; `None` if nothing is installed. Changes nothing.
 ///
 /// Fails as [`remove`].
 pub async fn installed(url: &DatabaseUrl) -> Result<Option<Installed>, StoreError> {
@@ -75,15 +75,14 @@ pub async fn installed(url: &DatabaseUrl) -> Result<Option<Installed>, StoreErro
     session.close(found).await
 }
 
-/// Takes away everything of ours: the triggers and the index on the application's tables, then the schema `switchyard` with the ledger in it. The
-/// rows and columns of the application's tables stay untouched. Returns what there was; none where there was nothing. Repeat it where it ended half
-/// way: what is gone stays gone.
+/// Removes Switchyard: the triggers and the index on the application's tables, then the schema `switchyard` with the ledger. Rows and columns of the
+/// application's tables stay. Returns what there was; `None` if there was nothing. If it stops half way, repeat it: what is dropped stays dropped.
 ///
-/// Needs a direct connection, and to own those tables and the schema. To drop a trigger locks out the table's readers and writers for
-/// milliseconds; it waits for the transactions that hold the table, as `wait_policy` says.
+/// Needs a direct connection, and the ownership of those tables and the schema. Dropping a trigger locks out the table's readers and writers for
+/// milliseconds; it waits for transactions that hold the table, as `wait_policy` says.
 ///
-/// Fails with [`StoreError::Config`] while objects of the application's stand on ours, [`StoreError::Conflict`] when there was no gap between the
-/// application's transactions, [`StoreError::Unavailable`] when the database is.
+/// Fails with [`StoreError::Config`] while objects of the application depend on ours, [`StoreError::Conflict`] if there was no gap between the
+/// application's transactions, [`StoreError::Unavailable`] if the database is unavailable.
 pub async fn remove(url: &DatabaseUrl, wait_policy: &WaitPolicy<'_>) -> Result<Option<Installed>, StoreError> {
     let session = Session::open(url, OP).await?;
     let removed = match look(&session.client).await {

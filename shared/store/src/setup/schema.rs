@@ -1,6 +1,6 @@
-//! Our schema, as files in `sql/`: tables, which are applied once each and then never changed, and functions, which every setup replaces.
+//! Our schema, as files in `sql/`. Each file of tables is applied once and then never changes. Every setup replaces the functions.
 //!
-//! `switchyard.setup` remembers each file that was applied with its digest, so a setup with nothing new sends three statements.
+//! `switchyard.setup` stores the digest of each file that was applied, so a setup with nothing new sends three statements.
 
 mod files;
 mod functions;
@@ -13,8 +13,8 @@ use crate::setup::wait_policy::{Progress, WaitPolicy};
 
 const OP: &str = "migrate";
 
-/// Brings the schema up to date: what is missing of the tables, then the functions, then the trigger that logs events, which calls them. Returns
-/// what was applied, in this order. Each is a transaction of its own, so that what is done stays done.
+/// Brings the schema up to date: missing tables, then the functions, then the trigger that logs events and calls them. Returns what was applied, in
+/// this order. Each step is a transaction of its own, so that what is done stays done.
 pub(crate) async fn bring_up_to_date(
     client: &mut Client,
     wait_policy: &WaitPolicy<'_>,

@@ -1,8 +1,8 @@
-//! How DDL waits for a gap between an application's transactions without holding it up.
+//! How DDL waits for a gap between the application's transactions without blocking them for long.
 //!
-//! A statement that waits for a table's lock holds up everybody who comes after it. So each waits for a moment only, then steps back for at
-//! least five times as long, and waits a little longer the next time, up to a bound: for most of the time nobody is held up, and at no time for
-//! longer than the bound.
+//! A statement that waits for a table's lock blocks every later statement on the table. So each one waits for a moment only, then pauses for at
+//! least five times as long, and waits a little longer the next time, up to a maximum. For most of the time nothing is blocked, and never for longer
+//! than the maximum.
 
 use std::time::{Duration, Instant};
 
@@ -11,31 +11,31 @@ use tokio_postgres::Client;
 use crate::StoreError;
 use crate::row::get;
 
-/// What DDL says of itself while it goes on.
+/// The progress of DDL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress<'a> {
-    /// This one is done, such as `tables/events` or `posts insert`.
+    /// This step is done, such as `tables/events` or `posts insert`.
     Done(&'a str),
-    /// The application's transactions left no gap for this one; it is tried again after the pause.
+    /// The application's transactions left no gap for this step; it is tried again after the pause.
     Busy {
-        /// What waits.
+        /// The step.
         what: &'a str,
         /// How often it has been tried.
         tries: u32,
-        /// How long it steps back now.
+        /// How long it pauses now.
         pause: Duration,
     },
 }
 
-/// How long DDL waits, and whom it tells.
+/// How long DDL waits, and where its progress is reported.
 #[derive(Clone, Copy)]
 pub struct WaitPolicy<'a> {
-    /// The longest that one statement waits for a lock, and so the longest that the application's own statements are held up by it, beside the
-    /// few milliseconds in which the lock is held.
+    /// The longest that one statement waits for a lock. The application's statements are blocked for at most this time, and the few milliseconds in
+    /// which the lock is held.
     pub lock_timeout: Duration,
-    /// How long one step is tried in all, before it is given up as [`StoreError::Conflict`].
+    /// How long one step is tried in all, before it fails with [`StoreError::Conflict`].
     pub at_most: Duration,
-    /// Is told how it goes.
+    /// Receives the progress.
     pub report: &'a (dyn Fn(Progress<'_>) + Sync),
 }
 
@@ -46,7 +46,7 @@ impl std::fmt::Debug for WaitPolicy<'_> {
     }
 }
 
-/// Two seconds for a lock, three minutes for a step, and what holds it up goes to the log.
+/// Two seconds for a lock, three minutes for a step; the log says what blocks it.
 impl Default for WaitPolicy<'_> {
     fn default() -> Self {
         Self { lock_timeout: Duration::from_secs(2), at_most: Duration::from_secs(180), report: &log }
@@ -64,25 +64,25 @@ fn log(progress: Progress<'_>) {
 const FIRST: Duration = Duration::from_millis(100);
 /// The shortest pause.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How many times as long as a try the pause after it is, at least.
+/// A pause is at least this many times as long as the try before it.
 const REST: u32 = 5;
 
 impl WaitPolicy<'_> {
-    /// How long the try after so many waits for a lock.
+    /// How long the next try waits for a lock, after this many tries.
     fn wait(&self, tries: u32) -> Duration {
         FIRST.saturating_mul(2_u32.saturating_pow(tries)).min(self.lock_timeout).max(Duration::from_millis(1))
     }
 
-    /// How long to step back after so many tries; a little longer each time, so as not to fall into step with something that repeats.
+    /// How long to pause after this many tries. It grows a little each time, so that it does not keep pace with a process that repeats.
     fn pause(&self, tries: u32) -> Duration {
         (self.wait(tries.saturating_sub(1)) * REST).max(PAUSE) + Duration::from_millis(25) * tries.min(40)
     }
 
-    /// Carries out the statements that `list` (SQL: name, statement) finds, each in a transaction of its own, so that what is done stays done, and
-    /// tells of each. One table that is busy does not hold up the others: the list is read again, and what has left it is done. Returns the names,
-    /// in the order in which they were done.
+    /// Runs the statements that `list` (SQL: name, statement) returns, each in a transaction of its own, so that what is done stays done, and
+    /// reports each. A busy table does not block the others: the list is read again, without what is done. Returns the names, in the order in which
+    /// they were done.
     ///
-    /// Fails with [`StoreError::Conflict`] if the time is up, and at once for everything that is no lock.
+    /// Fails with [`StoreError::Conflict`] if the time is up, and at once with any error that is no lock.
     pub(crate) async fn each(
         &self,
         client: &Client,
@@ -114,13 +114,13 @@ impl WaitPolicy<'_> {
         }
     }
 
-    /// Begins to try one step.
+    /// Starts the tries of one step.
     pub(crate) fn with<'w>(&'w self, what: &'w str) -> Tries<'w> {
         Tries { wait_policy: self, what, begun: Instant::now(), tries: 0 }
     }
 }
 
-/// One step, tried again and again while the application's transactions are in its way.
+/// One step, which is tried again while the application's transactions block it.
 pub(crate) struct Tries<'w> {
     wait_policy: &'w WaitPolicy<'w>,
     what: &'w str,
@@ -135,7 +135,7 @@ impl Tries<'_> {
         client.batch_execute(&timeout).await.map_err(|error| StoreError::from_postgres("lock_timeout", error))
     }
 
-    /// The try has failed: steps back, where somebody was in the way and there is time left.
+    /// Handles a failed try: pauses, if a lock was the cause and there is time left.
     ///
     /// Fails with that failure otherwise.
     pub(crate) async fn step_back(&mut self, failure: StoreError) -> Result<(), StoreError> {

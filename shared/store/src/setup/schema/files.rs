@@ -21,7 +21,7 @@ macro_rules! file {
     };
 }
 
-/// Applied once each. From the first release on a file never changes; a change of a table is a new file at the end.
+/// Each is applied once. From the first release on a file never changes; a change of a table is a new file at the end.
 pub(super) const TABLES: &[File] = files! {
     "tables/events"
     "tables/event_log"
@@ -32,8 +32,8 @@ pub(super) const TABLES: &[File] = files! {
     "tables/moving"
 };
 
-/// Replaced whenever one of them has changed. A function whose body is `return ...` is parsed when it is made, so it comes after what it calls;
-/// for all others the order is free.
+/// All of them are replaced when one has changed. A function with the body `return ...` is parsed when it is created, so it must follow what it
+/// calls; for all others the order is free.
 pub(super) const FUNCTIONS: &[File] = files! {
     "functions/event_log"
     "functions/binding"
@@ -61,10 +61,10 @@ pub(super) const FUNCTIONS: &[File] = files! {
     "functions/domain_events"
 };
 
-/// What `switchyard.setup` calls the functions, all of them together.
+/// The name of all functions together in `switchyard.setup`.
 pub(super) const FUNCTIONS_NAME: &str = "functions";
 
-/// From here on events are logged. Applied once, when the functions are there that the trigger calls.
+/// Starts the event log. Applied once, after the functions that the trigger calls.
 pub(super) const LOG_TRIGGER: File = file!("log_trigger");
 
 /// SHA-256 of these files, in hexadecimal.
@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(found, listed);
     }
 
-    /// Each transition's rules stand in one place: whose a delivery is, and when it is due, is decided by the one statement that creates it.
+    /// The rules of a transition are in one place: one statement creates deliveries and decides their owner and when they are due.
     #[test]
     fn one_statement_creates_a_delivery_and_one_hash_places_an_aggregate() {
         let all: String = FUNCTIONS.iter().map(|file| file.sql).collect();
@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(all.matches("md5(").count(), 0, "a policy on cryptography may forbid it");
     }
 
-    /// A second `create function` would fail at the second setup, and a drop or a change of a table has no place among what is replaced.
+    /// A second `create function` would fail at the second setup. Files that are replaced may not drop or change tables.
     #[test]
     fn functions_are_replaced_and_defined_once() {
         let mut names = BTreeSet::new();

@@ -1,9 +1,9 @@
-//! Functions: all of them are replaced when any of them has changed.
+//! Functions: all of them are replaced if any has changed.
 //!
-//! `create or replace` keeps a function's grants and what depends on it, but it cannot change what a function returns or is called with, and it
-//! leaves what no file defines any more. So a setup first rehearses, in a transaction that it takes back: with all functions out of the way it
-//! makes the new ones, and compares. What has no equal among the new ones is dropped before they are made in earnest. No statement of the
-//! application waits for any of this.
+//! `create or replace` keeps a function's grants and what depends on it. But it cannot change a function's signature or result, and it leaves
+//! functions that no file defines any more. So a setup first rehearses in a transaction that it rolls back: it drops all functions, creates the new
+//! ones, and compares. Functions without an equal among the new ones are then dropped before the real replacement. No statement of the application
+//! waits for this.
 
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row, Transaction};
@@ -17,7 +17,7 @@ use crate::setup::wait_policy::WaitPolicy;
 
 /// Replaces the functions, if they have changed. Returns whether they had.
 ///
-/// Fails with [`StoreError::Config`] if something of the application's stands on a function that goes.
+/// Fails with [`StoreError::Config`] if an object of the application depends on a function that is dropped.
 pub(super) async fn replace(
     client: &mut Client,
     before: &Before,
@@ -60,7 +60,7 @@ async fn replace_now(client: &mut Client, digest: &str, wait_policy: &WaitPolicy
     transaction.commit().await.map_err(fail)
 }
 
-/// Makes the functions of the files, and those that `bind` writes.
+/// Creates the functions of the files, and those that `bind` writes.
 async fn make(transaction: &Transaction<'_>) -> Result<(), StoreError> {
     // A body that is text is looked at when it is called first, so the order is free; a test looks at all of them.
     transaction.batch_execute("set local check_function_bodies = off").await.map_err(fail)?;
@@ -70,7 +70,7 @@ async fn make(transaction: &Transaction<'_>) -> Result<(), StoreError> {
     transaction.batch_execute("select switchyard.bind()").await.map_err(fail)
 }
 
-/// The functions that `create or replace` would leave behind, or could not replace.
+/// Returns the functions that `create or replace` would leave behind or could not replace.
 async fn rehearse(client: &mut Client) -> Result<Vec<u32>, StoreError> {
     const OUT_OF_THE_WAY: &str = "do $$
         declare
@@ -107,13 +107,13 @@ const TRIGGERS: &str = "select format('trigger %I on %s', t.tgname, t.tgrelid::r
    where t.tgfoid = any ($1) and not t.tgisinternal and t.tgparentid = 0 and c.relnamespace <> 'switchyard'::regnamespace
    order by 1";
 
-/// Who might call a function that was dropped.
+/// The grants of a function that was dropped.
 struct Grant {
     function: String,
     role: String,
 }
 
-/// Drops these functions, those of ours whose parsed body calls them, and the triggers on our own tables. Returns to whom they were granted.
+/// Drops these functions, those of ours whose parsed body calls them, and the triggers on our own tables. Returns the grants.
 async fn drop_all(transaction: &Transaction<'_>, outdated: &[u32]) -> Result<Vec<Grant>, StoreError> {
     const CALLERS_TOO: &str = "with recursive gone (oid) as (
           select unnest($1)
@@ -144,7 +144,7 @@ async fn drop_all(transaction: &Transaction<'_>, outdated: &[u32]) -> Result<Vec
     Ok(grants)
 }
 
-/// Whoever might call a function may call the new one of the same name.
+/// Gives the grants of a dropped function to the new one of the same name.
 async fn regrant(transaction: &Transaction<'_>, grant: Grant) -> Result<(), StoreError> {
     const SQL: &str = "select format('grant execute on function %s to %s', p.oid::regprocedure, $2)
         from pg_proc p where p.pronamespace = 'switchyard'::regnamespace and p.proname = $1";
@@ -166,7 +166,7 @@ fn literal(oids: &[u32]) -> String {
     format!("'{{{}}}'::oid[]", numbers.join(","))
 }
 
-/// A view, a default or a function of the application's own.
+/// Returns the error for a view, a default or a function of the application that depends on one.
 fn stands_on_it(error: tokio_postgres::Error) -> StoreError {
     match error.as_db_error() {
         Some(database) if database.code().code() == "2BP01" => StoreError::config(format!(

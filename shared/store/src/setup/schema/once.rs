@@ -12,12 +12,12 @@ use crate::StoreError;
 use crate::row::get;
 use crate::setup::wait_policy::WaitPolicy;
 
-/// What earlier setups have applied, and the digest of each.
+/// What earlier setups applied, with the digest of each.
 pub(super) type Before = HashMap<String, String>;
 
-/// Makes the schema where there is none, and reads what was applied to it.
+/// Creates the schema if it is missing, and returns what was applied to it.
 ///
-/// Fails with [`StoreError::Config`] if a newer version of this program has set the database up.
+/// Fails with [`StoreError::Config`] if a newer version of this program has set up the database.
 pub(super) async fn before(client: &Client) -> Result<Before, StoreError> {
     const MAKE: &str = "create schema if not exists switchyard;
         create table if not exists switchyard.setup (name text primary key, sha256 text not null, at timestamptz not null default clock_timestamp())";
@@ -39,9 +39,9 @@ pub(super) async fn before(client: &Client) -> Result<Before, StoreError> {
     }
 }
 
-/// Applies a file, if that was not done before. Returns whether it was done now.
+/// Applies a file, unless it was applied before. Returns whether it did.
 ///
-/// Fails with [`StoreError::Config`] if the file that was applied was another one.
+/// Fails with [`StoreError::Config`] if another version of the file was applied.
 pub(super) async fn apply(
     client: &mut Client,
     before: &Before,
