@@ -1,7 +1,7 @@
-//! Backfill: what happened before an agent listened becomes deliveries of a run of their own, at a rate, and without a place in anybody's way.
+//! Backfills: events from before an agent subscribed become deliveries of a run of their own, at a limited rate.
 //!
-//! The database keeps how far each one is, and every step is one short transaction that writes its rows together with that. The caller, the
-//! steward, says when a step may be taken: whether live traffic leaves room for it is nothing that the database knows alone.
+//! The database stores the progress of each. Every step is one short transaction that writes its rows together with the progress. The steward
+//! decides when a step may be taken, because the database alone does not know whether live traffic leaves room for it.
 
 use std::time::Duration;
 use tokio_postgres::Row;
@@ -13,58 +13,58 @@ use crate::{
     StoreError,
 };
 
-/// A backfill that is running, and what decides whether its next step may be taken.
+/// A running backfill, and what decides whether it may take the next step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackfillNow {
-    /// Whose.
+    /// The agent.
     pub agent: String,
-    /// What it is about.
+    /// What it does now.
     pub phase: BackfillPhase,
     /// Its rate.
     pub per_second: u32,
-    /// Whether the routing gives the agent anything just now: while it does not, nothing is taken.
+    /// Whether the agent owns anything by its routing now. If not, the backfill takes nothing.
     pub owns: bool,
     /// The agent's breaker.
     pub breaker: BreakerState,
-    /// How many of its deliveries are unfinished: in a queue, being handled, or to be tried again. Counted up to 10,000.
+    /// How many of its deliveries are unfinished, counted up to 10,000.
     pub unfinished: u32,
     /// How many more its rate allows now.
     pub allowance: u32,
-    /// How many events of anybody wait to be published. Counted up to 10,000.
+    /// How many events wait to be published, of all publishers, counted up to 10,000.
     pub unpublished: u32,
 }
 
-/// What a [`Store::prepare_backfill`] came to.
+/// The result of [`Store::prepare_backfill`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prepared {
-    /// What comes next.
+    /// The next phase.
     pub phase: BackfillPhase,
-    /// Whether the step brought it further; where not, a transaction that may still commit events is waited for.
+    /// Whether the step advanced. If not, it waits for a transaction that may still commit events.
     pub further: bool,
 }
 
-/// What a [`Store::take_backfill`] came to.
+/// The result of [`Store::take_backfill`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Taken {
-    /// The deliveries to send now, leased: one that is not sent is due when the lease runs out.
+    /// The deliveries to send now. They are leased: one that is not sent is due when the lease ends.
     pub due: Vec<Due>,
-    /// How the backfill stands after it.
+    /// The state after it.
     pub state: BackfillState,
-    /// Whether it has moved on in the log, be it past what it does not select.
+    /// Whether it advanced in the event log, also past events that it does not select.
     pub further: bool,
 }
 
-/// A window takes a tenth of a second; one that takes so much longer waits for something, and the next pass tries again.
+/// A window takes a tenth of a second; one that takes this long waits for something, and the next pass tries again.
 const WINDOW_LIMIT: Duration = Duration::from_secs(10);
-/// Counting millions of events takes seconds; what takes longer is to be asked for in smaller parts.
+/// Counting millions of events takes seconds. For more, the operator asks for smaller parts.
 const PREVIEW_LIMIT: Duration = Duration::from_secs(30);
 
 impl Store {
-    /// Starts a backfill of an agent and returns its run. Sends nothing by itself.
+    /// Starts a backfill of an agent and returns its run. Sends nothing.
     ///
-    /// Fails with [`StoreError::Config`], in words for the operator, if the agent is not registered, does not listen to one of the types, owns
-    /// nothing by its routing or has a running backfill already; where a time is none; where history has no order (no time of creation)
-    /// or needs an index first ([`index_history`](crate::index_history)); if row-level security hides events from this role.
+    /// Fails with [`StoreError::Config`] if the agent is not registered, does not subscribe to one of the types, owns nothing by its routing, or has
+    /// a running backfill; if a time is invalid; if history has no order (no time of creation) or needs an index first
+    /// ([`index_history`](crate::index_history)); if row-level security hides events from this role.
     pub async fn start_backfill(
         &self,
         agent: &str,
@@ -82,9 +82,9 @@ impl Store {
         get(OP, &only(OP, rows)?, 0)
     }
 
-    /// What a backfill of the selection would take, by type, the most first. Changes nothing, and reads all of the selection once.
+    /// Returns what a backfill of the selection would take, by type, the largest number first. Changes nothing, and reads the whole selection once.
     ///
-    /// Fails as [`Store::start_backfill`] for a type or a time that is wrong, and with [`StoreError::Unavailable`] if half a minute was too short.
+    /// Fails as [`Store::start_backfill`] for a wrong type or time, and with [`StoreError::Unavailable`] if half a minute was too short.
     pub async fn preview_backfill(
         &self,
         agent: &str,
@@ -108,12 +108,12 @@ impl Store {
             .collect()
     }
 
-    /// Every backfill that is running, by agent.
+    /// Returns the running backfills, by agent.
     pub async fn backfills_running(&self) -> Result<Vec<BackfillNow>, StoreError> {
         self.running(&None).await
     }
 
-    /// The same for one agent; none where it has no backfill that is running.
+    /// The same for one agent; `None` if it has no running backfill.
     pub async fn backfill_now(&self, agent: &str) -> Result<Option<BackfillNow>, StoreError> {
         Ok(self.running(&Some(agent)).await?.pop())
     }
@@ -139,7 +139,7 @@ impl Store {
             .collect()
     }
 
-    /// One step of what comes before anything is sent: five thousand events get a sequence, or fifty thousand rows of the log are counted.
+    /// Takes one step of the preparation: numbers five thousand events, or counts fifty thousand rows of the event log.
     ///
     /// Fails with [`StoreError::Config`] if the agent has no running backfill, [`StoreError::Unavailable`] if a step took longer than ten seconds.
     pub async fn prepare_backfill(&self, agent: &str) -> Result<Prepared, StoreError> {
@@ -152,8 +152,8 @@ impl Store {
         Ok(prepared)
     }
 
-    /// Takes the next deliveries of a backfill, in the order of their sequences: at most `limit`, no more than its rate allows, and only so many that
-    /// `unfinished` of it are unfinished. The rows and how far it is are one transaction; the caller sends afterwards.
+    /// Takes the next deliveries of a backfill, in the order of their sequences: at most `limit`, no more than its rate allows, and only until
+    /// `unfinished` of it are unfinished. One transaction writes the rows and the progress; the caller sends afterwards.
     ///
     /// Fails as [`Store::prepare_backfill`].
     pub async fn take_backfill(&self, agent: &str, limit: u32, unfinished: u32) -> Result<Taken, StoreError> {
@@ -171,25 +171,25 @@ impl Store {
         Ok(taken)
     }
 
-    /// Says why a running backfill stands still, for whoever looks at its progress; `None` says that it does not.
+    /// Stores why a running backfill does not advance; `None` if it does.
     pub async fn backfill_waits(&self, agent: &str, why: Option<&str>) -> Result<(), StoreError> {
         let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&agent, Type::TEXT), (&why, Type::TEXT)];
         self.write("backfill_waits", "select switchyard.backfill_waits($1, $2)", &parameters).await?;
         Ok(())
     }
 
-    /// Stops a backfill until [`Store::resume_backfill`]: what is taken is finished, and nothing more is taken.
+    /// Pauses a backfill until [`Store::resume_backfill`]: agents finish what was taken, and nothing more is taken.
     ///
-    /// Fails with [`StoreError::Config`] if the agent has none under way.
+    /// Fails with [`StoreError::Config`] if the agent has no running or paused backfill.
     pub async fn pause_backfill(&self, agent: &str, operator: &str) -> Result<(), StoreError> {
         let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&agent, Type::TEXT), (&clean(operator), Type::TEXT)];
         self.write("pause_backfill", "select switchyard.pause_backfill($1, $2)", &parameters).await?;
         Ok(())
     }
 
-    /// Lets a backfill go on, at another rate where one is given; of one that is running the rate alone changes.
+    /// Resumes a backfill, at another rate if one is given. For a running one only the rate changes.
     ///
-    /// Fails with [`StoreError::Config`] if the agent has none under way.
+    /// Fails with [`StoreError::Config`] if the agent has no running or paused backfill.
     pub async fn resume_backfill(
         &self,
         agent: &str,
@@ -203,10 +203,10 @@ impl Store {
         Ok(())
     }
 
-    /// Ends a backfill: what is unfinished or parked is superseded, and how many that were is the answer; what is done stays done. Another backfill takes
-    /// up what this one has not done.
+    /// Cancels a backfill: unfinished and parked deliveries are superseded, done ones stay done. Returns how many were superseded. Another backfill
+    /// takes what this one has not done.
     ///
-    /// Fails with [`StoreError::Config`] if the agent has none under way.
+    /// Fails with [`StoreError::Config`] if the agent has no running or paused backfill.
     pub async fn cancel_backfill(&self, agent: &str, operator: &str) -> Result<i64, StoreError> {
         const OP: &str = "cancel_backfill";
         let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&agent, Type::TEXT), (&clean(operator), Type::TEXT)];
@@ -214,7 +214,7 @@ impl Store {
         get(OP, &only(OP, rows)?, 0)
     }
 
-    /// How far the newest backfill of an agent is; none where it has never had one.
+    /// Returns the progress of the agent's newest backfill; `None` if it never had one.
     ///
     /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn backfill_progress(&self, agent: &str) -> Result<Option<BackfillProgress>, StoreError> {

@@ -1,5 +1,5 @@
-//! Shadow comparison: both sides of it are read here, and what came of it is counted. What is compared with what says
-//! [`switchyard_compare::Mapping`]; the steward brings the sides together.
+//! Shadow comparison: reads both sides and stores the outcomes. [`switchyard_compare::Mapping`] says what is compared with what; the steward
+//! compares.
 
 mod columns;
 mod decided;
@@ -27,22 +27,22 @@ pub struct CompareMapping {
     pub agent: String,
     /// The mapping, as [`switchyard_compare::Mapping::read`] takes it.
     pub mapping: Value,
-    /// Which mapping it is: outcomes by another one are not counted.
+    /// The mapping's version. Outcomes of another version do not count.
     pub version: i32,
     /// Since when: RFC 3339.
     pub since: String,
-    /// Up to when the old system's rows were looked through for strays: microseconds since 1970, of the database's clock.
+    /// Up to when the old system's rows were searched for rows that answer no event: microseconds since 1970, by the database's clock.
     pub strays_to_us: i64,
-    /// What time it is there, in the same unit.
+    /// The database's time now, in the same unit.
     pub now_us: i64,
-    /// Whether the agent is in shadow mode just now: the old system has all of its events, and a row that answers none is a stray.
+    /// Whether the agent is in shadow mode now. Then the old system owns all of its events, and a row that answers none is a stray.
     pub shadow: bool,
-    /// Why the last comparison could not be made.
+    /// Why the last comparison failed.
     pub trouble: Option<String>,
 }
 
 impl Store {
-    /// Every agent that is compared, by name.
+    /// Returns the agents that have a mapping, by name.
     pub async fn compare_mappings(&self) -> Result<Vec<CompareMapping>, StoreError> {
         const OP: &str = "compare_mappings";
         let rows = self
@@ -71,8 +71,8 @@ impl Store {
             .collect()
     }
 
-    /// Sets how an agent is compared: a mapping that was read, as JSON, and its wait. What was counted by another mapping is forgotten; the
-    /// latest 20,000 decisions are compared anew. Audited, with the mapping. Answers with the mapping's version.
+    /// Sets an agent's mapping, as JSON that was parsed before, and its wait. Counts by an older mapping are deleted; the latest 20,000 decisions
+    /// are compared again. Audited, with the mapping. Returns the mapping's version.
     ///
     /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn set_compare_mapping(
@@ -98,7 +98,7 @@ impl Store {
         get(OP, &only(OP, rows)?, 0)
     }
 
-    /// Compares an agent no longer, and forgets what was counted. Audited. Whether it was compared at all.
+    /// Deletes an agent's mapping and its counts. Audited. Returns whether it had one.
     pub async fn drop_compare_mapping(&self, operator: &str, agent: &str) -> Result<bool, StoreError> {
         const OP: &str = "drop_compare_mapping";
         let sql = "select switchyard.drop_compare_mapping($1, $2)";
@@ -106,7 +106,7 @@ impl Store {
         get(OP, &only(OP, rows)?, 0)
     }
 
-    /// Remembers why an agent could not be compared; `None` where it could. Text for the operator, without any payload.
+    /// Stores why an agent could not be compared; `None` if it could. The text is for the operator and holds no payload.
     pub async fn set_compare_mapping_error(&self, agent: &str, trouble: Option<&str>) -> Result<(), StoreError> {
         self.write(
             "set_compare_mapping_error",
@@ -117,7 +117,7 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets decisions of over 45 days and counts of over 90, at most 10,000 of each and of an agent. Returns how many went.
+    /// Deletes decisions after 45 days and counts after 90, at most 10,000 of each for each agent. Returns how many.
     pub async fn prune_compared(&self) -> Result<u64, StoreError> {
         const OP: &str = "prune_compared";
         let rows = self.write(OP, "select switchyard.prune_compared()", &[]).await?;

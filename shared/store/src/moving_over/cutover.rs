@@ -1,8 +1,8 @@
-//! Cutover plans: an agent's share grows step by step while the figures stay inside their limits.
+//! Cutover plans: an agent's percentage grows step by step while the figures stay inside the limits.
 //!
-//! The database keeps the plan and makes each step one transaction with the routing that it sets. Whether a step is due is decided by the
-//! caller, the steward, from [`Store::cutovers_under_way`] and [`Store::cutover_figures`]; what it orders names the step that it has judged, so that
-//! an order that comes late does nothing. Every change leaves an audit row. Times are the database's.
+//! The database keeps the plan, and changes it together with the routing in one transaction. The steward decides whether a step is due, from
+//! [`Store::cutovers_under_way`] and [`Store::cutover_figures`]. Its order names the step that it has judged, so a late order does nothing. Every
+//! change adds an audit row. Times are the database's.
 
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
@@ -11,14 +11,14 @@ use tokio_postgres::types::{ToSql, Type};
 use crate::row::{clean, get, only, word};
 use crate::{Cutover, CutoverLimit, CutoverLimits, CutoverPlan, CutoverState, CutoverStep, Mode, Store, StoreError};
 
-/// What the ledger says of a plan's present step.
+/// The ledger's figures of a plan's present step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CutoverFigures {
-    /// Of the agent's events that came since the step began, or were given to it since, how many were settled at the first attempt.
+    /// How many deliveries that came to the agent since the step began were settled at the first attempt.
     pub settled: u64,
-    /// How many of them have failed once or more since, or are parked.
+    /// How many of them failed at least once since, or are parked.
     pub failed: u64,
-    /// For how many seconds the oldest that is the agent's has waited, since it came, came due or was given to it. 0 where none waits.
+    /// How many seconds the oldest unfinished one has waited since it was logged, was due, or came to the agent. 0 if none waits.
     pub lag_secs: f64,
 }
 
@@ -29,10 +29,10 @@ const COLUMNS: &str = "select c.id, a.name, c.percents, c.soaks_secs, c.at_least
    from switchyard.cutover c join switchyard.agent a on a.id = c.agent";
 
 impl Store {
-    /// Starts a plan: the routing of its first step holds from now on.
+    /// Starts a plan and sets the routing of its first step.
     ///
-    /// Fails with [`StoreError::Config`] if the agent is not registered, has a plan under way, has a larger share already than the first step
-    /// gives it, or is compared with nothing while there is a limit on mismatch; with [`StoreError::Refused`] for a share outside 1 to 100.
+    /// Fails with [`StoreError::Config`] if the agent is not registered, has an unfinished plan, is above the first step already, or has no mapping
+    /// for a limit on mismatch; with [`StoreError::Refused`] for a percentage outside 1 to 100.
     pub async fn start_cutover(&self, agent: &str, plan: &CutoverPlan, operator: &str) -> Result<(), StoreError> {
         let percents: Vec<i32> = plan.steps.iter().map(|step| i32::from(step.percent)).collect();
         let soaks: Vec<i64> = plan.steps.iter().map(|step| i64::from(step.soak_secs)).collect();
@@ -58,7 +58,7 @@ impl Store {
         Ok(())
     }
 
-    /// An agent's newest plan.
+    /// Returns an agent's newest plan.
     ///
     /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn cutover(&self, agent: &str) -> Result<Option<Cutover>, StoreError> {
@@ -66,14 +66,14 @@ impl Store {
         self.read("cutover", &sql, &[(&agent, Type::TEXT)]).await?.first().map(cutover).transpose()
     }
 
-    /// The plans of all agents that are running or held, by the agent's name.
+    /// Returns the plans that are running or held, by the agent's name.
     pub async fn cutovers_under_way(&self) -> Result<Vec<Cutover>, StoreError> {
         let sql = format!("{COLUMNS} where c.state in ('running', 'held') order by a.name");
         self.read("cutovers_under_way", &sql, &[]).await?.iter().map(cutover).collect()
     }
 
-    /// What the ledger says of the present step of an agent's newest plan. Costs as much as came since the step began, and was given
-    /// to the agent since (the latest million of either at most), and what is unfinished: a second or two for each million.
+    /// Returns the figures of the present step of an agent's newest plan. The cost grows with what came to the agent since the step began (the
+    /// latest million of new and of reassigned ones at most) and with what is unfinished: a second or two for each million.
     ///
     /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn cutover_figures(&self, agent: &str) -> Result<CutoverFigures, StoreError> {
@@ -87,8 +87,8 @@ impl Store {
         })
     }
 
-    /// From the step that was judged to the next one, or, from the last, to the end. `figures` is what it was judged by, as JSON, for the audit. `false`
-    /// where the plan has ended, is held or is in another step by now: then nothing was done.
+    /// Moves a plan from the step that was judged to the next, or ends it after the last. `figures` are JSON for the audit. Returns `false`, and
+    /// changes nothing, if the plan has ended, is held, or is in another step.
     pub async fn advance_cutover(&self, judged: &Cutover, figures: &str, operator: &str) -> Result<bool, StoreError> {
         let sql = "select switchyard.cutover_advance($1, $2, $3, $4, $5)";
         let step = nth(judged.step);
@@ -103,7 +103,7 @@ impl Store {
         self.judged("advance_cutover", sql, &parameters).await
     }
 
-    /// Holds a plan that a limit stops, in the step that was judged. `false` as [`Store::advance_cutover`].
+    /// Holds a plan at a limit, in the step that was judged. Returns `false` as [`Store::advance_cutover`] does.
     pub async fn pause_cutover_at(
         &self,
         judged: &Cutover,
@@ -115,8 +115,8 @@ impl Store {
         self.by_a_limit("hold_cutover_at", sql, judged, because, figures, operator).await
     }
 
-    /// Rolls back a plan that a limit ends: the old system has everything from now on, and what the agent has not finished follows. `false`, with
-    /// nothing done, where somebody has moved the plan since, or holds it by hand.
+    /// Rolls a plan back at a limit: the old system owns everything from now on, and the agent's unfinished deliveries follow. Returns `false`, and
+    /// changes nothing, if the plan has left the step or an operator holds it.
     pub async fn roll_back_cutover_at(
         &self,
         judged: &Cutover,
@@ -128,24 +128,24 @@ impl Store {
         self.by_a_limit("roll_back_cutover_at", sql, judged, because, figures, operator).await
     }
 
-    /// A person holds an agent's plan: nothing moves it until a person does. The routing stays as it is.
+    /// Holds an agent's plan until an operator changes it. The routing stays.
     ///
-    /// Fails with [`StoreError::Config`] if the agent has no plan under way.
+    /// Fails with [`StoreError::Config`] if the agent has no unfinished plan.
     pub async fn pause_cutover(&self, agent: &str, because: &str, operator: &str) -> Result<(), StoreError> {
         self.by_operator("hold_cutover", "select switchyard.cutover_pause($1, $2, $3)", agent, because, operator).await
     }
 
-    /// A person rolls an agent's plan back, one that is done already, too. As [`Store::roll_back_cutover_at`].
+    /// Rolls an agent's plan back, also one that is done. As [`Store::roll_back_cutover_at`].
     ///
-    /// Fails with [`StoreError::Config`] if the agent has no such plan: then [`Store::set_routing`] is the way.
+    /// Fails with [`StoreError::Config`] if the agent has no such plan: then use [`Store::set_routing`].
     pub async fn roll_back_cutover(&self, agent: &str, because: &str, operator: &str) -> Result<(), StoreError> {
         let sql = "select switchyard.cutover_roll_back($1, $2, $3)";
         self.by_operator("roll_back_cutover", sql, agent, because, operator).await
     }
 
-    /// A held plan goes on: the routing of its present step is set again, and the step soaks anew.
+    /// Resumes a held plan: the routing of its present step is set again, and its soak starts again.
     ///
-    /// Fails with [`StoreError::Config`] if the agent has no plan that is held.
+    /// Fails with [`StoreError::Config`] if the agent has no held plan.
     pub async fn go_on_with_cutover(&self, agent: &str, operator: &str) -> Result<(), StoreError> {
         let operator = clean(operator);
         let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&agent, Type::TEXT), (&operator.as_ref(), Type::TEXT)];
@@ -200,7 +200,7 @@ impl Store {
     }
 }
 
-/// A step as the database numbers it, from 1.
+/// A step's number in the database, from 1.
 fn nth(step: usize) -> i32 {
     i32::try_from(step).unwrap_or(i32::MAX).saturating_add(1)
 }

@@ -1,4 +1,4 @@
-//! The lever of a migration: whose turn it is, for which share, and for which projects whatever the share.
+//! The routing of an agent: which side owns its events, by mode, percentage and pinned projects.
 
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
@@ -6,20 +6,19 @@ use tokio_postgres::types::Type;
 use crate::row::{clean, get, only, word};
 use crate::{Mode, Moves, Owner, Store, StoreError};
 
-/// What the lever is set to.
+/// A change of the routing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RoutingChange {
-    /// Whose turn it is.
+    /// Which side owns the events.
     pub mode: Mode,
-    /// Whether unfinished deliveries follow, as a standing order of every [`Store::sweep`]. Without it they stay with whom they are until
-    /// somebody asks for [`Store::reassign`].
+    /// Whether every [`Store::sweep`] reassigns unfinished deliveries. Without it they keep their owner until [`Store::reassign`] is called.
     pub drain: bool,
-    /// While there is a percentage: whether the agent decides in shadow what the old system owns, so that the two can still be compared.
+    /// In mode `percent`: whether the agent also decides in shadow mode about what the old system owns, so that both can still be compared.
     pub beside: bool,
 }
 
 impl RoutingChange {
-    /// This mode, and unfinished deliveries follow.
+    /// This mode, with unfinished deliveries reassigned.
     #[must_use]
     pub const fn draining(mode: Mode) -> Self {
         Self { mode, drain: true, beside: false }
@@ -27,31 +26,31 @@ impl RoutingChange {
 }
 
 impl From<Mode> for RoutingChange {
-    /// This mode, for what nobody has asked for yet.
+    /// This mode, for events that neither side has asked for yet.
     fn from(mode: Mode) -> Self {
         Self { mode, drain: false, beside: false }
     }
 }
 
-/// How an agent's events are routed just now.
+/// The present routing of an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Routing {
-    /// Whose turn it is.
+    /// Which side owns the events.
     pub mode: Mode,
-    /// Whether unfinished deliveries follow.
+    /// Whether unfinished deliveries are reassigned.
     pub drain: bool,
-    /// Whether the agent decides in shadow what the old system owns although there is a percentage.
+    /// In mode `percent`: whether the agent also decides in shadow mode about what the old system owns.
     pub beside: bool,
-    /// Projects that are the agent's whatever the percentage; they count in [`Mode::Percent`] alone, as the others do.
+    /// Projects that are the agent's at every percentage. All pins count in [`Mode::Percent`] only.
     pub pinned_new: Vec<String>,
-    /// Projects that are the old system's whatever the percentage.
+    /// Projects that are the old system's at every percentage.
     pub pinned_old: Vec<String>,
-    /// Goes up with every change.
+    /// Increases with every change.
     pub version: i32,
 }
 
 impl Store {
-    /// How an agent's events are routed.
+    /// Returns the routing of an agent.
     ///
     /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn routing(&self, agent: &str) -> Result<Routing, StoreError> {
@@ -69,8 +68,8 @@ impl Store {
         })
     }
 
-    /// Moves the lever. Acts on the next ask: an event that somebody has asked for keeps its owner until [`Store::reassign`], which
-    /// [`RoutingChange::drain`] makes a standing order. Stops a cutover plan of the agent that is under way, since a hand on the lever wins.
+    /// Sets the routing. It applies from the next ask: a delivery with a row keeps its owner until [`Store::reassign`], which every sweep calls with
+    /// [`RoutingChange::drain`]. Holds an unfinished cutover plan of the agent.
     ///
     /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn set_routing(
@@ -83,8 +82,8 @@ impl Store {
         self.apply_routing(agent, Some(mode), Some(drain), Some(beside), operator).await
     }
 
-    /// Says whether unfinished deliveries follow, and whether the agent decides beside the old system; `None` leaves that as it is. Whose turn
-    /// it is stays as it is when this acts, not as somebody read it before. Else as [`Store::set_routing`].
+    /// Sets whether unfinished deliveries are reassigned, and whether the agent decides beside the old system; `None` keeps a value. The mode stays
+    /// as it is at the time of the call, not as the caller read it before. Otherwise as [`Store::set_routing`].
     pub async fn set_following(
         &self,
         agent: &str,
@@ -119,8 +118,7 @@ impl Store {
         Ok(())
     }
 
-    /// Gives a project to one side whatever the percentage says, or, with `None`, leaves it to the percentage again. Acts as
-    /// [`Store::set_routing`] does, but for cutover plans, which go on.
+    /// Pins a project to one side at every percentage; `None` removes the pin. It applies as [`Store::set_routing`] does, but cutover plans go on.
     ///
     /// Fails with [`StoreError::Config`] if the agent is not registered or has a thousand pinned projects.
     pub async fn pin(
@@ -144,7 +142,7 @@ impl Store {
         Ok(())
     }
 
-    /// What [`Store::reassign`] would move now, and what it would leave where it is. Changes nothing. Costs as much as there is unfinished.
+    /// Returns what [`Store::reassign`] would move now, and what it would leave. Changes nothing. The cost grows with what is unfinished.
     ///
     /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn routing_moves(&self, agent: &str) -> Result<Moves, StoreError> {

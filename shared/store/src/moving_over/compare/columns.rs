@@ -1,4 +1,4 @@
-//! Whether a table of the old system has what a mapping names.
+//! Checks that a table of the old system has what a mapping names.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::row::get;
 use crate::{Store, StoreError};
 
-/// How a key is compared: in the column's own type where that is known, so that its index serves.
+/// How a key is compared: in the column's own type if it is known, so that its index is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Key {
     /// As text.
@@ -18,13 +18,13 @@ pub(super) enum Key {
     Uuid,
     /// As a whole number.
     Integer,
-    /// As what the column prints; no index serves.
+    /// As the text that the column prints, without an index.
     Printed,
 }
 
 impl Key {
-    /// Whether a value can be a key of this kind: what cannot is nobody's key, and would fail the statement. What Postgres takes for a UUID counts, so
-    /// not the form of a URN.
+    /// Whether a value can be a key of this kind. Another value matches no row, and would make the statement fail. Accepts what Postgres accepts as
+    /// a UUID, so not the form of a URN.
     pub(super) fn can_be(self, value: &str) -> bool {
         match self {
             Self::Uuid => !value.starts_with("urn:") && Uuid::parse_str(value).is_ok(),
@@ -46,16 +46,16 @@ impl Key {
     }
 }
 
-/// How a column says the time.
+/// The type of a column with a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stamp {
     /// With a time zone.
     Zoned,
-    /// Without; in UTC.
+    /// Without a time zone; in UTC.
     Utc,
 }
 
-/// What a table of the old system is like, for one answer of a mapping; nothing is known of events, which are like all events.
+/// The table of the old system for one answer of a mapping. For an answer that is an event there is nothing to know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OldTable {
     types: BTreeMap<String, String>,
@@ -63,8 +63,8 @@ pub struct OldTable {
 }
 
 impl OldTable {
-    /// Whether an answer is written over the one before it of the same key, so that an older one may be gone: as the mapping says, or else
-    /// where the table can hold one row of a key at most. What cannot be known, of a view, is taken for so: that invents no difference.
+    /// Whether a new answer overwrites the one before it of the same key, so that an older one may be gone: as the mapping says, or if the table can
+    /// hold only one row of a key. For a view this cannot be known, and it counts as overwritten, since that reports no false difference.
     #[must_use]
     pub fn is_overwritten(&self) -> bool {
         self.overwritten
@@ -79,7 +79,7 @@ impl OldTable {
         }
     }
 
-    /// Whether a column may hold a null of JSON, which is not the database's.
+    /// Whether a column may hold JSON's null, which is not SQL's.
     pub(super) fn is_json(&self, column: &str) -> bool {
         matches!(self.types.get(column).map(String::as_str), None | Some("json" | "jsonb"))
     }
@@ -92,17 +92,17 @@ impl OldTable {
     }
 }
 
-/// A column that a mapping names, and at which of its keys.
+/// A column that a mapping names, and the key of the mapping.
 struct Named<'m> {
     key: String,
     column: &'m str,
 }
 
 impl Store {
-    /// What the old system's tables are like, answer by answer.
+    /// Returns the old system's tables, answer by answer.
     ///
-    /// Fails with [`StoreError::Config`] if one has not what the mapping names, or this role may not read it: the text names the
-    /// mapping's key, the table and the column, and what there is instead.
+    /// Fails with [`StoreError::Config`] if one lacks what the mapping names, or this role may not read it. The text names the mapping's key, the
+    /// table and the column, and what exists instead.
     pub async fn old_tables(&self, mapping: &Mapping) -> Result<Vec<OldTable>, StoreError> {
         let mut tables = Vec::with_capacity(mapping.answers.len());
         for (place, answer) in mapping.answers.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! The agent's side: decisions, and the keys by which the old system's answers are found.
+//! The agent's side: its decisions, and the keys that find the old system's answers.
 
 use serde_json::{Value, json};
 use switchyard_compare::{COMMITS_US, KeyPart, Mapping, Source};
@@ -11,7 +11,7 @@ use super::statement::{Statement, events_for, logged_between, to_micros, types_o
 use crate::row::get;
 use crate::{Store, StoreError};
 
-/// How much text of decisions is read at a time: each may be as large as a payload, and the steward is a small function.
+/// How much text of decisions is read at a time. Each may be as large as a payload, and the steward has little memory.
 const MOST_BYTES: i64 = 8 * 1024 * 1024;
 
 /// What an agent in shadow mode decided about an event.
@@ -27,13 +27,13 @@ pub struct Decided {
     pub due_us: i64,
     /// The decision, as it was stored.
     pub decision: Value,
-    /// For each answer of the mapping, what of the event names the old system's answer; a part that the event lacks is `None`.
+    /// For each answer of the mapping, the event's key for the old system's answer; a part that the event lacks is `None`.
     pub keys: Vec<Vec<Option<String>>>,
 }
 
 impl Store {
-    /// Decisions that were not compared yet and whose wait is over, by so much that an answer of the last moment has been committed; the
-    /// oldest first, at most so many, and fewer where they are large. Not what has become the agent's own since: it would be compared with itself.
+    /// Returns decisions that are not compared yet and whose wait is over, with a margin in which a late answer has committed; the oldest first, at
+    /// most `at_most`, and fewer if they are large. Leaves out events that now belong to the agent, whose decision would be compared with itself.
     pub async fn uncompared(&self, agent: &str, mapping: &Mapping, at_most: i64) -> Result<Vec<Decided>, StoreError> {
         let mut statement = Statement::default();
         let agent = statement.bind(agent.to_owned(), Type::TEXT);
@@ -50,7 +50,7 @@ impl Store {
         self.decided(statement, &chosen, mapping).await
     }
 
-    /// The decisions about these events, whether they were compared or not; of what was never decided there is none.
+    /// Returns the decisions about these events, compared or not. An event without a decision is left out.
     pub async fn decisions(&self, agent: &str, mapping: &Mapping, events: &[Uuid]) -> Result<Vec<Decided>, StoreError> {
         let mut statement = Statement::default();
         let agent = statement.bind(agent.to_owned(), Type::TEXT);
@@ -88,9 +88,9 @@ impl Store {
         rows.iter().map(|row| decided_of(OP, row, &parts)).collect()
     }
 
-    /// When the next event of the same key was logged, for each of these events (in their order), as far as that was before `until`, in
-    /// microseconds since 1970: the old system's answer to an event may have been overtaken by its answer to that one. `answer` is the
-    /// answer's place in the mapping. A key that no two events share has no next.
+    /// Returns when the next event of the same key was logged before `until`, for each of these events in their order, in microseconds since 1970:
+    /// the old system's answer to that event may have overtaken its answer to this one. `answer` is the answer's place in the mapping. A key that no
+    /// two events share has no next one.
     pub async fn next_of_key(
         &self,
         agent: &str,

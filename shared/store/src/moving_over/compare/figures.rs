@@ -1,4 +1,4 @@
-//! The comparison in numbers, by time, and by example.
+//! The comparison in numbers, by time, and with examples.
 
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
@@ -10,8 +10,8 @@ const COUNTS: &str = "coalesce(sum(c.agreed), 0)::bigint, coalesce(sum(c.differe
     coalesce(sum(c.only_new), 0)::bigint, 0::bigint, coalesce(sum(c.overtaken), 0)::bigint, coalesce(sum(c.strays), 0)::bigint";
 
 impl Store {
-    /// How an agent compares with the old system since then (RFC 3339, counted from that minute on), by the time of the decisions. Where it is not compared at all, every
-    /// decision is one that is not compared yet.
+    /// Returns the counts of a comparison since then (RFC 3339, from that minute on), by the time of the decisions. Without a mapping, every
+    /// decision counts as not compared yet.
     ///
     /// Fails with [`StoreError::Config`] if the agent is not registered, [`StoreError::Refused`] if `since` is not a time.
     pub async fn compared(&self, agent: &str, since: &str) -> Result<Compared, StoreError> {
@@ -21,7 +21,7 @@ impl Store {
         counts(OP, &only(OP, rows)?, 0)
     }
 
-    /// The same step by step, the oldest first; steps without any event are left out. At most the latest 500.
+    /// The same by period, the oldest first, without empty periods. At most the latest 500.
     ///
     /// Fails with [`StoreError::Refused`] if `since` is not a time.
     pub async fn compared_by(&self, agent: &str, since: &str, period: Period) -> Result<Vec<Trend>, StoreError> {
@@ -41,7 +41,7 @@ impl Store {
         rows.iter().map(|row| Ok(Trend { from: get(OP, row, 0)?, compared: counts(OP, row, 1)? })).collect()
     }
 
-    /// The latest events that did not agree by the mapping of now, at most so many of each outcome.
+    /// Returns the latest events that did not agree by the present mapping, at most `of_each` of each outcome.
     ///
     /// Fails with [`StoreError::Refused`] if `since` is not a time.
     pub async fn compared_examples(&self, agent: &str, since: &str, of_each: i64) -> Result<Vec<Example>, StoreError> {
@@ -73,7 +73,7 @@ impl Store {
             .collect()
     }
 
-    /// The latest rows of the old system that answer no event.
+    /// Returns the latest rows of the old system that answer no event.
     ///
     /// Fails with [`StoreError::Refused`] if `since` is not a time.
     pub async fn stray_examples(&self, agent: &str, since: &str, at_most: i64) -> Result<Vec<StrayRow>, StoreError> {

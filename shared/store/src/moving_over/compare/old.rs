@@ -1,4 +1,4 @@
-//! The old system's side: what it left in a table of its own, or among the events.
+//! The old system's side: its rows in a table of its own, or among the events.
 
 use serde_json::Value;
 use switchyard_compare::{Answer, Found, Slot};
@@ -11,14 +11,14 @@ use super::statement::{Statement, from_micros};
 use crate::row::get;
 use crate::{Store, StoreError};
 
-/// How much text of old rows is read at a time: a team's columns may be of any size, and the steward is a small function.
+/// How much text of the old system's rows is read at a time. A team's columns may have any size, and the steward has little memory.
 const MOST_BYTES: i64 = 8 * 1024 * 1024;
 
 impl Store {
-    /// What there is of the old system's answer to each of these events, in their order: the last row with the event's key in the event's
-    /// slot. `place` is the answer's in the mapping, `table` what [`Store::old_tables`] says of it.
+    /// Returns the old system's answer to each of these events, in their order: the last row with the event's key in the event's slot. `place` is
+    /// the answer's place in the mapping, `table` comes from [`Store::old_tables`].
     ///
-    /// `None` where that would be too much to hold: ask about fewer events. About a single event there is always an answer.
+    /// `None` if the rows are too large to hold: ask about fewer events. A single event always gets an answer.
     ///
     /// Fails with [`StoreError::Config`] if this role may not read the table.
     pub async fn old_rows(
@@ -101,7 +101,7 @@ impl Store {
     }
 }
 
-/// What the database prints as JSON; where it is none to us (a number of a thousand digits), its text.
+/// Parses JSON that the database printed; if it does not parse (a number of a thousand digits), returns its text.
 fn json_of(text: String) -> Value {
     serde_json::from_str(&text).unwrap_or(Value::String(text))
 }

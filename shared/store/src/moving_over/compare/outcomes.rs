@@ -1,4 +1,4 @@
-//! What came of comparisons, written down.
+//! Stores the outcomes of comparisons.
 
 use switchyard_compare::Outcome;
 use tokio_postgres::types::Type;
@@ -7,20 +7,20 @@ use uuid::Uuid;
 use crate::row::{get, only};
 use crate::{Store, StoreError};
 
-/// How an event came out, as it is kept: without any value.
+/// The outcome of an event, without any value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judged {
     /// The event.
     pub event_id: Uuid,
-    /// How it came out.
+    /// Its outcome.
     pub outcome: Outcome,
     /// The names of the fields that differ.
     pub differs: Vec<String>,
 }
 
 impl Store {
-    /// Writes outcomes down and counts them. Each decision is counted once, however often it is compared; none where the mapping is another
-    /// one by now. Returns how many were counted.
+    /// Stores outcomes and counts them. Each decision counts once, however often it is compared. Does nothing if the mapping has changed. Returns
+    /// how many were counted.
     pub async fn note_compared(&self, agent: &str, version: i32, judged: &[Judged]) -> Result<u64, StoreError> {
         const OP: &str = "note_compared";
         let events: Vec<Uuid> = judged.iter().map(|judged| judged.event_id).collect();

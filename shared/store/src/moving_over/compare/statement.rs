@@ -1,17 +1,17 @@
-//! Statements that a team's mapping shapes: names are quoted, everything else travels as a parameter.
+//! Statements that a team's mapping shapes. Names are quoted; everything else is a parameter.
 
 use switchyard_compare::{By, Condition, KeyPart, Path, Source};
 use tokio_postgres::types::{ToSql, Type};
 
 use super::columns::{Key, OldTable, Stamp};
 
-/// A statement while it is written.
+/// A statement under construction.
 #[derive(Default)]
 pub(super) struct Statement {
     values: Vec<(Box<dyn ToSql + Sync + Send>, Type)>,
 }
 
-/// Where rows of the old system come from, as a part of a statement: `t` stands for a row.
+/// A source of the old system's rows, as part of a statement; `t` is a row.
 pub(super) struct Rows {
     /// What follows `from` or `join`.
     pub(super) from: String,
@@ -19,17 +19,17 @@ pub(super) struct Rows {
     pub(super) key: Vec<(String, Key)>,
     /// When the row was written, as a `timestamptz`.
     pub(super) at: String,
-    /// What narrows the rows down to the times that were asked for and to the mapping's `only`.
+    /// The condition for the times that were asked for, and for the mapping's `only`.
     pub(super) only: String,
-    /// The row's own id, where it is an event.
+    /// The row's own id, if it is an event.
     pub(super) event_id: Option<String>,
 }
 
-/// A time that nothing is logged after, in microseconds since 1970: the year 2286, which any timestamp can hold.
+/// A time after every event, in microseconds since 1970: the year 2286, which every timestamp type can hold.
 const FAR: i64 = 10_000_000_000_000_000;
 
 impl Statement {
-    /// A parameter, and how it is written.
+    /// Adds a parameter and returns its placeholder.
     pub(super) fn bind(&mut self, value: impl ToSql + Sync + Send + 'static, r#type: Type) -> String {
         self.values.push((Box::new(value), r#type));
         format!("${}", self.values.len())
@@ -40,8 +40,8 @@ impl Statement {
         self.values.iter().map(|(value, r#type)| (&**value as &(dyn ToSql + Sync), r#type.clone())).collect()
     }
 
-    /// That the parts of a key are among these, part by part; more than the keys themselves where there are several parts. A list and no join, since
-    /// the database looks each row up in it whatever the planner thinks of how many rows there are.
+    /// Returns the condition that the parts of a key are among these, part by part; with several parts it matches more than the keys. It is a list
+    /// and no join, so that the database looks up each row in it, whatever number of rows the planner expects.
     pub(super) fn among(&mut self, parts: &[(String, Key)], wanted: &[Vec<Option<String>>]) -> String {
         let among = parts.iter().enumerate().map(|(part, (expression, key))| {
             let values: Vec<String> = wanted
@@ -77,7 +77,7 @@ impl Statement {
         }
     }
 
-    /// What a row has at a path, as the text of JSON.
+    /// A row's value at a path, as the text of JSON.
     pub(super) fn value(&mut self, path: &Path) -> String {
         let column = quoted(path.first());
         if path.below().is_empty() {
@@ -88,8 +88,8 @@ impl Statement {
         }
     }
 
-    /// The rows of a source that were written in these microseconds since 1970, the last not included; of a table, without an end where
-    /// none is given.
+    /// Returns the rows of a source that were written between these times (microseconds since 1970, the end exclusive). For a table, `None` sets no
+    /// end.
     pub(super) fn rows(
         &mut self,
         source: &Source,
@@ -160,7 +160,7 @@ impl Statement {
     }
 }
 
-/// What narrows the log `l` down to what was logged between two times; a second more on both sides, for what overlapped.
+/// The condition for rows `l` of the event log between two times, with a second more on both sides for inserts that overlapped.
 pub(super) fn logged_between(from: &str, until: &str) -> String {
     format!(
         "l.seq >= (select switchyard._seq_logged_from({from} - interval '1 s'))
@@ -168,12 +168,12 @@ pub(super) fn logged_between(from: &str, until: &str) -> String {
     )
 }
 
-/// What joins the events themselves to the log `l`, where a key stands in them. An event that the application has deleted has no such part.
+/// The join from the event log `l` to the events, if a key is in them. An event that the application has deleted has no such part.
 pub(super) fn events_for(key: &[KeyPart]) -> &'static str {
     if key.iter().any(KeyPart::is_in_event) { "left join switchyard.event v on v.id = l.event_id" } else { "" }
 }
 
-/// The types that an agent listens to, or has listened to.
+/// The types that an agent subscribes to, or has subscribed to.
 pub(super) fn types_of(agent: &str) -> String {
     format!(
         "(select s.type from switchyard.subscription s join switchyard.agent a on a.id = s.agent where a.name = {agent})"
@@ -190,7 +190,7 @@ pub(super) fn to_micros(time: &str) -> String {
     format!("(extract(epoch from {time}) * 1000000)::bigint")
 }
 
-/// A name as an identifier: whatever it holds, it ends where it ends.
+/// A name as a quoted identifier; no character in it can end it.
 pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

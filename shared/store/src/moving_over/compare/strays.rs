@@ -1,4 +1,4 @@
-//! What the old system did and no event asked for.
+//! Strays: rows of the old system that answer no event.
 
 use std::collections::HashMap;
 
@@ -11,15 +11,15 @@ use super::statement::{Statement, events_for, from_micros, logged_between, to_mi
 use crate::row::{get, only};
 use crate::{Store, StoreError};
 
-/// How many rows are looked at a time.
+/// How many rows are read at a time.
 const PAGE: usize = 2_000;
-/// How far back the event is looked for that a row may answer, at least: an answer that is too late is late, and no stray.
+/// How far back, at least, to look for the event that a row answers: a late answer is no stray.
 const AT_LEAST_BACK_US: i64 = 3_600_000_000;
 
 /// A row of the old system that answers no event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stray {
-    /// Among which answers of the mapping it was looked for.
+    /// The answer of the mapping that it was read for.
     pub answer: String,
     /// Its key, part by part; empty where a part is missing.
     pub key: Vec<String>,
@@ -27,7 +27,7 @@ pub struct Stray {
     pub at_us: i64,
 }
 
-/// Where a look ended that did not come to the end: the next one begins behind this row.
+/// Where a search stopped before the end; the next one continues after this row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LookedTo {
     /// When it was written, in microseconds since 1970.
@@ -39,17 +39,17 @@ pub struct LookedTo {
 struct Row {
     key: Vec<String>,
     at_us: i64,
-    /// Its own id, where it is an event.
+    /// Its own id, if it is an event.
     event_id: Option<Uuid>,
 }
 
-/// The first two events of a key: when they were logged, and which they are.
+/// The first two events of a key: when they were logged, and their ids.
 type Firsts = Vec<(i64, Uuid)>;
 
 impl Store {
-    /// Looks at rows of one answer, written in these microseconds since 1970 (the last not included), for those whose key is that of no event
-    /// that the agent listens to. An event counts when it was logged before the row, give or take the mapping's `early`, by no more than ten
-    /// times its `wait`, and an hour at least. A page at a time: answers with where the next one begins, `None` where this was the last.
+    /// Searches rows of one answer, written between these times (microseconds since 1970, the end exclusive), for those whose key no event has that
+    /// the agent subscribes to. An event counts if it was logged before the row, give or take the mapping's `early`, by at most ten times its
+    /// `wait`, and an hour at least. It reads one page, and returns where the next one starts; `None` after the last.
     ///
     /// Fails with [`StoreError::Config`] if this role may not read the table.
     #[allow(clippy::too_many_arguments, reason = "whose, of what, and from where to where")]
@@ -154,8 +154,8 @@ impl Store {
         found.iter().map(first).collect()
     }
 
-    /// Writes strays down and counts them, each once, and up to when the rows were looked through. Nothing where the mapping is another one
-    /// by now. Returns how many were new.
+    /// Stores strays and counts each once, and stores up to when the rows were searched. Does nothing if the mapping has changed. Returns how many
+    /// were new.
     pub async fn note_strays(
         &self,
         agent: &str,
