@@ -20,24 +20,24 @@ pub struct Failed {
     pub ask: Ask,
     /// A short word for the kind of failure, kept in the row.
     pub reason: String,
-    /// What happened, for people.
+    /// What happened, for the operator.
     pub error: String,
     /// When the queue delivers it again, in milliseconds from now. At most twelve hours count, which is the longest that SQS hides a message.
     pub delay_ms: u64,
 }
 
-/// A delivery that was put into its dead-letter queue.
+/// A delivery whose message was sent to the dead-letter queue.
 #[derive(Clone, Debug)]
 pub struct ParkReport {
     /// What was asked for, with the epoch of its standing.
     pub ask: Ask,
     /// A short word for the kind of failure, kept in the row.
     pub reason: String,
-    /// What happened, for people.
+    /// What happened, for the operator.
     pub error: String,
 }
 
-/// A message that is no event, put into the dead-letter queue.
+/// A message that is no event and was sent to the dead-letter queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unidentified {
     /// The queue's id of the message, since its body names no event.

@@ -29,7 +29,7 @@ impl Session {
             tokio::spawn(connection);
             client
         };
-        // The setup speaks of `public` by name; the notices of `if not exists` are of no use to anybody.
+        // The setup names `public` itself, and the notices of `if not exists` are useless here.
         let settings = "set client_min_messages = warning; set search_path = public";
         client.batch_execute(settings).await.map_err(|error| StoreError::from_postgres(operation, error))?;
         let session = Self { client, operation };
