@@ -175,7 +175,8 @@ declare
 begin
   select x.* into m from switchyard.mapping x for update;
   if m.relation is distinct from switchyard._events()::oid then
-    -- The database was restored from a dump, so the oid and the column numbers mean nothing here. The names in the dump are correct.
+    -- The database was restored from a dump, so the stored oid and column numbers mean nothing here. `_events` has the table's last name from the
+    -- dump; the columns keep the names in the mapping.
     update switchyard.mapping set schema_name = n.nspname, table_name = c.relname
       from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = switchyard._events();
     perform switchyard.bind();
