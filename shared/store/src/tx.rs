@@ -187,11 +187,7 @@ impl Tx {
         let texts: Vec<&str> = decisions.iter().map(|(_, decision)| decision.as_str()).collect();
         self.send(
             "shadow",
-            "insert into switchyard.shadow as s (agent, event_id, run, decision)
-             select $1, u.event_id, u.run, u.decision::json from unnest($2, $3, $4) u (event_id, run, decision)
-             on conflict (agent, event_id, run) do update
-                set times = s.times + 1, at = case when s.outcome is null then excluded.at else s.at end,
-                    decision = case when s.outcome is null then excluded.decision else s.decision end",
+            "select switchyard.store_decisions($1, $2, $3, $4)",
             &[(&agent, Type::TEXT), (&events, Type::UUID_ARRAY), (&runs, Type::INT4_ARRAY), (&texts, Type::TEXT_ARRAY)],
         )
         .await?;

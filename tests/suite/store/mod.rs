@@ -4,6 +4,7 @@
 pub(crate) mod scene;
 
 mod as_on_supabase;
+mod boundary;
 mod breakers;
 mod chains;
 mod checker;

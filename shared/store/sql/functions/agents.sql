@@ -120,3 +120,24 @@ begin
   end if;
   return next;
 end $$;
+
+-- The names of all agents.
+create or replace function switchyard.agents() returns setof text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select a.name from switchyard.agent a order by a.name
+$$;
+
+-- The types that an agent subscribes to, or has subscribed to.
+create or replace function switchyard.types_of(p_agent text) returns text[]
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select array(select distinct s.type from switchyard.subscription s join switchyard.agent a on a.id = s.agent where a.name = p_agent)
+$$;
+
+-- Sets after how long a delivery of the agent counts as lost.
+create or replace function switchyard.set_grace(p_agent text, p_grace interval) returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  a switchyard.agent := switchyard.agent_named(p_agent);
+begin
+  update switchyard.agent x set grace = p_grace where x.id = a.id;
+end $$;

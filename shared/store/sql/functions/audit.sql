@@ -14,3 +14,18 @@ begin
   perform set_config('switchyard.operator', coalesce(p_operator, ''), true);
   perform switchyard.note(p_action, p_agent, p_detail);
 end $$;
+
+-- The newest rows of the audit.
+create or replace function switchyard.audit_rows(p_at_most bigint)
+returns table (id bigint, at text, by text, action text, agent text, detail text)
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select a.id, switchyard.rfc3339(a.at), a.by, a.action, a.agent, a.detail::text from switchyard.audit a order by a.id desc limit p_at_most
+$$;
+
+-- The newest failures of an agent, or of a component that is no agent.
+create or replace function switchyard.failures(p_agent text, p_at_most bigint)
+returns table (id bigint, at text, event_id uuid, message_id text, run int, seq bigint, attempt int, parked boolean, reason text, error text)
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select f.id, switchyard.rfc3339(f.at), f.event_id, f.message_id, f.run, f.seq, f.attempt, f.parked, f.reason, f.error
+    from switchyard.failure f where f.agent = p_agent order by f.at desc, f.id desc limit p_at_most
+$$;

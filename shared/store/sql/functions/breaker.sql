@@ -124,3 +124,12 @@ begin
     perform switchyard.note(case when p_paused then 'queue_paused' else 'queue_resumed' end, p_agent, jsonb_build_object('breaker', b.state));
   end if;
 end $$;
+
+-- The breakers of all agents, by name.
+create or replace function switchyard.breakers()
+returns table (agent text, state text, forced boolean, reason text, since text, opens smallint, retry_in_secs double precision, paused text[])
+language sql volatile set search_path = pg_catalog, pg_temp as $$
+  select a.name, b.state, b.forced, b.reason, switchyard.rfc3339(b.since), b.opens,
+         greatest(0, coalesce(extract(epoch from b.retry_at - clock_timestamp()), 0))::float8, b.paused
+    from switchyard.breaker b join switchyard.agent a on a.id = b.agent order by a.name
+$$;

@@ -187,3 +187,90 @@ begin
   end loop;
   return went;
 end $$;
+
+-- Stores what an agent in shadow mode decided. A repetition counts, and replaces a decision that was not compared yet.
+create or replace function switchyard.store_decisions(p_agent text, p_events uuid[], p_runs int[], p_decisions text[]) returns void
+language sql volatile set search_path = pg_catalog, pg_temp as $$
+  insert into switchyard.shadow as s (agent, event_id, run, decision)
+  select p_agent, u.event_id, u.run, u.decision::json from unnest(p_events, p_runs, p_decisions) u (event_id, run, decision)
+  on conflict (agent, event_id, run) do update
+     set times = s.times + 1, at = case when s.outcome is null then excluded.at else s.at end,
+         decision = case when s.outcome is null then excluded.decision else s.decision end
+$$;
+
+-- How agents are compared, by name.
+create or replace function switchyard.compare_mappings()
+returns table (agent text, mapping text, version int, since text, strays_to timestamptz, now timestamptz, shadow boolean, trouble text)
+language sql volatile set search_path = pg_catalog, pg_temp as $$
+  select c.agent, c.mapping::text, c.version, switchyard.rfc3339(c.since), c.strays_to, clock_timestamp(), a.mode = 'shadow', c.trouble
+    from switchyard.compare_mapping c join switchyard.agent a on a.name = c.agent order by c.agent
+$$;
+
+-- Keeps why an agent could not be compared; null if it could.
+create or replace function switchyard.set_compare_error(p_agent text, p_error text) returns void
+language sql volatile set search_path = pg_catalog, pg_temp as $$
+  update switchyard.compare_mapping c set trouble = p_error where c.agent = p_agent and c.trouble is distinct from p_error
+$$;
+
+-- Decisions with their events' places in the log, the oldest first: those about the events, or, for null, up to `p_at_most` live ones that were not compared
+-- yet and are older than `p_older_than`. A delivery that has become the agent's own is left out, since it would be compared with itself. All decisions
+-- together are as large as `p_most_bytes`, but the first is always there.
+create or replace function switchyard.decided(p_agent text, p_events uuid[], p_older_than interval, p_at_most bigint, p_most_bytes bigint)
+returns table (
+  event_id uuid, at timestamptz, decision text, seq bigint, logged_at timestamptz, due_at timestamptz, aggregate_id text, project_id text)
+language plpgsql stable rows 100 set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan as $$
+#variable_conflict use_column
+begin
+  return query
+  with chosen as (
+    (select s.event_id, s.at, s.decision from switchyard.shadow s
+      where p_events is null and s.agent = p_agent and s.run = 0 and s.outcome is null and s.at <= now() - p_older_than
+        and exists (select 1 from switchyard.event_log l where l.event_id = s.event_id
+                       and not exists (select 1 from switchyard.delivery d join switchyard.agent a on a.id = d.agent
+                                        where a.name = p_agent and d.seq = l.seq and d.run = 0 and d.owner = 'n'))
+      order by s.at limit p_at_most)
+    union all
+    select s.event_id, s.at, s.decision from switchyard.shadow s where s.agent = p_agent and s.run = 0 and s.event_id = any (p_events))
+  select x.event_id, x.at, x.decision::text, l.seq, l.logged_at, l.due_at, l.aggregate_id, l.project_id
+    from (select c.*, sum(octet_length(c.decision::text)) over (order by c.at, c.event_id) as bytes,
+                 row_number() over (order by c.at, c.event_id) as n from chosen c) x
+    join switchyard.event_log l on l.event_id = x.event_id
+   where x.bytes <= p_most_bytes or x.n = 1
+   order by x.at, x.event_id;
+end $$;
+
+-- The counts since then, by hour or day (`p_unit`), the oldest first: the latest 500.
+create or replace function switchyard.compared_by(p_agent text, p_since timestamptz, p_unit text)
+returns table (step text, agreed bigint, differed bigint, only_old bigint, only_new bigint, overtaken bigint, strays bigint)
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select switchyard.rfc3339(x.step), x.agreed, x.differed, x.only_old, x.only_new, x.overtaken, x.strays
+    from (select date_trunc(p_unit, c.minute, 'UTC') as step, sum(c.agreed)::bigint as agreed, sum(c.differed)::bigint as differed,
+                 sum(c.only_old + c.strays)::bigint as only_old, sum(c.only_new)::bigint as only_new, sum(c.overtaken)::bigint as overtaken,
+                 sum(c.strays)::bigint as strays
+            from switchyard.comparison c
+           where c.agent = p_agent and c.minute >= date_trunc('minute', p_since, 'UTC')
+           group by 1 order by 1 desc limit 500) x
+   order by x.step
+$$;
+
+-- The latest events that did not agree by the present mapping, up to `p_of_each` of each outcome.
+create or replace function switchyard.compared_examples(p_agent text, p_since timestamptz, p_of_each bigint)
+returns table (event_id uuid, outcome text, differs text[], at text)
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select s.event_id, s.outcome, coalesce(s.differs, '{}'), switchyard.rfc3339(s.at)
+    from switchyard.compare_mapping c
+    cross join unnest(array['differed', 'only_old', 'only_new']) with ordinality o (outcome, ord)
+    cross join lateral (
+      select x.* from switchyard.shadow x
+       where x.agent = c.agent and x.outcome = o.outcome and x.outcome <> 'agreed' and x.at >= p_since and x.run = 0 and x.judged_by = c.version
+       order by x.at desc limit p_of_each) s
+   where c.agent = p_agent order by o.ord, s.at desc
+$$;
+
+-- The latest rows of the old system that answer no event.
+create or replace function switchyard.stray_examples(p_agent text, p_since timestamptz, p_at_most bigint)
+returns table (answer text, key text[], at text)
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select s.answer, s.key, switchyard.rfc3339(s.at) from switchyard.stray s
+   where s.agent = p_agent and s.at >= p_since order by s.at desc limit p_at_most
+$$;

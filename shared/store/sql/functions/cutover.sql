@@ -250,3 +250,26 @@ begin
               and not exists (select 1 from switchyard.delivery d where d.agent = a.id and d.run = 0 and d.seq = e.seq)
             order by e.seq limit 1)) x;
 end $$;
+
+-- An agent's newest plan; of all agents, for null, the plans that are running or held.
+create or replace function switchyard.cutovers(p_agent text)
+returns table (
+  id bigint, agent text, percents int[], soaks_secs bigint[], at_least int, max_mismatch double precision, back_at_mismatch double precision,
+  max_failures double precision, back_at_failures double precision, max_lag_secs double precision, back_at_lag_secs double precision, state text,
+  by_operator boolean, because text, step int, in_step_secs double precision, step_at text, by text, at text, ended_at text, compared_from text)
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  newest bigint;
+begin
+  if p_agent is not null then
+    newest := (select max(c.id) from switchyard.cutover c where c.agent = (switchyard.agent_named(p_agent)).id);
+  end if;
+  return query
+  select c.id, a.name, c.percents, c.soaks_secs, c.at_least, c.max_mismatch, c.back_at_mismatch, c.max_failures,
+         c.back_at_failures, c.max_lag_secs, c.back_at_lag_secs, c.state, c.by_operator, c.because, c.step,
+         extract(epoch from clock_timestamp() - c.step_at)::float8, switchyard.rfc3339(c.step_at), c.by, switchyard.rfc3339(c.at),
+         switchyard.rfc3339(c.ended_at), switchyard.rfc3339(date_trunc('minute', c.step_at, 'UTC') + interval '1 minute')
+    from switchyard.cutover c join switchyard.agent a on a.id = c.agent
+   where case when p_agent is null then c.state in ('running', 'held') else c.id = newest end
+   order by a.name;
+end $$;

@@ -95,3 +95,8 @@ begin
       'events', cardinality(went), 'event_ids', to_jsonb(went[1:100]), 'reason', p_reason));
   end if;
 end $$;
+
+create or replace function switchyard.delayed_count() returns bigint
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select count(*) from switchyard.outbox o where o.parked_at is null and o.due_at is not null and o.due_at > now()
+$$;

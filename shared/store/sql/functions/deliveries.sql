@@ -47,3 +47,17 @@ begin
   select coalesce(array_agg(m.seq order by m.seq) filter (where m.owner = coalesce(p_who, m.owner) and m.state <> 'e'), '{}'), count(*)
     into won, written from made m;
 end $$;
+
+-- The states of deliveries, in the order of the arrays; null where there is no row.
+create or replace function switchyard.delivery_states(p_agent text, p_events uuid[], p_runs int[]) returns table (ord bigint, state text)
+language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off as $$
+declare
+  a switchyard.agent := switchyard.agent_named(p_agent);
+begin
+  return query
+  select u.ord, d.state::text
+    from unnest(p_events, p_runs) with ordinality u (event_id, run, ord)
+    left join switchyard.event_log l on l.event_id = u.event_id
+    left join switchyard.delivery d on d.agent = a.id and d.seq = l.seq and d.run = u.run
+   order by u.ord;
+end $$;

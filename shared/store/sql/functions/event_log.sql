@@ -126,3 +126,14 @@ begin
   end loop;
   return lo;
 end $$;
+
+-- The events of these types that were logged between two times, and up to a second before and after, for inserts that overlapped. The body is parsed,
+-- so that the planner puts it into the caller's statement.
+create or replace function switchyard.logged_between(p_types text[], p_from timestamptz, p_until timestamptz) returns setof switchyard.event_log
+language sql stable
+begin atomic
+  select l.* from switchyard.event_log l
+   where l.seq >= (select switchyard._seq_logged_from(p_from - interval '1 s'))
+     and l.seq < (select switchyard._seq_logged_from(p_until + interval '1 s'))
+     and l.type in (select t.type from unnest(p_types) t (type));
+end;

@@ -85,3 +85,11 @@ begin
   -- Asked after the update, which does not count participants that were marked before.
   return found or exists (select from switchyard.participant s where s.name = p_name and s.until > clock_timestamp());
 end $$;
+
+-- Ends every lease and forgets who takes part. For a start at which nobody can hold one: a holder that lives goes on until it renews.
+create or replace function switchyard.end_leases() returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+begin
+  delete from switchyard.participant;
+  update switchyard.lease set holder = null;
+end $$;

@@ -236,3 +236,17 @@ begin
   get diagnostics n = row_count;
   return n;
 end $$;
+
+-- What could not be published, the lowest sequences first.
+create or replace function switchyard.unpublishable(p_at_most bigint)
+returns table (seq bigint, event_id uuid, type text, reason text, attempts smallint, parked_at text)
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select o.seq, l.event_id, l.type, coalesce(o.reason, ''), o.attempts, switchyard.rfc3339(o.parked_at)
+    from switchyard.outbox o join switchyard.event_log l on l.seq = o.seq
+   where o.parked_at is not null order by o.seq limit p_at_most
+$$;
+
+create or replace function switchyard.unpublishable_count() returns bigint
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select count(*) from switchyard.outbox o where o.parked_at is not null
+$$;

@@ -12,6 +12,14 @@ begin
   return t;
 end $$;
 
+-- A selection of what an operator has given.
+create or replace function switchyard.selection_of(
+  p_events uuid[], p_types text[], p_reasons text[], p_projects text[], p_since text, p_until text, p_at_most bigint) returns switchyard.selection
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select row(p_events, p_types, p_reasons, p_projects, switchyard.time_given('since', p_since), switchyard.time_given('until', p_until), p_at_most)
+           ::switchyard.selection
+$$;
+
 -- Returns the parked deliveries of a selection after (`p_after_seq`, `p_after_run`), the lowest sequences first; by default only the agent's own.
 -- Each selection gets its own plan, so that a named event is looked up and not searched for among a million.
 create or replace function switchyard.parked_deliveries(
@@ -66,6 +74,13 @@ begin
      and f.at >= coalesce(p_selection.since, '-infinity') and f.at < coalesce(p_selection.until, 'infinity');
 end $$;
 
+-- What the latest parked attempt of a delivery says.
+create or replace function switchyard.parked_error(p_agent text, p_event uuid, p_run int) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select f.error from switchyard.failure f
+   where f.event_id = p_event and f.agent = p_agent and f.run = p_run and f.parked order by f.id desc limit 1
+$$;
+
 -- Returns parked deliveries by reason and type: how many, since when, the latest error, and three examples.
 create or replace function switchyard.parked(p_agent text, p_selection switchyard.selection)
 returns table (reason text, type text, n bigint, oldest timestamptz, newest timestamptz, error text, examples uuid[])
@@ -78,11 +93,8 @@ begin
            (array_agg(d.event_id order by d.at desc, d.seq desc))[1:3] as examples, (array_agg(d.run order by d.at desc, d.seq desc))[1] as run
       from switchyard.parked_deliveries(p_agent, p_selection) d
      group by d.reason, d.type)
-  select g.reason, g.type, g.n, g.oldest, g.newest, e.error, g.examples
+  select g.reason, g.type, g.n, g.oldest, g.newest, switchyard.parked_error(p_agent, g.examples[1], g.run), g.examples
     from grouped g
-    left join lateral (
-      select f.error from switchyard.failure f
-       where f.event_id = g.examples[1] and f.agent = p_agent and f.run = g.run and f.parked order by f.id desc limit 1) e on true
   union all
   -- Each dead letter once, however often it was parked.
   select f.reason, f.type, count(distinct coalesce(f.event_id::text, f.message_id)), min(f.at), max(f.at),

@@ -139,3 +139,9 @@ begin
     perform switchyard.note('reassign', p_agent, jsonb_build_object('moved', moved, 'complete', complete));
   end if;
 end $$;
+
+-- One pass of `reassign` for an agent with a standing order to drain; no row for any other.
+create or replace function switchyard.drain(p_agent text) returns table (moved bigint, complete boolean)
+language sql volatile set search_path = pg_catalog, pg_temp as $$
+  select x.moved, x.complete from switchyard.agent a cross join lateral switchyard.reassign(a.name) x where a.name = p_agent and a.drain
+$$;

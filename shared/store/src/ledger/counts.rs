@@ -80,7 +80,7 @@ impl Store {
 
     /// The names of all agents that were ever registered.
     pub async fn agents(&self) -> Result<Vec<String>, StoreError> {
-        let rows = self.read("agents", "select name from switchyard.agent order by name", &[]).await?;
+        let rows = self.read("agents", "select * from switchyard.agents()", &[]).await?;
         rows.iter().map(|row| get("agents", row, 0)).collect()
     }
 }

@@ -225,12 +225,7 @@ impl Store {
         let rows = self
             .read(
                 OP,
-                "select d.state::text
-                   from unnest($2, $3) with ordinality u (event_id, run, ord)
-                   left join switchyard.event_log l on l.event_id = u.event_id
-                   left join switchyard.delivery d
-                     on d.agent = (select (switchyard.agent_named($1)).id) and d.seq = l.seq and d.run = u.run
-                  order by u.ord",
+                "select state from switchyard.delivery_states($1, $2, $3) order by ord",
                 &[(&agent, Type::TEXT), (&events, Type::UUID_ARRAY), (&runs, Type::INT4_ARRAY)],
             )
             .await?;

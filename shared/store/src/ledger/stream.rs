@@ -81,9 +81,9 @@ struct Line {
 }
 
 impl Store {
-    /// Returns the newest sequence in the event log; 0 if it is empty. A stream of new events starts there.
+    /// Returns the last sequence that was drawn; 0 before the first. A stream of new events starts there.
     pub async fn newest(&self) -> Result<i64, StoreError> {
-        let rows = self.read("newest", "select coalesce(max(seq), 0) from switchyard.event_log", &[]).await?;
+        let rows = self.read("newest", "select switchyard.last_seq()", &[]).await?;
         get("newest", &only("newest", rows)?, 0)
     }
 

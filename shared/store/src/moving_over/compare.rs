@@ -48,9 +48,9 @@ impl Store {
         let rows = self
             .read(
                 OP,
-                "select c.agent, c.mapping::text, c.version, switchyard.rfc3339(c.since), (extract(epoch from c.strays_to) * 1000000)::bigint,
-                        (extract(epoch from clock_timestamp()) * 1000000)::bigint, a.mode = 'shadow', c.trouble
-                   from switchyard.compare_mapping c join switchyard.agent a on a.name = c.agent order by c.agent",
+                "select agent, mapping, version, since, (extract(epoch from strays_to) * 1000000)::bigint,
+                        (extract(epoch from now) * 1000000)::bigint, shadow, trouble
+                   from switchyard.compare_mappings() order by agent",
                 &[],
             )
             .await?;
@@ -110,7 +110,7 @@ impl Store {
     pub async fn set_compare_mapping_error(&self, agent: &str, trouble: Option<&str>) -> Result<(), StoreError> {
         self.write(
             "set_compare_mapping_error",
-            "update switchyard.compare_mapping set trouble = $2 where agent = $1 and trouble is distinct from $2",
+            "select switchyard.set_compare_error($1, $2)",
             &[(&agent, Type::TEXT), (&trouble.map(clean).as_deref(), Type::TEXT)],
         )
         .await?;

@@ -22,11 +22,9 @@ pub struct CutoverFigures {
     pub lag_secs: f64,
 }
 
-const COLUMNS: &str = "select c.id, a.name, c.percents, c.soaks_secs, c.at_least, c.max_mismatch, c.back_at_mismatch, c.max_failures,
-        c.back_at_failures, c.max_lag_secs, c.back_at_lag_secs, c.state, c.by_operator, c.because, c.step,
-        extract(epoch from clock_timestamp() - c.step_at)::float8, switchyard.rfc3339(c.step_at), c.by, switchyard.rfc3339(c.at),
-        switchyard.rfc3339(c.ended_at), switchyard.rfc3339(date_trunc('minute', c.step_at, 'UTC') + interval '1 minute')
-   from switchyard.cutover c join switchyard.agent a on a.id = c.agent";
+const SQL: &str = "select id, agent, percents, soaks_secs, at_least, max_mismatch, back_at_mismatch, max_failures, back_at_failures, max_lag_secs,
+        back_at_lag_secs, state, by_operator, because, step, in_step_secs, step_at, by, at, ended_at, compared_from
+   from switchyard.cutovers($1) order by agent";
 
 impl Store {
     /// Starts a plan and sets the routing of its first step.
@@ -62,14 +60,13 @@ impl Store {
     ///
     /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn cutover(&self, agent: &str) -> Result<Option<Cutover>, StoreError> {
-        let sql = format!("{COLUMNS} where a.id = (switchyard.agent_named($1)).id order by c.id desc limit 1");
-        self.read("cutover", &sql, &[(&agent, Type::TEXT)]).await?.first().map(cutover).transpose()
+        self.read("cutover", SQL, &[(&agent, Type::TEXT)]).await?.first().map(cutover).transpose()
     }
 
     /// Returns the plans that are running or held, by the agent's name.
     pub async fn cutovers_under_way(&self) -> Result<Vec<Cutover>, StoreError> {
-        let sql = format!("{COLUMNS} where c.state in ('running', 'held') order by a.name");
-        self.read("cutovers_under_way", &sql, &[]).await?.iter().map(cutover).collect()
+        let every: Option<&str> = None;
+        self.read("cutovers_under_way", SQL, &[(&every, Type::TEXT)]).await?.iter().map(cutover).collect()
     }
 
     /// Returns the figures of the present step of an agent's newest plan. The cost grows with what came to the agent since the step began (the

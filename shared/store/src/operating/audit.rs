@@ -12,8 +12,7 @@ impl Store {
         let rows = self
             .read(
                 OP,
-                "select id, switchyard.rfc3339(at), event_id, message_id, run, seq, attempt, parked, reason, error
-                   from switchyard.failure where agent = $1 order by at desc, id desc limit $2",
+                "select id, at, event_id, message_id, run, seq, attempt, parked, reason, error from switchyard.failures($1, $2)",
                 &[(&agent, Type::TEXT), (&limit.max(0), Type::INT8)],
             )
             .await?;
@@ -41,8 +40,7 @@ impl Store {
         let rows = self
             .read(
                 OP,
-                "select id, switchyard.rfc3339(at), by, action, agent, detail::text
-                   from switchyard.audit order by id desc limit $1",
+                "select id, at, by, action, agent, detail from switchyard.audit_rows($1) order by id desc",
                 &[(&limit.max(0), Type::INT8)],
             )
             .await?;

@@ -38,9 +38,7 @@ impl Store {
         let rows = self
             .read(
                 OP,
-                "select b.state, a.name, b.forced, b.reason, switchyard.rfc3339(b.since), b.opens,
-                        greatest(0, coalesce(extract(epoch from b.retry_at - clock_timestamp()), 0))::float8, b.paused
-                   from switchyard.breaker b join switchyard.agent a on a.id = b.agent order by a.name",
+                "select state, agent, forced, reason, since, opens, retry_in_secs, paused from switchyard.breakers() order by agent",
                 &[],
             )
             .await?;

@@ -78,8 +78,7 @@ impl Store {
         const OP: &str = "parked_deliveries";
         let sql = format!(
             "select p.seq, p.run, p.event_id, p.type, p.aggregate_id, p.project_id, p.reason,
-                    (select f.error from switchyard.failure f
-                      where f.event_id = p.event_id and f.agent = $1 and f.run = p.run and f.parked order by f.id desc limit 1),
+                    switchyard.parked_error($1, p.event_id, p.run),
                     p.attempts, p.redrives, switchyard.rfc3339(p.at)
                from switchyard.parked_deliveries($1, {}, $9, $10) p order by p.seq, p.run",
             selection::SQL

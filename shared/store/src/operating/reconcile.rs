@@ -156,10 +156,7 @@ impl Store {
         let swept = Swept { written: get(OP, &row, 0)?, more: get(OP, &row, 1)? };
         tx.commit().await?;
         // A standing order to drain is obeyed to its end, in transactions that are short each.
-        let drained =
-            "select x.moved, x.complete from switchyard.agent a cross join lateral switchyard.reassign(a.name) x
-                        where a.name = $1 and a.drain";
-        self.passes(OP, drained, agent, None).await?;
+        self.passes(OP, "select moved, complete from switchyard.drain($1)", agent, None).await?;
         Ok(swept)
     }
 

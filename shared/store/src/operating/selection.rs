@@ -21,8 +21,7 @@ pub(crate) fn columns(selection: &Selection) -> Columns {
 }
 
 /// A `switchyard.selection` of the parameters $2 to $8.
-pub(crate) const SQL: &str = "row($2::uuid[], $3::text[], $4::text[], $5::text[], switchyard.time_given('since', $6),
-    switchyard.time_given('until', $7), $8::bigint)::switchyard.selection";
+pub(crate) const SQL: &str = "switchyard.selection_of($2, $3, $4, $5, $6, $7, $8)";
 
 /// One value for each field, so that it can be bound; text is without NUL.
 pub(crate) struct Columns {

@@ -53,9 +53,7 @@ impl Store {
     /// Returns how many there are.
     pub async fn delayed_count(&self) -> Result<i64, StoreError> {
         const OP: &str = "delayed_count";
-        const SQL: &str = "select count(*) from switchyard.outbox o
-            where o.parked_at is null and o.due_at is not null and o.due_at > now()";
-        let rows = self.read(OP, SQL, &[]).await?;
+        let rows = self.read(OP, "select switchyard.delayed_count()", &[]).await?;
         get(OP, &only(OP, rows)?, 0)
     }
 

@@ -90,7 +90,6 @@ impl Store {
     /// Ends every lease. Call it only when no holder can exist, such as before the first function starts, because a live holder would go on until it
     /// renews.
     pub async fn end_leases(&self) -> Result<(), StoreError> {
-        let sql = "with sharers as (delete from switchyard.participant) update switchyard.lease set holder = null";
-        self.write("end_leases", sql, &[]).await.map(|_| ())
+        self.write("end_leases", "select switchyard.end_leases()", &[]).await.map(|_| ())
     }
 }

@@ -12,9 +12,7 @@ impl Store {
         let rows = self
             .read(
                 OP,
-                "select o.seq, l.event_id, l.type, coalesce(o.reason, ''), o.attempts, switchyard.rfc3339(o.parked_at)
-                   from switchyard.outbox o join switchyard.event_log l on l.seq = o.seq
-                  where o.parked_at is not null order by o.seq limit $1",
+                "select seq, event_id, type, reason, attempts, parked_at from switchyard.unpublishable($1) order by seq",
                 &[(&limit.max(0), Type::INT8)],
             )
             .await?;
@@ -35,7 +33,7 @@ impl Store {
     /// Returns how many there are.
     pub async fn unpublishable_count(&self) -> Result<i64, StoreError> {
         const OP: &str = "unpublishable_count";
-        let rows = self.read(OP, "select count(*) from switchyard.outbox o where o.parked_at is not null", &[]).await?;
+        let rows = self.read(OP, "select switchyard.unpublishable_count()", &[]).await?;
         get(OP, &only(OP, rows)?, 0)
     }
 

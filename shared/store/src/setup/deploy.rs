@@ -94,7 +94,7 @@ impl Store {
     pub async fn set_grace(&self, agent: &str, grace_ms: u32) -> Result<(), StoreError> {
         self.write(
             "set_grace",
-            "update switchyard.agent set grace = $2::bigint * interval '1 millisecond' where id = (switchyard.agent_named($1)).id",
+            "select switchyard.set_grace($1, $2 * interval '1 millisecond')",
             &[(&agent, Type::TEXT), (&i64::from(grace_ms), Type::INT8)],
         )
         .await?;

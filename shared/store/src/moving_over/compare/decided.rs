@@ -35,51 +35,37 @@ impl Store {
     /// Returns decisions that are not compared yet and whose wait is over, with a margin in which a late answer has committed; the oldest first, at
     /// most `at_most`, and fewer if they are large. Leaves out events that now belong to the agent, whose decision would be compared with itself.
     pub async fn uncompared(&self, agent: &str, mapping: &Mapping, at_most: i64) -> Result<Vec<Decided>, StoreError> {
-        let mut statement = Statement::default();
-        let agent = statement.bind(agent.to_owned(), Type::TEXT);
-        let over = statement.bind(mapping.wait.micros() + COMMITS_US, Type::INT8);
-        let at_most = statement.bind(at_most, Type::INT8);
-        let chosen = format!(
-            "select s.event_id, s.at, s.decision from switchyard.shadow s
-              where s.agent = {agent} and s.run = 0 and s.outcome is null and s.at <= now() - {over} * interval '1 microsecond'
-                and exists (select 1 from switchyard.event_log l where l.event_id = s.event_id
-                               and not exists (select 1 from switchyard.delivery d join switchyard.agent a on a.id = d.agent
-                                                where a.name = {agent} and d.seq = l.seq and d.run = 0 and d.owner = 'n'))
-              order by s.at limit {at_most}"
-        );
-        self.decided(statement, &chosen, mapping).await
+        let over_us = mapping.wait.micros() + COMMITS_US;
+        self.decided(agent, mapping, None, Some((over_us, at_most))).await
     }
 
     /// Returns the decisions about these events, compared or not. An event without a decision is left out.
     pub async fn decisions(&self, agent: &str, mapping: &Mapping, events: &[Uuid]) -> Result<Vec<Decided>, StoreError> {
-        let mut statement = Statement::default();
-        let agent = statement.bind(agent.to_owned(), Type::TEXT);
-        let events = statement.bind(events.to_vec(), Type::UUID_ARRAY);
-        let chosen = format!(
-            "select s.event_id, s.at, s.decision from switchyard.shadow s
-              where s.agent = {agent} and s.run = 0 and s.event_id = any ({events})"
-        );
-        self.decided(statement, &chosen, mapping).await
+        self.decided(agent, mapping, Some(events.to_vec()), None).await
     }
 
     async fn decided(
         &self,
-        mut statement: Statement,
-        chosen: &str,
+        agent: &str,
         mapping: &Mapping,
+        events: Option<Vec<Uuid>>,
+        open: Option<(i64, i64)>,
     ) -> Result<Vec<Decided>, StoreError> {
         const OP: &str = "decided";
         let parts: Vec<Vec<KeyPart>> = mapping.answers.iter().map(|answer| answer.theirs.source.key()).collect();
         let all: Vec<KeyPart> = parts.iter().flatten().cloned().collect();
-        let keys = all.iter().map(|part| statement.key_part(part)).collect::<Vec<_>>().join(", ");
+        let (over_us, at_most) = open.unzip();
+        let mut statement = Statement::default();
+        let agent = statement.bind(agent.to_owned(), Type::TEXT);
+        let about = statement.bind(events, Type::UUID_ARRAY);
+        let over = statement.bind(over_us, Type::INT8);
+        let at_most = statement.bind(at_most, Type::INT8);
         let bytes = statement.bind(MOST_BYTES, Type::INT8);
+        let keys = all.iter().map(|part| statement.key_part(part)).collect::<Vec<_>>().join(", ");
         let sql = format!(
-            "select x.event_id, l.seq, {at}, {due}, x.decision::text, array[{keys}]::text[]
-               from (select s.*, sum(octet_length(s.decision::text)) over (order by s.at, s.event_id) as bytes,
-                            row_number() over (order by s.at, s.event_id) as n from ({chosen}) s) x
-               join switchyard.event_log l on l.event_id = x.event_id {events}
-              where x.bytes <= {bytes} or x.n = 1
-              order by x.at, x.event_id",
+            "select l.event_id, l.seq, {at}, {due}, l.decision, array[{keys}]::text[]
+               from switchyard.decided({agent}, {about}, {over} * interval '1 microsecond', {at_most}, {bytes}) l {events}
+              order by l.at, l.event_id",
             at = to_micros("l.logged_at"),
             due = to_micros("greatest(l.logged_at, l.due_at)"),
             events = events_for(&all),
@@ -120,14 +106,12 @@ impl Store {
         let sql = format!(
             "select x.seq, {next}
                from (select y.seq, lead(y.logged_at) over (partition by {names} order by y.seq) as next
-                       from (select l.seq, l.logged_at, {keys} from switchyard.event_log l {events}
-                              where {between} and l.type in {types}) y
+                       from (select l.seq, l.logged_at, {keys} from {log} l {events}) y
                       where {among}) x
               where x.seq = any ({seqs}) and x.next is not null",
             next = to_micros("x.next"),
             events = events_for(&parts),
-            between = logged_between(&from, &until),
-            types = types_of(&agent),
+            log = logged_between(&types_of(&agent), &from, &until),
         );
         let rows = self.read(OP, &sql, &statement.parameters()).await?;
         let found = rows

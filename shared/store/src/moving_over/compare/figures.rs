@@ -6,9 +6,6 @@ use tokio_postgres::types::Type;
 use crate::row::{get, only};
 use crate::{Compared, Example, Period, Store, StoreError, StrayRow, Trend};
 
-const COUNTS: &str = "coalesce(sum(c.agreed), 0)::bigint, coalesce(sum(c.differed), 0)::bigint, coalesce(sum(c.only_old + c.strays), 0)::bigint,
-    coalesce(sum(c.only_new), 0)::bigint, 0::bigint, coalesce(sum(c.overtaken), 0)::bigint, coalesce(sum(c.strays), 0)::bigint";
-
 impl Store {
     /// Returns the counts of a comparison since then (RFC 3339, from that minute on), by the time of the decisions. Without a mapping, every
     /// decision counts as not compared yet.
@@ -30,14 +27,9 @@ impl Store {
             Period::Hour => "hour",
             Period::Day => "day",
         };
-        let sql = format!(
-            "select * from (
-               select switchyard.rfc3339(date_trunc($3, c.minute, 'UTC')) as step, {COUNTS} from switchyard.comparison c
-                where c.agent = $1 and c.minute >= date_trunc('minute', $2::text::timestamptz, 'UTC')
-                group by date_trunc($3, c.minute, 'UTC') order by date_trunc($3, c.minute, 'UTC') desc limit 500) x
-              order by x.step"
-        );
-        let rows = self.read(OP, &sql, &[(&agent, Type::TEXT), (&since, Type::TEXT), (&unit, Type::TEXT)]).await?;
+        let sql = "select step, agreed, differed, only_old, only_new, 0::bigint, overtaken, strays
+                     from switchyard.compared_by($1, $2::text::timestamptz, $3) order by step";
+        let rows = self.read(OP, sql, &[(&agent, Type::TEXT), (&since, Type::TEXT), (&unit, Type::TEXT)]).await?;
         rows.iter().map(|row| Ok(Trend { from: get(OP, row, 0)?, compared: counts(OP, row, 1)? })).collect()
     }
 
@@ -49,15 +41,7 @@ impl Store {
         let rows = self
             .read(
                 OP,
-                "select s.event_id, s.outcome, coalesce(s.differs, '{}'), switchyard.rfc3339(s.at)
-                   from switchyard.compare_mapping c
-                   cross join unnest(array['differed', 'only_old', 'only_new']) with ordinality o (outcome, ord)
-                   cross join lateral (
-                     select x.* from switchyard.shadow x
-                      where x.agent = c.agent and x.outcome = o.outcome and x.outcome <> 'agreed' and x.at >= $2::text::timestamptz
-                        and x.run = 0 and x.judged_by = c.version
-                      order by x.at desc limit $3) s
-                  where c.agent = $1 order by o.ord, s.at desc",
+                "select event_id, outcome, differs, at from switchyard.compared_examples($1, $2::text::timestamptz, $3)",
                 &[(&agent, Type::TEXT), (&since, Type::TEXT), (&of_each.max(0), Type::INT8)],
             )
             .await?;
@@ -81,8 +65,7 @@ impl Store {
         let rows = self
             .read(
                 OP,
-                "select s.answer, s.key, switchyard.rfc3339(s.at) from switchyard.stray s
-                  where s.agent = $1 and s.at >= $2::text::timestamptz order by s.at desc limit $3",
+                "select answer, key, at from switchyard.stray_examples($1, $2::text::timestamptz, $3)",
                 &[(&agent, Type::TEXT), (&since, Type::TEXT), (&at_most.max(0), Type::INT8)],
             )
             .await?;

@@ -129,9 +129,8 @@ impl Statement {
                 };
                 Rows {
                     from: format!(
-                        "(select l.logged_at, v.* from switchyard.event_log l join switchyard.event v on v.id = l.event_id
-                           where l.type = {event_type} and {}) t",
-                        logged_between(&from, &until)
+                        "(select l.logged_at, v.* from {} l join switchyard.event v on v.id = l.event_id) t",
+                        logged_between(&format!("array[{event_type}]"), &from, &until)
                     ),
                     key: vec![(key.to_owned(), Key::Text)],
                     at: "t.logged_at".to_owned(),
@@ -160,12 +159,9 @@ impl Statement {
     }
 }
 
-/// The condition for rows `l` of the event log between two times, with a second more on both sides for inserts that overlapped.
-pub(super) fn logged_between(from: &str, until: &str) -> String {
-    format!(
-        "l.seq >= (select switchyard._seq_logged_from({from} - interval '1 s'))
-         and l.seq < (select switchyard._seq_logged_from({until} + interval '1 s'))"
-    )
+/// The events of these types in the log between two times, with a second more on both sides for inserts that overlapped.
+pub(super) fn logged_between(types: &str, from: &str, until: &str) -> String {
+    format!("switchyard.logged_between({types}, {from}, {until})")
 }
 
 /// The join from the event log `l` to the events, if a key is in them. An event that the application has deleted has no such part.
@@ -175,9 +171,7 @@ pub(super) fn events_for(key: &[KeyPart]) -> &'static str {
 
 /// The types that an agent subscribes to, or has subscribed to.
 pub(super) fn types_of(agent: &str) -> String {
-    format!(
-        "(select s.type from switchyard.subscription s join switchyard.agent a on a.id = s.agent where a.name = {agent})"
-    )
+    format!("switchyard.types_of({agent})")
 }
 
 /// A column of microseconds as a time.

@@ -138,13 +138,11 @@ impl Store {
         let among = statement.among(&columns, &wanted);
         let sql = format!(
             "select array[{names}]::text[], (array_agg({at_us} order by y.seq))[1:2], (array_agg(y.event_id order by y.seq))[1:2]
-               from (select l.seq, l.event_id, l.logged_at, {keys} from switchyard.event_log l {events}
-                      where {between} and l.type in {types}) y
+               from (select l.seq, l.event_id, l.logged_at, {keys} from {log} l {events}) y
               where {among} group by {names}",
             at_us = to_micros("y.logged_at"),
             events = events_for(&parts),
-            between = logged_between(&from, &until),
-            types = types_of(&agent),
+            log = logged_between(&types_of(&agent), &from, &until),
         );
         let found = self.read(OP, &sql, &statement.parameters()).await?;
         let first = |row: &tokio_postgres::Row| {
