@@ -55,8 +55,8 @@ async fn a_record_that_always_fails_is_in_its_dead_letter_queue_after_its_attemp
     let post = world.post("Refused", "words").await.to_string();
 
     let (event, _) = world.event("feedback.created", &post).await;
-    let letters = world.dead_letters("Sentiment", 1).await;
-    let attributes = letters[0].message_attributes.as_ref().unwrap();
+    let dead_letters = world.dead_letters("Sentiment", 1).await;
+    let attributes = dead_letters[0].message_attributes.as_ref().unwrap();
     let text = |name: &str| attributes[name].string_value.as_deref().unwrap_or_default();
     assert_eq!((text("reason"), text("attempts"), text("agent")), ("attempts_used_up", "4", "sentiment"));
     assert_eq!(text("event_id"), event.to_string());
@@ -77,8 +77,8 @@ async fn what_can_never_succeed_is_parked_at_once_each_with_its_own_reason() {
     world.send("Sentiment", stranger).await;
     world.post("", "").await;
 
-    let letters = world.dead_letters("Sentiment", 4).await;
-    let mut reasons: Vec<_> = letters
+    let dead_letters = world.dead_letters("Sentiment", 4).await;
+    let mut reasons: Vec<_> = dead_letters
         .iter()
         .map(|letter| letter.message_attributes.as_ref().unwrap()["reason"].string_value.clone().unwrap())
         .collect();

@@ -52,8 +52,8 @@ async fn a_duplicate_appends_nothing_and_the_same_id_with_other_content_is_parke
 
     publish(&world, &updated(id, post, "I hate it")).await;
 
-    let letters = world.dead_letters("Ingest", 1).await;
-    assert_eq!(attributes(&letters[0]), ("ingest".into(), "id_conflict".into(), Some(id.to_string())));
+    let dead_letters = world.dead_letters("Ingest", 1).await;
+    assert_eq!(attributes(&dead_letters[0]), ("ingest".into(), "id_conflict".into(), Some(id.to_string())));
     assert_eq!(failures(&world.store).await, [("id_conflict".to_owned(), true)]);
     assert!(world.store.failures("ingest", 10).await.unwrap()[0].error.as_ref().unwrap().contains(&id.to_string()));
     let title: String =
@@ -77,8 +77,8 @@ async fn what_is_no_event_or_is_refused_by_the_table_is_parked_and_takes_no_neig
     }
 
     world.event("sentiment.analyzed", &post.to_string()).await;
-    let letters = world.dead_letters("Ingest", 4).await;
-    let mut reasons: Vec<String> = letters.iter().map(|letter| attributes(letter).1).collect();
+    let dead_letters = world.dead_letters("Ingest", 4).await;
+    let mut reasons: Vec<String> = dead_letters.iter().map(|letter| attributes(letter).1).collect();
     reasons.sort();
     assert_eq!(reasons, ["malformed", "malformed", "nul", "too_many_hops"]);
     let mut seen = failures(&world.store).await;
@@ -170,7 +170,7 @@ mod by_the_batch {
         async fn set_visibility(&self, _: &[Visibility]) -> usize {
             0
         }
-        async fn dead_letter(&self, letters: &[DeadLetter]) -> Vec<Result<(), switchyard_bus::BusError>> {
+        async fn dead_letter(&self, dead_letters: &[DeadLetter]) -> Vec<Result<(), switchyard_bus::BusError>> {
             let refused = |_: &Message| {
                 Err(switchyard_bus::BusError {
                     operation: "SendMessageBatch",
@@ -179,7 +179,7 @@ mod by_the_batch {
                     setup: false,
                 })
             };
-            letters.iter().map(refused).collect()
+            dead_letters.iter().map(refused).collect()
         }
     }
 

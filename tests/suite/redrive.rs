@@ -27,12 +27,12 @@ async fn parked(refused: usize) -> World {
     }
     world.post("", "").await;
     world.settled().await;
-    letters(&world, refused + 1).await;
+    dead_letters(&world, refused + 1).await;
     world
 }
 
 /// Waits until so many letters wait in the dead-letter queue of `sentiment`.
-async fn letters(world: &World, expected: usize) {
+async fn dead_letters(world: &World, expected: usize) {
     eventually(&format!("{expected} letters"), async || {
         (world.waiting("SentimentDeadLetterQueue").await as usize == expected).then_some(())
     })
@@ -104,15 +104,15 @@ async fn inspecting_shows_what_is_parked_and_removes_nothing() {
         );
     }
 
-    let looked = switchyard(&world, &["dlq", "sentiment", "--json"]).json();
-    assert_eq!(keys(&looked), ["agent", "groups", "parked", "queue"]);
+    let inspected = switchyard(&world, &["dlq", "sentiment", "--json"]).json();
+    assert_eq!(keys(&inspected), ["agent", "groups", "parked", "queue"]);
     let expected = ["count", "error", "event_type", "examples", "newest", "oldest", "reason"];
-    assert_eq!(keys(&looked["groups"][0]), expected, "keys are promises to scripts");
+    assert_eq!(keys(&inspected["groups"][0]), expected, "keys are promises to scripts");
     let groups: Vec<_> =
-        looked["groups"].as_array().unwrap().iter().map(|g| (g["reason"].clone(), g["count"].clone())).collect();
+        inspected["groups"].as_array().unwrap().iter().map(|g| (g["reason"].clone(), g["count"].clone())).collect();
     assert_eq!(groups, [(json!("attempts_used_up"), json!(2)), (json!("no_text"), json!(1))]);
-    assert!(looked["groups"][0]["error"].as_str().unwrap().contains("23514"));
-    assert_eq!(looked["queue"], json!({ "seen": 3, "complete": true, "hidden": 0, "only_there": [] }));
+    assert!(inspected["groups"][0]["error"].as_str().unwrap().contains("23514"));
+    assert_eq!(inspected["queue"], json!({ "seen": 3, "complete": true, "hidden": 0, "not_parked": [] }));
 
     let page = switchyard(&world, &["dlq", "sentiment", "--reason", "no_text"]);
     assert!(
@@ -122,7 +122,7 @@ async fn inspecting_shows_what_is_parked_and_removes_nothing() {
     );
     assert!(!page.out.contains("words"), "a payload is never shown");
 
-    letters(&world, 3).await;
+    dead_letters(&world, 3).await;
     assert_eq!(audit(&world).await, []);
 }
 
@@ -132,14 +132,14 @@ async fn a_dry_run_says_what_would_be_done_and_changes_nothing() {
     let before = world.count(&deliveries("d.state = 'p' and d.epoch = 0")).await;
 
     let all = switchyard(&world, &["redrive", "sentiment", "--dry-run", "--json"]).json();
-    assert_eq!((&all["way"], &all["deliveries"], &all["letters"]), (&json!("move"), &json!(3), &json!(3)));
+    assert_eq!((&all["way"], &all["deliveries"], &all["dead_letters"]), (&json!("move"), &json!(3), &json!(3)));
     let some = switchyard(&world, &["redrive", "sentiment", "-n", "--reason", "no_text", "--json"]).json();
     assert_eq!((&some["way"], &some["deliveries"]), (&json!("table"), &json!(1)));
     assert_eq!(some["groups"][0]["reason"], "no_text");
     let none = switchyard(&world, &["redrive", "sentiment", "-n", "--type", "nothing.such", "--json"]).json();
     assert_eq!((&none["way"], &none["deliveries"]), (&json!("nothing"), &json!(0)));
 
-    letters(&world, 3).await;
+    dead_letters(&world, 3).await;
     assert_eq!((world.count(&deliveries("d.state = 'p' and d.epoch = 0")).await, before), (3, 3));
     assert_eq!(audit(&world).await, []);
 }
@@ -158,7 +158,7 @@ async fn everything_goes_back_by_a_move_task_and_is_done_once() {
     left_parked(&world, 1).await;
     assert_eq!(analyses(&world).await, 3);
     // What has no text is parked again, by a letter of its own.
-    letters(&world, 1).await;
+    dead_letters(&world, 1).await;
     let done = audit(&world).await;
     let did = ["redrive_ordered", "redrive", "move_started", "redrive_unmatched"];
     assert!(
@@ -167,7 +167,7 @@ async fn everything_goes_back_by_a_move_task_and_is_done_once() {
     );
     assert!(done.iter().all(|(action, by)| did.contains(&action.as_str()) && by == "ada"), "{done:?}");
     let progress = switchyard(&world, &["redrive", "sentiment", "--progress", "--json"]).json();
-    assert_eq!(keys(&progress), ["agent", "letters", "moving", "parked", "under_way"]);
+    assert_eq!(keys(&progress), ["agent", "dead_letters", "moving", "parked", "under_way"]);
     assert_eq!(keys(&progress["moving"]), ["failure", "moved", "started_at", "status", "to_move"]);
     assert_eq!((&progress["moving"]["status"], &progress["moving"]["moved"]), (&json!("COMPLETED"), &json!(4)));
     let shown = switchyard(&world, &["audit", "--json"]).json();
@@ -195,7 +195,7 @@ async fn a_running_move_task_is_reported_not_doubled_and_can_be_cancelled() {
     .await;
     // What has moved is refused and parked again by the agent, the rest by the cancellation: none waits to come from the table.
     left_parked(&world, 13).await;
-    letters(&world, 13).await;
+    dead_letters(&world, 13).await;
     let again = switchyard(&world, &["redrive", "sentiment", "--cancel"]);
     assert_eq!(again.code, 0, "what is cancelled may be cancelled again: {}", again.err);
     let done = audit(&world).await;
@@ -214,12 +214,12 @@ async fn a_selection_goes_back_to_this_agent_alone_and_its_copies_leave_the_queu
     let said = switchyard(&world, &["redrive", "sentiment", "--id", &chosen, "--json"]).json();
 
     let expected =
-        ["agent", "defer_secs", "deliveries", "dry_run", "letters", "moving", "removed", "sent", "trouble", "way"];
+        ["agent", "dead_letters", "defer_secs", "deliveries", "dry_run", "moving", "removed", "sent", "trouble", "way"];
     assert_eq!(keys(&said), expected, "keys are promises to scripts");
     assert_eq!((&said["deliveries"], &said["sent"], &said["removed"]), (&json!(1), &json!(1), &json!(1)));
     left_parked(&world, 3).await;
     assert_eq!(analyses(&world).await, 1);
-    letters(&world, 3).await;
+    dead_letters(&world, 3).await;
     let others = world.count("select count(*) from switchyard.delivery d join switchyard.agent a on a.id = d.agent where a.name = 'duplicate' and d.epoch > 0").await;
     assert_eq!((others, duplicates), (0, 0), "no other agent hears of it");
 
@@ -251,7 +251,7 @@ async fn what_the_queue_has_lost_comes_from_the_table() {
     world.database.batch_execute(REMOVE_THE_REFUSAL).await.unwrap();
     let url = world.queue("SentimentDeadLetterQueue").await;
     world.sqs.purge_queue().queue_url(url).send().await.unwrap();
-    letters(&world, 0).await;
+    dead_letters(&world, 0).await;
 
     let said = switchyard(&world, &["redrive", "sentiment", "--yes", "--json"]).json();
 
@@ -264,18 +264,18 @@ async fn what_the_queue_has_lost_comes_from_the_table() {
 async fn a_body_that_names_no_event_goes_back_by_its_reason() {
     let world = parked(0).await;
     world.send("Sentiment", "{ no event").await;
-    letters(&world, 2).await;
+    dead_letters(&world, 2).await;
 
-    let looked = switchyard(&world, &["dlq", "sentiment", "--json"]).json();
+    let inspected = switchyard(&world, &["dlq", "sentiment", "--json"]).json();
     assert_eq!(
-        looked["queue"]["only_there"][0],
+        inspected["queue"]["not_parked"][0],
         json!({ "ledger": "no_event", "reason": "malformed", "event_type": null, "count": 1 })
     );
     let said = switchyard(&world, &["redrive", "sentiment", "--reason", "malformed", "--json"]).json();
 
     assert_eq!((&said["way"], &said["deliveries"], &said["sent"]), (&json!("table"), &json!(0), &json!(1)));
     // It is malformed still, and parked again.
-    letters(&world, 2).await;
+    dead_letters(&world, 2).await;
     world.drained("Sentiment").await;
     let again = world.count("select count(*) from switchyard.failure where reason = 'malformed'").await;
     assert_eq!(again, 2);
@@ -327,10 +327,10 @@ async fn what_sns_could_not_deliver_goes_to_the_agent_s_queue() {
     }
 
     let dry = switchyard(&world, &["redrive", "sentiment", "--subscription", "-n", "--json"]).json();
-    assert_eq!((&dry["way"], &dry["letters"]), (&json!("letters"), &json!(2)));
+    assert_eq!((&dry["way"], &dry["dead_letters"]), (&json!("messages"), &json!(2)));
     let said = switchyard(&world, &["redrive", "sentiment", "--subscription", "--yes", "--json"]).json();
 
-    assert_eq!((&said["way"], &said["sent"], &said["trouble"]), (&json!("letters"), &json!(2), &Value::Null));
+    assert_eq!((&said["way"], &said["sent"], &said["trouble"]), (&json!("messages"), &json!(2), &Value::Null));
     left_parked(&world, 0).await;
     world.drained("Sentiment").await;
     assert_eq!(analyses(&world).await, 1, "a copy changes nothing");
@@ -412,11 +412,11 @@ async fn what_the_topic_has_refused_is_shown_and_goes_again() {
     world.database.batch_execute(aside).await.unwrap();
 
     let shown = switchyard(&world, &["outbox", "--json"]).json();
-    assert_eq!(shown["set_aside"][0]["reason"], "refused");
+    assert_eq!(shown["unpublishable"][0]["reason"], "refused");
     assert!(switchyard(&world, &["status"]).out.contains("could not be published; no agent receives"));
     let again = switchyard(&world, &["outbox", "--again", "--json"]).json();
 
-    assert_eq!((shown["set_aside"].as_array().unwrap().len(), &again["carried"]), (1, &json!(1)));
+    assert_eq!((shown["unpublishable"].as_array().unwrap().len(), &again["retried"]), (1, &json!(1)));
     assert!(switchyard(&world, &["outbox"]).out.contains("every event could be published"));
     assert!(audit(&world).await.iter().all(|(_, by)| by == "ada") && audit(&world).await.len() == 1);
 }
@@ -481,16 +481,16 @@ async fn what_cannot_be_done_is_said_in_one_line() {
 }
 
 #[tokio::test]
-async fn a_breaker_is_seen_and_set_by_hand() {
+async fn an_operator_lists_and_forces_breakers() {
     let world = World::at_rest().await;
 
     let opened = switchyard(&world, &["breaker", "sentiment", "open"]);
     assert_eq!(opened.code, 0, "{}", opened.err);
     let shown = switchyard(&world, &["breaker"]);
     let line = shown.out.lines().find(|line| line.contains("sentiment")).unwrap();
-    assert!(line.contains("open by hand"), "{}", shown.out);
+    assert!(line.contains("open (forced)"), "{}", shown.out);
     let status = switchyard(&world, &["status", "--json"]).json();
     assert!(status["agents"].as_array().unwrap().iter().any(|agent| agent["breaker"]["forced"] == true), "{status}");
     assert_eq!(switchyard(&world, &["breaker", "sentiment", "auto"]).code, 0);
-    assert!(!switchyard(&world, &["breaker"]).out.contains("by hand"));
+    assert!(!switchyard(&world, &["breaker"]).out.contains("(forced)"));
 }

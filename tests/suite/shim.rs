@@ -1,6 +1,6 @@
 //! The shim, deployed: started by its schedule alone, and killed at the worst moment.
 
-mod carrying;
+mod publishing;
 mod sharing;
 mod stress;
 mod webhook;

@@ -39,7 +39,7 @@ async fn no_block_belongs_to_an_agent_that_is_not_there() {
 #[tokio::test]
 async fn every_agent_declares_limits_that_aws_takes() {
     for agent in Lab::get().await.declarations() {
-        assert!(agent.limits.are_sound() && agent.lanes.are_sound(), "{}: {:?}", agent.name, agent.limits);
+        assert!(agent.limits.are_sound() && agent.express_queue.is_sound(), "{}: {:?}", agent.name, agent.limits);
         assert!((1..=100).contains(&agent.max_attempts) && !agent.subscribes.is_empty(), "{}", agent.name);
     }
 }

@@ -1,4 +1,4 @@
-//! Finding an agent's places by its name, and saying which names there are where it has none.
+//! Finds an agent's queues by its name. The error for an unknown name lists the names there are.
 
 use switchyard_bus::AgentPlaces;
 
@@ -26,15 +26,15 @@ fn unknown(agent: &str, names: &[&str]) -> String {
     format!("there is no agent {agent:?}.{guess} There are: {}", names.join(", "))
 }
 
-/// How many letters must be put in, taken out or changed to make one word of the other (Levenshtein).
+/// How many characters must be inserted, deleted or replaced to make one word of the other (Levenshtein).
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (at, letter) in one.chars().enumerate() {
+    for (at, ours) in one.chars().enumerate() {
         let mut diagonal = row[0];
         row[0] = at + 1;
         for (column, theirs) in other.iter().enumerate() {
-            let changed = diagonal + usize::from(letter != *theirs);
+            let changed = diagonal + usize::from(ours != *theirs);
             diagonal = row[column + 1];
             row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1);
         }

@@ -1,4 +1,4 @@
-//! Letters of the dead-letter queue, kept from others while what they are copies of goes back.
+//! Dead letters, hidden from other readers while the events that they are copies of are sent back.
 
 use crate::{
     dead_letter::{Fate, fate},
@@ -10,7 +10,7 @@ use switchyard_operations::{Selection, dead_letter::ParkedMessage};
 use switchyard_store::State;
 use uuid::Uuid;
 
-/// What a queue showed before anything was sent: a letter that is parked anew is not among it, so none is taken for an old one.
+/// What the queue held before anything was sent, so that a delivery that is parked again does not lose its new dead letter.
 pub(crate) struct Copies {
     held: Vec<Held>,
     /// How many there were.
@@ -21,38 +21,39 @@ pub(crate) struct Copies {
 
 struct Held {
     received: Received,
-    letter: ParkedMessage,
+    dead_letter: ParkedMessage,
     has_row: bool,
 }
 
 impl Copies {
-    /// Of what was received, and of what the ledger says of each.
-    pub(crate) fn of(scan: Scan, letters: Vec<ParkedMessage>, states: &[Option<State>]) -> Self {
-        let (seen, complete) = (scan.letters.len(), scan.complete());
-        let held = scan.letters.into_iter().zip(letters).zip(states);
-        let held = held.map(|((received, letter), state)| Held { received, letter, has_row: state.is_some() });
+    /// From what was received, and the state of each delivery.
+    pub(crate) fn of(scan: Scan, dead_letters: Vec<ParkedMessage>, states: &[Option<State>]) -> Self {
+        let (seen, complete) = (scan.dead_letters.len(), scan.complete());
+        let held = scan.dead_letters.into_iter().zip(dead_letters).zip(states);
+        let held =
+            held.map(|((received, dead_letter), state)| Held { received, dead_letter, has_row: state.is_some() });
         Self { held: held.collect(), seen, complete }
     }
 
-    /// Removes the copies of these deliveries, which are about to be sent. How many are gone.
+    /// Deletes the copies of these deliveries, which are about to be sent. Returns how many were deleted.
     pub(crate) async fn remove<Q: Queue>(
         &mut self,
         queue: &Q,
         selection: &Selection,
         back: &BTreeSet<(Uuid, i32)>,
     ) -> usize {
-        let copies = self.take(|held| fate(&held.letter, held.has_row, selection, back) == Fate::Remove);
+        let copies = self.take(|held| fate(&held.dead_letter, held.has_row, selection, back) == Fate::Remove);
         scan::delete(queue, &copies.iter().map(|held| &held.received).collect::<Vec<_>>()).await
     }
 
-    /// Out of what is held: the letters that no table can bring and the selection takes.
-    pub(crate) fn loose(&mut self, selection: &Selection) -> Vec<(Received, ParkedMessage)> {
+    /// Takes out the unmatched dead letters of the selection.
+    pub(crate) fn unmatched(&mut self, selection: &Selection) -> Vec<(Received, ParkedMessage)> {
         let none = BTreeSet::new();
-        let loose = self.take(|held| fate(&held.letter, held.has_row, selection, &none) == Fate::Forward);
-        loose.into_iter().map(|held| (held.received, held.letter)).collect()
+        let unmatched = self.take(|held| fate(&held.dead_letter, held.has_row, selection, &none) == Fate::Forward);
+        unmatched.into_iter().map(|held| (held.received, held.dead_letter)).collect()
     }
 
-    /// Makes all that is still held visible again.
+    /// Makes all other messages visible again.
     pub(crate) async fn put_back<Q: Queue>(self, queue: &Q) {
         scan::put_back(queue, self.held.iter().map(|held| &held.received)).await;
     }

@@ -1,4 +1,4 @@
-//! Parked deliveries that nobody will send back, ended by hand.
+//! Settles parked deliveries that an operator does not send back.
 
 use crate::{Redriver, table::count, words};
 use switchyard_bus::{Directory, Moves, Queue};
@@ -6,8 +6,8 @@ use switchyard_operations::redrive::{Dismiss, Dismissed};
 use tokio::time::Instant;
 
 impl<D: Directory, M: Moves, Q: Queue> Redriver<D, M, Q> {
-    /// Settles the selected deliveries for good. Their letters are copies that nobody needs then, and the steward removes them. Letters
-    /// without a delivery stay. Stopped anywhere, doing it again does the rest.
+    /// Settles the selected deliveries. The steward removes their dead letters. Dead letters without a delivery stay. If it stops anywhere, a repetition
+    /// does the rest.
     pub(crate) async fn dismiss(&self, order: &Dismiss, ends: Instant) -> Result<Dismissed, String> {
         let Dismiss { agent, selection, dry_run, operator, reason } = order;
         self.place(agent).await?;

@@ -1,4 +1,4 @@
-//! One parked event, back with another payload.
+//! Sends one parked event back with another payload.
 
 use crate::{
     Redriver,
@@ -21,8 +21,8 @@ pub(crate) struct Edit<'a> {
 }
 
 impl<D: Directory, M: Moves, Q: Queue> Redriver<D, M, Q> {
-    /// A new version of the payload and the agent's turn again, both or neither; then the message. An event that is not parked is refused:
-    /// its agents have seen the payload that it has. Stopped anywhere after the first step, the steward sends it.
+    /// Writes a revision and requeues the delivery in one transaction; then sends the message. An event that is not parked is refused: its agents have read
+    /// the present payload. If it stops after the transaction, the steward sends the message.
     pub(crate) async fn edit(&self, edit: &Edit<'_>, ends: Instant) -> Result<Redriven, String> {
         let place = self.place(edit.agent).await?;
         let order = Redrive {

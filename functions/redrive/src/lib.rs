@@ -5,8 +5,8 @@ mod copies;
 mod dead_letter;
 mod dismiss;
 mod edit;
+mod inspect;
 mod list;
-mod look;
 mod moves;
 mod redrive;
 mod scan;
@@ -41,7 +41,7 @@ pub struct Redriver<D, M, Q> {
 /// # Errors
 /// [`StartError`] for a setting that is missing or wrong.
 pub async fn start() -> Result<Redriver<LambdaDirectory, SqsMoves, SqsQueue>, StartError> {
-    settings::yard().await
+    settings::redriver().await
 }
 
 /// One invocation.
@@ -49,12 +49,12 @@ pub async fn start() -> Result<Redriver<LambdaDirectory, SqsMoves, SqsQueue>, St
 /// # Errors
 /// One line for the person who asked: what is wrong with the request, or what did not answer. What was done by then is in the audit.
 pub async fn handle<D: Directory, M: Moves, Q: Queue>(
-    yard: &Redriver<D, M, Q>,
+    redriver: &Redriver<D, M, Q>,
     event: Json,
     invocation: Invocation,
 ) -> Result<Json, String> {
     let ends = invocation.deadline.checked_sub(RESERVE).unwrap_or_else(Instant::now);
-    yard.answer(Request::parse(event)?, ends).await
+    redriver.answer(Request::parse(event)?, ends).await
 }
 
 impl<D: Directory, M: Moves, Q: Queue> Redriver<D, M, Q> {
@@ -65,8 +65,8 @@ impl<D: Directory, M: Moves, Q: Queue> Redriver<D, M, Q> {
     pub async fn answer(&self, request: Request, ends: Instant) -> Result<Json, String> {
         match request {
             Request::List {} => json(&self.list().await?),
-            Request::Look { agent, selection, at_most } => {
-                json(&self.look(&agent, &selection, usize::from(at_most), ends).await?)
+            Request::Inspect { agent, selection, at_most } => {
+                json(&self.inspect(&agent, &selection, usize::from(at_most), ends).await?)
             }
             Request::Redrive(redrive) => json(&self.redrive(&redrive, ends).await?),
             Request::Progress { agent } => json(&self.progress(&agent).await?),

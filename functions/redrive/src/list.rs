@@ -23,7 +23,7 @@ impl<D: Directory, M: Moves, Q: Queue> Redriver<D, M, Q> {
         own.parked = Some(groups.iter().map(|group| group.count).sum());
         // A subscription's dead-letter queue is served by no move task, so it is not asked for one.
         match Box::pin(self.moves.list(&place.dead_letter_arn)).await {
-            Ok(tasks) => own.moving = moves::running(&tasks).map(moves::told),
+            Ok(tasks) => own.moving = moves::running(&tasks).map(moves::answer),
             Err(error) => own.error = own.error.or_else(|| Some(error.to_string())),
         }
         let mut queues = vec![own];
@@ -52,20 +52,20 @@ impl<D: Directory, M: Moves, Q: Queue> Redriver<D, M, Q> {
     }
 
     async fn count(&self, queue: &mut DeadLetterQueue, url: &str) -> Result<(), BusError> {
-        let letters = (self.open)(url);
-        let depth = Box::pin(letters.depth()).await?;
+        let dead_letters = (self.open)(url);
+        let depth = Box::pin(dead_letters.depth()).await?;
         (queue.waiting, queue.in_flight) = (depth.visible, depth.in_flight);
         if depth.visible > 0 {
-            let seen = scan::some(&letters).await?;
-            scan::put_back(&letters, &seen).await;
+            let seen = scan::some(&dead_letters).await?;
+            scan::put_back(&dead_letters, &seen).await;
             queue.oldest_secs = oldest_secs(&seen, Timestamp::now());
         }
         Ok(())
     }
 }
 
-/// SQS does not tell the age of the oldest letter, and a standard queue has no order: this is the age of the oldest one seen.
-fn oldest_secs(letters: &[Received], now: Timestamp) -> Option<u64> {
-    let first = Timestamp::try_from(letters.iter().filter_map(|letter| letter.sent_at).min()?).ok()?;
+/// SQS does not tell the age of the oldest dead letter, and a standard queue has no order: this is the age of the oldest one seen.
+fn oldest_secs(dead_letters: &[Received], now: Timestamp) -> Option<u64> {
+    let first = Timestamp::try_from(dead_letters.iter().filter_map(|dead_letter| dead_letter.sent_at).min()?).ok()?;
     Some(u64::try_from(now.duration_since(first).as_secs()).unwrap_or(0))
 }

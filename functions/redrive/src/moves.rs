@@ -4,15 +4,15 @@ use jiff::Timestamp;
 use switchyard_bus::{Kind, Move, MoveStatus};
 use switchyard_operations::redrive::Moving;
 
-/// How many messages a second a move task is reckoned to move where nobody sets its speed: far below what SQS does, since the table must not
-/// send what is only about to come.
-const RECKONED_SPEED: u64 = 50;
-/// How long the table waits for a move task beyond what its letters take.
+/// The assumed speed of a move task without a set speed, in messages per second: far below what SQS does, since the table must not send what is still to
+/// be moved.
+const ASSUMED_SPEED: u64 = 50;
+/// How long deliveries are deferred beyond the time that the move takes.
 const MARGIN_SECS: u64 = 60;
-/// The longest that the table waits; what comes twice is absorbed.
-const LONGEST_HOLD_SECS: u64 = 3_600;
+/// The longest deferral. The claim refuses a copy.
+const LONGEST_DEFER_SECS: u64 = 3_600;
 
-/// Whether what goes back to a queue of this kind can go at a speed of its own: only a move task has one.
+/// Whether a redrive to a queue of this kind can have a speed: only a move task has one.
 ///
 /// # Errors
 /// One line for the person who asked, with what there is instead.
@@ -35,21 +35,21 @@ pub(crate) fn latest(moves: &[Move]) -> Option<&Move> {
     running(moves).or_else(|| moves.first())
 }
 
-/// What a cancellation is about: the task that runs, or the latest where that was cancelled, since whoever did so may have been stopped
-/// before what stayed was parked again.
+/// The task that a cancellation is about: the running one, or the latest if that was cancelled, since its caller may have stopped before parking the
+/// remaining deliveries again.
 pub(crate) fn to_cancel(moves: &[Move]) -> Option<&Move> {
     latest(moves).filter(|task| task.status.is_running() || task.status == MoveStatus::Cancelled)
 }
 
-/// How long the table waits for so many letters to be moved.
-pub(crate) fn defer_secs(letters: u64, per_second: Option<u16>) -> u32 {
-    let speed = per_second.map_or(RECKONED_SPEED, u64::from).max(1);
-    let secs = (MARGIN_SECS + letters.div_ceil(speed)).min(LONGEST_HOLD_SECS);
+/// How long deliveries are deferred while so many dead letters are moved.
+pub(crate) fn defer_secs(dead_letters: u64, per_second: Option<u16>) -> u32 {
+    let speed = per_second.map_or(ASSUMED_SPEED, u64::from).max(1);
+    let secs = (MARGIN_SECS + dead_letters.div_ceil(speed)).min(LONGEST_DEFER_SECS);
     u32::try_from(secs).unwrap_or(u32::MAX)
 }
 
-/// A task as answers tell it.
-pub(crate) fn told(task: &Move) -> Moving {
+/// A task as answers show it.
+pub(crate) fn answer(task: &Move) -> Moving {
     Moving {
         status: word(task.status).to_owned(),
         moved: task.moved,
@@ -59,7 +59,7 @@ pub(crate) fn told(task: &Move) -> Moving {
     }
 }
 
-/// The words of SQS, which whoever reads its documentation knows.
+/// The words of the SQS API.
 fn word(status: MoveStatus) -> &'static str {
     match status {
         MoveStatus::Running => "RUNNING",

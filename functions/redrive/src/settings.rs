@@ -1,4 +1,4 @@
-//! What the function is told by its environment.
+//! The function's settings, from the environment.
 
 use crate::Redriver;
 use switchyard_bus::{LambdaDirectory, SqsMoves, SqsQueue};
@@ -6,7 +6,7 @@ use switchyard_runtime::{Environment, StartError};
 use switchyard_store::Store;
 
 /// Reads `STACK_NAME`, `DATABASE_URL` and `DATABASE_CONNECTIONS` (2), and makes the clients.
-pub(crate) async fn yard() -> Result<Redriver<LambdaDirectory, SqsMoves, SqsQueue>, StartError> {
+pub(crate) async fn redriver() -> Result<Redriver<LambdaDirectory, SqsMoves, SqsQueue>, StartError> {
     let environment = Environment;
     let stack = environment.required("STACK_NAME", "the name of the stack whose dead-letter queues these are")?;
     let url = environment.database()?;

@@ -1,15 +1,15 @@
 #![doc = include_str!("../README.md")]
 
-mod carry;
 mod lease;
 mod plan;
+mod publish;
 mod settings;
 mod signature;
 mod webhook;
 mod work;
 
-pub use carry::{Carried, Carrier, Woken};
 pub use plan::Plan;
+pub use publish::{Publisher, Report, Woken};
 pub use settings::{Settings, Times};
 pub use signature::{Secrets, TOLERANCE_SECS, Unsigned};
 pub use webhook::{Request, Response};
@@ -22,7 +22,7 @@ use switchyard_store::Store;
 
 /// The function, made once per process.
 pub struct Shim {
-    carrier: Carrier<SnsTopic>,
+    publisher: Publisher<SnsTopic>,
     secrets: Option<Secrets>,
 }
 
@@ -31,7 +31,7 @@ pub struct Shim {
 #[serde(untagged)]
 pub enum Answer {
     /// To the schedule, or to a person.
-    Carried(Carried),
+    Published(Report),
     /// To a webhook.
     Response(Response),
 }
@@ -46,26 +46,31 @@ pub async fn start() -> Result<Shim, StartError> {
     let secrets = settings::webhook_secrets(environment)?;
     let url = environment.database()?;
     let topic = SnsTopic::new(&switchyard_bus::aws::settings().await, settings.topic_arn.clone());
-    Ok(Shim { carrier: Carrier::new(Store::open(&url, settings.connections)?, topic, settings), secrets })
+    Ok(Shim { publisher: Publisher::new(Store::open(&url, settings.connections)?, topic, settings), secrets })
 }
 
-/// One invocation: by the schedule it carries until its time is up or, where it is not resident, until nothing is pending; by a webhook it
-/// carries what is pending, unless somebody is at work.
+/// One invocation. Invoked by the schedule, it publishes until its time is up or, if it is not resident, until nothing is pending; by a webhook, it
+/// publishes what is pending, unless a shim runs already.
 ///
 /// # Errors
-/// What the database said to the schedule, where it could not be asked. What was published by then is published.
+/// The database's error, to the schedule. What was published by then is published.
 pub async fn handle(shim: &Shim, event: Json, invocation: Invocation) -> Result<Answer, String> {
     let request = match Request::of(&event) {
         Ok(request) => request,
         Err(unreadable) => return Ok(Answer::Response(unreadable)),
     };
     let Some(request) = request else {
-        return shim.carrier.carry(invocation.deadline).await.map(Answer::Carried).map_err(|error| error.to_string());
+        return shim
+            .publisher
+            .publish(invocation.deadline)
+            .await
+            .map(Answer::Published)
+            .map_err(|error| error.to_string());
     };
     if let Err(refused) = request.admit(shim.secrets.as_ref(), Timestamp::now().as_second()) {
         return Ok(Answer::Response(refused));
     }
-    Ok(Answer::Response(match shim.carrier.wake(invocation.deadline).await {
+    Ok(Answer::Response(match shim.publisher.wake(invocation.deadline).await {
         Ok(woken) => Response::of(&woken),
         Err(error) => {
             tracing::error!(%error, "woken, and the database does not answer");

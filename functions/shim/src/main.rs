@@ -1,4 +1,4 @@
-//! The Lambda function that carries events from the table to the topic.
+//! The Lambda function that publishes events from the table to the topic.
 
 fn main() -> std::process::ExitCode {
     switchyard_runtime::serve(shim::start, shim::handle)

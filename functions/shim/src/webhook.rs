@@ -89,8 +89,8 @@ impl Response {
     /// The answer to a sender that has woken the shim.
     pub(crate) fn of(woken: &Woken) -> Self {
         match woken {
-            Woken::AtWork => text(202, "a shim is at work; it polls again before it ends"),
-            Woken::Carried(carried) => match serde_json::to_string(carried) {
+            Woken::Running => text(202, "a shim is at work; it polls again before it ends"),
+            Woken::Published(report) => match serde_json::to_string(report) {
                 Ok(body) => answer(200, "application/json", body),
                 Err(_) => text(200, "published"),
             },
@@ -114,7 +114,7 @@ fn answer(status_code: u16, content_type: &'static str, body: String) -> Respons
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Carried;
+    use crate::Report;
     use serde_json::json;
 
     // As in the test of the signature.
@@ -176,22 +176,22 @@ mod tests {
     fn what_came_through_the_url_and_cannot_be_read_is_refused_and_not_taken_for_the_schedule() {
         let mut odd = post("{}", false);
         odd["headers"] = json!({ "x-many": ["one", "two"] });
-        let mut nameless = post("{}", false);
-        nameless["requestContext"]["http"] = json!({});
-        for event in [odd, nameless, json!({ "requestContext": null })] {
+        let mut without_method = post("{}", false);
+        without_method["requestContext"]["http"] = json!({});
+        for event in [odd, without_method, json!({ "requestContext": null })] {
             assert_eq!(Request::of(&event).unwrap_err().status_code, 400, "{event}");
         }
     }
 
     #[test]
     fn the_answer_says_what_was_done() {
-        let carried = Carried { published: 3, refused: 0, parked: 1 };
-        let answer = serde_json::to_value(Response::of(&Woken::Carried(carried))).unwrap();
+        let report = Report { published: 3, refused: 0, parked: 1 };
+        let answer = serde_json::to_value(Response::of(&Woken::Published(report))).unwrap();
         assert_eq!(
             (&answer["statusCode"], &answer["headers"]["content-type"]),
             (&json!(200), &json!("application/json"))
         );
         assert_eq!(answer["body"], r#"{"published":3,"refused":0,"parked":1}"#);
-        assert_eq!(Response::of(&Woken::AtWork).status_code, 202);
+        assert_eq!(Response::of(&Woken::Running).status_code, 202);
     }
 }

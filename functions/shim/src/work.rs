@@ -1,7 +1,7 @@
 //! What the pipeline's loop knows: the plan, what is to be deleted, and when to poll again.
 
 use crate::{
-    Carried,
+    Report,
     plan::{PER_AGGREGATE, Plan},
 };
 use std::{collections::HashSet, time::Duration};
@@ -19,7 +19,7 @@ const PAGE: Page = Page {
     bytes: ROOM_BYTES,
     shards: Shards::ALL,
 };
-/// No read while there are so many bytes in the plan: twice what sixteen calls carry.
+/// No read while there are so many bytes in the plan: twice what sixteen calls take.
 const ROOM_BYTES: usize = 8 * 1024 * 1024;
 /// The pause between two polls of the outbox: short after an event, doubled while nothing comes.
 const IDLE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
@@ -32,7 +32,7 @@ pub(crate) type Call = (Vec<i64>, Result<Vec<Published>, BusError>);
 /// What the loop knows.
 pub(crate) struct Work {
     pub(crate) plan: Plan,
-    pub(crate) carried: Carried,
+    pub(crate) report: Report,
     /// The shards that are ours to publish.
     shards: Shards,
     /// How many aggregates the plan has room for.
@@ -55,7 +55,7 @@ impl Work {
     pub(crate) fn new(publish_concurrency: usize) -> Self {
         Self {
             plan: Plan::default(),
-            carried: Carried::default(),
+            report: Report::default(),
             shards: Shards::NONE,
             room: publish_concurrency * BATCH_ENTRIES,
             undeleted: HashSet::new(),
@@ -117,14 +117,14 @@ impl Work {
         Ok(())
     }
 
-    /// Offers rows to the plan. Returns those that no queue could carry, each with its reason.
+    /// Offers rows to the plan. Returns those that no message can hold, each with its reason.
     fn take_in(&mut self, rows: &[Pending]) -> Vec<(i64, String)> {
         let mut unpublishable = Vec::new();
         for row in rows {
             if self.is_behind(row.seq) {
                 continue;
             }
-            // Of a row that is larger than the store reads, the aggregate is not known: it is parked, whatever the plan wants.
+            // The aggregate of a row that is larger than the store reads is not known: the row is parked, whatever the plan wants.
             let offered = match &row.excess {
                 Some(_) => envelope::message(row).map(drop),
                 // By the aggregate's id alone, as the store leaves out full aggregates by their ids alone.
@@ -192,7 +192,7 @@ impl Work {
     fn refused(&mut self, seq: i64, why: String, permanent: bool) {
         tracing::warn!(seq, why, permanent, "the topic refused an event");
         self.plan.refused(seq, Instant::now());
-        self.carried.refused += 1;
+        self.report.refused += 1;
         if permanent {
             self.uncounted.push((seq, why));
         }
@@ -209,7 +209,7 @@ impl Work {
             let seqs: Vec<i64> = self.undeleted.iter().copied().collect();
             store.published(&seqs).await?;
             point("shim.after_delete");
-            self.carried.published += seqs.len() as u64;
+            self.report.published += seqs.len() as u64;
             self.undeleted.clear();
         }
         Ok(())
@@ -226,7 +226,7 @@ impl Work {
         if !refused.is_empty() {
             for seq in store.refused(refused, max).await? {
                 self.plan.forget(seq);
-                self.carried.parked += 1;
+                self.report.parked += 1;
             }
         }
         Ok(())

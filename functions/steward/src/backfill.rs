@@ -32,7 +32,7 @@ pub async fn answer(store: &Store, request: BackfillRequest) -> Result<BackfillA
         (Act::Cancel, _) => cancelled = Some(store.cancel_backfill(&agent, &operator).await?),
     }
     if matches!(act, Act::Pause | Act::Resume | Act::Cancel) {
-        tracing::info!(agent, operator, ?act, "its backfill was moved by hand");
+        tracing::info!(agent, operator, ?act, "an operator has moved the backfill");
     }
     let progress = store.backfill_progress(&agent).await?;
     Ok(BackfillAnswer { agent, preview, progress, cancelled })

@@ -26,15 +26,17 @@ pub async fn answer(store: &Store, request: CutoverRequest, ends: Instant) -> Re
     match (act, plan) {
         (Act::Start, Some(plan)) => store.start_cutover(&agent, &plan, &operator).await?,
         (Act::Start | Act::Status, _) => {}
-        (Act::Hold, _) => store.pause_cutover(&agent, &said(because, "held by hand"), &operator).await?,
-        (Act::GoOn, _) => store.go_on_with_cutover(&agent, &operator).await?,
+        (Act::Pause, _) => {
+            store.pause_cutover(&agent, &or_default(because, "paused by an operator"), &operator).await?
+        }
+        (Act::Resume, _) => store.resume_cutover(&agent, &operator).await?,
         (Act::RollBack, _) => {
-            store.roll_back_cutover(&agent, &said(because, "rolled back by hand"), &operator).await?;
+            store.roll_back_cutover(&agent, &or_default(because, "rolled back by an operator"), &operator).await?;
             moved = Some(routing::reassign(store, &agent, ends).await?);
         }
     }
     if act != Act::Status {
-        tracing::info!(agent, operator, ?act, "its cutover was moved by hand");
+        tracing::info!(agent, operator, ?act, "an operator has moved the cutover");
     }
     status(store, agent, moved).await
 }
@@ -60,7 +62,7 @@ pub(crate) async fn judge(store: &Store, plan: &Cutover, ends: Instant) -> Resul
     let done = match &step {
         Step::Stay | Step::Wait(_) => false,
         Step::Advance => store.advance_cutover(plan, &figures, STEWARD).await?,
-        Step::Hold(breaches) => store.pause_cutover_at(plan, &listed(breaches), &figures, STEWARD).await?,
+        Step::Pause(breaches) => store.pause_cutover_at(plan, &listed(breaches), &figures, STEWARD).await?,
         Step::RollBack(breaches) => {
             let done = store.roll_back_cutover_at(plan, &listed(breaches), &figures, STEWARD).await?;
             // It is rolled back, whatever becomes of this: every sweep goes on with it.
@@ -79,8 +81,8 @@ pub(crate) async fn judge(store: &Store, plan: &Cutover, ends: Instant) -> Resul
 pub(crate) fn trouble(judged: &Judged) -> Option<String> {
     let Judged { agent, percent, step, .. } = judged;
     match step {
-        Step::Hold(breaches) if judged.done => {
-            Some(format!("the cutover of {agent} is held at {percent} percent: {}", listed(breaches)))
+        Step::Pause(breaches) if judged.done => {
+            Some(format!("the cutover of {agent} is paused at {percent} percent: {}", listed(breaches)))
         }
         Step::RollBack(breaches) if judged.done => {
             Some(format!("the cutover of {agent} was rolled back from {percent} percent: {}", listed(breaches)))
@@ -118,6 +120,6 @@ async fn mismatch(store: &Store, plan: &Cutover) -> Result<Result<Share, String>
     Ok(Ok(Share { bad: of.saturating_sub(compared.agreed.unsigned_abs()), of }))
 }
 
-fn said(because: String, otherwise: &str) -> String {
+fn or_default(because: String, otherwise: &str) -> String {
     if because.trim().is_empty() { otherwise.to_owned() } else { because }
 }

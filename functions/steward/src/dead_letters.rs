@@ -1,31 +1,31 @@
-//! Keeping a dead-letter queue in step with the ledger, and bringing back what SNS could not deliver.
+//! Makes a dead-letter queue agree with the ledger, and sends what SNS could not deliver.
 
-use crate::letters::{Fate, Found};
+use crate::fate::{Fate, Found};
 use std::time::Duration;
 use switchyard_bus::{Destination, Message, Queue, Received};
 use switchyard_operations::dead_letter::{DeadLetter, PROCESS_DIED, ParkedMessage};
 use switchyard_runtime::dead_letter;
 use switchyard_store::{Ask, ParkReport, State, Store, StoreError, Unidentified};
 
-/// How long a letter that is being looked at is hidden from others: for more than two passes, so that a look which takes several of them meets
-/// none twice.
-const LOOK: Duration = Duration::from_secs(150);
-/// How many letters are held at a time: a letter may have a mebibyte.
+/// How long a received dead letter is hidden from other readers: for more than two passes, so that an inspection over several passes receives none
+/// twice.
+const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(150);
+/// How many dead letters are held at a time: a dead letter may have a mebibyte.
 const AT_A_TIME: usize = 50;
 
 /// What happened to a message without a reason.
-const DIED_DETAIL: &str = "received so often without an answer that the queue gave it up: whatever handles it dies on it, or could not be reached for days";
+const DIED_DETAIL: &str = "received so often without an answer that the redrive policy moved it: its handler dies on it, or could not be reached for days";
 
 /// What was done with a dead-letter queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Swept {
     pub(crate) died: usize,
     pub(crate) stale: usize,
-    /// The look has come to the queue's end.
+    /// The inspection has reached the end of the queue.
     pub(crate) whole: bool,
 }
 
-/// Whose letters, and what the ledger knows of them.
+/// Whose dead letters they are.
 #[derive(Clone, Copy)]
 pub(crate) struct Owner<'a> {
     pub(crate) store: &'a Store,
@@ -34,17 +34,18 @@ pub(crate) struct Owner<'a> {
     pub(crate) has_deliveries: bool,
 }
 
-/// Looks at up to `at_most` letters, and counts in `swept` what was done, whatever comes of it in the end.
+/// Inspects up to `at_most` dead letters, and counts in `swept` what was done, even if it fails.
 ///
-/// A letter that the queue itself has moved there: the ledger is told, then a letter that says so is put beside it, then it goes. A crash in between
-/// doubles a letter at worst, and the next pass ends what this one began. A letter that nobody needs goes; all others are released at the end of the
-/// look. Where that is not the end of this pass, they stay hidden until then: otherwise letters that stay would hide those behind them for ever.
+/// A message that the queue's redrive policy has moved there is replaced: the ledger parks the delivery, a dead letter with the reason is sent, and the
+/// message is deleted. A crash in between leaves a second copy at worst, and the next pass continues. A dead letter of a settled delivery is deleted; all
+/// others are released at the end of the inspection. If the inspection continues in the next pass, they stay hidden until then: SQS would show them again
+/// instead of those behind them.
 ///
 /// # Errors
 /// One line for the operator. What was done by then is done; what was received and not ended shows again within minutes.
 pub(crate) async fn sweep<Q: Queue>(
     owner: Owner<'_>,
-    letters: &Q,
+    dead_letters: &Q,
     at_most: usize,
     swept: &mut Swept,
 ) -> Result<(), String> {
@@ -52,7 +53,7 @@ pub(crate) async fn sweep<Q: Queue>(
     let mut result = Ok(());
     while result.is_ok() && looked < at_most {
         let wanted = AT_A_TIME.min(at_most - looked);
-        let received = match receive(letters, wanted).await {
+        let received = match receive(dead_letters, wanted).await {
             Ok(received) => received,
             Err(error) => {
                 result = Err(error);
@@ -62,20 +63,20 @@ pub(crate) async fn sweep<Q: Queue>(
         looked += received.len();
         swept.whole = received.len() < wanted;
         if !received.is_empty() {
-            result = owner.end_of(letters, received, &mut kept, swept).await;
+            result = owner.end_of(dead_letters, received, &mut kept, swept).await;
         }
         if swept.whole {
             break;
         }
     }
     if swept.whole || result.is_err() {
-        result = result.and(end(letters, &[], &kept).await);
+        result = result.and(end(dead_letters, &[], &kept).await);
     }
     result
 }
 
-/// Puts what SNS could not deliver into the queue, and then removes it; up to `at_most`. A crash in between doubles a message, and the claim
-/// absorbs it. Counts them in `delivered`, whatever comes of it in the end.
+/// Sends up to `at_most` messages that SNS could not deliver to the queue, and then deletes them. A crash in between leaves a second copy, which the
+/// claim refuses. Counts them in `delivered`, even if it fails.
 ///
 /// # Errors
 /// As [`sweep`].
@@ -109,7 +110,7 @@ pub(crate) async fn deliver<Q: Queue>(
 async fn receive<Q: Queue>(queue: &Q, at_most: usize) -> Result<Vec<Received>, String> {
     let mut all = Vec::new();
     while all.len() < at_most {
-        let some = queue.receive(at_most - all.len(), LOOK).await.map_err(|error| error.to_string())?;
+        let some = queue.receive(at_most - all.len(), VISIBILITY_TIMEOUT).await.map_err(|error| error.to_string())?;
         if some.is_empty() {
             break;
         }
@@ -134,10 +135,10 @@ async fn end<Q: Queue>(queue: &Q, gone: &[String], kept: &[String]) -> Result<()
 }
 
 impl Owner<'_> {
-    /// What becomes of some letters, carried out. Those that stay are added to `kept`, still hidden.
+    /// Decides and carries out what becomes of some dead letters. Those that stay are added to `kept`, still hidden.
     async fn end_of<Q: Queue>(
         &self,
-        letters: &Q,
+        dead_letters: &Q,
         received: Vec<Received>,
         kept: &mut Vec<String>,
         swept: &mut Swept,
@@ -146,24 +147,25 @@ impl Owner<'_> {
         let states = match self.states(&found).await {
             Ok(states) => states,
             Err(error) => {
-                kept.extend(received.into_iter().map(|letter| letter.receipt_handle));
+                kept.extend(received.into_iter().map(|dead_letter| dead_letter.receipt_handle));
                 return Err(error.to_string());
             }
         };
         let (mut died, mut gone) = (Vec::new(), Vec::new());
-        for ((letter, found), state) in received.into_iter().zip(found).zip(states) {
+        for ((dead_letter, found), state) in received.into_iter().zip(found).zip(states) {
             match found.fate(state) {
-                Fate::Died => died.push((letter, found)),
-                Fate::Stale => gone.push(letter.receipt_handle),
-                Fate::Kept => kept.push(letter.receipt_handle),
+                Fate::Died => died.push((dead_letter, found)),
+                Fate::Stale => gone.push(dead_letter.receipt_handle),
+                Fate::Kept => kept.push(dead_letter.receipt_handle),
             }
         }
         swept.stale += gone.len();
-        let told = if died.is_empty() { Ok(()) } else { self.told_of(letters, died, &mut gone, kept, swept).await };
-        told.and(end(letters, &gone, &[]).await)
+        let reported =
+            if died.is_empty() { Ok(()) } else { self.report_died(dead_letters, died, &mut gone, kept, swept).await };
+        reported.and(end(dead_letters, &gone, &[]).await)
     }
 
-    /// The state of each letter's delivery; `None` where there is none.
+    /// The state of each dead letter's delivery; `None` where there is none.
     async fn states(&self, found: &[Found]) -> Result<Vec<Option<State>>, StoreError> {
         let mut states = vec![None; found.len()];
         if !self.has_deliveries {
@@ -181,16 +183,17 @@ impl Owner<'_> {
         Ok(states)
     }
 
-    /// Tells the ledger of letters whose handler died, and puts one beside each that says so. What is told goes to `gone`, all else to `kept`.
-    async fn told_of<Q: Queue>(
+    /// Parks the deliveries of messages whose handler died, and sends a dead letter with the reason for each. Adds the replaced messages to `gone`, all
+    /// others to `kept`.
+    async fn report_died<Q: Queue>(
         &self,
-        letters: &Q,
+        dead_letters: &Q,
         died: Vec<(Received, Found)>,
         gone: &mut Vec<String>,
         kept: &mut Vec<String>,
         swept: &mut Swept,
     ) -> Result<(), String> {
-        let all = |died: Vec<(Received, Found)>| died.into_iter().map(|(letter, _)| letter.receipt_handle);
+        let all = |died: Vec<(Received, Found)>| died.into_iter().map(|(dead_letter, _)| dead_letter.receipt_handle);
         let known = match self.park(&died).await {
             Ok(known) => known,
             Err(error) => {
@@ -198,40 +201,51 @@ impl Owner<'_> {
                 return Err(error.to_string());
             }
         };
-        // What belongs to an epoch that is over was sent again since, and its delivery goes on without this copy.
-        let (told, over): (Vec<_>, Vec<_>) = died.into_iter().zip(known).partition(|(_, known)| *known);
-        kept.extend(over.into_iter().map(|((letter, _), _)| letter.receipt_handle));
-        let copies: Vec<Message> = told.iter().map(|((letter, found), _)| self.letter(letter, found)).collect();
+        // A delivery of an earlier epoch was sent again since, and does not need this copy.
+        let (parked, over): (Vec<_>, Vec<_>) = died.into_iter().zip(known).partition(|(_, known)| *known);
+        kept.extend(over.into_iter().map(|((dead_letter, _), _)| dead_letter.receipt_handle));
+        let copies: Vec<Message> =
+            parked.iter().map(|((dead_letter, found), _)| self.dead_letter(dead_letter, found)).collect();
         let mut trouble = None;
-        for (((letter, _), _), answer) in told.into_iter().zip(letters.send(&copies).await) {
+        for (((dead_letter, _), _), answer) in parked.into_iter().zip(dead_letters.send(&copies).await) {
             match answer {
                 Ok(()) => {
-                    tracing::error!(agent = self.name, message.id = letter.message_id, reason = PROCESS_DIED, "parked");
-                    gone.push(letter.receipt_handle);
+                    tracing::error!(
+                        agent = self.name,
+                        message.id = dead_letter.message_id,
+                        reason = PROCESS_DIED,
+                        "parked"
+                    );
+                    gone.push(dead_letter.receipt_handle);
                     swept.died += 1;
                 }
                 Err(error) => {
                     trouble = Some(error.to_string());
-                    kept.push(letter.receipt_handle);
+                    kept.push(dead_letter.receipt_handle);
                 }
             }
         }
         trouble.map_or(Ok(()), Err)
     }
 
-    /// Parks in the ledger; says of each whether it is parked now.
+    /// Parks in the ledger. Returns for each whether it is parked now.
     async fn park(&self, died: &[(Received, Found)]) -> Result<Vec<bool>, StoreError> {
         let mut parked = vec![true; died.len()];
-        let (mut reports, mut nameless) = (Vec::new(), Vec::new());
-        for (at, (letter, found)) in died.iter().enumerate() {
+        let (mut reports, mut unidentified) = (Vec::new(), Vec::new());
+        for (at, (dead_letter, found)) in died.iter().enumerate() {
             let (reason, error) = (PROCESS_DIED.to_owned(), DIED_DETAIL.to_owned());
             match &found.delivery {
                 Some(ask) if self.has_deliveries => reports.push((at, ParkReport { ask: ask.clone(), reason, error })),
-                _ => nameless.push(Unidentified { message_id: letter.message_id.clone(), run: 0, reason, error }),
+                _ => unidentified.push(Unidentified {
+                    message_id: dead_letter.message_id.clone(),
+                    run: 0,
+                    reason,
+                    error,
+                }),
             }
         }
-        if !nameless.is_empty() {
-            self.store.park_unidentified(self.name, &nameless).await?;
+        if !unidentified.is_empty() {
+            self.store.park_unidentified(self.name, &unidentified).await?;
         }
         let (places, reports): (Vec<usize>, Vec<ParkReport>) = reports.into_iter().unzip();
         if !reports.is_empty() {
@@ -242,33 +256,34 @@ impl Owner<'_> {
         Ok(parked)
     }
 
-    fn letter(&self, letter: &Received, found: &Found) -> Message {
+    fn dead_letter(&self, dead_letter: &Received, found: &Found) -> Message {
         let copy = DeadLetter {
             agent: self.name,
-            body: &letter.body,
-            message_id: &letter.message_id,
+            body: &dead_letter.body,
+            message_id: &dead_letter.message_id,
             reason: PROCESS_DIED,
             error: DIED_DETAIL,
             attempts: 1,
             run: found.delivery.as_ref().map_or(0, |ask| ask.run),
-            // As the message named it: without one, a letter that is moved back belongs to whichever epoch is the current one.
-            epoch: letter.attributes.get("epoch").and_then(|epoch| epoch.parse().ok()),
-            traceparent: letter.attributes.get("traceparent").map(String::as_str),
+            // The message's own epoch. Without it, a dead letter that is moved back counts for the current epoch.
+            epoch: dead_letter.attributes.get("epoch").and_then(|epoch| epoch.parse().ok()),
+            traceparent: dead_letter.attributes.get("traceparent").map(String::as_str),
         };
         match found.delivery {
             Some(_) if self.has_deliveries => dead_letter::message(&copy),
-            // What its row among the failures is found by: a redrive marks exactly what it has sent back.
-            _ => dead_letter::message(&copy).text("message_id", letter.message_id.as_str()),
+            // Its row in `failure` is found by this id: a redrive marks exactly the rows that it has sent back.
+            _ => dead_letter::message(&copy).text("message_id", dead_letter.message_id.as_str()),
         }
     }
 }
 
 impl From<&Received> for Found {
-    fn from(letter: &Received) -> Self {
-        let parked = ParkedMessage::read(&letter.body, |name| letter.attributes.get(name).map(String::as_str));
-        // The topic's messages name no epoch and are of the first. One of those that died must not park what was sent again since.
+    fn from(dead_letter: &Received) -> Self {
+        let parked =
+            ParkedMessage::read(&dead_letter.body, |name| dead_letter.attributes.get(name).map(String::as_str));
+        // Messages of the topic name no epoch and are of epoch 0. One that died must not park what was sent again since.
         let epoch = Some(parked.epoch.unwrap_or(0));
         let delivery = parked.delivery.map(|(event_id, run)| Ask { event_id, run, epoch });
-        Self { delivery, says_why: parked.reason.is_some() }
+        Self { delivery, has_reason: parked.reason.is_some() }
     }
 }

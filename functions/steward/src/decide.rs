@@ -9,28 +9,28 @@ const AFTER_A_CHANGE: Duration = Duration::from_secs(3_600);
 /// How many deliveries go out again where a breaker is half-open: enough for a probe to have something to try.
 const FOR_A_PROBE: usize = 10;
 
-/// What a mapping is, or on its way to be, and whose doing that is.
+/// The state of a mapping, or the state that it is changing to, and who has set it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flow {
     /// Messages flow.
     On,
-    /// Messages flow, though the steward remembers that it has turned it off: somebody has turned it on since, or the steward died before it could.
+    /// Messages flow, though the steward has noted that it turned it off: an operator has turned it on since, or the steward died before it could.
     OnAgain,
     /// The steward has turned it off.
     Paused,
-    /// A person has turned it off.
-    PausedByHand,
+    /// An operator has turned it off.
+    PausedByOperator,
 }
 
 impl Flow {
-    /// Of a mapping that was told to feed its function or not, and of which the steward remembers that it has turned it off, or does not.
+    /// From whether the mapping is to be enabled, and whether the steward has noted that it turned it off.
     #[must_use]
     pub const fn of(wanted: bool, paused: bool) -> Self {
         match (wanted, paused) {
             (true, false) => Self::On,
             (true, true) => Self::OnAgain,
             (false, true) => Self::Paused,
-            (false, false) => Self::PausedByHand,
+            (false, false) => Self::PausedByOperator,
         }
     }
 
@@ -56,13 +56,13 @@ impl Flow {
 pub struct Seen {
     /// The breaker.
     pub breaker: BreakerState,
-    /// A person has set it, and it stays as it is until one sets it free.
+    /// An operator has set it, and it stays as it is until an operator ends the setting.
     pub forced: bool,
     /// The wait of an open breaker is over.
     pub wait_over: bool,
     /// For how long the breaker has been in this state.
     pub since: Duration,
-    /// Its mappings: one, or one for each of its lanes.
+    /// Its mappings: one, or one for each of its queues.
     pub flows: Vec<Flow>,
     /// How many messages the queue holds: waiting, in flight and delayed.
     pub in_queue: u64,
@@ -79,21 +79,21 @@ pub enum Order {
     Pause,
     /// Turn on the mappings that the steward has turned off, and forget that it had.
     Resume,
-    /// Somebody has turned mappings on that the steward had turned off: forget that.
+    /// An operator has turned on mappings that the steward had turned off: forget that it had.
     Forget,
-    /// Tell that a person has turned a mapping off. It stays off.
-    PausedByHand,
+    /// Report that an operator has turned a mapping off. It stays off.
+    PausedByOperator,
     /// Put what the ledger has due, at most so many, into the queue.
     Send(Overdue, usize),
 }
 
 /// Decides.
 ///
-/// - Mappings are off while the breaker is open, and on otherwise; nothing is ordered where it is so already. One that a person has turned off is
-///   left alone, and keeps no other from being turned on or off.
-/// - An open breaker whose wait is over is probed, unless a person has forced it.
+/// - Mappings are off while the breaker is open, and on otherwise; nothing is ordered where it is so already. One that an
+///   operator has turned off stays off, and does not affect the others.
+/// - An open breaker whose wait is over is probed, unless an operator has forced it.
 /// - What is due goes out only while messages flow from all of its queues, and only when the queue is empty: what is in it is not lost. What has been due for an
-///   hour goes out all the same, since a queue that is never empty must not hide what was lost. Copies cost a look each.
+///   hour goes out all the same, since a queue that is never empty must not hide what was lost. Each copy costs one claim.
 /// - After an outage of an hour everything that waits is due by an hour. So while the breaker is half-open, and for an hour after its last
 ///   change, only an empty queue is sent to.
 #[must_use]
@@ -112,11 +112,11 @@ pub fn decide(seen: &Seen) -> Vec<Order> {
         (_, BreakerState::HalfOpen) => None,
         _ => (seen.since >= AFTER_A_CHANGE).then_some(Order::Send(Overdue::ByAnHour, seen.at_most)),
     };
-    let by_operator = any(Flow::PausedByHand);
+    let by_operator = any(Flow::PausedByOperator);
     [
         any(Flow::OnAgain).then_some(Order::Forget),
         any(Flow::Paused).then_some(Order::Resume),
-        by_operator.then_some(Order::PausedByHand),
+        by_operator.then_some(Order::PausedByOperator),
         send.filter(|_| !by_operator),
     ]
     .into_iter()
@@ -184,22 +184,22 @@ mod tests {
     #[test]
     fn a_mapping_that_a_person_has_turned_off_stays_off_and_one_turned_on_again_stays_on() {
         let of = |flow| decide(&Seen { flows: vec![flow], ..calm() });
-        assert_eq!(of(Flow::PausedByHand), [Order::PausedByHand]);
+        assert_eq!(of(Flow::PausedByOperator), [Order::PausedByOperator]);
         assert_eq!(of(Flow::Paused), [Order::Resume, Order::Send(Overdue::Now, 1_000)]);
         assert_eq!(of(Flow::OnAgain), [Order::Forget, Order::Send(Overdue::Now, 1_000)]);
     }
 
     #[test]
-    fn a_lane_that_a_person_has_turned_off_keeps_the_other_from_nothing_but_what_is_due() {
-        let lanes = |breaker, flow| decide(&Seen { breaker, flows: vec![flow, Flow::PausedByHand], ..calm() });
-        assert_eq!(lanes(BreakerState::Open, Flow::On), [Order::Pause]);
-        assert_eq!(lanes(BreakerState::Open, Flow::Paused), []);
-        assert_eq!(lanes(BreakerState::Closed, Flow::Paused), [Order::Resume, Order::PausedByHand]);
-        assert_eq!(lanes(BreakerState::Closed, Flow::On), [Order::PausedByHand]);
+    fn a_mapping_that_an_operator_has_turned_off_stops_only_what_is_due_on_the_other_queue() {
+        let queues = |breaker, flow| decide(&Seen { breaker, flows: vec![flow, Flow::PausedByOperator], ..calm() });
+        assert_eq!(queues(BreakerState::Open, Flow::On), [Order::Pause]);
+        assert_eq!(queues(BreakerState::Open, Flow::Paused), []);
+        assert_eq!(queues(BreakerState::Closed, Flow::Paused), [Order::Resume, Order::PausedByOperator]);
+        assert_eq!(queues(BreakerState::Closed, Flow::On), [Order::PausedByOperator]);
     }
 
     fn flow() -> impl Strategy<Value = Flow> {
-        prop_oneof![Just(Flow::On), Just(Flow::OnAgain), Just(Flow::Paused), Just(Flow::PausedByHand)]
+        prop_oneof![Just(Flow::On), Just(Flow::OnAgain), Just(Flow::Paused), Just(Flow::PausedByOperator)]
     }
 
     fn seen() -> impl Strategy<Value = Seen> {
@@ -262,7 +262,7 @@ mod tests {
         fn what_a_person_has_turned_off_is_never_touched(seen in seen()) {
             let orders = decide(&seen);
             for (before, after) in seen.flows.iter().zip(after(&seen, &orders)) {
-                prop_assert_eq!(*before == Flow::PausedByHand, after == Flow::PausedByHand);
+                prop_assert_eq!(*before == Flow::PausedByOperator, after == Flow::PausedByOperator);
             }
         }
 
@@ -270,7 +270,7 @@ mod tests {
         fn a_breaker_that_is_open_or_not_leaves_no_other_mapping_as_it_should_not_be(seen in seen()) {
             let orders = decide(&seen);
             let open = seen.breaker == BreakerState::Open;
-            let ours = after(&seen, &orders).into_iter().filter(|flow| *flow != Flow::PausedByHand);
+            let ours = after(&seen, &orders).into_iter().filter(|flow| *flow != Flow::PausedByOperator);
             prop_assert!(orders == [Order::HalfOpen] || ours.into_iter().all(|flow| flow.is_on() != open));
         }
 

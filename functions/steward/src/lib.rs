@@ -3,23 +3,23 @@
 pub mod advise;
 mod answer;
 pub mod backfill;
+mod clients;
 mod clock;
 pub mod compare;
 pub mod cutover;
 mod dead_letters;
 pub mod decide;
 pub mod delays;
-mod letters;
-mod looks;
+mod fate;
+mod inspection;
+mod lease;
 mod metrics;
-mod outside;
 mod pass;
+mod reconcile;
 pub mod routing;
 mod settings;
-mod tend;
-mod turn;
 
-pub use outside::Outside;
+pub use clients::Clients;
 pub use pass::Steward;
 pub use settings::Limits;
 
@@ -42,12 +42,12 @@ pub async fn start() -> Result<OnAws, StartError> {
     let settings = Settings::read(environment)?;
     let url = environment.database()?;
     let aws = switchyard_bus::aws::settings().await;
-    let outside = Outside {
+    let clients = Clients {
         directory: LambdaDirectory::new(&aws, settings.stack),
         mappings: LambdaMappings::new(&aws),
         queue: Box::new(move |url| SqsQueue::new(&aws, url.to_owned())),
     };
-    Ok(Steward::new(Store::open(&url, settings.connections)?, outside, settings.limits))
+    Ok(Steward::new(Store::open(&url, settings.connections)?, clients, settings.limits))
 }
 
 /// One invocation: answers its request.
@@ -70,21 +70,21 @@ pub async fn handle(steward: &OnAws, event: Json, invocation: Invocation) -> Res
             let set = steward.set_breaker(&agent, set, &operator, deadline).await;
             json(set.map_err(|error| error.to_string())?)
         }
-        Request::Route(request) => json(told(routing::route(store, request, ends).await)?),
-        Request::Pin(request) => json(told(routing::pin(store, request, ends).await)?),
+        Request::Route(request) => json(or_report(routing::route(store, request, ends).await)?),
+        Request::Pin(request) => json(or_report(routing::pin(store, request, ends).await)?),
         Request::Delays(DelaysRequest::Show { which, at_most }) => {
-            json(told(delays::show(store, &which, at_most).await)?)
+            json(or_report(delays::show(store, &which, at_most).await)?)
         }
         Request::Delays(DelaysRequest::Cancel { events, because, operator }) => {
-            json(told(delays::cancel(store, &events, &operator, &because).await)?)
+            json(or_report(delays::cancel(store, &events, &operator, &because).await)?)
         }
         Request::Compare(request) => json(compare::answer(store, *request, ends).await?),
-        Request::Cutover(request) => json(told(cutover::answer(store, *request, ends).await)?),
-        Request::Backfill(request) => json(told(backfill::answer(store, *request).await)?),
+        Request::Cutover(request) => json(or_report(cutover::answer(store, *request, ends).await)?),
+        Request::Backfill(request) => json(or_report(backfill::answer(store, *request).await)?),
     }
 }
 
-fn told<T>(answer: Result<T, StoreError>) -> Result<T, String> {
+fn or_report<T>(answer: Result<T, StoreError>) -> Result<T, String> {
     answer.map_err(|error| error.to_string())
 }
 

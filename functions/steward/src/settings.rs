@@ -1,20 +1,20 @@
-//! What the steward is told by its environment.
+//! The steward's settings, from the environment.
 
 use switchyard_runtime::{ConfigError, Environment};
 
 /// How much one pass may do.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// How many deliveries of an agent go out again in a pass.
+    /// How many deliveries of an agent a pass sends again.
     pub resends: usize,
-    /// How many letters of a dead-letter queue are looked at in a pass.
-    pub letters: usize,
+    /// How many messages of a dead-letter queue a pass inspects.
+    pub dead_letters: usize,
 }
 
 impl Limits {
-    /// A thousand deliveries heal a lost queue of 60,000 within an hour and are 100 calls to SQS, some seconds; five hundred letters are 50 calls, in
+    /// A thousand deliveries heal a lost queue of 60,000 within an hour and are 100 calls to SQS, some seconds; five hundred dead letters are 50 calls, in
     /// passes in which there is something new to see.
-    pub const DEFAULT: Self = Self { resends: 1_000, letters: 500 };
+    pub const DEFAULT: Self = Self { resends: 1_000, dead_letters: 500 };
 }
 
 pub(crate) struct Settings {
@@ -24,14 +24,14 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Reads `STACK_NAME`, `RESENDS_PER_PASS` (1,000), `LETTERS_PER_PASS` (500) and `DATABASE_CONNECTIONS` (2).
+    /// Reads `STACK_NAME`, `RESENDS_PER_PASS` (1,000), `DEAD_LETTERS_PER_PASS` (500) and `DATABASE_CONNECTIONS` (2).
     pub(crate) fn read(environment: Environment) -> Result<Self, ConfigError> {
         let limits = Limits {
             resends: environment.or("RESENDS_PER_PASS", Limits::DEFAULT.resends, "a whole number")?,
-            letters: environment.or("LETTERS_PER_PASS", Limits::DEFAULT.letters, "a whole number")?,
+            dead_letters: environment.or("DEAD_LETTERS_PER_PASS", Limits::DEFAULT.dead_letters, "a whole number")?,
         };
         Ok(Self {
-            stack: environment.required("STACK_NAME", "the stack whose agents it looks after")?,
+            stack: environment.required("STACK_NAME", "the stack whose agents it reconciles")?,
             limits,
             connections: environment.or("DATABASE_CONNECTIONS", 2, "a whole number")?,
         })

@@ -40,31 +40,31 @@ impl Limits {
     }
 }
 
-/// Whether what is urgent overtakes the rest, by its metadata's `priority` of 1 to 10.
+/// Whether an agent has an express queue, and for which `priority` of the metadata, 1 to 10.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Lanes {
-    /// One queue for everything.
+pub enum ExpressQueue {
+    /// One queue for all events.
     #[default]
-    One,
-    /// A second queue for events of this priority and above, with a mapping of its own: what waits in the first does not delay it. Only on the
-    /// standard topology: two queues keep no order between them, and FIFO is chosen for its order.
-    Express {
-        /// The least priority of what is urgent, 2 to 10.
-        from: u8,
+    None,
+    /// A second queue for events of this priority and above, with an event source mapping of its own: events in the first queue do not delay
+    /// it. Only on the standard topology: two queues keep no order between them, and FIFO is chosen for its order.
+    From {
+        /// The lowest priority that goes to the express queue, 2 to 10.
+        priority: u8,
     },
 }
 
-impl Lanes {
-    /// What is of priority 8 and above overtakes.
-    pub const EXPRESS: Self = Self::Express { from: 8 };
+impl ExpressQueue {
+    /// Priority 8 and above.
+    pub const DEFAULT: Self = Self::From { priority: 8 };
 
-    /// Whether both lanes can have something to carry.
+    /// Whether both queues can receive events.
     #[must_use]
-    pub fn are_sound(self) -> bool {
+    pub fn is_sound(self) -> bool {
         match self {
-            Self::One => true,
-            Self::Express { from } => (2..=10).contains(&from),
+            Self::None => true,
+            Self::From { priority } => (2..=10).contains(&priority),
         }
     }
 }
@@ -84,8 +84,8 @@ pub struct Declaration {
     pub schedule: Schedule,
     /// [`Agent::LIMITS`].
     pub limits: Limits,
-    /// [`Agent::LANES`].
-    pub lanes: Lanes,
+    /// [`Agent::EXPRESS_QUEUE`].
+    pub express_queue: ExpressQueue,
 }
 
 impl Declaration {
@@ -99,7 +99,7 @@ impl Declaration {
             max_attempts: A::MAX_ATTEMPTS,
             schedule: A::SCHEDULE,
             limits: A::LIMITS,
-            lanes: A::LANES,
+            express_queue: A::EXPRESS_QUEUE,
         }
     }
 }
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_declaration_comes_back_from_its_json_unchanged() {
-        for lanes in [Lanes::One, Lanes::EXPRESS] {
+        for express_queue in [ExpressQueue::None, ExpressQueue::DEFAULT] {
             let declared = Declaration {
                 name: "baseline-validation".into(),
                 subscribes: vec!["model.evaluated".into(), "clock.ticked".into()],
@@ -118,7 +118,7 @@ mod tests {
                 max_attempts: 7,
                 schedule: Schedule { base_ms: 2_000, cap_ms: 60_000 },
                 limits: Limits { timeout_secs: 20, memory_mb: 512, max_concurrency: 3, batch_size: 1 },
-                lanes,
+                express_queue,
             };
             let json = serde_json::to_string(&declared).unwrap();
             assert_eq!(serde_json::from_str::<Declaration>(&json).unwrap(), declared, "{json}");

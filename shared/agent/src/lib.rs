@@ -9,7 +9,7 @@ pub mod testing;
 
 pub use apply::{Applied, Change, State, last_of_each};
 pub use decision::Decision;
-pub use declaration::{Declaration, Lanes, Limits, RoutedBy};
+pub use declaration::{Declaration, ExpressQueue, Limits, RoutedBy};
 pub use refusal::{Refusal, Reject};
 pub use schedule::Schedule;
 
@@ -41,8 +41,8 @@ pub trait Agent: Sized {
     const SCHEDULE: Schedule = Schedule::DEFAULT;
     /// What its function may use.
     const LIMITS: Limits = Limits::DEFAULT;
-    /// Whether what is urgent overtakes the rest.
-    const LANES: Lanes = Lanes::One;
+    /// Whether urgent events have a queue of their own.
+    const EXPRESS_QUEUE: ExpressQueue = ExpressQueue::None;
 
     /// What it knows when it decides: data, so that a replay can record it and decide again. JSON has no NaN and no infinity.
     type Facts: Serialize + DeserializeOwned + Debug;

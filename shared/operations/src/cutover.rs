@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fmt;
 
-const THERE_IS: &str = r#"a cutover is {"action":"cutover","agent":NAME,"do":"status"}, the same with "do":"hold"|"go_on"|"roll_back" and "operator":WHO, or {"action":"cutover","agent":NAME,"do":"start","plan":{"steps":[{"percent":25,"soak_secs":3600},...,{"percent":100}],"limits":{"failures":{"hold":0.01,"roll_back":0.05},"lag_secs":{"hold":60},"mismatch":{"hold":0.01},"at_least":100}},"operator":WHO} (mismatch and each roll_back may be left out)"#;
+const THERE_IS: &str = r#"a cutover is {"action":"cutover","agent":NAME,"do":"status"}, the same with "do":"pause"|"resume"|"roll_back" and "operator":WHO, or {"action":"cutover","agent":NAME,"do":"start","plan":{"steps":[{"percent":25,"soak_secs":3600},...,{"percent":100}],"limits":{"failures":{"pause":0.01,"roll_back":0.05},"lag_secs":{"pause":60},"mismatch":{"pause":0.01},"at_least":100}},"operator":WHO} (mismatch and each roll_back may be left out)"#;
 
 /// What is done about a cutover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,9 +19,9 @@ pub enum Act {
     /// A plan begins.
     Start,
     /// The plan stops where it is.
-    Hold,
-    /// A held plan goes on, from the beginning of its present step.
-    GoOn,
+    Pause,
+    /// A paused plan resumes, from the beginning of its present step.
+    Resume,
     /// The old system gets everything back.
     RollBack,
 }
@@ -100,13 +100,13 @@ fn check_plan(plan: &CutoverPlan) -> Result<(), String> {
 
 fn check_limit(name: &str, limit: CutoverLimit, most: f64) -> Result<(), String> {
     let fits = |bound: f64| bound.is_finite() && (0.0..=most).contains(&bound);
-    let CutoverLimit { hold, roll_back } = limit;
-    if !fits(hold) || roll_back.is_some_and(|bound| !fits(bound)) {
+    let CutoverLimit { pause, roll_back } = limit;
+    if !fits(pause) || roll_back.is_some_and(|bound| !fits(bound)) {
         let what = if most > 1.0 { "seconds" } else { "a share of 1" };
         return Err(format!("the limits of {name:?} are {what}"));
     }
-    if roll_back.is_some_and(|bound| bound < hold) {
-        return Err(format!("{name:?} would roll back before it is held"));
+    if roll_back.is_some_and(|bound| bound < pause) {
+        return Err(format!("{name:?} would roll back before it pauses"));
     }
     Ok(())
 }
@@ -127,8 +127,8 @@ pub struct CutoverStep {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CutoverLimit {
-    /// Above it the plan is held.
-    pub hold: f64,
+    /// Above it the plan is paused.
+    pub pause: f64,
     /// Above it the plan rolls back at once.
     #[serde(default)]
     pub roll_back: Option<f64>,
@@ -167,7 +167,7 @@ pub enum CutoverState {
     /// It goes on when its time has come and the figures are inside their limits.
     Running,
     /// It does not go on until somebody says so.
-    Held,
+    Paused,
     /// The old system has everything again.
     RolledBack,
     /// The last step was reached, and was well.
@@ -186,9 +186,9 @@ pub struct Cutover {
     pub plan: CutoverPlan,
     /// How it stands.
     pub state: CutoverState,
-    /// Held by a person, not by a limit.
+    /// Paused by an operator, not by a limit.
     pub by_operator: bool,
-    /// Why it is held or was rolled back.
+    /// Why it is paused or was rolled back.
     pub because: Option<String>,
     /// The present step, from 0.
     pub step: usize,
@@ -213,7 +213,7 @@ pub struct CutoverAnswer {
     pub agent: String,
     /// Its newest plan; none where there never was one.
     pub cutover: Option<Cutover>,
-    /// What was measured of the present step, where the plan is running or held.
+    /// What was measured of the present step, where the plan is running or paused.
     pub measured: Option<Measured>,
     /// What the next pass would do, judged by these figures.
     pub next: Option<Step>,
@@ -316,14 +316,14 @@ pub enum Wait {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// Nothing: it has ended, or it is held.
+    /// Nothing: it has ended, or it is paused.
     Stay,
     /// Nothing yet: it waits for all of these.
     Wait(Vec<Wait>),
     /// The next step, or the end after the last one.
     Advance,
-    /// It is held, for these.
-    Hold(Vec<Breach>),
+    /// It is paused, for these.
+    Pause(Vec<Breach>),
     /// The old system gets everything back, for these.
     RollBack(Vec<Breach>),
 }
@@ -367,7 +367,7 @@ fn percent(share: f64) -> f64 {
     (share * 1_000_000.0).round() / 10_000.0
 }
 
-crate::words!(CutoverState { Running = "running", Held = "held", RolledBack = "rolled_back", Done = "done" });
+crate::words!(CutoverState { Running = "running", Paused = "paused", RolledBack = "rolled_back", Done = "done" });
 
 #[cfg(test)]
 mod tests {
@@ -380,7 +380,7 @@ mod tests {
             "plan": {
                 "steps": [{ "percent": 25, "soak_secs": 3600 }, { "percent": 100 }],
                 "limits": {
-                    "failures": { "hold": 0.01, "roll_back": 0.05 }, "lag_secs": { "hold": 60 }, "at_least": 100,
+                    "failures": { "pause": 0.01, "roll_back": 0.05 }, "lag_secs": { "pause": 60 }, "at_least": 100,
                 },
             },
         })
@@ -401,7 +401,7 @@ mod tests {
     #[test]
     fn looking_needs_no_name_and_acting_does() {
         assert!(read(&json!({ "agent": "painter", "do": "status" })).is_ok());
-        for act in ["hold", "go_on", "roll_back"] {
+        for act in ["pause", "resume", "roll_back"] {
             assert!(read(&json!({ "agent": "painter", "do": act, "operator": "ada" })).is_ok());
             assert!(read(&json!({ "agent": "painter", "do": act })).unwrap_err().contains("operator"));
         }
@@ -421,12 +421,12 @@ mod tests {
             ("/plan/steps/1/percent", json!(101), "go up"),
             ("/plan/steps/0/soak_secs", json!(0), "25 percent has no soak"),
             ("/plan/limits/at_least", json!(0), "at_least"),
-            ("/plan/limits/failures/hold", json!(1.5), "share of 1"),
-            ("/plan/limits/failures/roll_back", json!(0.001), "before it is held"),
-            ("/plan/limits/lag_secs/hold", json!(-1), "seconds"),
+            ("/plan/limits/failures/pause", json!(1.5), "share of 1"),
+            ("/plan/limits/failures/roll_back", json!(0.001), "before it pauses"),
+            ("/plan/limits/lag_secs/pause", json!(-1), "seconds"),
             ("/plan/limits", json!({ "at_least": 1 }), "failures"),
             ("/do", json!("dance"), "dance"),
-            ("/do", json!("hold"), "belongs to"),
+            ("/do", json!("pause"), "belongs to"),
             ("/plan", Value::Null, "\"plan\" is missing"),
             ("/agent", json!(" "), "agent"),
         ] {

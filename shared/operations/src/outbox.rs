@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// An event that was refused so often that it is not carried any more: no agent gets it.
+/// An event that could not be published: no agent receives it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnpublishableEvent {
     /// Its place in the event log.
@@ -16,20 +16,20 @@ pub struct UnpublishableEvent {
     pub reason: String,
     /// How often it was refused.
     pub attempts: u16,
-    /// When it was set aside: RFC 3339.
+    /// When the shim gave it up: RFC 3339.
     pub parked_at: String,
 }
 
 /// To `outbox`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outbox {
-    /// What is set aside, the oldest first, at most 1,000.
-    pub set_aside: Vec<UnpublishableEvent>,
+    /// The events that could not be published, the oldest first, at most 1,000.
+    pub unpublishable: Vec<UnpublishableEvent>,
 }
 
 /// To `retry_publishing`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Carried {
+pub struct Retried {
     /// How many events the shim tries again.
-    pub carried: u64,
+    pub retried: u64,
 }

@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 /// To `pass`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pass {
-    /// Another steward was at work all the time, and nothing was done.
+    /// Another steward held the lease all the time, and nothing was done.
     pub busy: bool,
     /// The ledger as a whole; none where it could not be asked.
     pub ledger: Option<Clock>,
-    /// How many events are set aside in the outbox; none where it could not be asked.
+    /// How many events could not be published; `None` if the database did not answer.
     #[serde(default)]
-    pub set_aside: Option<i64>,
+    pub unpublishable: Option<i64>,
     /// What became of each cutover plan that is under way.
     #[serde(default)]
     pub cutovers: Vec<Judged>,
@@ -83,11 +83,11 @@ pub struct Reconciled {
     pub found: i64,
     /// Deliveries that went to its queue again.
     pub sent: usize,
-    /// Parked deliveries that are its turn again without anybody's asking.
+    /// Parked deliveries that the automatic redrive requeued.
     pub redriven: usize,
-    /// Letters that the queue itself had moved to the dead-letter queue, and that say so now.
+    /// Messages that the queue's redrive policy had moved to the dead-letter queue, and that have a reason now.
     pub died: usize,
-    /// Letters that nobody needed any more.
+    /// Dead letters that were deleted, since their deliveries are settled.
     pub stale: usize,
     /// Messages that SNS could not deliver, and that are in the queue now.
     pub delivered: usize,

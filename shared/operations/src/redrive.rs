@@ -3,18 +3,18 @@
 mod answer;
 
 pub use answer::{
-    Audited, Automatic, DeadLetterQueue, Dismissed, Failures, Kind, LetterGroup, Listed, Looked, Moving, ParkedGroup,
-    Progress, QueueLook, Redriven, Way,
+    Audited, Automatic, DeadLetterGroup, DeadLetterQueue, Dismissed, Failures, Inspected, InspectedQueue, Kind, Listed,
+    Moving, ParkedGroup, Progress, Redriven, Way,
 };
 
 use crate::Selection;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// How many letters or rows an answer looks at where the request names no number.
-pub const LOOKED_AT: u16 = 100;
+/// How many dead letters or rows an answer has by default.
+pub const DEFAULT_AT_MOST: u16 = 100;
 /// The most it may name: an answer stays far below the 6 MB that a function may return (AWS Lambda Developer Guide, "Lambda quotas").
-pub const MOST_LOOKED_AT: u16 = 1_000;
+pub const LARGEST_AT_MOST: u16 = 1_000;
 /// The highest speed of a move task, in messages per second (`StartMessageMoveTask` in the SQS API reference).
 pub const MOVES_PER_SECOND: u16 = 500;
 /// The most automatic redrives of one delivery; more than that is a loop, not a repair.
@@ -27,19 +27,19 @@ pub enum Request {
     /// Every dead-letter queue, with its depth and age. Changes nothing.
     List {},
     /// What is parked for one agent, in groups with their latest error. Changes nothing.
-    Look {
+    Inspect {
         /// Whose.
         agent: String,
         /// Which of it; everything when left out.
         #[serde(default)]
         selection: Selection,
-        /// How many letters of the dead-letter queue to look at.
-        #[serde(default = "looked_at")]
+        /// How many messages of the dead-letter queue to inspect.
+        #[serde(default = "default_at_most")]
         at_most: u16,
     },
-    /// Back to the agent with it.
+    /// Sends parked deliveries back to their agent.
     Redrive(Redrive),
-    /// How far the running or the latest move task is. Changes nothing.
+    /// The progress of the running or latest move task. Changes nothing.
     Progress {
         /// Whose.
         agent: String,
@@ -51,7 +51,7 @@ pub enum Request {
         /// Who asks.
         operator: String,
     },
-    /// A parked event goes back with another payload, as a new version; the original row stays as it is.
+    /// Sends a parked event back with another payload, as a revision; the original row stays as it is.
     Edit {
         /// The agent that it is parked for.
         agent: String,
@@ -65,9 +65,9 @@ pub enum Request {
         #[serde(default)]
         reason: String,
     },
-    /// Ends parked deliveries that nobody will send back. Final.
+    /// Settles parked deliveries that are not to be sent back. Final.
     Dismiss(Dismiss),
-    /// Whether failures that may pass go back by themselves.
+    /// Sets the automatic redrive of failures that may pass.
     Auto {
         /// For which agent.
         agent: String,
@@ -84,13 +84,13 @@ pub enum Request {
         /// Whose.
         agent: String,
         /// How many.
-        #[serde(default = "looked_at")]
+        #[serde(default = "default_at_most")]
         at_most: u16,
     },
-    /// The latest that people and schedules did. Changes nothing.
+    /// The latest rows of the audit. Changes nothing.
     Audit {
         /// How many.
-        #[serde(default = "looked_at")]
+        #[serde(default = "default_at_most")]
         at_most: u16,
     },
 }
@@ -141,18 +141,18 @@ pub struct Dismiss {
     pub reason: String,
 }
 
-/// What is wrong, without the value that the parser quotes, which may be a payload, and as much of it as an answer repeats.
-fn told(error: &serde_json::Error) -> String {
+/// What is wrong, shortened, without the value that the parser quotes, since it may be a payload.
+fn unquoted(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    let unquoted = match (text.find('"'), text.rfind('"')) {
+    let text = match (text.find('"'), text.rfind('"')) {
         (Some(from), Some(to)) => format!("{}\u{2026}{}", &text[..from], &text[to + 1..]),
         _ => text,
     };
-    unquoted.chars().take(300).collect()
+    text.chars().take(300).collect()
 }
 
-const fn looked_at() -> u16 {
-    LOOKED_AT
+const fn default_at_most() -> u16 {
+    DEFAULT_AT_MOST
 }
 
 const fn quarter_of_an_hour() -> u32 {
@@ -165,7 +165,8 @@ impl Request {
     /// # Errors
     /// One line that names what is wrong.
     pub fn parse(json: serde_json::Value) -> Result<Self, String> {
-        let request: Self = serde_json::from_value(json).map_err(|error| format!("not a request: {}", told(&error)))?;
+        let request: Self =
+            serde_json::from_value(json).map_err(|error| format!("not a request: {}", unquoted(&error)))?;
         request.check()?;
         Ok(request)
     }
@@ -173,11 +174,11 @@ impl Request {
     fn check(&self) -> Result<(), String> {
         match self {
             Self::List {} => Ok(()),
-            Self::Audit { at_most } => between("at_most", *at_most, MOST_LOOKED_AT),
+            Self::Audit { at_most } => between("at_most", *at_most, LARGEST_AT_MOST),
             Self::Progress { agent } => named("agent", agent),
             Self::Cancel { agent, operator } => named("agent", agent).and(named("operator", operator)),
-            Self::Failures { agent, at_most } | Self::Look { agent, at_most, .. } => {
-                named("agent", agent).and(between("at_most", *at_most, MOST_LOOKED_AT))
+            Self::Failures { agent, at_most } | Self::Inspect { agent, at_most, .. } => {
+                named("agent", agent).and(between("at_most", *at_most, LARGEST_AT_MOST))
             }
             Self::Edit { agent, operator, .. } => named("agent", agent).and(named("operator", operator)),
             Self::Auto { agent, times, operator, .. } => {
@@ -193,8 +194,10 @@ impl Request {
             Self::Dismiss(Dismiss { agent, operator, reason, .. }) => {
                 named("agent", agent)?;
                 named("operator", operator)?;
-                let said = !reason.trim().is_empty();
-                said.then_some(()).ok_or_else(|| "reason is missing: what is dismissed does not come back".to_owned())
+                let has_reason = !reason.trim().is_empty();
+                has_reason
+                    .then_some(())
+                    .ok_or_else(|| "reason is missing: what is dismissed does not come back".to_owned())
             }
         }
     }
@@ -221,7 +224,7 @@ impl Redrive {
 }
 
 fn named(what: &str, name: &str) -> Result<(), String> {
-    // The audit's readers see it; nothing that breaks their lines.
+    // The audit prints it, so it may hold no control character.
     let fits = !name.trim().is_empty() && name.chars().count() <= 200 && !name.chars().any(char::is_control);
     if fits { Ok(()) } else { Err(format!("{what} is missing: a name of at most 200 characters")) }
 }
@@ -238,7 +241,8 @@ mod tests {
     #[test]
     fn an_unknown_action_is_answered_with_those_that_there_are() {
         let error = Request::parse(json!({"action": "redrve"})).unwrap_err();
-        for action in ["list", "look", "redrive", "progress", "cancel", "edit", "dismiss", "auto", "failures", "audit"]
+        for action in
+            ["list", "inspect", "redrive", "progress", "cancel", "edit", "dismiss", "auto", "failures", "audit"]
         {
             assert!(error.contains(&format!("`{action}`")), "{error}");
         }
@@ -251,7 +255,7 @@ mod tests {
         for request in [
             json!({"action": "redrive", "agent": "a", "operator": "o", "selecton": {"reasons": ["x"]}}),
             json!({"action": "redrive", "agent": "a", "operator": "o", "selection": {"reason": ["x"]}}),
-            json!({"action": "look", "agent": "a", "selection": {"typ": []}}),
+            json!({"action": "inspect", "agent": "a", "selection": {"typ": []}}),
             json!({"action": "list", "agent": "a"}),
         ] {
             assert!(Request::parse(request.clone()).is_err(), "{request}");
@@ -300,15 +304,18 @@ mod tests {
     }
 
     #[test]
-    fn a_subscription_s_letters_cannot_be_selected() {
+    fn messages_that_sns_could_not_deliver_cannot_be_selected() {
         let request = json!({"action": "redrive", "agent": "a", "operator": "o", "subscription": true, "selection": {"types": ["x"]}});
         assert!(Request::parse(request).unwrap_err().contains("SNS"));
     }
 
     #[test]
     fn what_is_left_out_has_a_default() {
-        let look = Request::parse(json!({"action": "look", "agent": "a"})).unwrap();
-        assert_eq!(look, Request::Look { agent: "a".into(), selection: Selection::default(), at_most: LOOKED_AT });
+        let inspect = Request::parse(json!({"action": "inspect", "agent": "a"})).unwrap();
+        assert_eq!(
+            inspect,
+            Request::Inspect { agent: "a".into(), selection: Selection::default(), at_most: DEFAULT_AT_MOST }
+        );
         let auto = Request::parse(json!({"action": "auto", "agent": "a", "times": 3, "operator": "o"})).unwrap();
         assert!(matches!(auto, Request::Auto { first_after_secs: 900, times: 3, .. }));
         assert!(Request::parse(json!({"action": "auto", "agent": "a", "times": 21, "operator": "o"})).is_err());

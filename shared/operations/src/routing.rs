@@ -202,7 +202,7 @@ pub enum Owner {
 }
 
 impl Owner {
-    /// Its letter in the ledger.
+    /// Its dead letter in the ledger.
     #[must_use]
     pub const fn letter(self) -> &'static str {
         match self {
@@ -250,7 +250,7 @@ pub struct Routed {
     pub moves: Moves,
     /// What has followed the change at once, where it drains.
     pub moved: Option<Moved>,
-    /// How a cutover plan of the agent stands that is under way: a change of its routing holds it.
+    /// How a cutover plan of the agent stands that is under way: a change of its routing pauses it.
     pub cutover: Option<CutoverState>,
 }
 

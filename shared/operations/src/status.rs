@@ -1,4 +1,4 @@
-//! How everything stands.
+//! The state of the stack.
 
 use crate::{breaker::Breaker, cutover::Cutover};
 use serde::{Deserialize, Serialize};
@@ -10,8 +10,8 @@ pub struct Status {
     pub agents: Vec<Standing>,
     /// How many events could not be published; no agent receives them. The request `outbox` lists them. `None` if the database did not answer.
     #[serde(default)]
-    pub set_aside: Option<i64>,
-    /// The cutover plans that are running or held, by agent.
+    pub unpublishable: Option<i64>,
+    /// The cutover plans that are running or paused, by agent.
     #[serde(default)]
     pub cutovers: Vec<Cutover>,
     /// The agents that have a backfill running.
@@ -21,7 +21,7 @@ pub struct Status {
     pub troubles: Vec<String>,
 }
 
-/// How an agent stands.
+/// The state of an agent.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Standing {
     /// Its name.
@@ -32,11 +32,11 @@ pub struct Standing {
     pub breaker: Option<Breaker>,
     /// Whether messages flow from its queue to its function.
     pub flows: Option<bool>,
-    /// Who has stopped them, where they do not.
+    /// Who has paused a mapping, if messages do not flow.
     pub paused_by: Option<PausedBy>,
     /// What its queue holds.
     pub queue: Option<Queue>,
-    /// How many letters lie in its dead-letter queue, those among them that somebody looks at just now.
+    /// How many messages its dead-letter queue holds, with those that a reader has received.
     pub dead_letters: Option<u64>,
     /// How many messages wait that SNS could not deliver to its queue.
     pub undelivered: Option<u64>,
@@ -51,9 +51,9 @@ pub struct Deliveries {
     pub settled: i64,
     /// Under way, or to be tried again.
     pub pending: i64,
-    /// Set aside for a person to look at.
+    /// Parked: an operator must act.
     pub parked: i64,
-    /// The old system's turn.
+    /// Owned by the old system.
     pub old: i64,
 }
 
@@ -63,8 +63,8 @@ pub struct Deliveries {
 pub enum PausedBy {
     /// The steward, since the breaker is open.
     Steward,
-    /// A person. The steward leaves it alone.
-    Hand,
+    /// An operator. The steward leaves it off.
+    Operator,
 }
 
 /// What a queue holds, as SQS counts it: approximately.

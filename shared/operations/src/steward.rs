@@ -36,7 +36,7 @@ pub enum Request {
         /// Who asks, for the audit.
         operator: String,
     },
-    /// Sets an agent's breaker by hand, or sets it free.
+    /// Forces an agent's breaker, or ends the force.
     Breaker {
         /// Whose.
         agent: String,
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_set_aside_is_carried_again_all_of_it_or_what_is_named() {
+    fn publishing_is_retried_for_all_events_or_for_those_named() {
         let asked = |seqs: Option<Value>| {
             let mut request = json!({ "action": "retry_publishing", "operator": "ada" });
             request.as_object_mut().unwrap().extend(seqs.map(|seqs| ("seqs".to_owned(), seqs)));
@@ -254,7 +254,7 @@ mod tests {
             compare(CompareRequest::Drop { agent: agent.clone(), operator: operator.clone() }),
             Request::Cutover(Box::new(CutoverRequest {
                 agent: agent.clone(),
-                act: cutover::Act::Hold,
+                act: cutover::Act::Pause,
                 plan: None,
                 because: "enough".into(),
                 operator: operator.clone(),

@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 use std::fmt::Write;
-use switchyard_agent::{Declaration, Lanes, STOPPED_CHAIN};
+use switchyard_agent::{Declaration, ExpressQueue, STOPPED_CHAIN};
 
 /// How often a message may be received before the queue itself moves it to the dead-letter queue: the most that SQS takes. Only the net for what
 /// kills every process that so much as reads it: the runtime counts attempts, tries alone what may have killed a process, and returns what costs
@@ -24,9 +24,9 @@ pub fn block(agent: &Declaration) -> String {
         let _ = write!(list, "\n          - {name}");
         list
     });
-    let (express, from) = match agent.lanes {
-        Lanes::One => (false, String::new()),
-        Lanes::Express { from } => (true, from.to_string()),
+    let (express, from) = match agent.express_queue {
+        ExpressQueue::None => (false, String::new()),
+        ExpressQueue::From { priority } => (true, priority.to_string()),
     };
     with_express(express)
         .replace("{from}", &from)
@@ -79,7 +79,7 @@ mod tests {
             max_attempts: 4,
             schedule: Schedule::DEFAULT,
             limits: Limits { timeout_secs: 20, ..Limits::DEFAULT },
-            lanes: Lanes::One,
+            express_queue: ExpressQueue::None,
         }
     }
 
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn an_agent_with_an_express_queue_receives_each_priority_on_one_queue_and_another_agent_has_one_queue() {
-        let express = block(&Declaration { lanes: Lanes::EXPRESS, ..declaration() });
+        let express = block(&Declaration { express_queue: ExpressQueue::DEFAULT, ..declaration() });
         for part in [
             "  BaselineValidationExpressQueue:",
             "        priority: !If [HasLanes, [{ numeric: ['<', 8] }], !Ref AWS::NoValue]",

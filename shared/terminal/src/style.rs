@@ -21,20 +21,20 @@ pub const YELLOW: Style = AnsiColor::Yellow.on_default();
 pub const CYAN: Style = AnsiColor::Cyan.on_default();
 
 /// Prints a line on standard output. Ends the process with success where nobody reads on (`switchyard dlq | head`).
-pub fn say(line: impl Display) {
+pub fn print_line(line: impl Display) {
     if writeln!(anstream::stdout(), "{line}").is_err() {
         std::process::exit(0);
     }
 }
 
 /// Prints a line on standard error: progress, or why something failed. Does nothing where standard error is closed.
-pub fn tell(line: impl Display) {
+pub fn eprint_line(line: impl Display) {
     let _ = writeln!(anstream::stderr(), "{line}");
 }
 
 /// Prints the one line of a command that failed, on standard error.
 pub fn error(error: impl Display) {
-    tell(format!("{} {error}", paint(RED.bold(), "error:")));
+    eprint_line(format!("{} {error}", paint(RED.bold(), "error:")));
 }
 
 /// Text in a style.

@@ -123,7 +123,7 @@ impl Stage {
             }))
         };
         functions.insert("shim", function("shim", "shim", 90, &[("TOPIC_ARN", &topic)])?);
-        let passes = [("RESENDS_PER_PASS", "10000"), ("LETTERS_PER_PASS", "1000")];
+        let passes = [("RESENDS_PER_PASS", "10000"), ("DEAD_LETTERS_PER_PASS", "1000")];
         functions.insert("steward", function("steward", "steward", 60, &passes)?);
         functions.insert("redrive", function("redrive", "redrive", 60, &[])?);
         broker.create_topic(INGRESS);

@@ -77,7 +77,7 @@ impl Ending {
 /// A plan that stands at three quarters, and goes back while the agent has more to do than it can.
 async fn roll_back(stage: &Stage) -> RollBack {
     set(stage, &json!({ "mode": "shadow", "drain": true })).await;
-    let limits = json!({ "failures": { "hold": 1 }, "lag_secs": { "hold": 3_600 }, "at_least": 1 });
+    let limits = json!({ "failures": { "pause": 1 }, "lag_secs": { "pause": 3_600 }, "at_least": 1 });
     let plan = json!({ "steps": [{ "percent": 75, "soak_secs": 3_600 }, { "percent": 100 }], "limits": limits });
     cutover(stage, &json!({ "do": "start", "plan": plan })).await;
     stage.rush.set(true);

@@ -5,7 +5,7 @@ use crate::{
     stage::{AGENT, Stage, nap},
 };
 use std::time::Duration;
-use steward::{Limits, Outside, Steward};
+use steward::{Clients, Limits, Steward};
 use switchyard_bus::{AgentPlaces, MemoryDirectory, MemoryMappings, MemoryQueue};
 use tokio::time::Instant;
 
@@ -24,7 +24,7 @@ pub(crate) async fn pass(stage: &Stage) {
         express: None,
     };
     let (queue, letters, of_the_agent) = (stage.queue.clone(), MemoryQueue::default(), places.queue_url.clone());
-    let outside = Outside {
+    let outside = Clients {
         mappings: MemoryMappings::of([places.mapping.as_str()]),
         directory: MemoryDirectory::of(vec![places]),
         queue: Box::new(move |url| if url == of_the_agent { queue.clone() } else { letters.clone() }),

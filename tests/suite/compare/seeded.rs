@@ -110,9 +110,9 @@ async fn finish(scene: &Scene, plan: &Plan) {
         .await;
     let open = "select count(*) from switchyard.shadow where outcome is null";
     // Until it has looked as far as it may: to a wait before now.
-    let looked = "select count(*) from switchyard.compare_mapping where strays_to > now() - interval '2 min'";
+    let inspected = "select count(*) from switchyard.compare_mapping where strays_to > now() - interval '2 min'";
     let deadline = crate::store::scene::Deadline::new("the comparison");
-    while scene.number(open).await > 0 || scene.number(looked).await == 0 {
+    while scene.number(open).await > 0 || scene.number(inspected).await == 0 {
         deadline.check();
         assert_eq!(step(&scene.store).await.trouble, None);
     }

@@ -323,13 +323,13 @@ directly_and_pooled! {
         noted(&scene, thing, 110, "their secret").await;
         let bare = set(&scene.store, AGENT, &mapping()).await.unwrap();
         assert!(bare.examples[0].values.is_none() && bare.examples[0].example.differs == ["note.label"]);
-        let looked = "select count(*) from switchyard.audit where by = 'ada' and action = 'compare' and detail ? 'values_shown'";
-        assert_eq!(scene.number(looked).await, 0);
+        let inspected = "select count(*) from switchyard.audit where by = 'ada' and action = 'compare' and detail ? 'values_shown'";
+        assert_eq!(scene.number(inspected).await, 0);
 
         let told = report(&scene.store, AGENT, 3).await;
         let values = told.examples[0].values.as_ref().unwrap();
         assert_eq!((&values[0].ours, &values[0].theirs), (&json!("our secret"), &json!("their secret")));
-        assert_eq!(scene.number(looked).await, 1);
+        assert_eq!(scene.number(inspected).await, 1);
         let kept = "select (select count(*) from switchyard.comparison c where c::text like '%secret%')
                          + (select count(*) from switchyard.stray s where s::text like '%secret%')
                          + (select count(*) from switchyard.audit a where a::text like '%secret%')

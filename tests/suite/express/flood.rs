@@ -89,8 +89,8 @@ async fn a_failed_urgent_event_backs_off_in_the_express_queue_and_shares_the_dea
     world.database.batch_execute("update posts set title = 'Refused'").await.unwrap();
     world.wake_shim();
     // Within two minutes: what nobody had held back would come again after three, when its visibility timeout ends.
-    let letters = world.dead_letters("Sentiment", 2).await;
-    let reasons: Vec<_> = letters
+    let dead_letters = world.dead_letters("Sentiment", 2).await;
+    let reasons: Vec<_> = dead_letters
         .iter()
         .filter_map(|letter| letter.message_attributes.as_ref()?["reason"].string_value.clone())
         .collect();

@@ -84,7 +84,7 @@ async fn a_mapping_that_an_operator_turned_off_stays_off_and_the_other_stays_on(
     bench.mappings.set_enabled("painter/express-mapping", false).await.unwrap();
     for _ in 0..3 {
         let done = bench.reconcile().await;
-        assert_eq!((done.sent, done.standing.paused_by), (0, Some(PausedBy::Hand)));
+        assert_eq!((done.sent, done.standing.paused_by), (0, Some(PausedBy::Operator)));
     }
     bench.store.trip(AGENT, "down").await.unwrap();
     bench.reconcile().await;
@@ -93,7 +93,7 @@ async fn a_mapping_that_an_operator_turned_off_stays_off_and_the_other_stays_on(
     bench.later(Duration::from_secs(31)).await;
     let done = bench.reconcile().await;
     assert_eq!(bench.both_flow().await, (true, false));
-    assert_eq!((done.sent, done.standing.paused_by), (0, Some(PausedBy::Hand)));
+    assert_eq!((done.sent, done.standing.paused_by), (0, Some(PausedBy::Operator)));
 }
 
 #[tokio::test]

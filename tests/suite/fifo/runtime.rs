@@ -157,9 +157,9 @@ async fn dead_lettering_twice_is_a_duplicate_and_after_a_redrive_it_is_not() {
     assert_eq!(bench.store.redrive("obedient", &Selection::default(), 0, "a person", "mended").await.unwrap().len(), 1);
     assert!(bench.handle_in_groups(&bodies, "a").await.is_empty());
 
-    let letters = bench.queues.dead_letters();
-    assert_eq!(letters.len(), 2, "within five minutes, and not dropped");
-    let keys: Vec<&Keys> = letters.iter().map(|letter| letter.keys()).collect();
+    let dead_letters = bench.queues.dead_letters();
+    assert_eq!(dead_letters.len(), 2, "within five minutes, and not dropped");
+    let keys: Vec<&Keys> = dead_letters.iter().map(|letter| letter.keys()).collect();
     assert!(
         keys[0].deduplication_id != keys[1].deduplication_id
             && keys.iter().all(|keys| keys.group == keys.deduplication_id),

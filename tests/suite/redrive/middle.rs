@@ -73,7 +73,7 @@ impl Moves for Far<MemoryMoves> {
 /// A move that takes its time to end: the first look after its cancellation still finds it at it.
 struct Ending {
     moves: MemoryMoves,
-    looked: AtomicBool,
+    inspected: AtomicBool,
 }
 
 impl Moves for Ending {
@@ -83,7 +83,7 @@ impl Moves for Ending {
 
     async fn list(&self, dead_letter_arn: &str) -> Result<Vec<Move>, BusError> {
         let mut tasks = self.moves.list(dead_letter_arn).await?;
-        if !self.looked.swap(true, Ordering::Relaxed) {
+        if !self.inspected.swap(true, Ordering::Relaxed) {
             tasks[0].status = MoveStatus::Cancelling;
         }
         Ok(tasks)
@@ -98,7 +98,7 @@ impl Moves for Ending {
 struct Bench {
     scene: Scene,
     queue: MemoryQueue,
-    letters: MemoryQueue,
+    dead_letters: MemoryQueue,
     undelivered: MemoryQueue,
     moves: MemoryMoves,
     redriver: Redriver<MemoryDirectory, Far<MemoryMoves>, Far<MemoryQueue>>,
@@ -107,8 +107,8 @@ struct Bench {
 impl Bench {
     async fn new() -> Self {
         let scene = Scene::direct().await;
-        let [queue, letters, undelivered] = [(); 3].map(|()| MemoryQueue::default());
-        let moves = MemoryMoves::default().queue(QUEUE, &queue).dead_letters(DEAD_LETTERS, &letters);
+        let [queue, dead_letters, undelivered] = [(); 3].map(|()| MemoryQueue::default());
+        let moves = MemoryMoves::default().queue(QUEUE, &queue).dead_letters(DEAD_LETTERS, &dead_letters);
         let place = AgentPlaces {
             agent: AGENT.into(),
             queue_url: QUEUE.into(),
@@ -120,7 +120,7 @@ impl Bench {
             mapping: "mapping".into(),
             express: None,
         };
-        let queues = [(QUEUE, queue.clone()), (DEAD_LETTERS, letters.clone()), (UNDELIVERED, undelivered.clone())];
+        let queues = [(QUEUE, queue.clone()), (DEAD_LETTERS, dead_letters.clone()), (UNDELIVERED, undelivered.clone())];
         let redriver = Redriver {
             store: scene.store.clone(),
             directory: MemoryDirectory::of(vec![place]),
@@ -130,7 +130,7 @@ impl Bench {
                 Far(queue.clone())
             }),
         };
-        Self { scene, queue, letters, undelivered, moves, redriver }
+        Self { scene, queue, dead_letters, undelivered, moves, redriver }
     }
 
     /// A parked event with its letter.
@@ -147,18 +147,18 @@ impl Bench {
             .text("event_id", event.to_string())
             .text("reason", "boom")
             .number("run", 0);
-        assert!(self.letters.send(&[dead_letter]).await.iter().all(Result::is_ok));
+        assert!(self.dead_letters.send(&[dead_letter]).await.iter().all(Result::is_ok));
     }
 
     /// A failure without an event, on the list of what is parked. Its letter is another matter.
-    async fn nameless(&self, message_id: &str) {
-        let nameless = switchyard_store::Unidentified {
+    async fn unidentified(&self, message_id: &str) {
+        let unidentified = switchyard_store::Unidentified {
             message_id: message_id.into(),
             run: 0,
             reason: "malformed".into(),
             error: "no JSON".into(),
         };
-        self.scene.store.park_unidentified(AGENT, &[nameless]).await.unwrap();
+        self.scene.store.park_unidentified(AGENT, &[unidentified]).await.unwrap();
     }
 
     async fn ask(&self, order: &Redrive) -> serde_json::Value {
@@ -179,7 +179,7 @@ impl Bench {
         // A move in memory moves while it is looked at.
         while self.moves.list(DEAD_LETTERS).await.unwrap().iter().any(|task| task.status.is_running()) {}
         // What a stopped look had hidden is visible again; every hold is over.
-        self.letters.pass(Duration::from_secs(3_600));
+        self.dead_letters.pass(Duration::from_secs(3_600));
         self.scene.let_time_pass().await;
         send_due(&self.scene.store, &self.queue, AGENT, 1_000, Overdue::Now).await.unwrap();
         let mut handled = 0;
@@ -211,7 +211,7 @@ async fn on_fifo_a_speed_is_refused_before_anything_is_done() {
         let refused = bench.redriver.answer(Request::Redrive(order), ends).await.unwrap_err();
         assert!(refused.contains("on FIFO") && refused.contains("at_most"), "{refused}");
     }
-    assert_eq!((bench.revised_and_parked(event).await.1, bench.letters.messages().len()), (true, 1));
+    assert_eq!((bench.revised_and_parked(event).await.1, bench.dead_letters.messages().len()), (true, 1));
 }
 
 /// Polls a future until it has waited `times` times, and drops it there. Whether it came to its end before.
@@ -246,14 +246,17 @@ async fn stopped_everywhere(order: Redrive) {
         let event = bench.park().await;
 
         let through = stopped_after(waits, bench.ask(&order)).await;
-        bench.letters.pass(Duration::from_secs(60));
+        bench.dead_letters.pass(Duration::from_secs(60));
         bench.ask(&order).await;
 
         assert_eq!(bench.work(event).await, 1, "after a stop at wait {waits}");
         assert!(bench.scene.row(event).await.is("n", "d"));
         // Copies that are left are of settled deliveries, which the steward removes.
-        let left = bench.letters.receive(10, Duration::ZERO).await.unwrap();
-        bench.letters.delete(&left.into_iter().map(|dead_letter| dead_letter.receipt_handle).collect::<Vec<_>>()).await;
+        let left = bench.dead_letters.receive(10, Duration::ZERO).await.unwrap();
+        bench
+            .dead_letters
+            .delete(&left.into_iter().map(|dead_letter| dead_letter.receipt_handle).collect::<Vec<_>>())
+            .await;
         if through {
             assert!(waits > 10, "it waited {waits} times: this test stopped it nowhere");
             return;
@@ -326,7 +329,7 @@ async fn copies_of_what_goes_back_leave_the_queue_and_later_letters_stay() {
     bench.dead_letter(event).await;
     bench.scene.park(event).await;
 
-    let bodies: Vec<String> = bench.letters.messages().into_iter().map(|dead_letter| dead_letter.body).collect();
+    let bodies: Vec<String> = bench.dead_letters.messages().into_iter().map(|dead_letter| dead_letter.body).collect();
     assert_eq!(bodies.len(), 2, "{bodies:?}");
     assert!(
         bodies.iter().any(|body| body.contains(&other.to_string()))
@@ -337,13 +340,13 @@ async fn copies_of_what_goes_back_leave_the_queue_and_later_letters_stay() {
 #[tokio::test]
 async fn a_failed_event_without_a_delivery_leaves_the_list_once_its_letter_was_sent() {
     let bench = Bench::new().await;
-    bench.nameless("m").await;
-    bench.nameless("whose letter is lost").await;
+    bench.unidentified("m").await;
+    bench.unidentified("whose letter is lost").await;
     let dead_letter = Message::new("{ no event".into())
         .text("reason", "malformed")
         .text("failed_at", "2026-01-05T09:30:00Z")
         .text("message_id", "m");
-    assert!(bench.letters.send(&[dead_letter]).await.iter().all(Result::is_ok));
+    assert!(bench.dead_letters.send(&[dead_letter]).await.iter().all(Result::is_ok));
     let listed = async || -> i64 {
         bench.scene.store.parked(AGENT, &Selection::default()).await.unwrap().iter().map(|group| group.count).sum()
     };
@@ -354,19 +357,19 @@ async fn a_failed_event_without_a_delivery_leaves_the_list_once_its_letter_was_s
     let answer = bench.ask(&order).await;
 
     assert_eq!(answer["sent"], 1);
-    let left = (bench.letters.messages().len(), bench.queue.messages().len(), listed().await);
+    let left = (bench.dead_letters.messages().len(), bench.queue.messages().len(), listed().await);
     assert_eq!(left, (0, 1, 1), "what was not found stays on the list");
 }
 
 #[tokio::test]
 async fn a_move_that_did_not_start_takes_nothing_off_the_list() {
     let bench = Bench::new().await;
-    bench.nameless("m").await;
+    bench.unidentified("m").await;
     let dead_letter = Message::new("{ no event".into()).text("reason", "malformed").text("message_id", "m");
-    assert!(bench.letters.send(&[dead_letter]).await.iter().all(Result::is_ok));
+    assert!(bench.dead_letters.send(&[dead_letter]).await.iter().all(Result::is_ok));
     let listed = async || bench.scene.store.parked(AGENT, &Selection::default()).await.unwrap().len();
     let refusing = Redriver {
-        moves: Far(MemoryMoves::default().queue(QUEUE, &bench.queue).queue(DEAD_LETTERS, &bench.letters)),
+        moves: Far(MemoryMoves::default().queue(QUEUE, &bench.queue).queue(DEAD_LETTERS, &bench.dead_letters)),
         ..bench.redriver
     };
 
@@ -411,13 +414,13 @@ async fn letters_that_somebody_else_is_looking_at_are_not_counted_as_seen() {
     let bench = Bench::new().await;
     bench.park().await;
     bench.park().await;
-    let held = bench.letters.receive(1, Duration::from_secs(30)).await.unwrap();
+    let held = bench.dead_letters.receive(1, Duration::from_secs(30)).await.unwrap();
     let ends = tokio::time::Instant::now() + Duration::from_secs(60);
-    let look = Request::Look { agent: AGENT.into(), selection: Selection::default(), at_most: 100 };
+    let inspect = Request::Inspect { agent: AGENT.into(), selection: Selection::default(), at_most: 100 };
 
-    let while_held = bench.redriver.answer(look.clone(), ends).await.unwrap();
-    bench.letters.release(&[held[0].receipt_handle.clone()]).await;
-    let then = bench.redriver.answer(look, ends).await.unwrap();
+    let while_held = bench.redriver.answer(inspect.clone(), ends).await.unwrap();
+    bench.dead_letters.release(&[held[0].receipt_handle.clone()]).await;
+    let then = bench.redriver.answer(inspect, ends).await.unwrap();
 
     let told = |answer: &serde_json::Value| {
         let queue = &answer["queue"];
@@ -440,7 +443,7 @@ async fn a_move_that_is_being_cancelled_is_brought_to_its_end_by_whoever_asks_ne
     let redriver = Redriver {
         store: bench.scene.store.clone(),
         directory: bench.redriver.directory,
-        moves: Ending { moves: bench.moves, looked: AtomicBool::new(false) },
+        moves: Ending { moves: bench.moves, inspected: AtomicBool::new(false) },
         open: bench.redriver.open,
     };
 
@@ -473,12 +476,12 @@ async fn a_cancellation_stopped_anywhere_is_finished_by_doing_it_again() {
         bench.ask(&Redrive { per_second: Some(1), ..everything() }).await;
 
         let through = stopped_after(waits, bench.redriver.answer(cancel(), in_a_minute())).await;
-        bench.letters.pass(Duration::from_secs(60));
+        bench.dead_letters.pass(Duration::from_secs(60));
         let answer = bench.redriver.answer(cancel(), in_a_minute()).await.unwrap();
 
         assert_eq!((&answer["moving"]["status"], answer.get("trouble")), (&"CANCELLED".into(), None), "{answer}");
         assert!(bench.scene.row(event).await.is("n", "p"), "after a stop at wait {waits}");
-        for queue in [&bench.letters, &bench.queue] {
+        for queue in [&bench.dead_letters, &bench.queue] {
             while let Some(left) = queue.receive(10, Duration::ZERO).await.unwrap().pop() {
                 queue.delete(&[left.receipt_handle]).await;
             }
@@ -504,10 +507,10 @@ async fn a_cancellation_parks_more_than_one_look_shows_and_says_when_it_has_not_
     assert!(too_late["trouble"].as_str().unwrap().contains("do it again"), "{too_late}");
     let answer = bench.redriver.answer(cancel(), in_a_minute()).await.unwrap();
 
-    let stayed = bench.letters.messages().len();
+    let stayed = bench.dead_letters.messages().len();
     assert!(stayed > 2_000, "{stayed}");
     assert_eq!((answer["parked"].as_u64(), answer.get("trouble")), (Some(stayed as u64), None), "{answer}");
-    assert_eq!(answer["letters"].as_u64(), Some(stayed as u64), "all are put back");
+    assert_eq!(answer["dead_letters"].as_u64(), Some(stayed as u64), "all are put back");
 }
 
 #[tokio::test]
@@ -565,14 +568,14 @@ async fn letters_without_an_event_go_before_the_table_takes_its_time() {
         assert!(Instant::now() < deadline, "it never came through");
         let event = bench.park().await;
         let loose = Message::new("{ no event".into()).text("reason", "boom").text("message_id", "m");
-        assert!(bench.letters.send(&[loose]).await.iter().all(Result::is_ok));
+        assert!(bench.dead_letters.send(&[loose]).await.iter().all(Result::is_ok));
 
         let through = stopped_after(waits, bench.ask(&by_reason())).await;
 
         let forwarded = bench.queue.messages().iter().any(|message| message.body == "{ no event");
         assert!(forwarded || bench.scene.row(event).await.is("n", "p"), "after a stop at wait {waits}");
-        bench.letters.pass(Duration::from_secs(60));
-        for queue in [&bench.letters, &bench.queue] {
+        bench.dead_letters.pass(Duration::from_secs(60));
+        for queue in [&bench.dead_letters, &bench.queue] {
             while let Some(left) = queue.receive(10, Duration::ZERO).await.unwrap().pop() {
                 queue.delete(&[left.receipt_handle]).await;
             }
@@ -620,8 +623,11 @@ async fn an_edit_stopped_anywhere_has_done_both_or_nothing() {
             bench.ask(&by_reason()).await;
         }
         assert_eq!(bench.work(event).await, 1, "after a stop at wait {waits}");
-        let left = bench.letters.receive(10, Duration::ZERO).await.unwrap();
-        bench.letters.delete(&left.into_iter().map(|dead_letter| dead_letter.receipt_handle).collect::<Vec<_>>()).await;
+        let left = bench.dead_letters.receive(10, Duration::ZERO).await.unwrap();
+        bench
+            .dead_letters
+            .delete(&left.into_iter().map(|dead_letter| dead_letter.receipt_handle).collect::<Vec<_>>())
+            .await;
         if through {
             assert!(waits > 5, "it waited {waits} times: this test stopped it nowhere");
             return;
@@ -632,7 +638,7 @@ async fn an_edit_stopped_anywhere_has_done_both_or_nothing() {
 #[tokio::test]
 async fn what_neither_the_table_nor_the_queue_has_is_said_to_be_lost_and_stays_on_the_list() {
     let bench = Bench::new().await;
-    bench.nameless("m").await;
+    bench.unidentified("m").await;
 
     let answer = bench.ask(&everything()).await;
 

@@ -70,8 +70,8 @@ async fn a_migration_goes_there_and_back_by_the_command_line() {
     assert_eq!(analysed_by(&world, moved).await, "new");
     assert_eq!(world.call("steward", &json!({ "action": "pass" }))["cutovers"][0]["done"], false);
     let by_operator = said(&["route", AGENT, "percent", "100"]);
-    assert_eq!(by_operator["cutover"], "held", "a hand on the switch");
-    assert_eq!(said(&["cutover", AGENT, "go-on"])["cutover"]["state"], "running");
+    assert_eq!(by_operator["cutover"], "paused", "an operator has set the routing");
+    assert_eq!(said(&["cutover", AGENT, "resume"])["cutover"]["state"], "running");
 
     // And back.
     let back = switchyard(&world, &["cutover", AGENT, "rollback", "--because", "enough"]);
@@ -98,7 +98,7 @@ async fn a_migration_goes_there_and_back_by_the_command_line() {
         .filter(|row| row.by == "ada")
         .map(|row| row.action.clone())
         .collect();
-    for action in ["set_routing", "pin", "cutover_started", "cutover_paused", "cutover_goes_on", "cutover_rolled_back"]
+    for action in ["set_routing", "pin", "cutover_started", "cutover_paused", "cutover_resumed", "cutover_rolled_back"]
     {
         assert!(by.iter().any(|done| done == action), "{action}: {by:?}");
     }

@@ -179,8 +179,8 @@ impl Bench {
 
     /// The reasons of what is in the dead-letter queue.
     pub(crate) fn reasons(&self) -> Vec<String> {
-        let letters = self.queues.dead_letters();
-        letters.iter().filter_map(|letter| letter.attribute("reason").map(str::to_owned)).collect()
+        let dead_letters = self.queues.dead_letters();
+        dead_letters.iter().filter_map(|letter| letter.attribute("reason").map(str::to_owned)).collect()
     }
 }
 

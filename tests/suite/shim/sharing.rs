@@ -1,7 +1,7 @@
 //! Several shims at once: which one publishes what, and which one ends for another.
 
-use super::carrying::{HOT, LEFT, OWN, insert, number, sweeping};
-use shim::{Carried, Carrier, Settings, Times, Woken};
+use super::publishing::{HOT, LEFT, OWN, insert, number, sweeping};
+use shim::{Publisher, Report, Settings, Times, Woken};
 use std::{collections::BTreeSet, time::Duration};
 use switchyard_bus::{MemoryTopic, Message};
 use switchyard_event::Event;
@@ -29,8 +29,8 @@ async fn a_resident_shim_ends_for_the_next_one_and_nothing_is_published_twice() 
     let client = database.connect().await;
     let topic = MemoryTopic::default();
     let (old, new) = (
-        Carrier::new(database.store(), topic.clone(), resident(1)),
-        Carrier::new(database.store(), topic.clone(), resident(1)),
+        Publisher::new(database.store(), topic.clone(), resident(1)),
+        Publisher::new(database.store(), topic.clone(), resident(1)),
     );
     insert(&client, 300, OWN, "'{}'").await;
     insert(&client, 300, HOT, "'{}'").await;
@@ -38,18 +38,18 @@ async fn a_resident_shim_ends_for_the_next_one_and_nothing_is_published_twice() 
     let replaced = async {
         eventually("the old one at work", async || (topic.published().len() > 100).then_some(())).await;
         tokio::select! {
-            ended = new.carry(long()) => panic!("the newest stays: {ended:?}"),
-            carried = eventually("the new one alone", async || {
+            ended = new.publish(long()) => panic!("the newest stays: {ended:?}"),
+            report = eventually("the new one alone", async || {
                 insert(&client, 1, OWN, "'{}'").await;
                 let alone = "select count(*) from switchyard.participant";
                 let held = "select count(distinct holder) from switchyard.lease";
                 (number(&client, alone).await == 1 && number(&client, held).await == 1 && number(&client, LEFT).await == 0).then_some(())
-            }) => carried,
+            }) => report,
         }
     };
-    let (carried, ()) = tokio::join!(old.carry(long()), replaced);
+    let (report, ()) = tokio::join!(old.publish(long()), replaced);
 
-    assert!(carried.unwrap().published > 100);
+    assert!(report.unwrap().published > 100);
     let published = topic.published();
     assert_eq!(published.len(), ids(&published).len(), "nothing twice");
 }
@@ -63,10 +63,10 @@ async fn the_shards_of_a_shim_that_died_are_taken_over_within_its_lease() {
     assert_eq!(database.store().share(&dead, Shards::NONE).await.unwrap().held, Shards::ALL);
     insert(&client, 50, OWN, "'{}'").await;
     let topic = MemoryTopic::default();
-    let carrier = Carrier::new(database.store(), topic.clone(), resident(2));
+    let publisher = Publisher::new(database.store(), topic.clone(), resident(2));
 
     tokio::select! {
-        ended = carrier.carry(long()) => panic!("a resident shim stays: {ended:?}"),
+        ended = publisher.publish(long()) => panic!("a resident shim stays: {ended:?}"),
         () = eventually("everything published", async || (number(&client, LEFT).await == 0).then_some(())) => {}
     }
 
@@ -79,11 +79,11 @@ async fn woken_while_no_shim_runs_it_publishes_what_is_pending_and_ends() {
     let database = Database::migrated().await;
     let client = database.connect().await;
     insert(&client, 30, OWN, "'{}'").await;
-    let carrier = Carrier::new(database.store(), MemoryTopic::default(), resident(1));
+    let publisher = Publisher::new(database.store(), MemoryTopic::default(), resident(1));
 
-    let woken = carrier.wake(long()).await.unwrap();
+    let woken = publisher.wake(long()).await.unwrap();
 
-    assert_eq!(woken, Woken::Carried(Carried { published: 30, ..Carried::default() }));
+    assert_eq!(woken, Woken::Published(Report { published: 30, ..Report::default() }));
     assert_eq!(number(&client, "select count(*) from switchyard.lease where holder is not null").await, 0);
 }
 
@@ -92,16 +92,16 @@ async fn woken_while_a_shim_runs_it_leaves_the_work_to_it() {
     let database = Database::migrated().await;
     let client = database.connect().await;
     let topic = MemoryTopic::default();
-    let resident = Carrier::new(database.store(), topic.clone(), resident(1));
-    let woken = Carrier::new(database.store(), topic.clone(), sweeping());
+    let resident = Publisher::new(database.store(), topic.clone(), resident(1));
+    let woken = Publisher::new(database.store(), topic.clone(), sweeping());
 
     tokio::select! {
-        ended = resident.carry(long()) => panic!("a resident shim stays: {ended:?}"),
+        ended = resident.publish(long()) => panic!("a resident shim stays: {ended:?}"),
         () = async {
             let holds = "select count(*) from switchyard.lease where holder is not null";
             eventually("the resident at work", async || (number(&client, holds).await == 16).then_some(())).await;
             insert(&client, 1, OWN, "'{}'").await;
-            assert_eq!(woken.wake(long()).await.unwrap(), Woken::AtWork);
+            assert_eq!(woken.wake(long()).await.unwrap(), Woken::Running);
             eventually("the event published", async || (topic.published().len() == 1).then_some(())).await;
         } => {}
     }
@@ -115,7 +115,7 @@ async fn several_share_the_work_and_each_publishes_some_of_it() {
     let settings = Settings { times, ..resident(3) };
     let topics = [(); 3].map(|()| MemoryTopic::default());
     let [one, two, three] =
-        [0, 1, 2].map(|n: usize| Carrier::new(database.store(), topics[n].clone(), settings.clone()));
+        [0, 1, 2].map(|n: usize| Publisher::new(database.store(), topics[n].clone(), settings.clone()));
 
     let shared = async {
         let even = "select count(*) from (select from switchyard.lease where holder is not null group by holder having count(*) in (5, 6)) x";
@@ -124,7 +124,7 @@ async fn several_share_the_work_and_each_publishes_some_of_it() {
         eventually("everything published", async || (number(&client, LEFT).await == 0).then_some(())).await;
     };
     tokio::select! {
-        _ = async { tokio::join!(one.carry(long()), two.carry(long()), three.carry(long())) } => panic!("all of them stay"),
+        _ = async { tokio::join!(one.publish(long()), two.publish(long()), three.publish(long())) } => panic!("all of them stay"),
         () = shared => {}
     }
 

@@ -1,8 +1,8 @@
 //! The shim's promise where everything goes on at once: writers that commit late or not at all, transactions that never end, a topic that refuses
 //! and loses its answers, and several shims that come, go, freeze and die.
 
-use super::carrying::{LEFT, number, sweeping};
-use shim::{Carrier, Settings, Times};
+use super::publishing::{LEFT, number, sweeping};
+use shim::{Publisher, Settings, Times};
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -209,12 +209,12 @@ fn shims(number: u64, database: &Database, seen: &Arc<Mutex<Seen>>, done: &Arc<A
             let dies = random.u8(0..3) == 0;
             runtime.block_on(async {
                 let store = switchyard_store::Store::open(&store.parse().unwrap(), 2).unwrap();
-                let carrier = Carrier::new(store, topic, settings);
-                let carrying = carrier.carry(Instant::now() + Duration::from_secs(60));
+                let publisher = Publisher::new(store, topic, settings);
+                let publishing = publisher.publish(Instant::now() + Duration::from_secs(60));
                 if dies {
-                    deaths += u32::from(timeout(resident / 2, carrying).await.is_err());
+                    deaths += u32::from(timeout(resident / 2, publishing).await.is_err());
                 } else {
-                    carrying.await.unwrap();
+                    publishing.await.unwrap();
                 }
             });
         }
@@ -232,7 +232,7 @@ async fn exactly_the_committed_events_are_published_in_order_whatever_fails() {
     let (seen, done) = (Arc::new(Mutex::new(Seen::default())), Arc::new(AtomicBool::new(false)));
     let began = Instant::now();
 
-    let carriers: Vec<_> = (0..SHIMS).map(|number| shims(number, &database, &seen, &done)).collect();
+    let publishers: Vec<_> = (0..SHIMS).map(|number| shims(number, &database, &seen, &done)).collect();
     let mut writers = JoinSet::new();
     for number in 0..WRITERS {
         writers.spawn(write(database.connect().await, number));
@@ -241,7 +241,7 @@ async fn exactly_the_committed_events_are_published_in_order_whatever_fails() {
     let client = database.connect().await;
     eventually("nothing pending", async || (number(&client, LEFT).await == 0).then_some(())).await;
     done.store(true, Ordering::Relaxed);
-    let ended = tokio::task::spawn_blocking(|| carriers.into_iter().map(|shim| shim.join().unwrap()).sum::<u32>());
+    let ended = tokio::task::spawn_blocking(|| publishers.into_iter().map(|shim| shim.join().unwrap()).sum::<u32>());
     let deaths = ended.await.unwrap();
 
     let seen = seen.lock().unwrap();

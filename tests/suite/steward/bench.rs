@@ -6,7 +6,7 @@ use std::{
     rc::Rc,
     time::Duration,
 };
-use steward::{Limits, Outside, Steward};
+use steward::{Clients, Limits, Steward};
 use switchyard_bus::{
     AgentPlaces, BusError, Depth, Express, Mappings, MemoryDirectory, MemoryMappings, MemoryQueue, Message, Queue,
     Received,
@@ -82,7 +82,7 @@ impl Bench {
     /// Another steward, to whose directory one queue more belongs, of which this is told.
     pub(crate) fn with_trouble(&self, trouble: &str) -> OnBench {
         let queues = self.queues.clone();
-        let outside = Outside {
+        let outside = Clients {
             directory: MemoryDirectory::of(self.places.clone()).with_trouble(trouble),
             mappings: self.mappings.clone(),
             queue: Box::new(move |url| queues.open(url)),
@@ -160,7 +160,7 @@ impl Bench {
         self.queues.named("painter/queue")
     }
 
-    pub(crate) fn letters(&self) -> MemoryQueue {
+    pub(crate) fn dead_letters(&self) -> MemoryQueue {
         self.queues.named("painter/letters")
     }
 }
@@ -178,7 +178,7 @@ fn steward(
     limits: Limits,
 ) -> OnBench {
     let queues = queues.clone();
-    let outside = Outside {
+    let outside = Clients {
         directory: MemoryDirectory::of(places.to_vec()),
         mappings: mappings.clone(),
         queue: Box::new(move |url| queues.open(url)),

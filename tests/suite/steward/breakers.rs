@@ -54,12 +54,16 @@ async fn a_mapping_that_an_operator_turned_off_stays_off_and_is_reported() {
 
     for _ in 0..3 {
         let done = bench.reconcile().await;
-        assert_eq!((done.sent, done.standing.paused_by), (0, Some(PausedBy::Hand)));
+        assert_eq!((done.sent, done.standing.paused_by), (0, Some(PausedBy::Operator)));
     }
     bench.store.trip(AGENT, "down").await.unwrap();
     bench.later(Duration::from_secs(31)).await;
     for _ in 0..3 {
-        assert_eq!(bench.reconcile().await.standing.paused_by, Some(PausedBy::Hand), "its breaker makes no difference");
+        assert_eq!(
+            bench.reconcile().await.standing.paused_by,
+            Some(PausedBy::Operator),
+            "its breaker makes no difference"
+        );
     }
     assert!(!bench.flows().await);
     bench.mappings.set_enabled("painter/mapping", true).await.unwrap();

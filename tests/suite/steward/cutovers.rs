@@ -21,7 +21,7 @@ impl Bench {
         let bench = Self::new().await;
         bench.store.set_routing(AGENT, Mode::Shadow, "ada").await.unwrap();
         let mut all = json!({
-            "failures": { "hold": 0.3, "roll_back": 0.4 }, "lag_secs": { "hold": 60, "roll_back": 600 }, "at_least": ENOUGH,
+            "failures": { "pause": 0.3, "roll_back": 0.4 }, "lag_secs": { "pause": 60, "roll_back": 600 }, "at_least": ENOUGH,
         });
         all.as_object_mut().unwrap().extend(limits.as_object().unwrap().clone());
         let steps = json!([{ "percent": percent, "soak_secs": 3_600 }, { "percent": 100 }]);
@@ -161,9 +161,9 @@ async fn failures_past_a_limit_hold_a_plan_say_so_once_and_past_the_hard_one_the
     bench.handled(&events[..4]).await;
     bench.failed(&events[4..6]).await;
 
-    let held = bench.pass().await;
-    assert!(matches!(step(&held), (Step::Hold(_), true)), "{held:?}");
-    assert_eq!(held.troubles, ["the cutover of painter is held at 99 percent: failures 33.33% (at most 30%)"]);
+    let paused = bench.pass().await;
+    assert!(matches!(step(&paused), (Step::Pause(_), true)), "{paused:?}");
+    assert_eq!(paused.troubles, ["the cutover of painter is paused at 99 percent: failures 33.33% (at most 30%)"]);
     let next = bench.pass().await;
     assert_eq!((step(&next), next.troubles()), ((&Step::Stay, false), 0));
 
@@ -190,24 +190,24 @@ async fn a_plan_held_by_an_operator_only_resumes_on_an_order() {
     let bench = Bench::plan(99, json!({})).await;
     let fields = json!({ "agent": AGENT, "mode": "percent", "percent": 10, "operator": "bob" });
     let routed = route(&bench.store, RouteRequest::of(fields.as_object().unwrap()).unwrap(), soon()).await.unwrap();
-    assert_eq!((routed.percent, routed.cutover), (10, Some(CutoverState::Held)));
+    assert_eq!((routed.percent, routed.cutover), (10, Some(CutoverState::Paused)));
     bench.late(5).await;
 
     let pass = bench.pass().await;
 
     assert_eq!(step(&pass), (&Step::Stay, false), "though a day's lag is past every limit");
     assert_eq!(bench.store.routing(AGENT).await.unwrap().mode, Mode::Percent(10));
-    let went_on = bench.cutover(&json!({ "do": "go_on" })).await;
-    assert_eq!(went_on.cutover.unwrap().state, CutoverState::Running);
+    let resumed = bench.cutover(&json!({ "do": "resume" })).await;
+    assert_eq!(resumed.cutover.unwrap().state, CutoverState::Running);
     assert_eq!(bench.store.routing(AGENT).await.unwrap().mode, Mode::Percent(99));
-    assert!(matches!(step(&bench.pass().await), (Step::Wait(_), false)), "what held it was of before");
+    assert!(matches!(step(&bench.pass().await), (Step::Wait(_), false)), "what paused it was of before");
     bench.late(5).await;
     assert!(matches!(step(&bench.pass().await), (Step::RollBack(_), true)));
 }
 
 #[tokio::test]
 async fn a_mismatch_is_waited_for_until_it_was_compared_and_says_why_it_cannot_be() {
-    let bench = Bench::plan(50, json!({ "mismatch": { "hold": 0.1, "roll_back": 0.5 } })).await;
+    let bench = Bench::plan(50, json!({ "mismatch": { "pause": 0.1, "roll_back": 0.5 } })).await;
     assert!(bench.store.routing(AGENT).await.unwrap().beside, "else there would be nothing to compare");
     let events = bench.of_the_agent(ENOUGH).await;
     bench.handled(&events).await;
@@ -230,9 +230,9 @@ async fn a_mismatch_is_waited_for_until_it_was_compared_and_says_why_it_cannot_b
 #[tokio::test]
 async fn a_mismatch_past_its_limits_holds_and_rolls_back() {
     for (agreed, differed, state) in
-        [(95, 5, CutoverState::Done), (80, 20, CutoverState::Held), (40, 60, CutoverState::RolledBack)]
+        [(95, 5, CutoverState::Done), (80, 20, CutoverState::Paused), (40, 60, CutoverState::RolledBack)]
     {
-        let bench = Bench::plan(50, json!({ "mismatch": { "hold": 0.1, "roll_back": 0.5 } })).await;
+        let bench = Bench::plan(50, json!({ "mismatch": { "pause": 0.1, "roll_back": 0.5 } })).await;
         let events = bench.of_the_agent(ENOUGH).await;
         bench.handled(&events).await;
         bench.soak().await;
@@ -244,7 +244,7 @@ async fn a_mismatch_past_its_limits_holds_and_rolls_back() {
 
 #[tokio::test]
 async fn comparisons_from_before_a_step_do_not_count_for_it() {
-    let bench = Bench::plan(50, json!({ "mismatch": { "hold": 0.1, "roll_back": 0.5 } })).await;
+    let bench = Bench::plan(50, json!({ "mismatch": { "pause": 0.1, "roll_back": 0.5 } })).await;
     bench.compared(0, 1_000).await;
     assert!(matches!(step(&bench.pass().await), (Step::Wait(_), false)));
 }
@@ -267,8 +267,8 @@ async fn after_a_roll_back_no_claim_is_taken_and_those_under_way_are_the_last() 
     let asked = Instant::now();
     let answered = bench.cutover(&json!({ "do": "roll_back", "because": "to see how fast" })).await;
     let answered_after = asked.elapsed();
-    let looked = bench.store.preview(AGENT, waiting).await.unwrap();
-    assert!(looked.answers.iter().all(|standing| standing.verdict == Verdict::Shadow), "it may only look on");
+    let inspected = bench.store.preview(AGENT, waiting).await.unwrap();
+    assert!(inspected.answers.iter().all(|standing| standing.verdict == Verdict::Shadow), "it may only look on");
     for tx in under_way {
         tx.commit().await.unwrap();
     }

@@ -102,12 +102,12 @@ async fn a_message_past_max_receive_count_is_parked_with_a_reason() {
     let queue = world.queue("SentimentQueue").await;
     let message = receive(&world, &queue).await;
     // What SQS does after a thousand receives: the message moves as it is.
-    let letters = world.queue("SentimentDeadLetterQueue").await;
+    let dead_letters = world.queue("SentimentDeadLetterQueue").await;
     let body = message.body().unwrap();
     let copy = world
         .sqs
         .send_message()
-        .queue_url(&letters)
+        .queue_url(&dead_letters)
         .message_body(body)
         .set_message_attributes(message.message_attributes.clone());
     copy.send().await.unwrap();

@@ -44,15 +44,15 @@ impl Agent for Painter {
 /// The agent's side of its queues.
 struct Own {
     queue: MemoryQueue,
-    letters: MemoryQueue,
+    dead_letters: MemoryQueue,
 }
 
 impl Queues for Own {
     async fn set_visibility(&self, holds: &[Visibility]) -> usize {
         holds.iter().map(|hold| self.queue.set_visibility(std::slice::from_ref(&hold.receipt_handle), hold.delay)).sum()
     }
-    async fn dead_letter(&self, letters: &[DeadLetter]) -> Vec<Result<(), BusError>> {
-        self.letters.send(letters).await
+    async fn dead_letter(&self, dead_letters: &[DeadLetter]) -> Vec<Result<(), BusError>> {
+        self.dead_letters.send(dead_letters).await
     }
 }
 
@@ -121,7 +121,7 @@ impl World<'_> {
 async fn an_hour_of_downtime_spends_no_attempt_fills_no_dead_letter_queue_and_drains_after() {
     let bench = Bench::new().await;
     bench.store.set_grace(AGENT, 120_000).await.unwrap();
-    let own = Own { queue: bench.queue(), letters: bench.letters() };
+    let own = Own { queue: bench.queue(), dead_letters: bench.dead_letters() };
     let agent = Painter { down: Cell::new(false), asked: Cell::new(0) };
     let worker = || Worker::new(&agent, &bench.store, &own, Budget::DEFAULT);
     let mut world = World { bench: &bench, own: &own, workers: [worker(), worker()], step: 0, seen: Seen::default() };
@@ -137,7 +137,7 @@ async fn an_hour_of_downtime_spends_no_attempt_fills_no_dead_letter_queue_and_dr
 
     println!("downtime: {:?}, asked {} times", world.seen, agent.asked.get());
     assert_eq!(own.queue.messages().len(), 60, "all of them wait in the queue, each once");
-    assert!(own.letters.messages().is_empty());
+    assert!(own.dead_letters.messages().is_empty());
     assert_eq!(bench.number("select count(*) from switchyard.failure").await, 0);
     assert_eq!(bench.number("select coalesce(sum(attempts), 0) from switchyard.delivery").await, 0);
     assert!(world.seen.most_receives < MAX_RECEIVES / 20, "{:?}", world.seen);
@@ -153,7 +153,7 @@ async fn an_hour_of_downtime_spends_no_attempt_fills_no_dead_letter_queue_and_dr
         assert!(minutes <= 35, "{} of 70 are done", bench.in_state("d").await);
     }
     println!("drained after {minutes} minutes");
-    assert!(own.letters.messages().is_empty());
+    assert!(own.dead_letters.messages().is_empty());
     assert!(world.seen.most_receives < MAX_RECEIVES / 20, "{:?}", world.seen);
     world.goes_on_for(40 * MINUTE).await;
     assert!(own.queue.messages().is_empty(), "and no copy is left");

@@ -14,14 +14,14 @@ async fn a_message_that_the_queue_gave_up_is_parked_and_its_dead_letter_has_the_
     let event = bench.lost(1).await[0];
     bench.reconcile().await;
     let raw = bench.queue().messages().remove(0);
-    bench.letters().send(std::slice::from_ref(&raw)).await;
+    bench.dead_letters().send(std::slice::from_ref(&raw)).await;
 
     let done = bench.reconcile().await;
 
     assert_eq!((done.died, done.stale), (1, 0));
-    let letters = bench.letters().messages();
-    assert_eq!(letters.len(), 1, "one stands for the other");
-    let of = |name| letters[0].attribute(name).map(str::to_owned);
+    let dead_letters = bench.dead_letters().messages();
+    assert_eq!(dead_letters.len(), 1, "one stands for the other");
+    let of = |name| dead_letters[0].attribute(name).map(str::to_owned);
     assert_eq!(
         (of("reason"), of("agent"), of("event_id")),
         (Some("process_died".into()), Some(AGENT.into()), Some(event.to_string()))
@@ -30,13 +30,13 @@ async fn a_message_that_the_queue_gave_up_is_parked_and_its_dead_letter_has_the_
         (of("run"), of("epoch"), of("event_type")),
         (Some("0".into()), Some("0".into()), Some("thing.made".into()))
     );
-    assert_eq!(letters[0].body, raw.body);
+    assert_eq!(dead_letters[0].body, raw.body);
     assert_eq!(bench.store.settled(AGENT, &[(event, 0)]).await.unwrap(), [Some(State::Parked)]);
     let failures = bench.store.failures(AGENT, 10).await.unwrap();
     assert_eq!((failures.len(), failures[0].reason.as_str(), failures[0].parked), (1, "process_died", true));
 
     let again = bench.reconcile().await;
-    assert_eq!((again.died, again.stale, bench.letters().messages().len()), (0, 0, 1), "it lies where it should");
+    assert_eq!((again.died, again.stale, bench.dead_letters().messages().len()), (0, 0, 1), "it lies where it should");
 }
 
 #[tokio::test]
@@ -44,7 +44,7 @@ async fn a_crash_between_row_and_dead_letter_is_completed_by_the_next_pass() {
     let bench = Bench::new().await;
     let event = bench.lost(1).await[0];
     bench.reconcile().await;
-    bench.letters().send(&[bench.queue().messages().remove(0)]).await;
+    bench.dead_letters().send(&[bench.queue().messages().remove(0)]).await;
     let report = ParkReport {
         ask: Ask { event_id: event, run: 0, epoch: None },
         reason: "process_died".into(),
@@ -54,7 +54,7 @@ async fn a_crash_between_row_and_dead_letter_is_completed_by_the_next_pass() {
 
     assert_eq!(bench.reconcile().await.died, 1);
 
-    assert_eq!(bench.letters().messages()[0].attribute("reason"), Some("process_died"));
+    assert_eq!(bench.dead_letters().messages()[0].attribute("reason"), Some("process_died"));
     assert_eq!(bench.number("select count(*) from switchyard.failure").await, 1, "and is one failure");
 }
 
@@ -64,9 +64,9 @@ async fn only_the_dead_letter_of_a_settled_delivery_is_removed() {
     let events = bench.lost(3).await;
     bench.reconcile().await;
     let stranger = Uuid::new_v4();
-    let letters: Vec<Message> = events.iter().chain([&stranger]).map(|event| dead_letter(*event)).collect();
-    bench.letters().send(&letters).await;
-    bench.letters().send(&[nameless()]).await;
+    let dead_letters: Vec<Message> = events.iter().chain([&stranger]).map(|event| dead_letter(*event)).collect();
+    bench.dead_letters().send(&dead_letters).await;
+    bench.dead_letters().send(&[unidentified()]).await;
     for event in &events[..2] {
         let report = ParkReport {
             ask: Ask { event_id: *event, run: 0, epoch: None },
@@ -82,23 +82,23 @@ async fn only_the_dead_letter_of_a_settled_delivery_is_removed() {
     let done = bench.reconcile().await;
 
     assert_eq!((done.died, done.stale), (0, 1));
-    let kept = [letters[0].clone(), letters[1].clone(), letters[3].clone(), nameless()];
-    assert_eq!(bench.letters().messages(), kept);
-    let depth = bench.letters().depth().await.unwrap();
+    let kept = [dead_letters[0].clone(), dead_letters[1].clone(), dead_letters[3].clone(), unidentified()];
+    assert_eq!(bench.dead_letters().messages(), kept);
+    let depth = bench.dead_letters().depth().await.unwrap();
     assert_eq!((depth.visible, depth.in_flight), (4, 0), "and everybody can see them");
 }
 
 #[tokio::test]
 async fn an_unidentified_message_that_kills_its_process_is_parked_by_its_message_id() {
     let bench = Bench::new().await;
-    bench.letters().send(&[Message::new("{ no event".into())]).await;
+    bench.dead_letters().send(&[Message::new("{ no event".into())]).await;
     assert_eq!(bench.reconcile().await.died, 1);
     let failures = bench.store.failures(AGENT, 10).await.unwrap();
     assert_eq!(
         (failures[0].reason.as_str(), failures[0].event_id, failures[0].message_id.is_some()),
         ("process_died", None, true)
     );
-    assert_eq!(bench.letters().messages()[0].attribute("reason"), Some("process_died"));
+    assert_eq!(bench.dead_letters().messages()[0].attribute("reason"), Some("process_died"));
 }
 
 #[tokio::test]
@@ -106,14 +106,14 @@ async fn a_copy_from_an_epoch_that_is_over_does_not_park_what_was_sent_again_sin
     let bench = Bench::new().await;
     let event = bench.lost(1).await[0];
     bench.reconcile().await;
-    bench.letters().send(&[bench.queue().messages().remove(0)]).await;
+    bench.dead_letters().send(&[bench.queue().messages().remove(0)]).await;
     let seqs: Vec<i64> = vec![bench.number("select max(seq) from switchyard.event_log").await];
     bench.store.resend(AGENT, &seqs, 0, "a test").await.unwrap();
 
     assert_eq!(bench.reconcile().await.died, 0);
 
     assert_eq!(bench.store.settled(AGENT, &[(event, 0)]).await.unwrap(), [Some(State::Assigned)]);
-    assert_eq!(bench.letters().messages().len(), 1, "nothing is removed that might still be needed");
+    assert_eq!(bench.dead_letters().messages().len(), 1, "nothing is removed that might still be needed");
 }
 
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn a_copy_of_the_first_publication_names_no_epoch_and_does_not_park_what_w
     let event = bench.lost(1).await[0];
     bench.reconcile().await;
     let published = Message::new(bench.queue().messages().remove(0).body);
-    bench.letters().send(&[published]).await;
+    bench.dead_letters().send(&[published]).await;
     let seqs: Vec<i64> = vec![bench.number("select max(seq) from switchyard.event_log").await];
     bench.store.resend(AGENT, &seqs, 0, "a test").await.unwrap();
 
@@ -134,18 +134,18 @@ async fn a_copy_of_the_first_publication_names_no_epoch_and_does_not_park_what_w
 #[tokio::test]
 async fn a_dead_letter_queue_is_read_again_only_when_its_depth_changes() {
     let bench = Bench::new().await;
-    bench.letters().send(&[nameless()]).await;
+    bench.dead_letters().send(&[unidentified()]).await;
     for _ in 0..5 {
         bench.reconcile().await;
         bench.later(Duration::from_secs(60)).await;
     }
     let receives = async || {
-        let seen = bench.letters().receive(10, Duration::ZERO).await.unwrap();
+        let seen = bench.dead_letters().receive(10, Duration::ZERO).await.unwrap();
         seen.into_iter().map(|dead_letter| dead_letter.receives).collect::<Vec<_>>()
     };
     assert_eq!(receives().await, [2], "by one look of the steward, and by this one");
 
-    bench.letters().send(&[Message::new("{ killed it".into())]).await;
+    bench.dead_letters().send(&[Message::new("{ killed it".into())]).await;
     assert_eq!(bench.reconcile().await.died, 1);
     assert!(receives().await.contains(&4), "the look at the new one met the old one too");
 }
@@ -153,9 +153,9 @@ async fn a_dead_letter_queue_is_read_again_only_when_its_depth_changes() {
 #[tokio::test]
 async fn later_passes_reach_the_dead_letters_behind_the_first_ones() {
     let bench = Bench::new().await;
-    bench.letters().send(&vec![nameless(); 50]).await;
-    bench.letters().send(&[Message::new("{ killed it".into())]).await;
-    let steward = bench.another(steward::Limits { letters: 20, ..steward::Limits::DEFAULT });
+    bench.dead_letters().send(&vec![unidentified(); 50]).await;
+    bench.dead_letters().send(&[Message::new("{ killed it".into())]).await;
+    let steward = bench.another(steward::Limits { dead_letters: 20, ..steward::Limits::DEFAULT });
     let mut died = 0;
     for _ in 0..3 {
         let done = steward.pass(super::bench::soon()).await.unwrap().agents.remove(0);
@@ -169,14 +169,14 @@ async fn later_passes_reach_the_dead_letters_behind_the_first_ones() {
 #[tokio::test]
 async fn changes_to_dead_letters_leave_one_audit_row_a_pass() {
     let bench = Bench::new().await;
-    bench.letters().send(&[Message::new("{ killed it".into()), Message::new("{ too".into())]).await;
+    bench.dead_letters().send(&[Message::new("{ killed it".into()), Message::new("{ too".into())]).await;
     bench.queues.named("painter/undelivered").send(&[Message::new("{}".into())]).await;
 
     bench.reconcile().await;
     bench.reconcile().await;
 
     let audit = bench.store.audit(100).await.unwrap();
-    let [row] = audit.iter().filter(|row| row.action == "letters").collect::<Vec<_>>().try_into().unwrap();
+    let [row] = audit.iter().filter(|row| row.action == "dead_letters").collect::<Vec<_>>().try_into().unwrap();
     assert_eq!((row.by.as_str(), row.agent.as_deref()), ("steward", Some(AGENT)));
     assert_eq!(row.detail, serde_json::json!({ "died": 2, "stale": 0, "delivered": 1 }));
 }
@@ -185,13 +185,13 @@ async fn changes_to_dead_letters_leave_one_audit_row_a_pass() {
 async fn a_pass_reads_no_more_dead_letters_than_its_limit() {
     let bench = Bench::new().await;
     let bodies: Vec<Message> = (0..35).map(|n| Message::new(format!("{{ {n}"))).collect();
-    bench.letters().send(&bodies).await;
-    let steward = bench.another(steward::Limits { letters: 20, ..steward::Limits::DEFAULT });
+    bench.dead_letters().send(&bodies).await;
+    let steward = bench.another(steward::Limits { dead_letters: 20, ..steward::Limits::DEFAULT });
     let died = async || steward.pass(super::bench::soon()).await.unwrap().agents[0].died;
     assert_eq!(died().await, 20);
     bench.later(Duration::from_secs(60)).await;
     assert_eq!(died().await + died().await, 15);
-    assert_eq!(bench.letters().messages().len(), 35);
+    assert_eq!(bench.dead_letters().messages().len(), 35);
 }
 
 #[tokio::test]
@@ -268,6 +268,6 @@ fn dead_letter(event: Uuid) -> Message {
     })
 }
 
-fn nameless() -> Message {
+fn unidentified() -> Message {
     Message::new("{".into()).text("reason", "malformed")
 }

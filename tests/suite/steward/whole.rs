@@ -112,7 +112,7 @@ async fn a_pass_without_time_starts_nothing_and_releases_the_lease() {
 async fn a_status_shows_everything_and_changes_nothing() {
     let bench = Bench::new().await;
     bench.lost(7).await;
-    bench.letters().send(&[Message::new("{".into())]).await;
+    bench.dead_letters().send(&[Message::new("{".into())]).await;
     bench.store.trip(AGENT, "down").await.unwrap();
     let before = bench.number("select count(*) from switchyard.audit").await;
 
@@ -126,7 +126,7 @@ async fn a_status_shows_everything_and_changes_nothing() {
     assert!(bench.mappings.enabled("painter/mapping").await.unwrap().wanted);
     assert_eq!(bench.number("select count(*) from switchyard.delivery").await, 0);
     assert_eq!(bench.number("select count(*) from switchyard.audit").await, before);
-    assert!(bench.queue().messages().is_empty() && bench.letters().depth().await.unwrap().visible == 1);
+    assert!(bench.queue().messages().is_empty() && bench.dead_letters().depth().await.unwrap().visible == 1);
 }
 
 #[tokio::test]
@@ -164,14 +164,17 @@ async fn unpublishable_events_are_counted_shown_and_retried_by_a_named_operator(
         )
         .await;
 
-    assert_eq!((bench.steward.status(soon()).await.set_aside, bench.pass().await.set_aside), (Some(2), Some(2)));
-    let aside = bench.steward.outbox().await.unwrap().set_aside;
-    assert_eq!(aside.iter().map(|row| row.event_id).collect::<Vec<_>>(), events);
-    assert_eq!(aside[0].reason, "the topic would not have it");
+    assert_eq!(
+        (bench.steward.status(soon()).await.unpublishable, bench.pass().await.unpublishable),
+        (Some(2), Some(2))
+    );
+    let unpublishable = bench.steward.outbox().await.unwrap().unpublishable;
+    assert_eq!(unpublishable.iter().map(|row| row.event_id).collect::<Vec<_>>(), events);
+    assert_eq!(unpublishable[0].reason, "the topic would not have it");
 
-    assert_eq!(bench.steward.retry_publishing(&[aside[1].seq], "ada").await.unwrap().carried, 1);
-    assert_eq!(bench.steward.retry_publishing(&[], "ada").await.unwrap().carried, 1);
-    assert_eq!(bench.steward.status(soon()).await.set_aside, Some(0));
+    assert_eq!(bench.steward.retry_publishing(&[unpublishable[1].seq], "ada").await.unwrap().retried, 1);
+    assert_eq!(bench.steward.retry_publishing(&[], "ada").await.unwrap().retried, 1);
+    assert_eq!(bench.steward.status(soon()).await.unpublishable, Some(0));
     let audited = bench.store.audit(100).await.unwrap().iter().filter(|row| row.by == "ada").count();
     assert_eq!(audited, 2);
 }

@@ -54,8 +54,8 @@ directly_and_pooled! {
         let asks = [Ask::live(event), Ask::live(event)];
         assert_eq!(scene.store.preview(AGENT, &asks).await.unwrap().breaker, Closed);
         scene.trip().await;
-        let looked = scene.store.preview(AGENT, &asks).await.unwrap();
-        assert_eq!((looked.breaker, looked.answers.len()), (Open, 2));
+        let inspected = scene.store.preview(AGENT, &asks).await.unwrap();
+        assert_eq!((inspected.breaker, inspected.answers.len()), (Open, 2));
         scene.let_the_breaker_wait_out().await;
         scene.store.half_open(AGENT).await.unwrap();
         assert_eq!(scene.store.preview(AGENT, &asks).await.unwrap().breaker, HalfOpen);

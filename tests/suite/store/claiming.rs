@@ -172,8 +172,8 @@ directly_and_pooled! {
 
     async fn an_agent_that_was_never_registered_is_a_matter_of_configuration(scene: Scene) {
         let event = scene.event("thing.made").await;
-        let looked = scene.store.preview("nobody", &[Ask::live(event)]).await.unwrap_err();
-        assert!(matches!(&looked, StoreError::Config { problem, .. } if problem.contains("nobody")), "{looked}");
+        let inspected = scene.store.preview("nobody", &[Ask::live(event)]).await.unwrap_err();
+        assert!(matches!(&inspected, StoreError::Config { problem, .. } if problem.contains("nobody")), "{inspected}");
         let mut tx = scene.store.begin().await.unwrap();
         assert!(matches!(tx.claim("nobody", &[Ask::live(event)]).await, Err(StoreError::Config { .. })));
     }

@@ -9,7 +9,7 @@ use super::directly_and_pooled;
 use super::scene::{AGENT, Scene, spec};
 
 fn plan(steps: &[(u8, u32)]) -> CutoverPlan {
-    let limit = |hold| CutoverLimit { hold, roll_back: Some(hold * 5.0) };
+    let limit = |pause| CutoverLimit { pause, roll_back: Some(pause * 5.0) };
     CutoverPlan {
         steps: steps.iter().map(|&(percent, soak_secs)| CutoverStep { percent, soak_secs }).collect(),
         limits: CutoverLimits { mismatch: None, failures: limit(0.01), lag_secs: limit(60.0), at_least: 100 },
@@ -50,7 +50,7 @@ directly_and_pooled! {
     async fn with_a_limit_on_mismatch_the_agent_decides_beside_the_old_system(scene: Scene) {
         scene.routing(Mode::Shadow).await;
         let mut plan = plan(&[(25, 60), (100, 0)]);
-        plan.limits.mismatch = Some(CutoverLimit { hold: 0.01, roll_back: None });
+        plan.limits.mismatch = Some(CutoverLimit { pause: 0.01, roll_back: None });
         let compared_with_nothing = scene.store.start_cutover(AGENT, &plan, "ada").await.unwrap_err();
         assert!(compared_with_nothing.to_string().contains("switchyard compare painter --mapping"), "{compared_with_nothing}");
         scene.store.set_compare_mapping("ada", AGENT, &serde_json::json!({}), 1_000).await.unwrap();
@@ -127,13 +127,13 @@ directly_and_pooled! {
     async fn any_change_of_the_routing_holds_the_plan(scene: Scene) {
         let cutover = scene.cutover_from(Mode::Off, &[(25, 60), (100, 0)]).await;
         scene.store.set_routing(AGENT, Mode::Percent(10), "bob").await.unwrap();
-        let held = scene.cutover().await;
-        assert_eq!((held.state, held.by_operator), (CutoverState::Held, true));
-        assert_eq!(held.because.as_deref(), Some("the routing was set to 10 percent by hand"));
+        let paused = scene.cutover().await;
+        assert_eq!((paused.state, paused.by_operator), (CutoverState::Paused, true));
+        assert_eq!(paused.because.as_deref(), Some("the routing was set to 10 percent by an operator"));
         assert!(!scene.store.advance_cutover(&cutover, "{}", "steward").await.unwrap());
         assert!(!scene.store.roll_back_cutover_at(&cutover, "lag", "{}", "steward").await.unwrap());
         assert_eq!(scene.routed().await.mode, Mode::Percent(10));
-        scene.store.go_on_with_cutover(AGENT, "bob").await.unwrap();
+        scene.store.resume_cutover(AGENT, "bob").await.unwrap();
         assert_eq!((scene.routed().await.mode, scene.cutover().await.state), (Mode::Percent(25), CutoverState::Running));
         scene.run_sql("update switchyard.agent set mode = 'off'").await;
         assert!(scene.cutover().await.by_operator, "past our functions, too");
@@ -147,22 +147,22 @@ directly_and_pooled! {
         scene.store.set_routing(AGENT, Mode::Percent(25), "bob").await.unwrap();
         assert!(scene.cutover().await.by_operator, "whoever says 25 wants 25");
         let audit = scene.store.audit(100).await.unwrap();
-        let held = audit.iter().find(|row| row.action == "cutover_paused").unwrap();
-        assert_eq!(held.by, "bob");
-        scene.store.go_on_with_cutover(AGENT, "bob").await.unwrap();
+        let paused = audit.iter().find(|row| row.action == "cutover_paused").unwrap();
+        assert_eq!(paused.by, "bob");
+        scene.store.resume_cutover(AGENT, "bob").await.unwrap();
         scene.store.set_routing(AGENT, RoutingChange::draining(Mode::Percent(25)), "bob").await.unwrap();
         assert!(scene.cutover().await.by_operator, "the next step would end the draining");
     }
 
-    async fn a_plan_held_by_a_limit_may_roll_back_and_one_held_by_an_operator_does_not(scene: Scene) {
+    async fn a_plan_paused_by_a_limit_may_roll_back_and_one_paused_by_an_operator_does_not(scene: Scene) {
         let cutover = scene.cutover_from(Mode::Off, &[(25, 60), (100, 0)]).await;
         assert!(scene.store.pause_cutover_at(&cutover, "lag 61 s", "{}", "steward").await.unwrap());
-        let held = scene.cutover().await;
-        assert_eq!((held.state, held.by_operator, scene.routed().await.mode), (CutoverState::Held, false, Mode::Percent(25)));
+        let paused = scene.cutover().await;
+        assert_eq!((paused.state, paused.by_operator, scene.routed().await.mode), (CutoverState::Paused, false, Mode::Percent(25)));
         assert!(!scene.store.advance_cutover(&cutover, "{}", "steward").await.unwrap());
         scene.store.pause_cutover(AGENT, "let me look", "ada").await.unwrap();
         assert!(!scene.store.roll_back_cutover_at(&cutover, "lag", "{}", "steward").await.unwrap());
-        scene.store.go_on_with_cutover(AGENT, "ada").await.unwrap();
+        scene.store.resume_cutover(AGENT, "ada").await.unwrap();
         assert!(scene.store.pause_cutover_at(&cutover, "lag 61 s", "{}", "steward").await.unwrap());
         assert!(scene.store.roll_back_cutover_at(&cutover, "lag", "{}", "steward").await.unwrap());
     }
@@ -174,12 +174,12 @@ directly_and_pooled! {
         scene.run_sql("update switchyard.cutover set step_at = step_at - interval '1 hour'").await;
         assert_eq!(scene.store.cutover_figures(AGENT).await.unwrap().failed, 1);
         assert!(scene.store.pause_cutover_at(&cutover, "failures", "{}", "steward").await.unwrap());
-        scene.store.go_on_with_cutover(AGENT, "ada").await.unwrap();
+        scene.store.resume_cutover(AGENT, "ada").await.unwrap();
         let cutover = scene.cutover().await;
         assert!(cutover.in_step_secs < 60.0 && cutover.because.is_none());
         assert_eq!(scene.store.cutover_figures(AGENT).await.unwrap().failed, 0);
-        let running = scene.store.go_on_with_cutover(AGENT, "ada").await.unwrap_err();
-        assert!(running.to_string().contains("held"), "{running}");
+        let running = scene.store.resume_cutover(AGENT, "ada").await.unwrap_err();
+        assert!(running.to_string().contains("paused"), "{running}");
     }
 
     async fn the_figures_are_of_the_agent_s_own_events_since_the_step_began(scene: Scene) {
@@ -238,7 +238,7 @@ directly_and_pooled! {
         let parked = scene.event("thing.made").await;
         scene.park(parked).await;
         scene.store.pause_cutover(AGENT, "let me look", "ada").await.unwrap();
-        scene.store.go_on_with_cutover(AGENT, "ada").await.unwrap();
+        scene.store.resume_cutover(AGENT, "ada").await.unwrap();
         scene.resend(parked, 0).await;
         scene.claim(parked).await;
         let figures = scene.store.cutover_figures(AGENT).await.unwrap();
@@ -305,7 +305,7 @@ directly_and_pooled! {
         let first = scene.cutover_from(Mode::Off, &[(25, 60), (50, 60), (100, 0)]).await;
         scene.store.advance_cutover(&first, r#"{"lag_secs": 3}"#, "steward").await.unwrap();
         scene.store.pause_cutover(AGENT, "let me look", "bob").await.unwrap();
-        scene.store.go_on_with_cutover(AGENT, "bob").await.unwrap();
+        scene.store.resume_cutover(AGENT, "bob").await.unwrap();
         scene.store.roll_back_cutover(AGENT, "enough", "ada").await.unwrap();
         let audit = scene.store.audit(100).await.unwrap();
         let told: Vec<(&str, &str)> = audit
@@ -315,7 +315,7 @@ directly_and_pooled! {
             .map(|row| (row.action.as_str(), row.by.as_str()))
             .collect();
         let expected = [
-            ("cutover_started", "ada"), ("cutover_step", "steward"), ("cutover_paused", "bob"), ("cutover_goes_on", "bob"),
+            ("cutover_started", "ada"), ("cutover_step", "steward"), ("cutover_paused", "bob"), ("cutover_resumed", "bob"),
             ("cutover_rolled_back", "ada"),
         ];
         assert_eq!(told, expected);

@@ -152,7 +152,7 @@ directly_and_pooled! {
         assert!(registered.created);
         assert_eq!((registered.added, registered.extended), (vec!["thing.made".to_owned(), "thing.sold".into()], vec!["thing.made".to_owned(), "thing.sold".into()]));
         let asks = events.map(Ask::live);
-        let looked = scene.store.preview("carver", &asks).await.unwrap();
-        assert!(looked.answers.iter().all(|s| s.verdict == Verdict::Take));
+        let inspected = scene.store.preview("carver", &asks).await.unwrap();
+        assert!(inspected.answers.iter().all(|s| s.verdict == Verdict::Take));
     }
 }

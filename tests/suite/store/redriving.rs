@@ -23,7 +23,7 @@ impl Scene {
         self.store.park(AGENT, &[parked]).await.unwrap();
     }
 
-    async fn nameless(&self, message_id: &str, reason: &str) {
+    async fn unidentified(&self, message_id: &str, reason: &str) {
         let message =
             Unidentified { message_id: message_id.into(), run: 0, reason: reason.into(), error: "no JSON".into() };
         self.store.park_unidentified(AGENT, &[message]).await.unwrap();
@@ -273,9 +273,9 @@ directly_and_pooled! {
     }
 
     async fn a_body_that_is_no_event_is_a_row_and_a_group_without_a_type(scene: Scene) {
-        scene.nameless("m-1", "malformed").await;
-        scene.nameless("m-2", "malformed").await;
-        scene.nameless("m-2", "malformed").await;
+        scene.unidentified("m-1", "malformed").await;
+        scene.unidentified("m-2", "malformed").await;
+        scene.unidentified("m-2", "malformed").await;
         let groups = scene.groups().await;
         assert_eq!(groups.len(), 1);
         assert_eq!((groups[0].reason.as_str(), groups[0].event_type.as_deref(), groups[0].count), ("malformed", None, 2));
@@ -286,7 +286,7 @@ directly_and_pooled! {
     }
 
     async fn an_unidentified_message_leaves_the_list_after_a_move_and_returns_after_a_failure(scene: Scene) {
-        scene.nameless("m-1", "malformed").await;
+        scene.unidentified("m-1", "malformed").await;
         scene.redrive(&everything(), 600).await;
         assert_eq!(scene.groups().await.len(), 1, "the table cannot know whether it went");
         assert_eq!(scene.store.everything_sent_back(AGENT, Duration::from_secs(60), "alice").await.unwrap(), 0, "a minute ago it was not there");
@@ -294,7 +294,7 @@ directly_and_pooled! {
         assert!(scene.groups().await.is_empty());
         let row = scene.store.audit(1).await.unwrap().remove(0);
         assert_eq!((row.action.as_str(), &row.detail["redriven"]), ("redrive_unmatched", &1.into()));
-        scene.nameless("m-1", "malformed").await;
+        scene.unidentified("m-1", "malformed").await;
         assert_eq!(scene.groups().await[0].count, 1);
         assert_eq!(scene.store.failures(AGENT, 10).await.unwrap().len(), 2, "both are kept");
     }
@@ -440,8 +440,8 @@ directly_and_pooled! {
         let [there, gone] = [Uuid::new_v4(), Uuid::new_v4()];
         scene.park_for(there, "not_in_table", "?").await;
         scene.park_for(gone, "not_in_table", "?").await;
-        scene.nameless("m-1", "malformed").await;
-        scene.nameless("m-2", "malformed").await;
+        scene.unidentified("m-1", "malformed").await;
+        scene.unidentified("m-2", "malformed").await;
         let sent = scene.store.sent_back(AGENT, &[there], &["m-2".into()], "alice").await.unwrap();
         assert_eq!(sent, 2);
         let groups = scene.groups().await;

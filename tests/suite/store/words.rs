@@ -63,8 +63,8 @@ async fn every_verdict_is_one_that_rust_knows() {
     let body: String = database.connect().await.query_one(sql, &[]).await.unwrap().get(0);
     let (_, answers) = body.split_once("select u.ord,").unwrap();
     let (answers, _) = answers.split_once("e.seq, coalesce(d.epoch").unwrap();
-    let letters = set(["n", "o", "p", "d", "s", "e"]);
-    let written: BTreeSet<String> = quoted(answers).difference(&letters).cloned().collect();
+    let dead_letters = set(["n", "o", "p", "d", "s", "e"]);
+    let written: BTreeSet<String> = quoted(answers).difference(&dead_letters).cloned().collect();
     assert_eq!(written, set(Verdict::ALL.iter().map(|word| word.name())));
 }
 

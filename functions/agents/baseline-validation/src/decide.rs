@@ -77,7 +77,7 @@ pub(crate) fn decide(event: &Event, baseline: Option<Baseline>) -> Result<Decisi
         ("metric", &evaluation.metric),
     ];
     if let Some((field, _)) = names.iter().find(|(_, name)| name.trim().is_empty()) {
-        return Err(Reject::new("nameless", format!("the evaluation's {field} is empty")));
+        return Err(Reject::new("empty_field", format!("the evaluation's {field} is empty")));
     }
     let Some(baseline) = baseline else {
         return Err(Reject::new(
@@ -210,7 +210,7 @@ mod tests {
         for field in ["model_id", "token_symbol", "metric"] {
             let mut payload = json!({ "model_id": "m", "token_symbol": "BTC", "metric": "rmse", "value": 0.1 });
             payload[field] = json!(" ");
-            given::<BaselineValidation>(&with_payload(&payload), at_most(1.0)).then_rejected("nameless");
+            given::<BaselineValidation>(&with_payload(&payload), at_most(1.0)).then_rejected("empty_field");
         }
     }
 

@@ -4,7 +4,7 @@ mod decide;
 
 pub use decide::{Analysis, Post};
 
-use switchyard_agent::{Agent, Applied, Change, Decision, Lanes, Refusal, Reject, State, last_of_each};
+use switchyard_agent::{Agent, Applied, Change, Decision, ExpressQueue, Refusal, Reject, State, last_of_each};
 use switchyard_event::{Event, EventType};
 use switchyard_feedback::{FEEDBACK_CREATED, FEEDBACK_UPDATED};
 use switchyard_runtime::{Tx, Type};
@@ -16,7 +16,7 @@ impl Agent for Sentiment {
     const NAME: &'static str = "sentiment";
     const SUBSCRIBES: &'static [EventType] = &[FEEDBACK_CREATED, FEEDBACK_UPDATED];
     /// Alerts hang on what it says, and an import of old feedback is a flood: what the application marks as urgent does not wait behind one.
-    const LANES: Lanes = Lanes::EXPRESS;
+    const EXPRESS_QUEUE: ExpressQueue = ExpressQueue::DEFAULT;
 
     type Facts = ();
     type Effect = Analysis;

@@ -23,7 +23,7 @@ pub(crate) struct Reach<Q> {
     /// Its queue: history is never urgent, whatever its priority was.
     pub(crate) queue: Q,
     /// The same queue, and its express queue where it has one: both keep its function busy.
-    pub(crate) lanes: AgentQueues<Q>,
+    pub(crate) queues: AgentQueues<Q>,
     /// Whether messages flow to the function; none where the mapping could not be asked.
     pub(crate) flows: Option<bool>,
 }
@@ -46,7 +46,7 @@ pub(crate) async fn advance<Q: Queue>(
                 reach,
                 done: Backfilled { agent: now.agent.clone(), ..Backfilled::default() },
             }
-            .go_on(until)
+            .advance(until)
             .await
         }
     };
@@ -74,7 +74,7 @@ enum Next {
 }
 
 impl<Q: Queue> Going<'_, Q> {
-    async fn go_on(mut self, until: Instant) -> Backfilled {
+    async fn advance(mut self, until: Instant) -> Backfilled {
         while Instant::now() < until {
             let pause = match self.step().await {
                 Ok(Next::After(pause)) => pause,
@@ -116,7 +116,7 @@ impl<Q: Queue> Going<'_, Q> {
         let Some(reach) = &self.reach else { return Ok(Seen { flows: None, in_queue: 0 }) };
         let in_queue = match phase {
             BackfillPhase::Sending => {
-                let depth = reach.lanes.depth().await.map_err(|error| format!("its queue: {error}"))?;
+                let depth = reach.queues.depth().await.map_err(|error| format!("its queue: {error}"))?;
                 depth.total()
             }
             _ => 0,

@@ -9,7 +9,7 @@ use switchyard_operations::cutover::{
 ///
 /// - What a person holds, and what has ended, stays as it is, whatever the figures say.
 /// - Past a hard limit a plan rolls back at once, one that a limit holds, too: whoever sleeps through the first limit is safe at the second.
-/// - Past another limit it is held, and goes on only when somebody says so.
+/// - Past another limit it is paused, and goes on only when somebody says so.
 /// - It advances when the step has soaked and every figure that has a limit was measured, of enough outcomes, and is inside. At a hundred percent
 ///   there is nothing left to compare with, so a mismatch is not waited for.
 /// - A share counts as past a limit as soon as so many are bad that it would be past it of the fewest outcomes that say something: a handful of
@@ -18,7 +18,7 @@ use switchyard_operations::cutover::{
 pub fn decide(plan: &Cutover, measured: &Measured) -> Step {
     let watched = match plan.state {
         CutoverState::Running => true,
-        CutoverState::Held => !plan.by_operator,
+        CutoverState::Paused => !plan.by_operator,
         CutoverState::RolledBack | CutoverState::Done => false,
     };
     if !watched {
@@ -28,12 +28,12 @@ pub fn decide(plan: &Cutover, measured: &Measured) -> Step {
     if !hard.is_empty() {
         return Step::RollBack(hard);
     }
-    if plan.state == CutoverState::Held {
+    if plan.state == CutoverState::Paused {
         return Step::Stay;
     }
-    let soft = breaches(&plan.plan, measured, |limit| Some(limit.hold));
+    let soft = breaches(&plan.plan, measured, |limit| Some(limit.pause));
     if !soft.is_empty() {
-        return Step::Hold(soft);
+        return Step::Pause(soft);
     }
     let waits = waits(plan, measured);
     if waits.is_empty() { Step::Advance } else { Step::Wait(waits) }
@@ -97,7 +97,7 @@ mod tests {
 
     fn plan() -> Cutover {
         let steps = [(25, 3_600), (50, 3_600), (75, 7_200), (100, 0)];
-        let limit = |hold, roll_back| CutoverLimit { hold, roll_back: Some(roll_back) };
+        let limit = |pause, roll_back| CutoverLimit { pause, roll_back: Some(roll_back) };
         let limits = CutoverLimits {
             mismatch: Some(limit(0.01, 0.05)),
             failures: limit(0.01, 0.05),
@@ -151,7 +151,7 @@ mod tests {
         let early = Cutover { in_step_secs: 1.0, ..plan() };
         let failing = |bad| Measured { failures: Some(Share { bad, of: 1_000 }), ..well() };
         assert!(matches!(decide(&early, &failing(10)), Step::Wait(_)));
-        assert!(matches!(decide(&early, &failing(11)), Step::Hold(_)));
+        assert!(matches!(decide(&early, &failing(11)), Step::Pause(_)));
         let Step::RollBack(breaches) = decide(&early, &failing(51)) else { panic!() };
         assert_eq!(listed(&breaches), "failures 5.10% (at most 5%)");
         let late = Measured { lag_secs: Some(601.0), ..well() };
@@ -162,17 +162,17 @@ mod tests {
     fn a_few_failures_among_the_first_are_no_reason_to_go_back_and_a_hundred_are_not_waited_for() {
         let first = |bad| Measured { failures: Some(Share { bad, of: bad }), ..well() };
         assert!(matches!(decide(&plan(), &first(1)), Step::Wait(_)));
-        assert!(matches!(decide(&plan(), &first(5)), Step::Hold(_)));
+        assert!(matches!(decide(&plan(), &first(5)), Step::Pause(_)));
         assert!(matches!(decide(&plan(), &first(6)), Step::RollBack(_)));
     }
 
     #[test]
     fn what_a_limit_holds_is_still_watched_and_what_a_person_holds_is_not() {
         let bad = Measured { lag_secs: Some(601.0), ..well() };
-        let held = Cutover { state: CutoverState::Held, ..plan() };
-        assert_eq!(decide(&held, &well()), Step::Stay);
-        assert!(matches!(decide(&held, &bad), Step::RollBack(_)));
-        assert_eq!(decide(&Cutover { by_operator: true, ..held }, &bad), Step::Stay);
+        let paused = Cutover { state: CutoverState::Paused, ..plan() };
+        assert_eq!(decide(&paused, &well()), Step::Stay);
+        assert!(matches!(decide(&paused, &bad), Step::RollBack(_)));
+        assert_eq!(decide(&Cutover { by_operator: true, ..paused }, &bad), Step::Stay);
     }
 
     #[test]
@@ -218,13 +218,13 @@ mod tests {
 
     fn limit(most: f64) -> impl Strategy<Value = CutoverLimit> {
         (0.0..most, proptest::option::of(0.0..most))
-            .prop_map(|(hold, above)| CutoverLimit { hold, roll_back: above.map(|above| hold + above) })
+            .prop_map(|(pause, above)| CutoverLimit { pause, roll_back: above.map(|above| pause + above) })
     }
 
     fn plans() -> impl Strategy<Value = Cutover> {
         let state = prop_oneof![
             4 => Just(CutoverState::Running),
-            2 => Just(CutoverState::Held),
+            2 => Just(CutoverState::Paused),
             1 => Just(CutoverState::RolledBack),
             1 => Just(CutoverState::Done),
         ];
@@ -241,7 +241,7 @@ mod tests {
     /// The same rules, said from the other end: a figure is inside a limit.
     fn inside(plan: &Cutover, measured: &Measured, hard: bool) -> bool {
         let limits = plan.plan.limits;
-        let pick = |limit: CutoverLimit| if hard { limit.roll_back } else { Some(limit.hold) };
+        let pick = |limit: CutoverLimit| if hard { limit.roll_back } else { Some(limit.pause) };
         let few = f64::from(limits.at_least);
         let share = |share: Option<Share>, limit: Option<CutoverLimit>| match (share, limit.and_then(pick)) {
             (Some(share), Some(most)) => share.bad as f64 <= most * (share.of as f64).max(few) + 1e-9,
@@ -266,18 +266,18 @@ mod tests {
 
         #[test]
         fn a_hard_limit_rolls_back_at_once_whatever_else_there_is_to_wait_for(plan in plans(), measured in measured()) {
-            let watched = matches!((plan.state, plan.by_operator), (CutoverState::Running, _) | (CutoverState::Held, false));
+            let watched = matches!((plan.state, plan.by_operator), (CutoverState::Running, _) | (CutoverState::Paused, false));
             let rolls_back = matches!(decide(&plan, &measured), Step::RollBack(_));
             prop_assert!(!rolls_back || watched);
             prop_assert!(!watched || rolls_back || inside(&plan, &measured, true));
         }
 
         #[test]
-        fn held_stays_held_until_a_hand_or_a_hard_limit(plan in plans(), measured in measured()) {
-            let held = Cutover { state: CutoverState::Held, ..plan };
-            let step = decide(&held, &measured);
+        fn a_paused_plan_stays_paused_until_an_operator_or_a_hard_limit_acts(plan in plans(), measured in measured()) {
+            let paused = Cutover { state: CutoverState::Paused, ..plan };
+            let step = decide(&paused, &measured);
             prop_assert!(matches!(step, Step::Stay | Step::RollBack(_)));
-            prop_assert!(!held.by_operator || step == Step::Stay);
+            prop_assert!(!paused.by_operator || step == Step::Stay);
         }
 
         #[test]

@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use switchyard_localstack::{Error, Places};
 
 use crate::arguments::Up;
-use crate::style::{GREEN, RED, paint, tell};
+use crate::style::{GREEN, RED, eprint_line, paint};
 use crate::{Outcome, signals, state, up};
 
 pub(crate) fn run(places: &Places, options: &Up) -> Outcome {
@@ -100,11 +100,11 @@ fn echo(log: &mut File) {
     let _ = log.seek(SeekFrom::Start(from + whole as u64));
     for line in text[..whole].lines() {
         match line.split_at_checked('✓'.len_utf8()) {
-            Some(("✓", rest)) => tell(format!("{}{rest}", paint(GREEN, "✓"))),
-            Some(("✗", rest)) => tell(format!("{}{rest}", paint(RED, "✗"))),
+            Some(("✓", rest)) => eprint_line(format!("{}{rest}", paint(GREEN, "✓"))),
+            Some(("✗", rest)) => eprint_line(format!("{}{rest}", paint(RED, "✗"))),
             _ => match line.strip_prefix("error:") {
-                Some(rest) => tell(format!("{}{rest}", paint(RED.bold(), "error:"))),
-                None => tell(line),
+                Some(rest) => eprint_line(format!("{}{rest}", paint(RED.bold(), "error:"))),
+                None => eprint_line(line),
             },
         }
     }

@@ -40,7 +40,7 @@ pub(crate) fn run(places: &Places) -> Outcome {
                 (paint(RED, "✗"), text)
             }
         };
-        style::say(format!("{mark} {} {text}", paint(DIM, format!("{name:<11}"))));
+        style::print_line(format!("{mark} {} {text}", paint(DIM, format!("{name:<11}"))));
     };
     find("Rust", rust());
     let python = Python::find();

@@ -10,7 +10,7 @@ use switchyard_localstack::{Error, Places};
 use crate::Outcome;
 use crate::state::{self, State};
 use crate::steps::Steps;
-use crate::style::say;
+use crate::style::print_line;
 
 /// Longer than its own patience with Postgres and LocalStack together.
 const PATIENCE: Duration = Duration::from_secs(45);
@@ -21,7 +21,7 @@ pub(crate) fn run(places: &Places) -> Outcome {
             Steps::new()
                 .run("Stopping", |_| stop(places, &state).map(|()| ((), "nothing is left running".to_owned())))?;
         }
-        None => say("nothing runs in this checkout"),
+        None => print_line("nothing runs in this checkout"),
     }
     Ok(ExitCode::SUCCESS)
 }

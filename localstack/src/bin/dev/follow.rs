@@ -9,7 +9,7 @@ use switchyard_localstack::Error;
 use switchyard_store::{State, Store, StoreError};
 
 use crate::signals::Stop;
-use crate::style::{BOLD, DIM, RED, YELLOW, count, paint, say};
+use crate::style::{BOLD, DIM, RED, YELLOW, count, paint, print_line};
 use crate::tree;
 use crate::watch::{News, Watch};
 
@@ -54,7 +54,7 @@ pub(crate) async fn follow(
     if let Some(bar) = &bar {
         bar.finish_and_clear();
     }
-    say(totals.line(&watch));
+    print_line(totals.line(&watch));
     Ok(())
 }
 

@@ -75,8 +75,8 @@ fn structured(object: &Map<String, Value>) -> Option<String> {
         "WARN" => paint(YELLOW, level),
         _ => level.to_owned(),
     };
-    let told = ["message", "level", "timestamp", "target", "spans"];
-    let rest = fields.iter().filter(|(name, _)| !told.contains(&name.as_str()));
+    let shown = ["message", "level", "timestamp", "target", "spans"];
+    let rest = fields.iter().filter(|(name, _)| !shown.contains(&name.as_str()));
     let rest: String = rest.map(|(name, value)| format!(" {name}={}", plain(value))).collect();
     Some(format!("{level} {}{}", paint(BOLD, message), paint(DIM, rest)))
 }

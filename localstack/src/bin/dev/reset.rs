@@ -8,13 +8,13 @@ use std::process::ExitCode;
 use switchyard_localstack::{Error, Places};
 
 use crate::arguments::Reset;
-use crate::style::say;
+use crate::style::print_line;
 use crate::{Outcome, down, state};
 
 pub(crate) fn run(places: &Places, options: &Reset) -> Outcome {
     let database = places.data().join("postgres");
     if !options.yes && !is_wanted(&database)? {
-        say("nothing was touched");
+        print_line("nothing was touched");
         return Ok(ExitCode::FAILURE);
     }
     if let Some(state) = state::running(places)? {
@@ -35,7 +35,7 @@ pub(crate) fn run(places: &Places, options: &Reset) -> Outcome {
     let _ = fs::remove_file(places.state().join("lock"));
     let _ = fs::remove_dir(places.data());
     let _ = fs::remove_dir(places.state());
-    say("the database and the state of this checkout are gone; `cargo dev` starts afresh");
+    print_line("the database and the state of this checkout are gone; `cargo dev` starts afresh");
     Ok(ExitCode::SUCCESS)
 }
 

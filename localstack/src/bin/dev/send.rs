@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::arguments::Send;
 use crate::feedback::{self, Feedback, Format, Row, SAMPLE_PROJECT};
-use crate::style::{DIM, GREEN, RED, YELLOW, count, paint, say};
+use crate::style::{DIM, GREEN, RED, YELLOW, count, paint, print_line};
 use crate::tree::{self, Standing};
 use crate::{Outcome, runtime, schema, signals, state};
 
@@ -33,7 +33,7 @@ pub(crate) fn run(places: &Places, options: &Send) -> Outcome {
     let reports = runtime()?.block_on(send(&url, rows, Duration::from_secs(options.wait)))?;
     for report in &reports {
         if options.json {
-            say(serde_json::to_string(report).unwrap_or_default());
+            print_line(serde_json::to_string(report).unwrap_or_default());
         } else {
             print(report);
         }
@@ -263,7 +263,7 @@ fn print(report: &Report) {
     }));
     parts.extend(report.reason.clone());
     let effects = if report.effects.is_empty() { String::new() } else { format!(" → {}", report.effects.join(", ")) };
-    say(format!("{place} {} {}{}", paint(style, mark), parts.join(&paint(DIM, " · ")), paint(DIM, effects)));
+    print_line(format!("{place} {} {}{}", paint(style, mark), parts.join(&paint(DIM, " · ")), paint(DIM, effects)));
 }
 
 fn summarise(reports: &[Report]) {
@@ -274,9 +274,9 @@ fn summarise(reports: &[Report]) {
         (Became::Parked, "parked"),
         (Became::Refused, "refused"),
     ];
-    let told = words.iter().map(|(outcome, word)| (number(*outcome), word)).filter(|(n, _)| *n > 0);
-    let told: Vec<String> = told.map(|(n, word)| format!("{n} {word}")).collect();
-    say(format!("{}: {}", count(reports.len() as u64, "row"), told.join(", ")));
+    let outcomes = words.iter().map(|(outcome, word)| (number(*outcome), word)).filter(|(n, _)| *n > 0);
+    let outcomes: Vec<String> = outcomes.map(|(n, word)| format!("{n} {word}")).collect();
+    print_line(format!("{}: {}", count(reports.len() as u64, "row"), outcomes.join(", ")));
 }
 
 #[cfg(test)]

@@ -25,11 +25,11 @@ impl Stop {
     }
 }
 
-/// From now on SIGINT, SIGTERM and SIGHUP do not end the process but raise the flag and call `tell`. Who asks three times is not
-/// kept waiting: the process ends at once, and its children after it.
+/// From now on SIGINT, SIGTERM and SIGHUP do not end the process but raise the flag and call `on_signal`. The third signal ends the
+/// process at once, and its children after it.
 ///
 /// Handlers, not a blocked signal mask: a mask would be inherited by every child.
-pub(crate) fn catch(tell: impl Fn() + Send + 'static) -> Result<Stop, Error> {
+pub(crate) fn catch(on_signal: impl Fn() + Send + 'static) -> Result<Stop, Error> {
     let runtime = crate::runtime()?;
     let failed = |source| Error::Program {
         program: "the signal handler".to_owned(),
@@ -54,7 +54,7 @@ pub(crate) fn catch(tell: impl Fn() + Send + 'static) -> Result<Stop, Error> {
                 if count.fetch_add(1, Ordering::SeqCst) >= 2 {
                     exit(i32::from(INTERRUPTED));
                 }
-                tell();
+                on_signal();
             }
         });
     });

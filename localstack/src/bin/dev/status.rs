@@ -11,7 +11,7 @@ use switchyard_store::Store;
 use crate::arguments::Status;
 use crate::ask::{self, Queue};
 use crate::state::{self, State};
-use crate::style::{BOLD, DIM, GREEN, RED, YELLOW, paint, say};
+use crate::style::{BOLD, DIM, GREEN, RED, YELLOW, paint, print_line};
 use crate::{Outcome, runtime, schema};
 
 /// Everything that `--json` prints.
@@ -60,7 +60,7 @@ pub(crate) fn run(places: &Places, options: &Status) -> Outcome {
     let state = state::running(places)?;
     let report = inquire(places, state.as_ref())?;
     if options.json {
-        say(serde_json::to_string_pretty(&report).unwrap_or_default());
+        print_line(serde_json::to_string_pretty(&report).unwrap_or_default());
     } else {
         print(&report);
     }
@@ -132,13 +132,13 @@ impl System {
 
 fn print(report: &Report) {
     let Some(system) = &report.system else {
-        return say("nothing runs in this checkout; `cargo dev` or `cargo dev up --detach` starts it");
+        return print_line("nothing runs in this checkout; `cargo dev` or `cargo dev up --detach` starts it");
     };
     let stands = if report.ready { paint(GREEN, "up") } else { paint(YELLOW, "starting") };
     let how = if system.detached { "in the background" } else { "in a terminal" };
-    say(format!("{} {stands}, {how} (process {})", paint(BOLD, "Switchyard"), system.pid));
+    print_line(format!("{} {stands}, {how} (process {})", paint(BOLD, "Switchyard"), system.pid));
     let line = |name: &str, value: &Option<String>| {
-        say(format!("  {} {}", paint(DIM, format!("{name:<11}")), value.as_deref().unwrap_or("starting")));
+        print_line(format!("  {} {}", paint(DIM, format!("{name:<11}")), value.as_deref().unwrap_or("starting")));
     };
     line("Postgres", &system.database_url);
     line("LocalStack", &system.endpoint);
@@ -166,7 +166,7 @@ fn print(report: &Report) {
         show(table);
     }
     for problem in &report.problems {
-        say(format!("{} {problem}", paint(RED, "✗")));
+        print_line(format!("{} {problem}", paint(RED, "✗")));
     }
 }
 
@@ -183,6 +183,6 @@ fn table(header: &[&str]) -> Table {
 fn show(table: Table) {
     let text = table.to_string();
     let mut lines = text.lines();
-    say(format!("\n{}", paint(DIM, lines.next().unwrap_or_default().trim_end())));
-    lines.for_each(|line| say(line.trim_end()));
+    print_line(format!("\n{}", paint(DIM, lines.next().unwrap_or_default().trim_end())));
+    lines.for_each(|line| print_line(line.trim_end()));
 }

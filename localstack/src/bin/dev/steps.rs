@@ -10,7 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use switchyard_localstack::Error;
 use switchyard_localstack::progress::Tick;
 
-use crate::style::{DIM, GREEN, RED, paint, tell};
+use crate::style::{DIM, GREEN, RED, eprint_line, paint};
 
 /// The steps of one command. Several may go on at once, in different threads.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl Steps {
             bar,
             bars: self.bars.clone(),
             over: Arc::clone(&self.over),
-            told: Mutex::default(),
+            shown: Mutex::default(),
         }
     }
 
@@ -81,12 +81,12 @@ pub(crate) struct Step {
     bar: Option<ProgressBar>,
     bars: Option<MultiProgress>,
     over: Arc<AtomicBool>,
-    told: Mutex<Told>,
+    shown: Mutex<Shown>,
 }
 
-/// What a plain log has been told of a step.
+/// How much of a step a plain log has shown.
 #[derive(Debug, Default)]
-struct Told {
+struct Shown {
     quarter: u64,
     at: Option<Instant>,
 }
@@ -111,13 +111,13 @@ impl Step {
 
     /// A line for each quarter of the way, and none for what takes no time.
     fn log(&self, tick: Tick<'_>) {
-        let Ok(mut told) = self.told.lock() else { return };
+        let Ok(mut shown) = self.shown.lock() else { return };
         let quarter = (tick.done * 4).checked_div(tick.of).unwrap_or_default();
-        let first = *told.at.get_or_insert_with(Instant::now);
-        if quarter > told.quarter && quarter < 4 && first.elapsed() > Duration::from_secs(2) {
-            tell(format!("  {}: {} of {}", self.name, tick.done, tick.of));
+        let first = *shown.at.get_or_insert_with(Instant::now);
+        if quarter > shown.quarter && quarter < 4 && first.elapsed() > Duration::from_secs(2) {
+            eprint_line(format!("  {}: {} of {}", self.name, tick.done, tick.of));
         }
-        told.quarter = told.quarter.max(quarter);
+        shown.quarter = shown.quarter.max(quarter);
     }
 
     /// Ends it well, with a few words on what came of it.
@@ -127,7 +127,7 @@ impl Step {
         self.end(&format!("{mark} {:<11} {note} {}", self.name, paint(DIM, format!("({took})"))));
     }
 
-    /// Ends it badly; why is told elsewhere, once.
+    /// Ends it as failed. The error is printed once, by the caller.
     fn failed(self) {
         let mark = paint(RED, "✗");
         self.end(&format!("{mark} {}", self.name));
@@ -141,8 +141,8 @@ impl Step {
             return;
         }
         match &self.bars {
-            Some(bars) => bars.suspend(|| tell(line)),
-            None => tell(line),
+            Some(bars) => bars.suspend(|| eprint_line(line)),
+            None => eprint_line(line),
         }
     }
 }

@@ -7,7 +7,7 @@ use switchyard_localstack::{Error, Places, bootstraps};
 use crate::Outcome;
 use crate::arguments::Template;
 use crate::steps::Steps;
-use crate::style::say;
+use crate::style::print_line;
 
 pub(crate) fn run(places: &Places, options: &Template) -> Outcome {
     // The build of `cargo dev`, so that neither repeats the other's work. Its progress goes to standard error.
@@ -18,6 +18,6 @@ pub(crate) fn run(places: &Places, options: &Template) -> Outcome {
     if !built.agents.contains(&options.agent) {
         return Err(Error::NoAgent { agent: options.agent.clone(), agents: built.agents.join(", ") });
     }
-    say(switchyard_template::block(&built.declaration(&options.agent)?).trim_end());
+    print_line(switchyard_template::block(&built.declaration(&options.agent)?).trim_end());
     Ok(ExitCode::SUCCESS)
 }

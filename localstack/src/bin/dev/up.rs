@@ -1,7 +1,7 @@
 //! `cargo dev up`: from nothing to a system that works, and then a look at it working.
 //!
 //! What does not depend on each other is done at the same time: compiling the functions takes a processor, installing packages the
-//! network. Each lane reports its failure to the main thread, which waits for the first of: all is ready, something failed, the user
+//! network. Each thread reports its failure to the main thread, which waits for the first of: all is ready, something failed, the user
 //! wants to stop. In every case but the first it stops what has been started so far and leaves.
 
 use std::process::ExitCode;
@@ -20,7 +20,7 @@ use crate::feedback::{self, Format, SAMPLE_PROJECT};
 use crate::signals::{self, Stop};
 use crate::state::{self, Claim, State};
 use crate::steps::Steps;
-use crate::style::{BOLD, DIM, count, paint, say};
+use crate::style::{BOLD, DIM, count, paint, print_line};
 use crate::{Outcome, deployment, detach, follow, runtime, schema};
 
 /// Where the servers listen when nothing else is said and nobody else does.
@@ -79,8 +79,8 @@ pub(crate) fn run(places: &Places, options: &Up) -> Outcome {
     } else if options.detach && !state::is_claimed(places)? {
         return detach::run(places, options);
     }
-    let (tell, heard) = channel();
-    let interrupt = tell.clone();
+    let (messages, heard) = channel();
+    let interrupt = messages.clone();
     let stop = signals::catch(move || drop(interrupt.send(Message::Interrupted)))?;
     let claim = state::claim(places)?;
     let base = match &claim {
@@ -98,7 +98,7 @@ pub(crate) fn run(places: &Places, options: &Up) -> Outcome {
         is_owner: claim.is_some(),
         steps: Steps::new(),
         servers: Mutex::default(),
-        tell,
+        messages,
     });
     Arc::clone(&work).begin();
     let result = attend(&work, &heard, &stop);
@@ -134,12 +134,15 @@ fn attend(work: &Work, heard: &Receiver<Message>, stop: &Stop) -> Outcome {
     } else {
         "Ctrl-C ends the watching; `cargo dev down` stops everything"
     };
-    say(format!("\n{}", paint(DIM, format!("Following the stream. {last}."))));
+    print_line(format!("\n{}", paint(DIM, format!("Following the stream. {last}."))));
     if ready.earlier {
         let again = "`cargo dev send \"...\"` sends one more, `cargo dev up --samples` all the samples again.";
-        say(paint(DIM, format!("The samples went out at the first start. These are the last events of then; {again}")));
+        print_line(paint(
+            DIM,
+            format!("The samples went out at the first start. These are the last events of then; {again}"),
+        ));
     }
-    say("");
+    print_line("");
     let url = ready.state.database_url().unwrap_or_default();
     runtime()?.block_on(async {
         let store = schema::store(&url)?;
@@ -148,7 +151,7 @@ fn attend(work: &Work, heard: &Receiver<Message>, stop: &Stop) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What all lanes share.
+/// What all threads share.
 struct Work {
     places: Places,
     options: Up,
@@ -158,25 +161,25 @@ struct Work {
     is_owner: bool,
     steps: Steps,
     servers: Mutex<Servers>,
-    tell: Sender<Message>,
+    messages: Sender<Message>,
 }
 
 impl Work {
-    /// Sets everything up in the background and tells the main thread when it is done.
+    /// Sets everything up in the background and sends a message to the main thread when it is done.
     fn begin(self: Arc<Self>) {
-        let functions = self.lane(Work::build);
-        let done = self.lane(move |work| work.set_up(&functions));
-        let tell = self.tell.clone();
+        let functions = self.parallel(Work::build);
+        let done = self.parallel(move |work| work.set_up(&functions));
+        let messages = self.messages.clone();
         std::thread::spawn(move || {
             if let Ok(Some(ready)) = done.recv() {
-                let _ = tell.send(Message::Ready(Box::new(ready)));
+                let _ = messages.send(Message::Ready(Box::new(ready)));
             }
         });
     }
 
     /// Does something at the same time as the rest. Its failure goes to the main thread at once, and whoever waits for its result
     /// finds that there is none.
-    fn lane<T: Send + 'static>(
+    fn parallel<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Arc<Work>) -> Result<T, Error> + Send + 'static,
     ) -> Receiver<T> {
@@ -184,7 +187,7 @@ impl Work {
         let shared = Arc::clone(self);
         std::thread::spawn(move || match work(&shared) {
             Ok(result) => drop(give.send(result)),
-            Err(error) => drop(shared.tell.send(Message::Failed(error))),
+            Err(error) => drop(shared.messages.send(Message::Failed(error))),
         });
         take
     }
@@ -197,13 +200,13 @@ impl Work {
         })
     }
 
-    /// `None` when another lane has failed and told so.
+    /// `None` when another thread has failed and sent its error.
     fn set_up(self: &Arc<Self>, functions: &Receiver<Bootstraps>) -> Result<Option<Ready>, Error> {
         let venv = self.tools()?;
         let mut state = self.base.clone();
         let localstack = if self.is_owner {
             let for_localstack = venv.clone();
-            let localstack = self.lane(move |work| work.start_localstack(&for_localstack));
+            let localstack = self.parallel(move |work| work.start_localstack(&for_localstack));
             let (port, pid) = self.start_postgres(&venv)?;
             (state.postgres_port, state.postgres_pid) = (Some(port), Some(pid));
             Some(localstack)
@@ -345,7 +348,7 @@ impl Work {
     }
 
     fn servers(&self) -> std::sync::MutexGuard<'_, Servers> {
-        // What a panicking lane leaves here is still to be stopped.
+        // What a panicking thread leaves here is still to be stopped.
         self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -363,8 +366,8 @@ impl Work {
 
 /// Where everything is.
 pub(crate) fn greet(state: &State) {
-    let line = |name: &str, value: &str| say(format!("  {} {value}", paint(DIM, format!("{name:<11}"))));
-    say(format!("\n{}", paint(BOLD, "Switchyard is up.")));
+    let line = |name: &str, value: &str| print_line(format!("  {} {value}", paint(DIM, format!("{name:<11}"))));
+    print_line(format!("\n{}", paint(BOLD, "Switchyard is up.")));
     line("Postgres", &state.database_url().unwrap_or_default());
     let endpoint = state.endpoint().unwrap_or_default();
     line("LocalStack", &format!("{endpoint}  account {}, region {}", state::ACCOUNT, localstack::REGION));

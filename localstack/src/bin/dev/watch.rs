@@ -18,7 +18,7 @@ const LATECOMERS: i64 = 200;
 const IMPATIENCE: Duration = Duration::from_secs(5);
 
 /// How a delivery stands, as far as it is worth telling again.
-type Told = Vec<(String, i32, Option<State>, u16)>;
+type Shown = Vec<(String, i32, Option<State>, u16)>;
 
 /// The window.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(crate) struct Watch {
 struct Seen {
     since: Instant,
     settled: bool,
-    told: Option<Told>,
+    shown: Option<Shown>,
 }
 
 /// An event that is worth showing, and the type of the one that caused it.
@@ -84,16 +84,16 @@ impl Watch {
         let standing = tree::standing(&event);
         let seen = self.seen.entry(event.seq).or_insert_with(|| {
             self.total += 1;
-            Seen { since: now, settled: false, told: None }
+            Seen { since: now, settled: false, shown: None }
         });
         seen.settled = standing == Standing::Settled;
         let is_due =
-            standing != Standing::UnderWay || now.duration_since(seen.since) >= IMPATIENCE || seen.told.is_some();
-        let told = told(&event);
-        if !is_due || seen.told.as_ref() == Some(&told) {
+            standing != Standing::UnderWay || now.duration_since(seen.since) >= IMPATIENCE || seen.shown.is_some();
+        let shown = deliveries_of(&event);
+        if !is_due || seen.shown.as_ref() == Some(&shown) {
             return None;
         }
-        let is_first = seen.told.replace(told).is_none();
+        let is_first = seen.shown.replace(shown).is_none();
         let cause = event.causation_id.as_deref().and_then(|id| Uuid::parse_str(id).ok());
         let cause = cause.and_then(|id| self.types.get(&id)).cloned();
         // Its cause has shown it as an effect already, and there is nothing else to say.
@@ -116,7 +116,7 @@ impl Watch {
     }
 }
 
-fn told(event: &StreamEvent) -> Told {
+fn deliveries_of(event: &StreamEvent) -> Shown {
     let row = |delivery: &switchyard_store::StreamDelivery| {
         // That it was asked for is no news.
         let state = delivery.state.filter(|state| *state != State::Assigned);

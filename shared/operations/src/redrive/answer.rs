@@ -14,20 +14,20 @@ pub struct Listed {
     pub queues: Vec<DeadLetterQueue>,
 }
 
-/// A dead-letter queue, as its numbers stand. SQS counts them approximately.
+/// A dead-letter queue in numbers. SQS counts approximately.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeadLetterQueue {
     /// Whose it is.
     pub agent: String,
-    /// What ends up in it.
+    /// What it holds.
     pub kind: Kind,
     /// Its name.
     pub queue: String,
-    /// Letters that wait.
+    /// Dead letters that wait.
     pub waiting: u64,
-    /// Letters that somebody is looking at right now.
+    /// Dead letters that a reader has received and not released.
     pub in_flight: u64,
-    /// The age of the oldest letter that was seen, in seconds; none where the queue is empty.
+    /// The age of the oldest dead letter that was seen, in seconds; none where the queue is empty.
     pub oldest_secs: Option<u64>,
     /// How many deliveries are parked by the ledger, which outlives the queue; of an agent's own dead-letter queue only.
     pub parked: Option<i64>,
@@ -37,7 +37,7 @@ pub struct DeadLetterQueue {
     pub error: Option<String>,
 }
 
-/// What ends up in a dead-letter queue.
+/// What a dead-letter queue holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -62,40 +62,40 @@ pub struct Moving {
     pub failure: Option<String>,
 }
 
-/// To `look`.
+/// To `inspect`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Looked {
+pub struct Inspected {
     /// Whose.
     pub agent: String,
     /// How many are parked in all groups.
     pub parked: i64,
     /// What is parked by the ledger, by reason and type, the largest first.
     pub groups: Vec<ParkedGroup>,
-    /// Letters that the dead-letter queue holds and the ledger does not count as parked.
-    pub queue: QueueLook,
+    /// Dead letters that the queue holds and the ledger does not count as parked.
+    pub queue: InspectedQueue,
 }
 
-/// What a look into the dead-letter queue found. Nothing was removed.
+/// What the inspection of the dead-letter queue found. Nothing was removed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct QueueLook {
-    /// How many letters were looked at.
+pub struct InspectedQueue {
+    /// How many dead letters were read.
     pub seen: usize,
     /// Whether that was all of them.
     pub complete: bool,
-    /// How many could not be looked at, since somebody else is looking at them.
+    /// How many could not be read, since another reader has received them.
     #[serde(default)]
     pub hidden: u64,
-    /// Letters without a parked delivery, by why they are there.
-    pub only_there: Vec<LetterGroup>,
+    /// Dead letters whose delivery is not parked, by reason.
+    pub not_parked: Vec<DeadLetterGroup>,
 }
 
-/// Letters of one kind.
+/// Dead letters of one state, reason and type.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct LetterGroup {
-    /// What the ledger says: `settled` (a copy that nobody needs), `under_way` (to be tried again), `no_event` (a body that names none),
-    /// `no_row` (an event that the ledger does not know for this agent).
+pub struct DeadLetterGroup {
+    /// The state of the delivery: `settled` (the copy is not needed), `under_way` (it is tried again), `no_event` (the body names no event), `no_row` (the
+    /// ledger has no delivery for this agent).
     pub ledger: String,
-    /// The letter's own reason; `process_died` where it has none: the queue's redrive policy put it there.
+    /// The dead letter's own reason; `process_died` where it has none: the queue's redrive policy put it there.
     pub reason: String,
     /// The event's type, where it is known.
     pub event_type: Option<String>,
@@ -103,16 +103,16 @@ pub struct LetterGroup {
     pub count: usize,
 }
 
-/// How a redrive goes about it.
+/// How a redrive sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Way {
-    /// A move task of SQS brings the letters to the agent's queue; what the dead-letter queue no longer has comes from the table.
+    /// A move task of SQS moves the dead letters to the agent's queue; what the dead-letter queue no longer has is sent from the table.
     Move,
     /// The events are sent from the table.
     Table,
-    /// Letter by letter to the agent's queue: no move task serves a subscription's dead-letter queue.
-    Letters,
+    /// Dead letter by dead letter to the agent's queue: no move task serves a subscription's dead-letter queue.
+    Messages,
     /// A move task is running already; nothing was done.
     AlreadyMoving,
     /// There is nothing to redrive.
@@ -128,13 +128,13 @@ pub struct Redriven {
     pub dry_run: bool,
     /// How.
     pub way: Way,
-    /// How many parked deliveries are the agent's turn again.
+    /// How many parked deliveries were requeued.
     pub deliveries: i64,
     /// What they are, by reason and type; in a dry run only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<ParkedGroup>,
-    /// How many letters the dead-letter queue held.
-    pub letters: u64,
+    /// How many dead letters the dead-letter queue held.
+    pub dead_letters: u64,
     /// How many messages were sent to the agent's queue by this call; a move task's are not among them.
     pub sent: usize,
     /// How many copies of redriven events were removed from the dead-letter queue by this call.
@@ -160,7 +160,7 @@ impl Redriven {
             way: Way::Nothing,
             deliveries: 0,
             groups: Vec::new(),
-            letters: 0,
+            dead_letters: 0,
             sent: 0,
             removed: 0,
             defer_secs: 0,
@@ -200,9 +200,9 @@ pub struct Progress {
     pub agent: String,
     /// The running move task, or the latest; none where there never was one.
     pub moving: Option<Moving>,
-    /// How many letters the dead-letter queue holds.
-    pub letters: u64,
-    /// Deliveries that are the agent's turn or to be tried again.
+    /// How many dead letters the dead-letter queue holds.
+    pub dead_letters: u64,
+    /// Deliveries that are assigned or failing.
     pub under_way: i64,
     /// Deliveries that are parked.
     pub parked: i64,

@@ -32,9 +32,9 @@ create or replace function switchyard._pause_cutover_on_routing_change() returns
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
   if coalesce(current_setting('switchyard.cutover', true), '') <> new.name then
-    update switchyard.cutover c set state = 'held', by_operator = true,
+    update switchyard.cutover c set state = 'paused', by_operator = true,
            because = format('the routing was set to %s by hand', case new.mode when 'percent' then new.percent || ' percent' else new.mode end)
-     where c.agent = new.id and c.state in ('running', 'held');
+     where c.agent = new.id and c.state in ('running', 'paused');
     if found then
       perform switchyard.note('cutover_paused', new.name, jsonb_build_object('because', 'an operator set the routing'));
     end if;
@@ -71,7 +71,7 @@ declare
 begin
   perform switchyard.agent_named(p_agent);
   select * into a from switchyard.agent x where x.name = p_agent for no key update;
-  if exists (select 1 from switchyard.cutover x where x.agent = a.id and x.state in ('running', 'held')) then
+  if exists (select 1 from switchyard.cutover x where x.agent = a.id and x.state in ('running', 'paused')) then
     raise exception '% has a cutover that is not finished: resume it, or roll it back', p_agent using errcode = 'SY004';
   end if;
   if a.mode = 'full' or (a.mode = 'percent' and a.percent > p_percents[1]) then
@@ -134,9 +134,9 @@ end $$;
 create or replace function switchyard.cutover_pause(p_agent text, p_because text, p_operator text) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
-  c switchyard.cutover := switchyard._cutover_of(p_agent, '{running,held}');
+  c switchyard.cutover := switchyard._cutover_of(p_agent, '{running,paused}');
 begin
-  update switchyard.cutover x set state = 'held', by_operator = true, because = p_because where x.id = c.id;
+  update switchyard.cutover x set state = 'paused', by_operator = true, because = p_because where x.id = c.id;
   perform switchyard.note_as(p_operator, 'cutover_paused', p_agent, jsonb_build_object('because', p_because));
 end $$;
 
@@ -144,22 +144,22 @@ end $$;
 create or replace function switchyard.cutover_pause_at(p_agent text, p_id bigint, p_step int, p_because text, p_figures text, p_operator text) returns boolean
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
-  update switchyard.cutover x set state = 'held', because = p_because where x.id = p_id and x.state = 'running' and x.step = p_step;
+  update switchyard.cutover x set state = 'paused', because = p_because where x.id = p_id and x.state = 'running' and x.step = p_step;
   if found then
     perform switchyard.note_as(p_operator, 'cutover_paused', p_agent, jsonb_build_object('because', p_because, 'figures', p_figures::jsonb));
   end if;
   return found;
 end $$;
 
--- Resumes a plan that is held. Its present step is set again, and its soak starts again.
+-- Resumes a plan that is paused. Its present step is set again, and its soak starts again.
 create or replace function switchyard.cutover_resume(p_agent text, p_operator text) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
-  c switchyard.cutover := switchyard._cutover_of(p_agent, '{held}');
+  c switchyard.cutover := switchyard._cutover_of(p_agent, '{paused}');
 begin
   update switchyard.cutover x set state = 'running', by_operator = false, because = null, step_at = clock_timestamp(), step_seq = switchyard.last_seq()
    where x.id = c.id returning * into c;
-  perform switchyard.note_as(p_operator, 'cutover_goes_on', p_agent, jsonb_build_object('step', c.step, 'percent', c.percents[c.step]));
+  perform switchyard.note_as(p_operator, 'cutover_resumed', p_agent, jsonb_build_object('step', c.step, 'percent', c.percents[c.step]));
   perform switchyard._cutover_steps(p_agent, c, p_operator);
   perform switchyard._cutover_ends(p_agent, c, p_operator);
 end $$;
@@ -179,10 +179,10 @@ end $$;
 create or replace function switchyard.cutover_roll_back(p_agent text, p_because text, p_operator text) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
-  perform switchyard._cutover_back(p_agent, switchyard._cutover_of(p_agent, '{running,held,done}'), p_because, null, p_operator);
+  perform switchyard._cutover_back(p_agent, switchyard._cutover_of(p_agent, '{running,paused,done}'), p_because, null, p_operator);
 end $$;
 
--- Rolls the plan back at a limit. Returns false, and changes nothing, if the plan has left the step that the caller has judged, or an operator holds
+-- Rolls the plan back at a limit. Returns false, and changes nothing, if the plan has left the step that the caller has judged, or an operator has paused
 -- it.
 create or replace function switchyard.cutover_roll_back_at(p_agent text, p_id bigint, p_step int, p_because text, p_figures text, p_operator text) returns boolean
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
@@ -192,7 +192,7 @@ declare
 begin
   select * into a from switchyard.agent x where x.name = p_agent for no key update;
   select * into c from switchyard.cutover x
-   where x.id = p_id and x.agent = a.id and x.state in ('running', 'held') and not x.by_operator and x.step = p_step for update;
+   where x.id = p_id and x.agent = a.id and x.state in ('running', 'paused') and not x.by_operator and x.step = p_step for update;
   if not found then
     return false;
   end if;
@@ -270,6 +270,6 @@ begin
          extract(epoch from clock_timestamp() - c.step_at)::float8, switchyard.rfc3339(c.step_at), c.by, switchyard.rfc3339(c.at),
          switchyard.rfc3339(c.ended_at), switchyard.rfc3339(date_trunc('minute', c.step_at, 'UTC') + interval '1 minute')
     from switchyard.cutover c join switchyard.agent a on a.id = c.agent
-   where case when p_agent is null then c.state in ('running', 'held') else c.id = newest end
+   where case when p_agent is null then c.state in ('running', 'paused') else c.id = newest end
    order by a.name;
 end $$;

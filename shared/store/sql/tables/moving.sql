@@ -43,10 +43,10 @@ create unique index backfill_active on switchyard.backfill (agent) where state i
 create table switchyard.cutover (
   id bigint generated always as identity primary key,
   agent smallint not null references switchyard.agent,
-  state text not null default 'running' check (state in ('running', 'held', 'rolled_back', 'done')),
-  -- An operator holds the plan, and only an operator resumes it. A plan that a limit holds is still watched and may roll back.
+  state text not null default 'running' check (state in ('running', 'paused', 'rolled_back', 'done')),
+  -- An operator paused the plan, and only an operator resumes it. A plan that a limit paused is still watched and may roll back.
   by_operator boolean not null default false,
-  -- Why the plan is held or rolled back.
+  -- Why the plan is paused or rolled back.
   because text,
   percents int[] not null,
   soaks_secs bigint[] not null,
@@ -57,7 +57,7 @@ create table switchyard.cutover (
   step_seq bigint not null,
   -- The fewest outcomes from which a rate is computed.
   at_least int not null check (at_least > 0),
-  -- Shares between 0 and 1, and seconds. Above `max_*` the plan is held, above `back_at_*` it rolls back. Null means no limit.
+  -- Shares between 0 and 1, and seconds. Above `max_*` the plan is paused, above `back_at_*` it rolls back. Null means no limit.
   max_mismatch double precision,
   back_at_mismatch double precision,
   max_failures double precision not null,
@@ -74,7 +74,7 @@ create table switchyard.cutover (
   check (0 < all (percents) and 100 >= all (percents) and 0 <= all (soaks_secs)),
   check (step between 1 and cardinality(percents))
 );
-create unique index cutover_under_way on switchyard.cutover (agent) where state in ('running', 'held');
+create unique index cutover_under_way on switchyard.cutover (agent) where state in ('running', 'paused');
 create index cutover_latest on switchyard.cutover (agent, id desc);
 
 -- What agents decided in shadow mode. The type is JSON because a decision may hold text that JSONB refuses. `outcome` is null until the decision is

@@ -43,11 +43,11 @@ impl Store {
                 (&percents, Type::INT4_ARRAY),
                 (&soaks, Type::INT8_ARRAY),
                 (&i32::try_from(at_least).unwrap_or(i32::MAX), Type::INT4),
-                (&mismatch.map(|limit| limit.hold), Type::FLOAT8),
+                (&mismatch.map(|limit| limit.pause), Type::FLOAT8),
                 (&mismatch.and_then(|limit| limit.roll_back), Type::FLOAT8),
-                (&failures.hold, Type::FLOAT8),
+                (&failures.pause, Type::FLOAT8),
                 (&failures.roll_back, Type::FLOAT8),
-                (&lag_secs.hold, Type::FLOAT8),
+                (&lag_secs.pause, Type::FLOAT8),
                 (&lag_secs.roll_back, Type::FLOAT8),
                 (&clean(operator).as_ref(), Type::TEXT),
             ],
@@ -63,7 +63,7 @@ impl Store {
         self.read("cutover", SQL, &[(&agent, Type::TEXT)]).await?.first().map(cutover).transpose()
     }
 
-    /// Returns the plans that are running or held, by the agent's name.
+    /// Returns the plans that are running or paused, by the agent's name.
     pub async fn cutovers_under_way(&self) -> Result<Vec<Cutover>, StoreError> {
         let every: Option<&str> = None;
         self.read("cutovers_under_way", SQL, &[(&every, Type::TEXT)]).await?.iter().map(cutover).collect()
@@ -85,7 +85,7 @@ impl Store {
     }
 
     /// Moves a plan from the step that was judged to the next, or ends it after the last. `figures` are JSON for the audit. Returns `false`, and
-    /// changes nothing, if the plan has ended, is held, or is in another step.
+    /// changes nothing, if the plan has ended, is paused, or is in another step.
     pub async fn advance_cutover(&self, judged: &Cutover, figures: &str, operator: &str) -> Result<bool, StoreError> {
         let sql = "select switchyard.cutover_advance($1, $2, $3, $4, $5)";
         let step = nth(judged.step);
@@ -100,7 +100,7 @@ impl Store {
         self.judged("advance_cutover", sql, &parameters).await
     }
 
-    /// Holds a plan at a limit, in the step that was judged. Returns `false` as [`Store::advance_cutover`] does.
+    /// Pauses a plan at a limit, in the step that was judged. Returns `false` as [`Store::advance_cutover`] does.
     pub async fn pause_cutover_at(
         &self,
         judged: &Cutover,
@@ -109,11 +109,11 @@ impl Store {
         operator: &str,
     ) -> Result<bool, StoreError> {
         let sql = "select switchyard.cutover_pause_at($1, $2, $3, $4, $5, $6)";
-        self.by_a_limit("hold_cutover_at", sql, judged, because, figures, operator).await
+        self.by_a_limit("pause_cutover_at", sql, judged, because, figures, operator).await
     }
 
     /// Rolls a plan back at a limit: the old system owns everything from now on, and the agent's unfinished deliveries follow. Returns `false`, and
-    /// changes nothing, if the plan has left the step or an operator holds it.
+    /// changes nothing, if the plan has left the step or an operator has paused it.
     pub async fn roll_back_cutover_at(
         &self,
         judged: &Cutover,
@@ -125,11 +125,11 @@ impl Store {
         self.by_a_limit("roll_back_cutover_at", sql, judged, because, figures, operator).await
     }
 
-    /// Holds an agent's plan until an operator changes it. The routing stays.
+    /// Pauses an agent's plan until an operator changes it. The routing stays.
     ///
     /// Fails with [`StoreError::Config`] if the agent has no unfinished plan.
     pub async fn pause_cutover(&self, agent: &str, because: &str, operator: &str) -> Result<(), StoreError> {
-        self.by_operator("hold_cutover", "select switchyard.cutover_pause($1, $2, $3)", agent, because, operator).await
+        self.by_operator("pause_cutover", "select switchyard.cutover_pause($1, $2, $3)", agent, because, operator).await
     }
 
     /// Rolls an agent's plan back, also one that is done. As [`Store::roll_back_cutover_at`].
@@ -140,13 +140,13 @@ impl Store {
         self.by_operator("roll_back_cutover", sql, agent, because, operator).await
     }
 
-    /// Resumes a held plan: the routing of its present step is set again, and its soak starts again.
+    /// Resumes a paused plan: the routing of its present step is set again, and its soak starts again.
     ///
-    /// Fails with [`StoreError::Config`] if the agent has no held plan.
-    pub async fn go_on_with_cutover(&self, agent: &str, operator: &str) -> Result<(), StoreError> {
+    /// Fails with [`StoreError::Config`] if the agent has no paused plan.
+    pub async fn resume_cutover(&self, agent: &str, operator: &str) -> Result<(), StoreError> {
         let operator = clean(operator);
         let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&agent, Type::TEXT), (&operator.as_ref(), Type::TEXT)];
-        self.write("go_on_with_cutover", "select switchyard.cutover_resume($1, $2)", &parameters).await?;
+        self.write("resume_cutover", "select switchyard.cutover_resume($1, $2)", &parameters).await?;
         Ok(())
     }
 
@@ -209,12 +209,12 @@ fn cutover(row: &Row) -> Result<Cutover, StoreError> {
         percent: Mode::Percent(u8::try_from(*percent).unwrap_or(100)).percent(),
         soak_secs: u32::try_from(*soak).unwrap_or(u32::MAX),
     });
-    let limit = |hold: Option<f64>, roll_back: Option<f64>| hold.map(|hold| CutoverLimit { hold, roll_back });
+    let limit = |pause: Option<f64>, roll_back: Option<f64>| pause.map(|pause| CutoverLimit { pause, roll_back });
     let limits = CutoverLimits {
         at_least: get::<i32>(OP, row, 4)?.unsigned_abs(),
         mismatch: limit(get(OP, row, 5)?, get(OP, row, 6)?),
-        failures: CutoverLimit { hold: get(OP, row, 7)?, roll_back: get(OP, row, 8)? },
-        lag_secs: CutoverLimit { hold: get(OP, row, 9)?, roll_back: get(OP, row, 10)? },
+        failures: CutoverLimit { pause: get(OP, row, 7)?, roll_back: get(OP, row, 8)? },
+        lag_secs: CutoverLimit { pause: get(OP, row, 9)?, roll_back: get(OP, row, 10)? },
     };
     Ok(Cutover {
         id: get(OP, row, 0)?,

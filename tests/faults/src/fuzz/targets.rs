@@ -187,7 +187,7 @@ fn steward_request(input: &str) -> Result<(), String> {
 fn redrive_requests() -> Vec<String> {
     [
         r#"{"action":"list"}"#,
-        r#"{"action":"look","agent":"duplicate","selection":{"types":["feedback.created"]},"at_most":10}"#,
+        r#"{"action":"inspect","agent":"duplicate","selection":{"types":["feedback.created"]},"at_most":10}"#,
         r#"{"action":"redrive","agent":"duplicate","selection":{"events":["6f1e8f5e-2f2a-4c1e-9a51-0d6f3f1f0a01"]},"dry_run":true,"operator":"ada"}"#,
         r#"{"action":"progress","agent":"duplicate"}"#,
         r#"{"action":"edit","agent":"duplicate","event_id":"6f1e8f5e-2f2a-4c1e-9a51-0d6f3f1f0a01","payload":"{\"a\":\"hunter2-hunter2\"}","operator":"ada","reason":"r"}"#,

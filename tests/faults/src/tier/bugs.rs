@@ -66,7 +66,7 @@ pub struct Found {
     pub beside: Vec<u64>,
 }
 
-/// Switches one mistake on and runs seeds from `from` on until it is found, at most `runs`, `lanes` at the same time. Found it is where one of
+/// Switches one mistake on and runs seeds from `from` on until it is found, at most `runs`, `concurrency` at the same time. Found it is where one of
 /// its own checks finds something, and the same seed without it finds nothing. The one with the lowest seed counts of those that find it together.
 ///
 /// # Errors
@@ -77,14 +77,14 @@ pub async fn hunt(
     bug: Bug,
     from: u64,
     runs: u64,
-    lanes: usize,
+    concurrency: usize,
     tell: Tell<'_>,
 ) -> Result<Found, Error> {
     let mut seeds = from..from + runs;
     let mut beside = Vec::new();
     while !seeds.is_empty() {
         let mut running = JoinSet::new();
-        for seed in seeds.by_ref().take(lanes) {
+        for seed in seeds.by_ref().take(concurrency) {
             let (server, programs) = (Arc::clone(server), programs.clone());
             running.spawn(async move { short::run(server, &programs, &Plan::of(seed), Some(bug.name)).await });
         }

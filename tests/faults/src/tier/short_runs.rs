@@ -15,7 +15,7 @@ use tokio::{task::JoinSet, time::Instant};
 const ENOUGH_FOR_SOME: u64 = 50;
 const ENOUGH_FOR_ALL: u64 = 1_000;
 
-/// Runs these seeds, `lanes` at the same time.
+/// Runs these seeds, `concurrency` at the same time.
 ///
 /// # Errors
 /// [`Error`] where the suite itself could not go on.
@@ -23,7 +23,7 @@ pub async fn run(
     server: &Arc<Server>,
     programs: &Programs,
     seeds: Range<u64>,
-    lanes: usize,
+    concurrency: usize,
     tell: Tell<'_>,
 ) -> Result<Report, Error> {
     let (began, cpu) = (Instant::now(), cpu_seconds());
@@ -34,7 +34,7 @@ pub async fn run(
     let mut running = JoinSet::new();
     let mut longest = (0, 0);
     loop {
-        while running.len() < lanes
+        while running.len() < concurrency
             && let Some(seed) = waiting.next()
         {
             let (server, programs) = (Arc::clone(server), programs.clone());

@@ -4,7 +4,7 @@ use crate::{
     arguments::Global,
     failure::Failure,
     functions::Stack,
-    style::{BOLD, GREEN, YELLOW, cell, count, paint, say, table},
+    style::{BOLD, GREEN, YELLOW, cell, count, paint, print_line, table},
     when::{Duration, age},
 };
 use clap::{Args, ValueEnum};
@@ -87,7 +87,7 @@ pub(crate) async fn run(stack: &Stack, options: Advise, global: &Global) -> Resu
     }
     let advised: Advised = stack.ask_steward(&Request::Advise(wishes(&options)), global.json).await?;
     if !global.json {
-        say(page(&advised, options.costs));
+        print_line(page(&advised, options.costs));
     }
     Ok(())
 }

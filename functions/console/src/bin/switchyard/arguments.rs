@@ -38,7 +38,7 @@ Examples:
   switchyard dismiss sentiment --reason no_text --because TEXT
                                                        give up for good what nobody will send back
   switchyard outbox --again                            let events go that the topic has refused
-  switchyard breaker sentiment open                    stop an agent by hand
+  switchyard breaker sentiment open                    stop an agent
   switchyard route sentiment percent 25                give the agent a quarter of the aggregates
   switchyard compare sentiment --since 2h              what it would do otherwise than the old system
   switchyard cutover sentiment start --steps 25:1h,50:1h,100
@@ -89,7 +89,7 @@ pub(crate) enum Command {
     Failures(Failures),
     /// Show who did what: redrives, edits, breakers, reconciliation
     Audit(Audit),
-    /// Show the breakers, or set one by hand
+    /// Show the breakers, or force one open or closed
     ///
     /// An open breaker stops its agent: records wait in the queue and no attempt is spent. `auto` hands it back to the steward.
     Breaker(Breaker),

@@ -4,7 +4,7 @@ use crate::{
     arguments::Audit as Options,
     failure::Failure,
     functions::Stack,
-    style::{cell, say, short, table},
+    style::{cell, print_line, short, table},
     when::since,
 };
 use jiff::Timestamp;
@@ -14,7 +14,7 @@ use switchyard_operations::redrive::{Audited, Request};
 pub(crate) async fn run(stack: &Stack, options: &Options, json: bool) -> Result<(), Failure> {
     let answer: Audited = stack.ask(&Request::Audit { at_most: options.at_most }, json).await?;
     if !json {
-        say(page(&answer, Timestamp::now()));
+        print_line(page(&answer, Timestamp::now()));
     }
     Ok(())
 }
@@ -37,14 +37,14 @@ fn page(answer: &Audited, now: Timestamp) -> String {
 
 /// `redriven 3, reason mended`, where JSON says `{"redriven": 3, "reason": "mended"}`.
 fn particulars(detail: &serde_json::Value) -> String {
-    let said = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     match detail.as_object() {
         None if detail.is_null() => String::new(),
-        None => said(detail),
+        None => text(detail),
         Some(fields) => {
             let parts = fields
                 .iter()
-                .map(|(name, value)| (name, said(value)))
+                .map(|(name, value)| (name, text(value)))
                 .filter(|(_, value)| !matches!(value.as_str(), "" | "{}" | "null"));
             parts.map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
         }

@@ -4,7 +4,7 @@ use crate::{
     arguments::Global,
     failure::Failure,
     functions::Stack,
-    style::{BOLD, DIM, GREEN, RED, YELLOW, cell, count, paint, say, table},
+    style::{BOLD, DIM, GREEN, RED, YELLOW, cell, count, paint, print_line, table},
     when::{Ago, age, since},
 };
 use clap::Args;
@@ -109,7 +109,7 @@ pub(crate) async fn run(stack: &Stack, options: Backfill, global: &Global) -> Re
         }
     }
     if !global.json {
-        say(page(act, &answer, rate, Timestamp::now()));
+        print_line(page(act, &answer, rate, Timestamp::now()));
     }
     if watch { ended_well(&answer) } else { Ok(()) }
 }
@@ -389,7 +389,7 @@ mod tests {
         BackfillAnswer { agent: "painter".into(), preview: None, progress: Some(progress), cancelled: Some(3) }
     }
 
-    fn told(act: Act, progress: BackfillProgress) -> String {
+    fn report(act: Act, progress: BackfillProgress) -> String {
         page(act, &answer(progress), None, "2026-01-05T12:00:00Z".parse().unwrap())
     }
 
@@ -403,7 +403,7 @@ mod tests {
 
     #[test]
     fn its_progress_says_how_many_of_how_many_how_fast_and_until_when() {
-        let running = told(Act::Progress, progress(BackfillState::Running, BackfillPhase::Sending));
+        let running = report(Act::Progress, progress(BackfillState::Running, BackfillPhase::Sending));
         for words in [
             "running (sending: 1000 of 4000)",
             "begun 10m 0s ago",
@@ -420,7 +420,7 @@ mod tests {
             ends_at: None,
             ..progress(BackfillState::Running, BackfillPhase::Numbering)
         };
-        let early = told(Act::Start, early);
+        let early = report(Act::Start, early);
         assert!(
             early.contains("numbering history: 4000 events so far") && early.contains("within a minute"),
             "{early}"
@@ -432,12 +432,12 @@ mod tests {
     fn one_that_stands_still_says_why_and_the_way_on() {
         let waits = Some("its queue holds 300 other messages".to_owned());
         let waiting = BackfillProgress { waits, ..progress(BackfillState::Running, BackfillPhase::Sending) };
-        assert!(told(Act::Progress, waiting.clone()).contains("waits: its queue holds 300 other messages"));
-        let paused = told(Act::Pause, BackfillProgress { state: BackfillState::Paused, ..waiting });
+        assert!(report(Act::Progress, waiting.clone()).contains("waits: its queue holds 300 other messages"));
+        let paused = report(Act::Pause, BackfillProgress { state: BackfillState::Paused, ..waiting });
         assert!(paused.contains("--resume") && paused.contains("because: its queue"), "{paused}");
         let ended_at = Some("2026-01-05T11:59:00Z".to_owned());
         let cancelled = BackfillProgress { ended_at, ..progress(BackfillState::Cancelled, BackfillPhase::Sending) };
-        let cancelled = told(Act::Cancel, cancelled);
+        let cancelled = report(Act::Cancel, cancelled);
         assert!(cancelled.contains("cancelled 1m 0s ago") && cancelled.contains("given up: 3"), "{cancelled}");
     }
 

@@ -5,7 +5,7 @@ use crate::{
     failure::Failure,
     functions::Stack,
     status,
-    style::{cell, say, short, table},
+    style::{cell, print_line, short, table},
     when::{age, since},
 };
 use jiff::Timestamp;
@@ -23,18 +23,18 @@ pub(crate) async fn run(stack: &Stack, options: Options, global: &Global) -> Res
         let request = Request::Breaker { agent: agent.clone(), set: to, operator: global.operator.clone() };
         let _: Value = stack.ask_steward(&request, global.json).await?;
         if !global.json {
-            say(told(&agent, set));
+            print_line(report(&agent, set));
         }
         return Ok(());
     }
     let status: Status = stack.ask_steward(&Request::Status, global.json).await?;
     if !global.json {
-        say(page(&status, Timestamp::now()));
+        print_line(page(&status, Timestamp::now()));
     }
     Ok(())
 }
 
-fn told(agent: &str, set: Set) -> String {
+fn report(agent: &str, set: Set) -> String {
     match set {
         Set::Open => format!(
             "{agent} stops: its records wait in the queue, and no attempt is spent. `switchyard breaker {agent} auto` lets it go on"

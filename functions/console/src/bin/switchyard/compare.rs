@@ -4,7 +4,7 @@ use crate::{
     arguments::Global,
     failure::Failure,
     functions::Stack,
-    style::{BOLD, DIM, RED, YELLOW, alarming, cell, count, paint, say, short, table},
+    style::{BOLD, DIM, RED, YELLOW, alarming, cell, count, paint, print_line, short, table},
     when::Ago,
 };
 use clap::{Args, ValueEnum};
@@ -67,13 +67,13 @@ pub(crate) async fn run(stack: &Stack, options: Compare, global: &Global) -> Res
     if options.agent.is_none() {
         let overview: Overview = stack.ask_steward(&request, global.json).await?;
         if !global.json {
-            say(all(&overview));
+            print_line(all(&overview));
         }
         return Ok(());
     }
     let report: Report = stack.ask_steward(&request, global.json).await?;
     if !global.json {
-        say(page(&report));
+        print_line(page(&report));
     }
     Ok(())
 }
@@ -192,8 +192,8 @@ fn examples(report: &Report) -> Vec<String> {
             lines.push(format!("  the agent would refuse it: {}", short(refused, LONGEST_VALUE)));
         }
         for value in values.iter().flatten() {
-            let said = |value: &Value| short(&value.to_string(), LONGEST_VALUE);
-            lines.push(format!("  {}: {}, the old system {}", value.field, said(&value.ours), said(&value.theirs)));
+            let text = |value: &Value| short(&value.to_string(), LONGEST_VALUE);
+            lines.push(format!("  {}: {}, the old system {}", value.field, text(&value.ours), text(&value.theirs)));
         }
         if let Some(by_now) = by_now {
             let by_now = by_now.replace('_', " ");

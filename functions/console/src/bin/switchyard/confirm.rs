@@ -1,6 +1,6 @@
 //! Asking before something large is done.
 
-use crate::{failure::Failure, style::tell};
+use crate::{failure::Failure, style::eprint_line};
 use std::io::{BufRead, IsTerminal};
 
 /// Whether somebody at a terminal says yes to `question`, which is worked out only then.
@@ -14,7 +14,7 @@ pub(crate) async fn confirmed(
     if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
         return Err(Failure::new(refusal.to_owned()));
     }
-    tell(format!("{} [y/N]", question().await?));
+    eprint_line(format!("{} [y/N]", question().await?));
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer).map_err(|error| Failure::new(format!("no answer: {error}")))?;
     Ok(says_yes(&answer))

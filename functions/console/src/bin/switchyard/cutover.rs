@@ -4,7 +4,7 @@ use crate::{
     arguments::Global,
     failure::Failure,
     functions::Stack,
-    style::{BOLD, GREEN, RED, YELLOW, count, paint, say},
+    style::{BOLD, GREEN, RED, YELLOW, count, paint, print_line},
     when::{Duration, age, since},
 };
 use clap::{Args, Subcommand};
@@ -25,8 +25,8 @@ Examples:
   switchyard cutover sentiment start --steps 25:1h,50:1h,75:2h,100 --max-failures 1% --max-lag 60s
   switchyard cutover sentiment start --steps 10:1d,100 --max-mismatch 1% --roll-back-at failures=5%,lag=10m
   switchyard cutover sentiment status                  how far it is, and what it waits for
-  switchyard cutover sentiment hold                    stop it where it is
-  switchyard cutover sentiment go-on                   and go on from the beginning of that step
+  switchyard cutover sentiment pause                    stop it where it is
+  switchyard cutover sentiment resume                   and continue from the beginning of that step
   switchyard cutover sentiment rollback                the old system has everything again")]
 pub(crate) struct CutoverOptions {
     /// The agent
@@ -42,9 +42,9 @@ pub(crate) enum What {
     /// Show how far it is, what was measured and what it waits for
     Status,
     /// Stop it where it is, until somebody says otherwise
-    Hold(Because),
-    /// Go on with what is held: its step is set again and soaks anew
-    GoOn,
+    Pause(Because),
+    /// Resume a paused plan: its step is set again and soaks from the beginning
+    Resume,
     /// Give everything back to the old system, what is unfinished, too
     Rollback(Because),
 }
@@ -61,7 +61,7 @@ pub(crate) struct Start {
     /// Each step's percentage and how long the figures must stay well in it; the last one may go without
     #[arg(long, value_name = "PERCENT:SOAK,...", value_delimiter = ',', required = true)]
     pub(crate) steps: Vec<OneStep>,
-    /// The agent's deliveries that have failed, if only once; above it the plan is held
+    /// The agent's deliveries that have failed, if only once; above it the plan is paused
     #[arg(long, value_name = "SHARE", default_value = "1%")]
     pub(crate) max_failures: Percentage,
     /// How long the oldest event of the agent's may wait
@@ -142,7 +142,7 @@ pub(crate) async fn run(stack: &Stack, options: CutoverOptions, global: &Global)
     let request = request(options, &global.operator).map_err(Failure::new)?;
     let answer: CutoverAnswer = stack.ask_steward(&Request::Cutover(Box::new(request)), global.json).await?;
     if !global.json {
-        say(page(&answer, Timestamp::now()));
+        print_line(page(&answer, Timestamp::now()));
     }
     Ok(())
 }
@@ -151,8 +151,8 @@ fn request(options: CutoverOptions, operator: &str) -> Result<CutoverRequest, St
     let (act, plan, because) = match options.act {
         What::Start(start) => (Act::Start, Some(plan(&start)?), String::new()),
         What::Status => (Act::Status, None, String::new()),
-        What::Hold(Because { because }) => (Act::Hold, None, because),
-        What::GoOn => (Act::GoOn, None, String::new()),
+        What::Pause(Because { because }) => (Act::Pause, None, because),
+        What::Resume => (Act::Resume, None, String::new()),
         What::Rollback(Because { because }) => (Act::RollBack, None, because),
     };
     Ok(CutoverRequest { agent: options.agent, act, plan, because, operator: operator.to_owned() })
@@ -160,7 +160,7 @@ fn request(options: CutoverOptions, operator: &str) -> Result<CutoverRequest, St
 
 fn plan(start: &Start) -> Result<CutoverPlan, String> {
     let hard = |pick: fn(&Hard) -> Option<f64>| start.roll_back_at.iter().rev().find_map(pick);
-    let limit = |hold, roll_back| CutoverLimit { hold, roll_back };
+    let limit = |pause, roll_back| CutoverLimit { pause, roll_back };
     let of_mismatch = hard(|limit| if let Hard::Mismatch(at) = limit { Some(*at) } else { None });
     if of_mismatch.is_some() && start.max_mismatch.is_none() {
         return Err("a mismatch is compared only with --max-mismatch: name it beside --roll-back-at mismatch=".into());
@@ -194,8 +194,8 @@ fn page(answer: &CutoverAnswer, now: Timestamp) -> String {
         lines.push(format!("because: {because}"));
     }
     match cutover.state {
-        CutoverState::Held => {
-            lines.push(format!("go on: switchyard cutover {agent} go-on; back: switchyard cutover {agent} rollback"))
+        CutoverState::Paused => {
+            lines.push(format!("resume: switchyard cutover {agent} resume; back: switchyard cutover {agent} rollback"))
         }
         CutoverState::RolledBack => lines.extend(left_to_the_old(agent, &answer.moves)),
         CutoverState::Done => {
@@ -217,9 +217,9 @@ pub(crate) fn headline(cutover: &Cutover, now: Timestamp) -> String {
             let for_so_long = age(cutover.in_step_secs.max(0.0) as u64);
             paint(GREEN, format!("{agent}: running, at {percent} percent for {for_so_long}"))
         }
-        CutoverState::Held => {
-            let by = if cutover.by_operator { "by hand" } else { "by a limit" };
-            paint(YELLOW, format!("{agent}: held {by} at {percent} percent"))
+        CutoverState::Paused => {
+            let by = if cutover.by_operator { "by an operator" } else { "by a limit" };
+            paint(YELLOW, format!("{agent}: paused {by} at {percent} percent"))
         }
         CutoverState::RolledBack => {
             let when = cutover.ended_at.as_deref().map(|at| since(at, now)).unwrap_or_default();
@@ -245,11 +245,11 @@ fn steps(cutover: &Cutover) -> String {
 
 fn measured(measured: &Measured) -> String {
     let share = |share: Share| format!("{} of {}", share.bad, share.of);
-    let mut said = Vec::new();
-    said.extend(measured.failures.map(|failures| format!("failures {}", share(failures))));
-    said.extend(measured.mismatch.map(|mismatch| format!("mismatch {}", share(mismatch))));
-    said.extend(measured.lag_secs.map(|lag| format!("lag {}", age(lag.max(0.0) as u64))));
-    format!("measured in this step: {}", said.join(", "))
+    let mut text = Vec::new();
+    text.extend(measured.failures.map(|failures| format!("failures {}", share(failures))));
+    text.extend(measured.mismatch.map(|mismatch| format!("mismatch {}", share(mismatch))));
+    text.extend(measured.lag_secs.map(|lag| format!("lag {}", age(lag.max(0.0) as u64))));
+    format!("measured in this step: {}", text.join(", "))
 }
 
 fn foretold(next: &Step) -> Option<String> {
@@ -258,8 +258,8 @@ fn foretold(next: &Step) -> Option<String> {
         Step::Stay => None,
         Step::Wait(waits) => Some(format!("waits for: {}", listed(waits.iter().map(wait).collect()))),
         Step::Advance => Some("goes on within a minute".to_owned()),
-        Step::Hold(breaches) => {
-            Some(format!("will be held: {}", listed(breaches.iter().map(ToString::to_string).collect())))
+        Step::Pause(breaches) => {
+            Some(format!("will pause: {}", listed(breaches.iter().map(ToString::to_string).collect())))
         }
         Step::RollBack(breaches) => {
             Some(format!("will be rolled back: {}", listed(breaches.iter().map(ToString::to_string).collect())))
@@ -304,7 +304,7 @@ pub(crate) mod tests {
         let plan = asked(line).unwrap().plan.unwrap();
         let steps: Vec<(u8, u32)> = plan.steps.iter().map(|step| (step.percent, step.soak_secs)).collect();
         assert_eq!(steps, [(25, 3_600), (50, 3_600), (75, 7_200), (100, 0)]);
-        let limit = |hold, roll_back| CutoverLimit { hold, roll_back: Some(roll_back) };
+        let limit = |pause, roll_back| CutoverLimit { pause, roll_back: Some(roll_back) };
         assert_eq!(plan.limits.mismatch, Some(limit(0.01, 0.05)));
         assert_eq!((plan.limits.failures, plan.limits.lag_secs), (limit(0.02, 0.05), limit(90.0, 600.0)));
         assert_eq!(plan.limits.at_least, 20);
@@ -313,7 +313,7 @@ pub(crate) mod tests {
     #[test]
     fn what_is_left_out_has_a_careful_value() {
         let limits = asked("switchyard cutover painter start --steps 100:1h").unwrap().plan.unwrap().limits;
-        assert_eq!((limits.failures.hold, limits.lag_secs.hold, limits.at_least), (0.01, 60.0, 100));
+        assert_eq!((limits.failures.pause, limits.lag_secs.pause, limits.at_least), (0.01, 60.0, 100));
         assert!(limits.mismatch.is_none() && limits.failures.roll_back.is_none());
     }
 
@@ -332,14 +332,14 @@ pub(crate) mod tests {
         ] {
             assert!(asked(&format!("switchyard cutover painter {wrong}")).is_err(), "{wrong}");
         }
-        assert_eq!(asked("switchyard cutover painter go-on").unwrap().act, Act::GoOn);
+        assert_eq!(asked("switchyard cutover painter resume").unwrap().act, Act::Resume);
         let back = asked("switchyard cutover painter rollback --because enough").unwrap();
         assert_eq!((back.act, back.because.as_str()), (Act::RollBack, "enough"));
     }
 
     /// A plan that a limit has stopped.
-    pub(crate) fn held() -> Cutover {
-        answer(CutoverState::Held).cutover.unwrap()
+    pub(crate) fn paused() -> Cutover {
+        answer(CutoverState::Paused).cutover.unwrap()
     }
 
     fn answer(state: CutoverState) -> CutoverAnswer {
@@ -393,7 +393,7 @@ pub(crate) mod tests {
         ] {
             assert!(back.contains(words), "{words}: {back}");
         }
-        assert!(page(&answer(CutoverState::Held), now).contains("go-on"));
+        assert!(page(&answer(CutoverState::Paused), now).contains("resume"));
         let none = CutoverAnswer { cutover: None, ..answer(CutoverState::Done) };
         assert!(page(&none, now).contains("start --help"));
     }

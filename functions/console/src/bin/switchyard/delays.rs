@@ -4,7 +4,7 @@ use crate::{
     arguments::Global,
     failure::Failure,
     functions::Stack,
-    style::{BOLD, GREEN, cell, count, paint, say, table},
+    style::{BOLD, GREEN, cell, count, paint, print_line, table},
     when::age,
 };
 use clap::Args;
@@ -53,7 +53,7 @@ pub(crate) async fn run(stack: &Stack, options: DelaysOptions, global: &Global) 
         let cancelled: Cancelled = stack.ask_steward(&Request::Delays(request), global.json).await?;
         if !global.json {
             for done in cancelled.events.iter().filter(|event| is_over(event.became)) {
-                say(format!("{} {} reaches no agent", paint(BOLD, "cancelled:"), done.event_id));
+                print_line(format!("{} {} reaches no agent", paint(BOLD, "cancelled:"), done.event_id));
             }
         }
         return refusal(&cancelled.events).map_or(Ok(()), |refusal| Err(Failure::new(refusal)));
@@ -62,7 +62,7 @@ pub(crate) async fn run(stack: &Stack, options: DelaysOptions, global: &Global) 
     let request = DelaysRequest::Show { which: Delays { types, projects, aggregates }, at_most };
     let waiting: Waiting = stack.ask_steward(&Request::Delays(request), global.json).await?;
     if !global.json {
-        say(page(&waiting, Timestamp::now()));
+        print_line(page(&waiting, Timestamp::now()));
     }
     Ok(())
 }

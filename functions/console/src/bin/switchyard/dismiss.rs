@@ -6,7 +6,7 @@ use crate::{
     failure::Failure,
     functions::Stack,
     selection,
-    style::{BOLD, count, paint, say, tell},
+    style::{BOLD, count, eprint_line, paint, print_line},
 };
 use jiff::Timestamp;
 use switchyard_operations::redrive::{Dismiss, Dismissed, Request};
@@ -21,12 +21,12 @@ pub(crate) async fn run(stack: &Stack, options: Options, global: &Global) -> Res
         reason: options.because.unwrap_or_default(),
     };
     if !order.dry_run && !options.yes && !agreed(stack, &order).await? {
-        tell("nothing was done");
+        eprint_line("nothing was done");
         return Ok(());
     }
     let done: Dismissed = stack.ask(&Request::Dismiss(order), global.json).await?;
     if !global.json {
-        say(told(&done));
+        print_line(report(&done));
     }
     done.trouble.map_or(Ok(()), |trouble| Err(Failure::new(trouble)))
 }
@@ -36,14 +36,14 @@ async fn agreed(stack: &Stack, order: &Dismiss) -> Result<bool, Failure> {
     confirmed(
         async || {
             let would: Dismissed = stack.ask(&Request::Dismiss(dry), false).await?;
-            Ok(format!("{}: nothing brings them back\nGo on?", told(&would)))
+            Ok(format!("{}: nothing brings them back\nGo on?", report(&would)))
         },
         "what is dismissed does not come back: say --yes, or see with --dry-run how much it is",
     )
     .await
 }
 
-fn told(done: &Dismissed) -> String {
+fn report(done: &Dismissed) -> String {
     let deliveries = count(done.deliveries, "delivery");
     let agent = &done.agent;
     paint(
@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn it_says_what_was_given_up_or_would_be() {
         let done = |dry_run| Dismissed { agent: "sentiment".into(), dry_run, deliveries: 2, trouble: None };
-        assert!(told(&done(true)).contains("would dismiss 2 deliveries of sentiment"));
-        assert!(told(&done(false)).contains("2 deliveries of sentiment dismissed"));
+        assert!(report(&done(true)).contains("would dismiss 2 deliveries of sentiment"));
+        assert!(report(&done(false)).contains("2 deliveries of sentiment dismissed"));
     }
 }

@@ -5,12 +5,12 @@ use crate::{
     failure::Failure,
     functions::Stack,
     selection,
-    style::{BOLD, DIM, GREEN, YELLOW, alarming, cell, count, paint, say, short, table},
+    style::{BOLD, DIM, GREEN, YELLOW, alarming, cell, count, paint, print_line, short, table},
     when::{age, since},
 };
 use comfy_table::{Cell, Color};
 use jiff::Timestamp;
-use switchyard_operations::redrive::{DeadLetterQueue, Kind, Listed, Looked, Moving, Request};
+use switchyard_operations::redrive::{DeadLetterQueue, Inspected, Kind, Listed, Moving, Request};
 
 /// All queues, or one agent's groups.
 pub(crate) async fn run(stack: &Stack, dlq: Dlq, json: bool) -> Result<(), Failure> {
@@ -18,14 +18,14 @@ pub(crate) async fn run(stack: &Stack, dlq: Dlq, json: bool) -> Result<(), Failu
     let Some(agent) = dlq.agent else {
         let listed: Listed = stack.ask(&Request::List {}, json).await?;
         if !json {
-            say(page(&listed));
+            print_line(page(&listed));
         }
         return Ok(());
     };
     let selection = selection::of(&dlq.only, now);
-    let looked: Looked = stack.ask(&Request::Look { agent, selection, at_most: dlq.at_most }, json).await?;
+    let inspected: Inspected = stack.ask(&Request::Inspect { agent, selection, at_most: dlq.at_most }, json).await?;
     if !json {
-        say(groups(&looked, now));
+        print_line(groups(&inspected, now));
     }
     Ok(())
 }
@@ -47,16 +47,16 @@ fn row(queue: &DeadLetterQueue) -> Vec<Cell> {
         Kind::Agent => "parked by the agent",
         Kind::Subscription => "undelivered by SNS",
     };
-    let letters = match (&queue.error, queue.waiting, queue.in_flight) {
+    let dead_letters = match (&queue.error, queue.waiting, queue.in_flight) {
         (Some(error), ..) => alarming(short(error, 60), Color::Red),
         (None, 0, 0) => cell(0),
         (None, waiting, 0) => alarming(waiting, Color::Yellow),
-        (None, waiting, looked_at) => alarming(format!("{waiting} +{looked_at} in use"), Color::Yellow),
+        (None, waiting, default_at_most) => alarming(format!("{waiting} +{default_at_most} in use"), Color::Yellow),
     };
     vec![
         cell(&queue.agent),
         cell(holds),
-        letters,
+        dead_letters,
         cell(queue.oldest_secs.map(age).unwrap_or_default()),
         cell(queue.parked.map(|parked| parked.to_string()).unwrap_or_default()),
         cell(queue.moving.as_ref().map(moving).unwrap_or_default()),
@@ -71,14 +71,14 @@ pub(crate) fn moving(task: &Moving) -> String {
 }
 
 /// What is parked for an agent.
-fn groups(looked: &Looked, now: Timestamp) -> String {
+fn groups(inspected: &Inspected, now: Timestamp) -> String {
     let mut page = Vec::new();
-    if looked.groups.is_empty() {
-        page.push(format!("{} nothing of {} is parked", paint(GREEN, "ok:"), looked.agent));
+    if inspected.groups.is_empty() {
+        page.push(format!("{} nothing of {} is parked", paint(GREEN, "ok:"), inspected.agent));
     } else {
-        let title = format!("{} of {} parked", count(looked.parked, "delivery"), looked.agent);
+        let title = format!("{} of {} parked", count(inspected.parked, "delivery"), inspected.agent);
         page.push(paint(BOLD, title));
-        page.extend(looked.groups.iter().map(|group| {
+        page.extend(inspected.groups.iter().map(|group| {
             let of = group.event_type.as_deref().unwrap_or("no event");
             let mut lines = vec![format!(
                 "\n  {} × {}  {of}  {}",
@@ -91,9 +91,9 @@ fn groups(looked: &Looked, now: Timestamp) -> String {
             lines.join("\n")
         }));
     }
-    let queue = &looked.queue;
-    if !queue.only_there.is_empty() {
-        let rows = queue.only_there.iter().map(|group| {
+    let queue = &inspected.queue;
+    if !queue.not_parked.is_empty() {
+        let rows = queue.not_parked.iter().map(|group| {
             let of = group.event_type.clone().unwrap_or_default();
             vec![cell(group.count), cell(&group.reason), cell(of), cell(meaning(&group.ledger))]
         });
@@ -122,7 +122,7 @@ fn meaning(ledger: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use switchyard_operations::redrive::{LetterGroup, QueueLook};
+    use switchyard_operations::redrive::{DeadLetterGroup, InspectedQueue};
 
     #[test]
     fn the_page_says_depth_age_and_what_is_moving() {
@@ -151,20 +151,21 @@ mod tests {
 
     #[test]
     fn an_agent_without_letters_is_said_to_be_well() {
-        let looked = Looked {
+        let inspected = Inspected {
             agent: "sentiment".into(),
             parked: 0,
             groups: Vec::new(),
-            queue: QueueLook { complete: true, ..QueueLook::default() },
+            queue: InspectedQueue { complete: true, ..InspectedQueue::default() },
         };
-        assert!(groups(&looked, Timestamp::UNIX_EPOCH).contains("nothing of sentiment is parked"));
+        assert!(groups(&inspected, Timestamp::UNIX_EPOCH).contains("nothing of sentiment is parked"));
     }
 
     #[test]
     fn letters_that_only_the_queue_has_are_explained() {
-        let stale = LetterGroup { ledger: "settled".into(), reason: "no_text".into(), event_type: None, count: 2 };
-        let queue = QueueLook { seen: 2, complete: false, hidden: 3, only_there: vec![stale] };
-        let page = groups(&Looked { agent: "a".into(), parked: 0, groups: Vec::new(), queue }, Timestamp::UNIX_EPOCH);
+        let stale = DeadLetterGroup { ledger: "settled".into(), reason: "no_text".into(), event_type: None, count: 2 };
+        let queue = InspectedQueue { seen: 2, complete: false, hidden: 3, not_parked: vec![stale] };
+        let page =
+            groups(&Inspected { agent: "a".into(), parked: 0, groups: Vec::new(), queue }, Timestamp::UNIX_EPOCH);
         assert!(page.contains("a copy that nobody needs") && page.contains("there are more; 3 in use"), "{page}");
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     failure::Failure,
     functions::Stack,
     redrive::{report, trouble},
-    style::say,
+    style::print_line,
 };
 use std::{io::Read, path::Path};
 use switchyard_operations::redrive::{Redriven, Request};
@@ -25,7 +25,7 @@ pub(crate) async fn run(stack: &Stack, edit: Edit, global: &Global) -> Result<()
     };
     let done: Redriven = stack.ask(&request, global.json).await?;
     if !global.json {
-        say(report(&done));
+        print_line(report(&done));
     }
     trouble(done)
 }

@@ -4,7 +4,7 @@ use crate::{
     arguments::Failures as Options,
     failure::Failure,
     functions::Stack,
-    style::{GREEN, cell, paint, say, short, table},
+    style::{GREEN, cell, paint, print_line, short, table},
     when::since,
 };
 use jiff::Timestamp;
@@ -15,7 +15,7 @@ pub(crate) async fn run(stack: &Stack, options: Options, json: bool) -> Result<(
     let request = Request::Failures { agent: options.agent, at_most: options.at_most };
     let answer: Failures = stack.ask(&request, json).await?;
     if !json {
-        say(page(&answer, Timestamp::now()));
+        print_line(page(&answer, Timestamp::now()));
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The stack's functions, asked by their fixed names.
 
-use crate::{arguments::Global, failure::Failure, stack, style::say};
+use crate::{arguments::Global, failure::Failure, stack, style::print_line};
 use serde::{Serialize, de::DeserializeOwned};
 use switchyard_bus::{Functions, LambdaFunctions};
 use switchyard_operations::{redrive, steward};
@@ -46,7 +46,7 @@ impl Stack {
         let answer = Box::pin(self.functions.invoke(&function, request)).await;
         let answer = answer.map_err(|error| Failure::of_bus(&error, &function, &self.name))?;
         if print {
-            say(&answer);
+            print_line(&answer);
         }
         serde_json::from_str(&answer)
             .map_err(|error| Failure::new(format!("{function} is of another version than this program: {error}")))
@@ -54,7 +54,7 @@ impl Stack {
 
     /// Prints an answer as JSON.
     pub(crate) fn print(&self, answer: &impl Serialize) -> Result<(), Failure> {
-        say(serde_json::to_string(answer).map_err(|error| Failure::new(error.to_string()))?);
+        print_line(serde_json::to_string(answer).map_err(|error| Failure::new(error.to_string()))?);
         Ok(())
     }
 }

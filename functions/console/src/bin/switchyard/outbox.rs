@@ -4,12 +4,12 @@ use crate::{
     arguments::{Global, Outbox as Options},
     failure::Failure,
     functions::Stack,
-    style::{GREEN, cell, count, paint, say, short, table},
+    style::{GREEN, cell, count, paint, print_line, short, table},
     when::since,
 };
 use jiff::Timestamp;
 use switchyard_operations::{
-    outbox::{Carried, Outbox},
+    outbox::{Outbox, Retried},
     steward::Request,
 };
 
@@ -17,24 +17,24 @@ use switchyard_operations::{
 pub(crate) async fn run(stack: &Stack, options: Options, global: &Global) -> Result<(), Failure> {
     if options.again {
         let request = Request::RetryPublishing { seqs: options.seq, operator: global.operator.clone() };
-        let carried: Carried = stack.ask_steward(&request, global.json).await?;
+        let retried: Retried = stack.ask_steward(&request, global.json).await?;
         if !global.json {
-            say(format!("{} published again within a minute", count(carried.carried, "event")));
+            print_line(format!("{} published again within a minute", count(retried.retried, "event")));
         }
         return Ok(());
     }
     let outbox: Outbox = stack.ask_steward(&Request::Outbox, global.json).await?;
     if !global.json {
-        say(page(&outbox, Timestamp::now()));
+        print_line(page(&outbox, Timestamp::now()));
     }
     Ok(())
 }
 
 fn page(outbox: &Outbox, now: Timestamp) -> String {
-    if outbox.set_aside.is_empty() {
+    if outbox.unpublishable.is_empty() {
         return format!("{} every event could be published", paint(GREEN, "ok:"));
     }
-    let rows = outbox.set_aside.iter().map(|event| {
+    let rows = outbox.unpublishable.iter().map(|event| {
         vec![
             cell(event.seq),
             cell(event.event_id),
@@ -65,7 +65,7 @@ mod tests {
             attempts: 5,
             parked_at: "2026-01-05T11:59:00Z".into(),
         };
-        let page = page(&Outbox { set_aside: vec![event] }, "2026-01-05T12:00:00Z".parse().unwrap());
+        let page = page(&Outbox { unpublishable: vec![event] }, "2026-01-05T12:00:00Z".parse().unwrap());
         for words in ["feedback.created", "1m 0s ago", "too_large", "switchyard outbox --again"] {
             assert!(page.contains(words), "{words}: {page}");
         }

@@ -7,7 +7,7 @@ use crate::{
     failure::Failure,
     functions::Stack,
     selection,
-    style::{BOLD, DIM, GREEN, YELLOW, count, paint, say, tell},
+    style::{BOLD, DIM, GREEN, YELLOW, count, eprint_line, paint, print_line},
     watch,
     when::age,
 };
@@ -24,7 +24,7 @@ pub(crate) async fn run(stack: &Stack, options: Options, global: &Global) -> Res
     if instead.cancel {
         let ended: Progress = stack.ask(&Request::Cancel { agent, operator }, json).await?;
         if !json {
-            say(status(&ended));
+            print_line(status(&ended));
         }
         return ended.trouble.map_or(Ok(()), |trouble| Err(Failure::new(trouble)));
     }
@@ -32,7 +32,7 @@ pub(crate) async fn run(stack: &Stack, options: Options, global: &Global) -> Res
         let (times, first_after_secs) = (instead.auto.unwrap_or(0), options.after.secs);
         let set: Automatic = stack.ask(&Request::Auto { agent, times, first_after_secs, operator }, json).await?;
         if !json {
-            say(automatic(&set));
+            print_line(automatic(&set));
         }
         return Ok(());
     }
@@ -51,14 +51,14 @@ async fn back(stack: &Stack, options: Options, operator: String, json: bool) -> 
         reason: options.because,
     };
     if request.selection.is_everything() && !request.dry_run && !options.yes && !agreed(stack, &request).await? {
-        tell("nothing was done");
+        eprint_line("nothing was done");
         return Ok(());
     }
     let agent = request.agent.clone();
     let dry_run = request.dry_run;
     let done: Redriven = stack.ask(&Request::Redrive(request), json).await?;
     if !json {
-        say(report(&done));
+        print_line(report(&done));
     }
     if options.watch && !dry_run && done.way != Way::Nothing {
         progress(stack, agent, true, json).await?;
@@ -88,7 +88,7 @@ async fn progress(stack: &Stack, agent: String, follow: bool, json: bool) -> Res
     if json {
         stack.print(&now)?;
     } else {
-        say(status(&now));
+        print_line(status(&now));
     }
     Ok(())
 }
@@ -112,21 +112,21 @@ pub(crate) fn report(done: &Redriven) -> String {
 }
 
 fn headline(done: &Redriven) -> String {
-    let (deliveries, letters) = (count(done.deliveries, "delivery"), count(done.letters, "dead letter"));
+    let (deliveries, dead_letters) = (count(done.deliveries, "delivery"), count(done.dead_letters, "dead letter"));
     let agent = &done.agent;
     let text = match (done.way, done.dry_run) {
         (Way::Nothing, _) => return format!("{} nothing of {agent} is parked", paint(GREEN, "ok:")),
         (Way::AlreadyMoving, _) => {
             format!("a move task of {agent} is running already: follow it with --progress --watch")
         }
-        (Way::Move, true) => format!("would move {letters} back to {agent} and requeue {deliveries}"),
-        (Way::Move, false) => format!("moving {letters} back to {agent}; requeued {deliveries}"),
+        (Way::Move, true) => format!("would move {dead_letters} back to {agent} and requeue {deliveries}"),
+        (Way::Move, false) => format!("moving {dead_letters} back to {agent}; requeued {deliveries}"),
         (Way::Table, true) => format!("would send {deliveries} to {agent} from the table"),
         (Way::Table, false) => {
             format!("{deliveries} of {agent} redriven from the table; {} sent", count(done.sent as u64, "message"))
         }
-        (Way::Letters, true) => format!("would send {letters} that SNS could not deliver to {agent}"),
-        (Way::Letters, false) => {
+        (Way::Messages, true) => format!("would send {dead_letters} that SNS could not deliver to {agent}"),
+        (Way::Messages, false) => {
             format!("{} that SNS could not deliver sent to {agent}", count(done.sent as u64, "dead letter"))
         }
     };
@@ -144,7 +144,7 @@ fn status(now: &Progress) -> String {
     let task = now.moving.as_ref().map_or_else(|| "no move task".into(), |task| format!("move task {}", moving(task)));
     format!(
         "{task}; {} in the queue; {} under way, {} parked",
-        count(now.letters, "dead letter"),
+        count(now.dead_letters, "dead letter"),
         count(now.under_way, "delivery"),
         now.parked
     )
@@ -173,7 +173,7 @@ mod tests {
             way,
             deliveries: 2,
             groups: Vec::new(),
-            letters: 3,
+            dead_letters: 3,
             sent: 2,
             removed: 1,
             defer_secs: 90,

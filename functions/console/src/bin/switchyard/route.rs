@@ -4,7 +4,7 @@ use crate::{
     arguments::Global,
     failure::Failure,
     functions::Stack,
-    style::{BOLD, count, paint, say},
+    style::{BOLD, count, paint, print_line},
 };
 use clap::{Args, ValueEnum};
 use std::str::FromStr;
@@ -97,7 +97,7 @@ pub(crate) async fn run(stack: &Stack, options: Route, global: &Global) -> Resul
     if global.json {
         return stack.print(&routed);
     }
-    say(page(&routed));
+    print_line(page(&routed));
     Ok(())
 }
 
@@ -109,7 +109,7 @@ fn request(options: &Route, operator: &str) -> RouteRequest {
         Mode::Full => routing::Mode::Full,
     });
     // Without a mode only what is said changes.
-    let flag = |said: bool| (mode.is_some() || said).then_some(said);
+    let flag = |text: bool| (mode.is_some() || text).then_some(text);
     let (drain, beside) = (flag(options.drain), flag(options.beside));
     let changes = mode.is_some() || drain.is_some() || beside.is_some();
     let operator = if changes { operator.to_owned() } else { String::new() };
@@ -136,10 +136,10 @@ fn page(routed: &Routed) -> String {
     }
     match cutover {
         Some(CutoverState::Running) => lines.push(format!(
-            "a cutover plan is under way, and is held when this is set by hand: switchyard cutover {agent} status"
+            "a cutover plan is under way, and pauses when an operator sets the routing: switchyard cutover {agent} status"
         )),
-        Some(CutoverState::Held) => {
-            lines.push(format!("its cutover plan is held: switchyard cutover {agent} go-on, or rollback"));
+        Some(CutoverState::Paused) => {
+            lines.push(format!("its cutover plan is paused: switchyard cutover {agent} resume, or rollback"));
         }
         _ => {}
     }
@@ -243,8 +243,8 @@ mod tests {
         let moved = Some(Moved { deliveries: 7, all: true });
         let follows = page(&Routed { drain: true, moved, ..routed() });
         assert!(follows.contains("moved: 7 deliveries") && follows.contains("within a minute"), "{follows}");
-        let held = page(&Routed { cutover: Some(CutoverState::Held), ..routed() });
-        assert!(held.contains("switchyard cutover painter go-on"), "{held}");
+        let paused = page(&Routed { cutover: Some(CutoverState::Paused), ..routed() });
+        assert!(paused.contains("switchyard cutover painter resume"), "{paused}");
         let off = page(&Routed { mode: "off".into(), moves: Moves::default(), ..routed() });
         assert!(off.contains("once there is a percentage") && !off.contains("of these"), "{off}");
     }

@@ -6,9 +6,9 @@ use std::fs;
 const DEFAULT: &str = "switchyard";
 
 /// The stack's name: what was said, or what `sam deploy` would use in this folder, or else the default.
-pub(crate) fn name(said: Option<&str>) -> String {
+pub(crate) fn name(text: Option<&str>) -> String {
     let by_sam = || fs::read_to_string("samconfig.toml").ok().as_deref().and_then(of_samconfig);
-    said.map(str::to_owned).or_else(by_sam).unwrap_or_else(|| DEFAULT.to_owned())
+    text.map(str::to_owned).or_else(by_sam).unwrap_or_else(|| DEFAULT.to_owned())
 }
 
 /// `stack_name` of a samconfig's default environment. Two lines of a file that SAM itself writes need no parser for the whole of TOML.

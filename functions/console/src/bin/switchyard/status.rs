@@ -4,7 +4,7 @@ use crate::{
     cutover,
     failure::Failure,
     functions::Stack,
-    style::{RED, alarming, cell, count, paint, say, short, table},
+    style::{RED, alarming, cell, count, paint, print_line, short, table},
 };
 use comfy_table::{Cell, Color};
 use jiff::Timestamp;
@@ -18,7 +18,7 @@ use switchyard_operations::{
 pub(crate) async fn run(stack: &Stack, print: bool) -> Result<(), Failure> {
     let status: Status = stack.ask_steward(&Request::Status, print).await?;
     if !print {
-        say(page(&status, Timestamp::now()));
+        print_line(page(&status, Timestamp::now()));
     }
     Ok(())
 }
@@ -33,7 +33,7 @@ fn page(status: &Status, now: Timestamp) -> String {
     let mut page = vec![table(&titles, rows)];
     let of_agents =
         status.agents.iter().flat_map(|agent| agent.troubles.iter().map(|trouble| (Some(&agent.agent), trouble)));
-    let aside = status.set_aside.filter(|n| *n > 0).map(|n| {
+    let aside = status.unpublishable.filter(|n| *n > 0).map(|n| {
         let events = count(n, "event");
         format!("{} {events} could not be published; no agent receives them: switchyard outbox", paint(RED, "!"))
     });
@@ -95,7 +95,7 @@ pub(crate) fn breaker(breaker: &Breaker) -> Cell {
         BreakerState::Open => Color::Red,
         BreakerState::HalfOpen => Color::Yellow,
     };
-    let by_operator = if breaker.forced { " by hand" } else { "" };
+    let by_operator = if breaker.forced { " (forced)" } else { "" };
     alarming(format!("{}{by_operator}", breaker.state.name().replace('_', "-")), color)
 }
 
@@ -103,7 +103,7 @@ fn flows(agent: &Standing) -> Cell {
     match (agent.flows, agent.paused_by) {
         (Some(true), _) => cell("yes"),
         (Some(false), Some(PausedBy::Steward)) => cell("paused by the steward"),
-        (Some(false), Some(PausedBy::Hand)) => alarming("paused by hand", Color::Yellow),
+        (Some(false), Some(PausedBy::Operator)) => alarming("paused by an operator", Color::Yellow),
         (Some(false), None) => cell("no"),
         (None, _) => cell("?"),
     }
@@ -120,20 +120,20 @@ mod tests {
             agent: "sentiment".into(),
             deliveries: Some(Deliveries { settled: 10, pending: 2, parked: 3, old: 0 }),
             flows: Some(false),
-            paused_by: Some(PausedBy::Hand),
+            paused_by: Some(PausedBy::Operator),
             queue: Some(Queue { waiting: 1, in_flight: 1, delayed: 0 }),
             troubles: vec!["its queue does not answer".into()],
             ..Standing::default()
         };
-        let (cutovers, backfills) = (vec![cutover::tests::held()], vec!["sentiment".to_owned()]);
-        let status = Status { agents: vec![agent], set_aside: Some(2), cutovers, backfills, ..Status::default() };
+        let (cutovers, backfills) = (vec![cutover::tests::paused()], vec!["sentiment".to_owned()]);
+        let status = Status { agents: vec![agent], unpublishable: Some(2), cutovers, backfills, ..Status::default() };
         let page = page(&status, "2026-01-05T12:00:00Z".parse().unwrap());
         for words in [
             "sentiment",
-            "paused by hand",
+            "paused by an operator",
             "its queue does not answer",
             "2 events could not be published",
-            "painter: held by a limit at 25 percent",
+            "painter: paused by a limit at 25 percent",
             "switchyard cutover painter status",
             "switchyard backfill sentiment --progress",
         ] {

@@ -30,7 +30,7 @@ pub(crate) enum Command {
         from: u64,
         /// How many at the same time.
         #[arg(long, default_value_t = 4)]
-        lanes: usize,
+        concurrency: usize,
     },
     /// One short run again, by its seed.
     One {
@@ -88,7 +88,7 @@ pub(crate) enum Command {
         from: u64,
         /// How many at the same time.
         #[arg(long, default_value_t = 4)]
-        lanes: usize,
+        concurrency: usize,
     },
 }
 

@@ -44,9 +44,9 @@ async fn run(arguments: &Arguments) -> Result<bool, Error> {
     let json = arguments.json;
     match &arguments.command {
         Command::Small => small(json).await,
-        Command::ShortRuns { runs, from, lanes } => {
+        Command::ShortRuns { runs, from, concurrency } => {
             let (server, programs) = ready().await?;
-            let report = short_runs::run(&server, &programs, *from..from + runs, *lanes, &tell).await?;
+            let report = short_runs::run(&server, &programs, *from..from + runs, *concurrency, &tell).await?;
             Ok(print(&[report], json))
         }
         Command::One { seed, bug } => {
@@ -100,7 +100,9 @@ async fn run(arguments: &Arguments) -> Result<bool, Error> {
             }
             Ok(searched.holds())
         }
-        Command::Bugs { only, runs, from, lanes } => hunt(only.as_deref(), *from, *runs, *lanes, json).await,
+        Command::Bugs { only, runs, from, concurrency } => {
+            hunt(only.as_deref(), *from, *runs, *concurrency, json).await
+        }
     }
 }
 
@@ -128,7 +130,7 @@ async fn small(json: bool) -> Result<bool, Error> {
     Ok(print(&[runs, storm, outage, wipe, stopped, crashes, cold], json))
 }
 
-async fn hunt(only: Option<&str>, from: u64, runs: u64, lanes: usize, json: bool) -> Result<bool, Error> {
+async fn hunt(only: Option<&str>, from: u64, runs: u64, concurrency: usize, json: bool) -> Result<bool, Error> {
     let wanted: Vec<bugs::Bug> =
         bugs::BUGS.into_iter().filter(|bug| only.is_none_or(|only| only == bug.name)).collect();
     if wanted.is_empty() {
@@ -138,7 +140,7 @@ async fn hunt(only: Option<&str>, from: u64, runs: u64, lanes: usize, json: bool
     let (server, programs) = ready().await?;
     let mut all = Vec::new();
     for bug in wanted {
-        let found = bugs::hunt(&server, &programs, bug, from, runs, lanes, &tell).await?;
+        let found = bugs::hunt(&server, &programs, bug, from, runs, concurrency, &tell).await?;
         if !json {
             let line = match found.after {
                 Some((runs, seed)) => {

@@ -20,8 +20,8 @@ const DELETE: usize = 200;
 /// The part of an invocation's time that is kept for the calls in flight and the last delete.
 const RESERVE: Duration = Duration::from_secs(8);
 
-/// Carries rows from the outbox to a topic.
-pub struct Carrier<T> {
+/// Publishes rows of the outbox to a topic.
+pub struct Publisher<T> {
     store: Store,
     topic: Rc<T>,
     settings: Settings,
@@ -29,12 +29,12 @@ pub struct Carrier<T> {
 
 /// What one invocation did.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
-pub struct Carried {
+pub struct Report {
     /// Events that the topic accepted and that were deleted from the outbox.
     pub published: u64,
     /// Entries that the topic refused; they are tried again.
     pub refused: u64,
-    /// Events that could not be published: no queue could carry them, or the topic refused them too often. They stay in the outbox, parked, and no
+    /// Events that could not be published: no message can hold them, or the topic refused them too often. They stay in the outbox, parked, and no
     /// agent receives them.
     pub parked: u64,
 }
@@ -42,10 +42,10 @@ pub struct Carried {
 /// The outcome of waking the shim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Woken {
-    /// Another shim runs already, and polls once more before it ends for want of work.
-    AtWork,
+    /// Another shim runs already, and polls once more before it ends.
+    Running,
     /// No shim ran: this one has published what was pending.
-    Carried(Carried),
+    Published(Report),
 }
 
 /// When one run of the pipeline ends.
@@ -57,36 +57,36 @@ struct Until {
     drained: bool,
 }
 
-impl<T: Topic + 'static> Carrier<T> {
-    /// A carrier from this store to this topic.
+impl<T: Topic + 'static> Publisher<T> {
+    /// A publisher from this store to this topic.
     pub fn new(store: Store, topic: T, settings: Settings) -> Self {
         Self { store, topic: Rc::new(topic), settings }
     }
 
-    /// Carries until its time is up, until enough newer ones have come or, where it is not resident, until nothing is pending.
+    /// Publishes until its time is up, until enough newer shims run or, if it is not resident, until nothing is pending.
     ///
     /// # Errors
-    /// [`StoreError`] where the database could not be asked. What was published and not deleted by then is published again.
-    pub async fn carry(&self, deadline: Instant) -> Result<Carried, StoreError> {
+    /// [`StoreError`] if the database does not answer. What was published and not deleted by then is published again.
+    pub async fn publish(&self, deadline: Instant) -> Result<Report, StoreError> {
         let end = deadline.checked_sub(RESERVE).unwrap_or_else(Instant::now);
         let drained = self.settings.resident.is_zero();
         let end = if drained { end } else { end.min(Instant::now() + self.settings.resident) };
         self.run(Until { end, drained }).await
     }
 
-    /// Carries what is pending and ends, unless a shim is at work already: then that one is told, and this returns at once.
+    /// Publishes what is pending and ends. If a shim runs already, notifies that one and returns at once.
     ///
     /// # Errors
-    /// As [`Carrier::carry`].
+    /// As [`Publisher::publish`].
     pub async fn wake(&self, deadline: Instant) -> Result<Woken, StoreError> {
         if self.store.notify(NAME).await? {
-            return Ok(Woken::AtWork);
+            return Ok(Woken::Running);
         }
         let end = deadline.checked_sub(RESERVE).unwrap_or_else(Instant::now);
-        self.run(Until { end, drained: true }).await.map(Woken::Carried)
+        self.run(Until { end, drained: true }).await.map(Woken::Published)
     }
 
-    async fn run(&self, until: Until) -> Result<Carried, StoreError> {
+    async fn run(&self, until: Until) -> Result<Report, StoreError> {
         let mut lease = Lease::join(&self.store, self.settings.shims, self.settings.times).await?;
         let mut work = Work::new(self.settings.publish_concurrency);
         let result = LocalSet::new().run_until(self.work(&mut work, &mut lease, until)).await;
@@ -94,8 +94,8 @@ impl<T: Topic + 'static> Carrier<T> {
             // The failure is what counts; if the lease cannot be given back either, it runs out.
             let _ = lease.leave(true).await;
         }
-        tracing::info!(published = work.carried.published, refused = work.carried.refused, "carried");
-        result.map(|()| work.carried)
+        tracing::info!(published = work.report.published, refused = work.report.refused, "published");
+        result.map(|()| work.report)
     }
 
     async fn work(&self, work: &mut Work, lease: &mut Lease<'_>, until: Until) -> Result<(), StoreError> {
@@ -113,7 +113,7 @@ impl<T: Topic + 'static> Carrier<T> {
                     && let Some(call) = work.plan.next_call(Instant::now())
                 {
                     self.deleted_too_early(&call).await?;
-                    calls.spawn_local(publish(Rc::clone(&self.topic), call, before));
+                    calls.spawn_local(publish_call(Rc::clone(&self.topic), call, before));
                 }
             }
             if calls.is_empty() {
@@ -143,12 +143,12 @@ impl<T: Topic + 'static> Carrier<T> {
         }
     }
 
-    /// Renews the lease, gives back the shards that others are to have, and tells the work which shards are its own.
+    /// Renews the lease, gives back surplus shards, and restricts the work to the shards that it holds.
     async fn share(&self, work: &mut Work, lease: &mut Lease<'_>) -> Result<(), StoreError> {
         work.hold(lease.shards());
         let surplus = lease.surplus();
         if !surplus.is_empty() && !work.plan.has_in_flight(surplus) {
-            // Or the next holder would publish it once more.
+            // Otherwise the next holder would publish it again.
             work.delete(&self.store).await?;
         }
         lease.renew(|surplus| work.plan.has_in_flight(surplus)).await?;
@@ -157,7 +157,7 @@ impl<T: Topic + 'static> Carrier<T> {
         Ok(())
     }
 
-    /// A bug that the fault suite can plant: to mark as published what is about to be.
+    /// A bug that the fault suite can plant: to delete events before they are published.
     async fn deleted_too_early(&self, call: &[(i64, Message)]) -> Result<(), StoreError> {
         if bug("mark_before_publish") {
             let seqs: Vec<i64> = call.iter().map(|(seq, _)| *seq).collect();
@@ -167,12 +167,12 @@ impl<T: Topic + 'static> Carrier<T> {
     }
 }
 
-/// One call, unless the process has stood still for so long that its lease may have run out: then another shim may be publishing these events.
-async fn publish<T: Topic>(topic: Rc<T>, call: Vec<(i64, Message)>, before: Instant) -> Call {
+/// One call, unless the process was suspended for so long that its lease may have ended: then another shim may be publishing these events.
+async fn publish_call<T: Topic>(topic: Rc<T>, call: Vec<(i64, Message)>, before: Instant) -> Call {
     let (seqs, messages): (Vec<i64>, Vec<Message>) = call.into_iter().unzip();
     point("shim.before_publish");
     if Instant::now() >= before {
-        let late = "this process has stood still for longer than its lease allows";
+        let late = "this process was suspended for longer than its lease allows";
         return (seqs, Err(BusError { operation: "PublishBatch", detail: late.into(), transient: true, setup: false }));
     }
     let answer = topic.publish(&messages).await;
@@ -186,12 +186,12 @@ mod tests {
     use switchyard_bus::MemoryTopic;
 
     #[tokio::test]
-    async fn a_call_of_a_process_that_stood_still_until_its_lease_ran_out_publishes_nothing() {
+    async fn a_process_that_was_suspended_until_its_lease_ended_publishes_nothing() {
         let topic = Rc::new(MemoryTopic::default());
         let call = || vec![(7, Message::new("{}".into()))];
-        let (seqs, late) = publish(Rc::clone(&topic), call(), Instant::now()).await;
+        let (seqs, late) = publish_call(Rc::clone(&topic), call(), Instant::now()).await;
         assert_eq!((seqs, late.unwrap_err().transient, topic.published().len()), (vec![7], true, 0));
-        let in_time = publish(Rc::clone(&topic), call(), Instant::now() + RESERVE).await;
+        let in_time = publish_call(Rc::clone(&topic), call(), Instant::now() + RESERVE).await;
         assert!(in_time.1.is_ok() && topic.published().len() == 1);
     }
 }

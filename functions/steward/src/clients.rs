@@ -1,7 +1,7 @@
-//! What the steward reaches beyond the database.
+//! The steward's clients of AWS.
 
 /// The stack's queues and mappings, real or in memory.
-pub struct Outside<D, M, Q> {
+pub struct Clients<D, M, Q> {
     /// Which queues and mappings there are.
     pub directory: D,
     /// What turns mappings on and off.

@@ -1,6 +1,6 @@
 //! What the shim publishes, in which order, and what it parks: a real Postgres, and topics that refuse and fail.
 
-use shim::{Carried, Carrier, Settings, Times};
+use shim::{Publisher, Report, Settings, Times};
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
@@ -63,7 +63,7 @@ fn all_accepted(events: &[Event]) -> Result<Vec<Published>, BusError> {
 
 /// What a shim that drains once did, what the topic accepted in which call, and how often the shim woke.
 struct Trip {
-    carried: Carried,
+    report: Report,
     taken: Vec<(usize, Event)>,
     calls: usize,
     wakes: usize,
@@ -76,15 +76,15 @@ impl Trip {
     {
         let (calls, taken) = (Rc::new(Cell::new(0)), Rc::new(RefCell::new(Vec::new())));
         let topic = Told { answer, calls: Rc::clone(&calls), taken: Rc::clone(&taken) };
-        let carrier = Carrier::new(database.store(), topic, sweeping());
-        let mut carrying = pin!(carrier.carry(Instant::now() + Duration::from_secs(188)));
+        let publisher = Publisher::new(database.store(), topic, sweeping());
+        let mut publishing = pin!(publisher.publish(Instant::now() + Duration::from_secs(188)));
         let mut wakes = 0;
-        let carried = std::future::poll_fn(|context| {
+        let report = std::future::poll_fn(|context| {
             wakes += 1;
-            carrying.as_mut().poll(context)
+            publishing.as_mut().poll(context)
         });
-        let carried = carried.await.unwrap();
-        Self { carried, taken: taken.take(), calls: calls.get(), wakes }
+        let report = report.await.unwrap();
+        Self { report, taken: taken.take(), calls: calls.get(), wakes }
     }
 
     /// The sequences of each aggregate in the order in which the topic first accepted them.
@@ -137,8 +137,8 @@ async fn events_of_one_aggregate_are_first_published_in_sequence_whatever_the_to
     })
     .await;
 
-    assert_eq!(trip.carried.published, 200);
-    assert!(trip.carried.refused > 10, "{:?}", trip.carried);
+    assert_eq!(trip.report.published, 200);
+    assert!(trip.report.refused > 10, "{:?}", trip.report);
     assert_eq!(trip.orders().len(), 5);
     for order in trip.orders().values() {
         assert!(order.len() == 40 && order.is_sorted(), "{order:?}");
@@ -164,7 +164,7 @@ async fn an_event_committed_late_between_two_reads_is_published_before_later_ins
     })
     .await;
 
-    assert_eq!(trip.carried.published, 702);
+    assert_eq!(trip.report.published, 702);
     assert_eq!(trip.orders()["00000000-0000-0000-0000-000000000001"], [1, 702]);
 }
 
@@ -179,7 +179,7 @@ async fn a_page_of_large_rows_is_short_and_all_of_them_arrive() {
 
     let bytes: usize = page.iter().map(|row| row.payload_bytes).sum();
     assert!(page.len() > 1 && bytes < 9 * 1024 * 1024, "{} rows of {bytes} bytes", page.len());
-    assert_eq!((trip.carried.published, number(&client, LEFT).await), (60, 0));
+    assert_eq!((trip.report.published, number(&client, LEFT).await), (60, 0));
 }
 
 #[tokio::test]
@@ -192,7 +192,7 @@ async fn a_payload_that_no_message_could_carry_stays_in_the_table_and_its_event_
 
     let trip = Trip::through(&database, async |_, events| all_accepted(events)).await;
 
-    assert_eq!((trip.carried.published, trip.carried.parked), (4, 0));
+    assert_eq!((trip.report.published, trip.report.parked), (4, 0));
     let checks: Vec<Option<u64>> =
         trip.taken.iter().map(|(_, event)| event.metadata.claim_check.map(|check| check.bytes)).collect();
     assert_eq!(checks, [None, Some(262_144), Some(2_000_002), None]);
@@ -226,7 +226,7 @@ async fn a_delayed_event_stays_in_the_outbox_and_is_published_as_soon_as_it_is_d
     insert(&client, 1, OWN, "'{}'").await;
 
     let first = Trip::through(&database, async |_, events| all_accepted(events)).await;
-    assert_eq!((first.carried.published, number(&client, LEFT).await), (1, 1), "it does not go before its time");
+    assert_eq!((first.report.published, number(&client, LEFT).await), (1, 1), "it does not go before its time");
     let soon = "update switchyard.event_log set due_at = now() + interval '900 milliseconds' where due_at is not null;
          update switchyard.outbox o set due_at = l.due_at from switchyard.event_log l where l.seq = o.seq";
     client.batch_execute(soon).await.unwrap();
@@ -238,9 +238,10 @@ async fn a_delayed_event_stays_in_the_outbox_and_is_published_as_soon_as_it_is_d
         all_accepted(events)
     };
     let topic = Told { answer, calls: Rc::default(), taken: Rc::default() };
-    let carrier = Carrier::new(database.store(), topic, Settings { resident: Duration::from_secs(60), ..sweeping() });
+    let publisher =
+        Publisher::new(database.store(), topic, Settings { resident: Duration::from_secs(60), ..sweeping() });
     tokio::select! {
-        ended = carrier.carry(Instant::now() + Duration::from_secs(188)) => panic!("a resident shim stays: {ended:?}"),
+        ended = publisher.publish(Instant::now() + Duration::from_secs(188)) => panic!("a resident shim stays: {ended:?}"),
         () = eventually("the delayed event", async || taken.get().then_some(())) => {}
     }
     let late = "select extract(epoch from clock_timestamp() - due_at)::float8 from switchyard.event_log where due_at is not null";
@@ -265,7 +266,7 @@ async fn a_row_that_no_queue_could_carry_is_parked_and_delays_no_other() {
 
     let trip = Trip::through(&database, async |_, events| all_accepted(events)).await;
 
-    assert_eq!((trip.carried.published, trip.carried.parked), (2, 3));
+    assert_eq!((trip.report.published, trip.report.parked), (2, 3));
     let reasons = "select count(*) from switchyard.outbox where parked_at is not null
                     and reason like case seq when 3 then 'too_deep: %' else 'too_large: %' end";
     assert_eq!(number(&client, reasons).await, 3);
@@ -287,7 +288,7 @@ async fn metadata_larger_than_the_shim_s_memory_is_parked_and_delays_no_other() 
 
     let trip = Trip::through(&database, async |_, events| all_accepted(events)).await;
 
-    assert_eq!((trip.carried.published, trip.carried.parked), (2, 401));
+    assert_eq!((trip.report.published, trip.report.parked), (2, 401));
     let reasons = "select count(*) from switchyard.outbox where parked_at is not null and reason like 'too_large: the metadata has %'";
     assert_eq!(number(&client, reasons).await, 401);
 }
@@ -302,7 +303,7 @@ async fn rows_of_deleted_events_are_removed_and_delay_no_other() {
 
     let trip = Trip::through(&database, async |_, events| all_accepted(events)).await;
 
-    assert_eq!((trip.carried.published, number(&client, LEFT).await), (3, 0));
+    assert_eq!((trip.report.published, number(&client, LEFT).await), (3, 0));
 }
 
 #[tokio::test]
@@ -321,7 +322,7 @@ async fn one_entry_that_fails_its_whole_call_is_found_and_parked_alone() {
     })
     .await;
 
-    assert_eq!((trip.carried.published, trip.carried.parked), (19, 1));
+    assert_eq!((trip.report.published, trip.report.parked), (19, 1));
     let poison = "select count(*) from switchyard.outbox where seq = 4 and parked_at is not null and reason like 'InvalidParameterValue%'";
     assert_eq!((number(&client, poison).await, number(&client, LEFT).await), (1, 1));
     assert!(trip.calls < 25, "{} calls", trip.calls);
@@ -338,8 +339,8 @@ async fn a_missing_permission_parks_no_event() {
     })
     .await;
 
-    let carried = Carried { published: 1, refused: 5, parked: 0 };
-    assert_eq!(trip.carried, carried);
+    let report = Report { published: 1, refused: 5, parked: 0 };
+    assert_eq!(trip.report, report);
 }
 
 #[tokio::test]
@@ -351,7 +352,7 @@ async fn a_busy_aggregate_does_not_delay_the_others() {
 
     let trip = Trip::through(&database, async |_, events| all_accepted(events)).await;
 
-    assert_eq!(trip.carried.published, 2050);
+    assert_eq!(trip.report.published, 2050);
     let others = trip.taken.iter().filter(|(_, event)| event.metadata.sequence > Some(2000));
     let last = others.map(|(call, _)| *call).max().unwrap();
     assert!(last < 200, "the last of the others went by call {last} of {}", trip.calls);
@@ -371,6 +372,6 @@ async fn the_shim_sleeps_while_the_topic_is_down() {
     })
     .await;
 
-    assert_eq!((trip.carried.published, trip.carried.parked), (60, 0));
+    assert_eq!((trip.report.published, trip.report.parked), (60, 0));
     assert!(trip.wakes < 5 * trip.calls, "{} wakes for {} calls", trip.wakes, trip.calls);
 }
