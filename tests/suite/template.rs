@@ -86,6 +86,12 @@ fn ingest_keeps_messages_for_14_days_and_stops_long_chains() {
 }
 
 #[test]
+fn an_event_that_could_not_be_published_raises_an_alarm() {
+    let words = format!("FilterPattern: '\"{}\"'", shim::COULD_NOT_BE_PUBLISHED);
+    assert!(resource(&template(), "ShimUnpublishableMetric").contains(&words));
+}
+
+#[test]
 fn every_figure_of_a_pass_has_a_filter_and_an_alarm_on_its_metric() {
     let template = template();
     for (figure, metric) in [
@@ -93,7 +99,7 @@ fn every_figure_of_a_pass_has_a_filter_and_an_alarm_on_its_metric() {
         ("old_waits_secs", "old-waits-secs"),
         ("room", "room"),
         ("logged_late", "logged-late"),
-        ("set_aside", "still-set-aside"),
+        ("unpublishable", "unpublishable"),
         ("parked_in_all", "parked"),
         ("troubles", "steward-troubles"),
         ("breakers_open", "breakers-open"),

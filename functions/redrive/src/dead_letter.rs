@@ -165,7 +165,9 @@ mod tests {
         let events = |id| Selection { events: vec![id], ..Selection::default() };
         let types = |name: &str| Selection { types: vec![name.into()], ..Selection::default() };
         assert!(selects_unmatched(&stranger, &events(id)) && !selects_unmatched(&stranger, &events(Uuid::nil())));
-        assert!(selects_unmatched(&stranger, &types("order.placed")) && !selects_unmatched(&stranger, &types("order.paid")));
+        assert!(
+            selects_unmatched(&stranger, &types("order.placed")) && !selects_unmatched(&stranger, &types("order.paid"))
+        );
         assert_eq!(
             fate(&stranger, true, &events(id), &BTreeSet::new()),
             Fate::Leave,

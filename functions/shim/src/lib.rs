@@ -20,6 +20,9 @@ use switchyard_bus::SnsTopic;
 use switchyard_runtime::{Environment, Invocation, Json, StartError};
 use switchyard_store::Store;
 
+/// The words that the shim logs for each event that it gives up; an alarm of the template counts them.
+pub const COULD_NOT_BE_PUBLISHED: &str = "an event could not be published";
+
 /// The function, made once per process.
 pub struct Shim {
     publisher: Publisher<SnsTopic>,

@@ -1,7 +1,7 @@
 //! What the pipeline's loop knows: the plan, what is to be deleted, and when to poll again.
 
 use crate::{
-    Report,
+    COULD_NOT_BE_PUBLISHED, Report,
     plan::{PER_AGGREGATE, Plan},
 };
 use std::{collections::HashSet, time::Duration};
@@ -131,7 +131,6 @@ impl Work {
                 None => self.plan.offer(row.seq, &row.aggregate_id, || envelope::message(row)),
             };
             if let Err(error) = offered {
-                tracing::error!(event.id = %row.id, %error, "the event could not be published; no agent receives it");
                 unpublishable.push((row.seq, format!("{}: {error}", error.reason())));
             }
         }
@@ -225,6 +224,8 @@ impl Work {
     async fn park(&mut self, store: &Store, refused: &[(i64, String)], max: u16) -> Result<(), StoreError> {
         if !refused.is_empty() {
             for seq in store.refused(refused, max).await? {
+                let reason = refused.iter().find(|(of, _)| *of == seq).map(|(_, reason)| reason.as_str());
+                tracing::error!(seq, reason, "{COULD_NOT_BE_PUBLISHED}");
                 self.plan.forget(seq);
                 self.report.parked += 1;
             }

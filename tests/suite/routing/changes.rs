@@ -86,7 +86,7 @@ async fn a_migration_goes_there_and_back_by_the_command_line() {
     assert_eq!(analysed_by(&world, last).await, "old");
 
     let twice = switchyard(&world, &["cutover", AGENT, "rollback"]);
-    assert!(twice.error().contains("no cutover that is running or held or done"), "{}", twice.error());
+    assert!(twice.error().contains("no cutover that is running or paused or done"), "{}", twice.error());
     let nobody = switchyard(&world, &["route", "nobody"]);
     assert!(nobody.error().contains("nobody is not registered"), "{}", nobody.error());
     let by: Vec<String> = world

@@ -26,7 +26,7 @@ directly_and_pooled! {
         assert_eq!((told[0].reason.as_str(), told[0].attempts), ("too large \u{fffd} by far", 3));
         let failures = scene.store.failures("shim", 10).await.unwrap();
         let kept: Vec<_> = failures.iter().map(|f| (f.event_id, f.attempt, f.parked, f.reason.as_str(), f.error.as_deref())).collect();
-        assert_eq!(kept, [(Some(thrice), 3, true, "set_aside", Some("too large \u{fffd} by far"))]);
+        assert_eq!(kept, [(Some(thrice), 3, true, "unpublishable", Some("too large \u{fffd} by far"))]);
     }
 
     async fn a_retried_outbox_row_starts_with_no_refusals(scene: Scene) {
