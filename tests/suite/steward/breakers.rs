@@ -160,6 +160,10 @@ async fn a_steward_without_its_lease_changes_no_mapping() {
 
     let done = bench.reconcile().await;
 
-    assert!(done.standing.troubles.iter().any(|line| line.contains("turn")), "{:?}", done.standing.troubles);
+    assert!(
+        done.standing.troubles.iter().any(|line| line.contains("the lease on the pass ended")),
+        "{:?}",
+        done.standing.troubles
+    );
     assert!(bench.flows().await, "that is the other one's to do");
 }

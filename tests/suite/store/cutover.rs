@@ -124,7 +124,7 @@ directly_and_pooled! {
         assert!(twice.to_string().contains("no cutover"), "{twice}");
     }
 
-    async fn any_change_of_the_routing_holds_the_plan(scene: Scene) {
+    async fn any_change_of_the_routing_pauses_the_plan(scene: Scene) {
         let cutover = scene.cutover_from(Mode::Off, &[(25, 60), (100, 0)]).await;
         scene.store.set_routing(AGENT, Mode::Percent(10), "bob").await.unwrap();
         let paused = scene.cutover().await;

@@ -26,14 +26,14 @@ begin
   perform set_config('switchyard.cutover', '', true);
 end $$;
 
--- Holds a plan when anything else sets the routing, so that the plan does not change it again. Setting the present value counts too, because the
+-- Pauses a plan when anything else sets the routing, so that the plan does not change it again. Setting the present value counts too, because the
 -- operator wants it to stay. A pin does not count, because it applies at every percentage.
 create or replace function switchyard._pause_cutover_on_routing_change() returns trigger
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
   if coalesce(current_setting('switchyard.cutover', true), '') <> new.name then
     update switchyard.cutover c set state = 'paused', by_operator = true,
-           because = format('the routing was set to %s by hand', case new.mode when 'percent' then new.percent || ' percent' else new.mode end)
+           because = format('the routing was set to %s by an operator', case new.mode when 'percent' then new.percent || ' percent' else new.mode end)
      where c.agent = new.id and c.state in ('running', 'paused');
     if found then
       perform switchyard.note('cutover_paused', new.name, jsonb_build_object('because', 'an operator set the routing'));
