@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use switchyard_store::{DatabaseUrl, Store, migrate};
+use switchyard_store::{DatabaseUrl, Domain, DomainSet, Replace, Store, StoreError, WaitPolicy, migrate, set_domain};
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, Config, NoTls};
 
@@ -12,6 +12,15 @@ use crate::pooler::Pooler;
 /// one than the lab's own, for trying other versions.
 pub fn admin_url() -> String {
     std::env::var("SWITCHYARD_TEST_DATABASE_URL").unwrap_or_else(|_| crate::lab::server().admin_url())
+}
+
+/// Sets a database up for the sample domain.
+///
+/// # Errors
+/// As `migrate` and `set_domain`.
+pub async fn set_up(url: &DatabaseUrl) -> Result<DomainSet, StoreError> {
+    migrate(url).await?;
+    set_domain(url, &Domain::parse(switchyard_feedback::DOMAIN)?, Replace::Any, &WaitPolicy::default()).await
 }
 
 /// A database of its own, dropped when it goes out of scope.
@@ -28,12 +37,12 @@ impl Database {
         Self::create("template1").await
     }
 
-    /// A migrated database.
+    /// A database that is set up for the sample domain, whose tables it does not have yet.
     pub async fn migrated() -> Self {
         let template = TEMPLATE
             .get_or_init(|| async {
                 let template = Self::create("template1").await;
-                migrate(&template.url().parse().unwrap()).await.unwrap();
+                set_up(&template.url().parse().unwrap()).await.unwrap();
                 // Kept for the life of this process; the next run of the same process id replaces it.
                 let name = template.name.clone();
                 std::mem::forget(template);

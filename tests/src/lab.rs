@@ -91,7 +91,7 @@ impl Lab {
         ));
         let bootstraps = or_panic(bootstraps::build(&places, &mut quiet));
         let agents = bootstraps.agents.iter().map(|name| or_panic(bootstraps.declaration(name))).collect();
-        prepare_template(postgres, &places).await;
+        prepare_template(postgres).await;
         Self { postgres, localstack, bootstraps, agents, venv, places, worlds: AtomicU32::new(0), scratch }
     }
 
@@ -172,14 +172,13 @@ impl Lab {
     }
 }
 
-async fn prepare_template(postgres: &Postgres, places: &Places) {
+async fn prepare_template(postgres: &Postgres) {
     let url = or_panic(postgres.create_database(TEMPLATE_DATABASE).await);
-    let schema = std::fs::read_to_string(places.root().join("localstack/signalsloop.sql")).expect("the sample schema");
     let client = crate::world::connect(&url).await;
-    client.batch_execute(&schema).await.expect("the sample schema applies");
+    client.batch_execute(switchyard_feedback::TABLES).await.expect("the sample schema applies");
     drop(client);
     let url: DatabaseUrl = url.parse().expect("our own URL");
-    or_panic(switchyard_store::migrate(&url).await);
+    or_panic(crate::database::set_up(&url).await);
 }
 
 pub(crate) fn or_panic<T, E: std::fmt::Display>(result: Result<T, E>) -> T {

@@ -8,7 +8,7 @@ use switchyard_localstack::{
     progress::quiet,
     python::Venv,
 };
-use switchyard_store::{DatabaseUrl, migrate};
+use switchyard_store::DatabaseUrl;
 
 /// A server of one version, for one test. It ends with this value.
 pub struct Server {
@@ -47,11 +47,10 @@ impl Server {
     /// Where it cannot be made.
     pub async fn database(&self, name: &str) -> String {
         let url = or_panic(self.postgres.create_database(name).await);
-        let schema = Places::of_this_checkout().root().join("localstack/signalsloop.sql");
         let client = crate::database::connect(&url).await;
-        client.batch_execute(&std::fs::read_to_string(schema).unwrap()).await.unwrap();
+        client.batch_execute(switchyard_feedback::TABLES).await.unwrap();
         let address: DatabaseUrl = url.parse().unwrap();
-        or_panic(migrate(&address).await);
+        or_panic(crate::database::set_up(&address).await);
         url
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -348,5 +348,33 @@ fn no_two_modules_of_the_runtime_use_each_other_and_one_knows_lambda() {
         let text = std::fs::read_to_string(&file).unwrap();
         let knows = ["lambda_runtime::", "aws_lambda_events::"].iter().any(|name| text.contains(name));
         assert_eq!(knows, file.ends_with("lambda.rs"), "{}", file.display());
+    }
+}
+
+fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
+    for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if path.is_dir() {
+            files_below(&path, found);
+        } else {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn the_store_names_no_table_of_the_sample_domain() {
+    let sample = switchyard_feedback::TABLES;
+    let creates = sample.split("create table if not exists ").skip(1);
+    let tables: Vec<&str> = creates.map(|rest| rest.split_once(' ').unwrap().0).collect();
+    assert!(tables.contains(&"posts") && tables.len() > 5, "{tables:?}");
+    let mut files = Vec::new();
+    ["sql", "src"]
+        .iter()
+        .for_each(|folder| files_below(&Path::new(ROOT).join("shared/store").join(folder), &mut files));
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let mut words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+        let named = words.find(|word| tables.contains(word));
+        assert_eq!(named, None, "{}: a table of the sample belongs into shared/feedback", file.display());
     }
 }

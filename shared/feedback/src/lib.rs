@@ -10,3 +10,9 @@ pub use sentiment::{Label, Sentiment, sentiment};
 pub use similarity::similarity;
 pub use types::*;
 pub use upcasts::UPCASTS;
+
+/// Its tables, as SQL that may be applied again: the application applies it, before Switchyard is set up.
+pub const TABLES: &str = include_str!("../sql/tables.sql");
+
+/// Which changes of its tables are events, as the JSON that `switchyard-setup --domain` reads.
+pub const DOMAIN: &str = include_str!("../domain.json");

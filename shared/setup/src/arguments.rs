@@ -7,7 +7,7 @@ use switchyard_store::Mode;
 
 /// Make a database ready for Switchyard while the application goes on. Safe to repeat.
 ///
-/// Applies the tables that are missing, replaces the functions that have changed, and installs the triggers on the application's tables. Then it registers each agent whose
+/// Applies the tables that are missing, replaces the functions that have changed, and creates the triggers on the application's tables. Then it registers each agent whose
 /// declaration arrives on standard input, one JSON object a line, as `cargo run -qp AGENT -- declare` prints it. Register an agent before
 /// you deploy it: an event from before the registration is not the agent's.
 ///
@@ -22,6 +22,14 @@ pub(crate) struct Arguments {
     /// there is none. Without a file, events are in public.events, which is created where it does not exist.
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
+
+    /// Read from FILE, as JSON, which changes of the application's tables are events
+    ///
+    /// Needed once, and again to change it: the database remembers it. Each such change gets a trigger, which appends the event. Without a
+    /// file the domain is the sample, product feedback (shared/feedback/domain.json), or none if --events is given: the application then
+    /// appends its events itself. A domain that was given stays.
+    #[arg(long, value_name = "FILE")]
+    domain: Option<PathBuf>,
 
     /// Who owns the events of an agent that is registered for the first time; later registrations change nothing
     #[arg(long, value_enum, value_name = "MODE", default_value_t = FirstMode::Full)]
@@ -42,18 +50,18 @@ pub(crate) struct Arguments {
     lock_timeout: Duration,
 
     /// Create the index on time and id that the backfill of a large table needs; the application goes on
-    #[arg(long, conflicts_with_all = ["events", "first_mode", "from_beginning", "lock_timeout", "drop_history_index", "remove", "yes"])]
+    #[arg(long, conflicts_with_all = ["events", "domain", "first_mode", "from_beginning", "lock_timeout", "drop_history_index", "remove", "yes"])]
     index_history: bool,
 
     /// Drop that index
-    #[arg(long, conflicts_with_all = ["events", "first_mode", "from_beginning", "lock_timeout", "remove", "yes"])]
+    #[arg(long, conflicts_with_all = ["events", "domain", "first_mode", "from_beginning", "lock_timeout", "remove", "yes"])]
     drop_history_index: bool,
 
     /// List what a removal deletes; with --yes, delete it
     ///
     /// A removal deletes the triggers, the index, and the schema switchyard with the ledger. The application's tables and their events
     /// stay.
-    #[arg(long, conflicts_with_all = ["events", "first_mode", "from_beginning"])]
+    #[arg(long, conflicts_with_all = ["events", "domain", "first_mode", "from_beginning"])]
     remove: bool,
 
     /// Confirm --remove
@@ -71,7 +79,9 @@ Examples:
   cargo run -qp theme -- declare | switchyard-setup --from-beginning theme
                                               let it catch up with earlier events
   switchyard-setup --events events.json       events in a table of another name; in events.json:
-    {\"schema\": \"shop\", \"table\": \"domain_events\", \"columns\": {\"id\": \"event_id\", \"version\": null}}
+    {\"schema\": \"shop\", \"table\": \"order_events\", \"columns\": {\"id\": \"event_id\", \"version\": null}}
+  switchyard-setup --domain domain.json       events from the application's tables; in domain.json:
+    {\"name\": \"shop\", \"tables\": [{\"table\": \"orders\", \"aggregate_type\": \"order\", \"insert\": \"order.placed\"}]}
   switchyard-setup --index-history            before the backfill of a large table
   switchyard-setup --remove                   what a removal would delete
 
@@ -102,6 +112,8 @@ pub(crate) enum Task {
 pub(crate) struct SetUp {
     /// The file that describes the events table.
     pub(crate) events: Option<PathBuf>,
+    /// The file that describes the domain.
+    pub(crate) domain: Option<PathBuf>,
     /// Applies to agents that are registered for the first time.
     pub(crate) first_mode: Mode,
     /// The agents that get earlier events, too.
@@ -112,7 +124,7 @@ pub(crate) struct SetUp {
 
 impl Arguments {
     pub(crate) fn task(self) -> Task {
-        let Self { events, from_beginning, lock_timeout, yes, .. } = self;
+        let Self { events, domain, from_beginning, lock_timeout, yes, .. } = self;
         if self.remove {
             return Task::Remove { yes, lock_timeout };
         }
@@ -127,7 +139,7 @@ impl Arguments {
             FirstMode::Shadow => Mode::Shadow,
             FirstMode::Full => Mode::Full,
         };
-        Task::SetUp(SetUp { events, first_mode, from_beginning, lock_timeout })
+        Task::SetUp(SetUp { events, domain, first_mode, from_beginning, lock_timeout })
     }
 }
 
@@ -151,7 +163,13 @@ mod tests {
     }
 
     fn usual() -> SetUp {
-        SetUp { events: None, first_mode: Mode::Full, from_beginning: vec![], lock_timeout: Duration::from_secs(2) }
+        SetUp {
+            events: None,
+            domain: None,
+            first_mode: Mode::Full,
+            from_beginning: vec![],
+            lock_timeout: Duration::from_secs(2),
+        }
     }
 
     #[test]
@@ -167,12 +185,12 @@ mod tests {
     #[test]
     fn arguments_come_in_any_order_and_agents_more_than_once() {
         let task = parsed(
-            "--from-beginning theme --first-mode shadow --lock-timeout 500ms --events shop.json --from-beginning sentiment",
+            "--from-beginning theme --first-mode shadow --lock-timeout 500ms --events shop.json --domain trade.json --from-beginning sentiment",
         );
         let from_beginning = vec!["theme".to_owned(), "sentiment".to_owned()];
         let lock_timeout = Duration::from_millis(500);
-        let events = Some(PathBuf::from("shop.json"));
-        let expected = SetUp { events, first_mode: Mode::Shadow, from_beginning, lock_timeout };
+        let [events, domain] = ["shop.json", "trade.json"].map(|file| Some(PathBuf::from(file)));
+        let expected = SetUp { events, domain, first_mode: Mode::Shadow, from_beginning, lock_timeout };
         assert_eq!(task.unwrap(), Task::SetUp(expected));
     }
 
@@ -181,7 +199,7 @@ mod tests {
         let help = parsed("--first-mode off --help").unwrap_err();
         assert_eq!((help.kind(), help.exit_code()), (ErrorKind::DisplayHelp, 0));
         let text = help.to_string();
-        for words in ["DATABASE_URL", "Examples:", "Exit codes:", "events.json"] {
+        for words in ["DATABASE_URL", "Examples:", "Exit codes:", "events.json", "domain.json"] {
             assert!(text.contains(words), "{words}: {text}");
         }
     }
@@ -209,6 +227,7 @@ mod tests {
             ("--from-beginning", "<AGENT>"),
             ("--from-beginning --first-mode off", "<AGENT>"),
             ("--events", "<FILE>"),
+            ("--domain", "<FILE>"),
             ("--lock-timeout", "<DURATION>"),
             ("--lock-timeout 0s", "500ms or 2s"),
             ("--lock-timeout 2h", "'2h'"),
@@ -216,6 +235,7 @@ mod tests {
             ("--yes", "--remove"),
             ("--remove --first-mode off", "--remove"),
             ("--remove --events shop.json", "--remove"),
+            ("--index-history --domain trade.json", "--domain"),
             ("--remove --from-beginning theme", "--remove"),
             ("--remove --index-history", "--index-history"),
             ("--remove --drop-history-index", "--drop-history-index"),

@@ -5,13 +5,24 @@ use std::path::Path;
 
 use crate::arguments::SetUp;
 use crate::{message, report, wait_policy};
-use switchyard_store::{AgentSpec, DatabaseUrl, EventsTable, Mode, Progress, Since, Store, migrate_with};
+use switchyard_store::{
+    AgentSpec, DatabaseUrl, Domain, EventsTable, Mode, Progress, Replace, Since, Store, StoreError, migrate_with,
+    set_domain,
+};
 
 pub(crate) async fn run(url: &DatabaseUrl, options: SetUp) -> Result<(), String> {
-    let events = options.events.as_deref().map(read_events_table).transpose()?;
+    let events = options.events.as_deref().map(|file| read("--events", file, EventsTable::parse)).transpose()?;
+    let given = options.domain.as_deref().map(|file| read("--domain", file, Domain::parse)).transpose()?;
     let tell = |progress: Progress<'_>| report("applied", progress);
-    let migrated =
-        migrate_with(url, events.as_ref(), &wait_policy(options.lock_timeout, &tell)).await.map_err(message)?;
+    let wait_policy = wait_policy(options.lock_timeout, &tell);
+    let migrated = migrate_with(url, events.as_ref(), &wait_policy).await.map_err(message)?;
+    let (domain, replace) = match (&given, &events) {
+        (Some(domain), _) => (domain.clone(), Replace::Any),
+        // A table of another application has events of another domain.
+        (None, Some(_)) => (Domain::none(), Replace::OwnVersion),
+        (None, None) => (Domain::parse(switchyard_feedback::DOMAIN).map_err(message)?, Replace::OwnVersion),
+    };
+    let domain = set_domain(url, &domain, replace, &wait_policy).await.map_err(message)?;
     if migrated.applied.is_empty() {
         println!("the schema is up to date");
     }
@@ -20,7 +31,14 @@ pub(crate) async fn run(url: &DatabaseUrl, options: SetUp) -> Result<(), String>
             "the events table or its columns were renamed; the new names are in use, and agents can append events again"
         );
     }
-    println!("events are in {}", migrated.events);
+    println!("events are in {}; the domain is {}", migrated.events, domain.name);
+    if given.is_some() {
+        for trigger in &domain.without_table {
+            println!(
+                "note: no trigger for {trigger}: there is no such table, or it lacks a column or has another type of id"
+            );
+        }
+    }
     if !migrated.found_by_time {
         println!(
             "note: the events table has no index on the time of creation; events inserted while the trigger `switchyard_log` is disabled are never published"
@@ -39,10 +57,11 @@ pub(crate) async fn run(url: &DatabaseUrl, options: SetUp) -> Result<(), String>
     }
 }
 
-fn read_events_table(file: &Path) -> Result<EventsTable, String> {
+/// Reads the file that an option names.
+fn read<T>(option: &str, file: &Path, parse: fn(&str) -> Result<T, StoreError>) -> Result<T, String> {
     let file_name = file.display();
-    let json = std::fs::read_to_string(file).map_err(|error| format!("--events {file_name}: {error}"))?;
-    EventsTable::parse(&json).map_err(|error| format!("--events {file_name}: {error}"))
+    let json = std::fs::read_to_string(file).map_err(|error| format!("{option} {file_name}: {error}"))?;
+    parse(&json).map_err(|error| format!("{option} {file_name}: {error}"))
 }
 
 /// Registers the agents that standard input declares. Returns those of `from_beginning` that it does not declare.

@@ -26,8 +26,9 @@ pub use operating::{
 };
 pub use outbox::{AppendEvent, Ingested, Known, Page, Pending, Publication, SHARDS, Shards, Share, Sharer};
 pub use setup::{
-    AgentSpec, Columns, EventsTable, Installed, Mapping, Migrated, Named, Progress, Registered, RoutedBy, Since,
-    WaitPolicy, drop_history_index, index_history, installed, migrate, migrate_with, remove,
+    AgentSpec, Columns, Domain, DomainSet, EventsTable, Installed, Mapping, Migrated, Named, Progress, Registered,
+    Replace, RoutedBy, Since, WaitPolicy, drop_history_index, index_history, installed, migrate, migrate_with, remove,
+    set_domain,
 };
 pub use store::Store;
 pub use switchyard_operations::{

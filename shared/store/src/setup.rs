@@ -3,6 +3,7 @@
 mod catalogue;
 mod deploy;
 mod direct;
+mod domain;
 mod history;
 mod mapping;
 mod migrate;
@@ -11,6 +12,7 @@ mod schema;
 mod wait_policy;
 
 pub use deploy::{AgentSpec, Registered, RoutedBy, Since};
+pub use domain::{Domain, DomainSet, Replace, set_domain};
 pub use history::{drop_history_index, index_history};
 pub use mapping::{Columns, EventsTable, Mapping, Named};
 pub use migrate::{Migrated, migrate, migrate_with};

@@ -15,8 +15,8 @@ use switchyard_localstack::{
     progress::quiet,
     python::Venv,
 };
-use switchyard_store::{Type, migrate};
-use switchyard_tests::database::connect;
+use switchyard_store::Type;
+use switchyard_tests::database::{connect, set_up};
 use tokio::time::{Instant, sleep_until};
 use tokio_postgres::Client;
 use uuid::Uuid;
@@ -91,8 +91,8 @@ impl Server {
 /// The application's tables with our triggers, and beside them the same without.
 async fn prepare(url: &str) {
     let client = connect(url).await;
-    client.batch_execute(include_str!("../../../localstack/signalsloop.sql")).await.expect("the application's tables");
-    migrate(&url.parse().expect("an address")).await.expect("an installation");
+    client.batch_execute(switchyard_feedback::TABLES).await.expect("the application's tables");
+    set_up(&url.parse().expect("an address")).await.expect("an installation");
     let plain =
         "create table plain_events (like events including all); create table plain_posts (like posts including all)";
     client.batch_execute(plain).await.expect("the same without triggers");

@@ -64,6 +64,7 @@ async fn a_database_is_set_up_with_its_mapping_and_its_agents_and_cleared_again(
     for line in [
         "applied tables/events",
         "events are in shop.Order Events (id as event id",
+        "; the domain is none",
         "registered packer: order.placed added",
     ] {
         assert!(first.out.contains(line), "{line}: {}", first.out);
@@ -95,6 +96,42 @@ async fn a_database_is_set_up_with_its_mapping_and_its_agents_and_cleared_again(
 }
 
 #[tokio::test]
+async fn the_domain_is_the_sample_until_a_file_gives_another_one_which_stays() {
+    let (database, client) =
+        empty("create table posts (id uuid primary key); create table orders (id uuid primary key)").await;
+    let sample = setup(&database, &[], "");
+    assert!(
+        sample.out.contains("applied posts insert") && sample.out.contains("the domain is feedback"),
+        "{}",
+        sample.out
+    );
+    assert!(
+        !sample.out.contains("note: no trigger"),
+        "the application need not have all of its tables: {}",
+        sample.out
+    );
+
+    let file = File::with(
+        r#"{"name": "shop", "tables": [{"table": "orders", "aggregate_type": "order", "insert": "order.placed"},
+            {"table": "parcels", "aggregate_type": "order", "insert": "order.packed"}]}"#,
+    );
+    let shop = setup(&database, &["--domain", file.name()], "");
+    for line in [
+        "applied orders insert",
+        "applied posts insert (dropped)",
+        "the domain is shop",
+        "note: no trigger for parcels insert",
+    ] {
+        assert!(shop.out.contains(line), "{line}: {}{}", shop.out, shop.err);
+    }
+
+    client.batch_execute("create table parcels (id uuid primary key)").await.unwrap();
+    let later = setup(&database, &[], "");
+    assert!(later.out.contains("applied parcels insert") && later.out.contains("the domain is shop"), "{}", later.out);
+    assert!(!later.out.contains("posts"), "{}", later.out);
+}
+
+#[tokio::test]
 async fn an_error_is_one_line_and_nothing_is_created() {
     let (database, client) = empty(FULL).await;
     let wrong =
@@ -104,6 +141,7 @@ async fn an_error_is_one_line_and_nothing_is_created() {
         (vec!["--events", wrong.name()], 1, "unknown field `kind`"),
         (vec!["--events", unfit.name()], 1, "subject is int8, and for our id it must be uuid"),
         (vec!["--events", "/nowhere.json"], 1, "/nowhere.json"),
+        (vec!["--domain", wrong.name()], 1, "unknown field `schema`"),
         (vec!["--lock-timeout", "soon"], 2, "500ms or 2s"),
     ] {
         let said = setup(&database, &arguments, "");

@@ -2,10 +2,8 @@
 
 use super::shop::{Shop, empty};
 use switchyard_store::{StoreError, WaitPolicy, index_history, installed, migrate, remove};
-use switchyard_tests::database::Database;
+use switchyard_tests::database::{Database, set_up};
 use tokio_postgres::Client;
-
-const TABLES: &str = include_str!("../../../localstack/signalsloop.sql");
 
 /// All that the application can see of its tables: where each lies, its rows with their places, its columns, indexes, constraints and triggers.
 async fn everything(client: &Client) -> Vec<String> {
@@ -44,10 +42,10 @@ async fn what_was_there_before_is_untouched_by_an_installation_and_a_removal() {
     let events = "create table events (id uuid primary key, type text, aggregate_type text, aggregate_id uuid, payload jsonb, metadata jsonb,
         version integer, created_at timestamptz default now());
         insert into events (id, type, payload) select gen_random_uuid(), 'old.news', '{\"a\": 1.50}' from generate_series(1, 500)";
-    let (database, client) = empty(&format!("{events};{TABLES}")).await;
+    let (database, client) = empty(&format!("{events};{}", switchyard_feedback::TABLES)).await;
     let url = database.url().parse().unwrap();
     let before = everything(&client).await;
-    assert_eq!(migrate(&url).await.unwrap().triggers.len(), 11);
+    assert_eq!(set_up(&url).await.unwrap().triggers.len(), 11);
     assert!(index_history(&url).await.unwrap());
     let found = remove(&url, &WaitPolicy::default()).await.unwrap().unwrap();
     assert_eq!(found.on_the_applications_tables.len(), 13, "{found:?}");

@@ -40,7 +40,7 @@ impl OldSystem {
         let url = lab.postgres.create_database(&format!("guide_{}", Uuid::new_v4().simple())).await.unwrap();
         let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
         tokio::spawn(connection);
-        client.batch_execute(include_str!("../../../localstack/signalsloop.sql")).await.unwrap();
+        client.batch_execute(switchyard_feedback::TABLES).await.unwrap();
         client.batch_execute(TABLES).await.unwrap();
         let old = Self { url, client, asks: false };
         for days in 0..posts {

@@ -72,7 +72,7 @@ async fn with_the_page_s_grants_a_role_may_call_what_the_page_calls_and_nothing_
 #[tokio::test]
 async fn the_page_s_function_for_a_gateway_claims_and_works_in_one_call() {
     let scene = Scene::direct().await;
-    scene.run_sql(include_str!("../../../localstack/signalsloop.sql")).await;
+    scene.run_sql(switchyard_feedback::TABLES).await;
     scene.run_sql(&blocks("sql\n")[1].replace("'sentiment'", &format!("'{AGENT}'"))).await;
     scene.routing(Mode::Off).await;
     let post = Uuid::new_v4();

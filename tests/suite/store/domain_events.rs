@@ -13,7 +13,7 @@ const POST: &str = "22222222-2222-4222-8222-222222222222";
 async fn with_the_application(scene: &Scene) {
     // Applying it twice is part of its promise.
     for _ in 0..2 {
-        scene.run_sql(include_str!("../../../localstack/signalsloop.sql")).await;
+        scene.run_sql(switchyard_feedback::TABLES).await;
     }
     scene.run_sql("select switchyard.install_triggers()").await;
 }

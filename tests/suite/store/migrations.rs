@@ -1,7 +1,7 @@
 //! Migrations, on whatever database they meet.
 
 use switchyard_store::{StoreError, migrate};
-use switchyard_tests::database::Database;
+use switchyard_tests::database::{Database, set_up};
 
 use super::scene::Deadline;
 
@@ -121,8 +121,8 @@ async fn a_table_of_another_shape_is_refused_in_words() {
 async fn tables_that_come_later_get_their_triggers_from_the_next_migration() {
     let database = Database::empty().await;
     let url = database.url().parse().unwrap();
-    assert!(migrate(&url).await.unwrap().triggers.is_empty());
-    database.connect().await.batch_execute(include_str!("../../../localstack/signalsloop.sql")).await.unwrap();
+    assert_eq!(set_up(&url).await.unwrap().triggers, [""; 0]);
+    database.connect().await.batch_execute(switchyard_feedback::TABLES).await.unwrap();
     assert_eq!(migrate(&url).await.unwrap().triggers.len(), 11);
     assert!(migrate(&url).await.unwrap().triggers.is_empty());
 }
@@ -180,9 +180,9 @@ async fn a_key_of_its_own_beside_another_primary_key_is_enough() {
 async fn a_busy_table_delays_no_other_table() {
     let database = Database::empty().await;
     let url = database.url().parse().unwrap();
-    migrate(&url).await.unwrap();
+    set_up(&url).await.unwrap();
     let (busy, other) = (database.connect().await, database.connect().await);
-    busy.batch_execute(include_str!("../../../localstack/signalsloop.sql")).await.unwrap();
+    busy.batch_execute(switchyard_feedback::TABLES).await.unwrap();
     let id = "11111111-1111-4111-8111-111111111111";
     busy.batch_execute(&format!("insert into posts (id, project_id, title) values ('{id}', '{id}', 'x')"))
         .await

@@ -1,7 +1,7 @@
 //! The database of `cargo dev`: the sample application's tables with Switchyard's beside them, as a customer would have them.
 
-use switchyard_localstack::{Error, Places, postgres};
-use switchyard_store::{DatabaseUrl, Store, StoreError};
+use switchyard_localstack::{Error, postgres};
+use switchyard_store::{DatabaseUrl, Domain, Replace, Store, StoreError, WaitPolicy};
 use tokio_postgres::{Client, NoTls};
 
 use crate::feedback::Feedback;
@@ -11,21 +11,22 @@ use crate::state::DATABASE;
 const CONNECTIONS: usize = 4;
 
 /// Makes the database if it is not there, then brings the application's tables and ours up to date. Returns whether anything of ours was new.
-pub(crate) async fn prepare(places: &Places, port: u16) -> Result<bool, Error> {
+pub(crate) async fn prepare(port: u16) -> Result<bool, Error> {
     let admin = postgres::url(port, "postgres");
     if !postgres::has_database(&admin, DATABASE).await? {
         postgres::create_database(&admin, DATABASE).await?;
     }
-    let path = places.localstack().join("signalsloop.sql");
-    let application = std::fs::read_to_string(&path).map_err(|source| Error::File { doing: "read", path, source })?;
     let url = postgres::url(port, DATABASE);
     let client = connect(&url).await?;
-    client.batch_execute(&application).await.map_err(refused("make the sample application's tables"))?;
-    let migrated = switchyard_store::migrate(&address(&url)?).await.map_err(|source| match source {
+    client.batch_execute(switchyard_feedback::TABLES).await.map_err(refused("make the sample application's tables"))?;
+    let address = address(&url)?;
+    let migrated = switchyard_store::migrate(&address).await.map_err(|source| match source {
         StoreError::Config { .. } => Error::Schema { source },
         other => other.into(),
     })?;
-    Ok(!migrated.applied.is_empty())
+    let domain = Domain::parse(switchyard_feedback::DOMAIN)?;
+    let set = switchyard_store::set_domain(&address, &domain, Replace::OwnVersion, &WaitPolicy::default()).await?;
+    Ok(!migrated.applied.is_empty() || !set.triggers.is_empty())
 }
 
 /// Forgets what the last run left half done: the lease of a shim that was killed, for which the next one would wait, and the messages in the

@@ -270,7 +270,7 @@ impl Work {
     fn prepare_database(&self, runtime: &tokio::runtime::Runtime, state: &State) -> Result<(), Error> {
         self.steps.run("Schema", |_| {
             let port = state.postgres_port.ok_or(Error::NotRunning)?;
-            let changed = runtime.block_on(schema::prepare(&self.places, port))?;
+            let changed = runtime.block_on(schema::prepare(port))?;
             let note = if changed { "set up" } else { "up to date" }.to_owned();
             Ok(((), note))
         })

@@ -1,8 +1,8 @@
--- Domain events from the application's own tables, where those exist. The triggers fire once for a statement, not for a
--- row: a bulk insert costs one subtransaction, not thousands. They never fail the application's statement.
+-- Domain events: triggers on the application's own tables append them, as `switchyard.domain` says. A trigger fires once for a statement, not for each
+-- row, so a bulk insert costs one subtransaction. It never fails the application's statement.
 
--- Arguments of the trigger: event type ('' where the row's status decides), aggregate type, key of the row, key of the aggregate.
--- The transition tables are `fresh` and, for updates, `stale`.
+-- Arguments of the trigger: event type (empty where a column's value names the event), aggregate type, key of the row, key of the aggregate, and the
+-- column with its values and their events as JSON (or empty). The transition tables are `fresh` and, for updates, `stale`.
 create or replace function switchyard.log_change() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_hashagg = off as $$
 declare
@@ -14,19 +14,21 @@ declare
   aggregate text := tg_argv[1];
   row_key text := tg_argv[2];
   aggregate_key text := tg_argv[3];
+  by_value jsonb;
   problem text;
 begin
   -- An agent is writing: its own events say what it did.
   if coalesce(current_setting('switchyard.agent', true), '') <> '' then
     return null;
   end if;
+  by_value := nullif(tg_argv[4], '')::jsonb;
   if tg_op = 'INSERT' then
     open parts for
       select array_agg(gen_random_uuid()) as ids, array_agg(x.type) as types, array_agg(x.aggregate_id) as aggregate_ids,
              array_agg(x.row_now) as payloads, array_agg(switchyard.change_metadata(x.row_now)) as metadata
         from (select t.type, r.new ->> aggregate_key as aggregate_id, r.new as row_now, (row_number() over () - 1) / part_rows as nth
                 from (select to_jsonb(f) as new from fresh f) r
-                cross join lateral (select switchyard.change_type(event_type, null, r.new) as type) t
+                cross join lateral (select switchyard.change_type(event_type, by_value, null, r.new) as type) t
                where t.type is not null) x
        group by x.nth;
   else
@@ -36,7 +38,7 @@ begin
         from (select t.type, r.new ->> aggregate_key as aggregate_id, r.new as row_now, (row_number() over () - 1) / part_rows as nth
                 from (select to_jsonb(f) as new from fresh f) r
                 join (select to_jsonb(s) as old from stale s) q on q.old ->> row_key = r.new ->> row_key
-                cross join lateral (select switchyard.change_type(event_type, q.old, r.new) as type) t
+                cross join lateral (select switchyard.change_type(event_type, by_value, q.old, r.new) as type) t
                where t.type is not null) x
        group by x.nth;
   end if;
@@ -60,14 +62,15 @@ exception when others then
 end $$;
 
 -- Which event a change is, or null. Bookkeeping columns do not make an update.
-create or replace function switchyard.change_type(event_type text, old jsonb, new jsonb) returns text
+create or replace function switchyard.change_type(event_type text, by_value jsonb, old jsonb, new jsonb) returns text
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 declare
+  value text;
   bookkeeping text[];
 begin
-  if event_type = '' then
-    return case when new ->> 'status' in ('auto_drafted', 'approved', 'completed') and old ->> 'status' is distinct from new ->> 'status'
-                then 'spec.' || (new ->> 'status') end;
+  if by_value is not null then
+    value := new ->> (by_value ->> 'column');
+    return case when old ->> (by_value ->> 'column') is distinct from value then by_value -> 'events' ->> value end;
   end if;
   if old is null then
     return event_type;
@@ -82,51 +85,81 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     'project_id', row_now ->> 'project_id', 'user_id', row_now ->> 'user_id', 'timestamp', switchyard.rfc3339(now())))
 $$;
 
--- The triggers that are missing on the application's tables, each with the statement that creates it. A table whose key is no
--- uuid is left alone.
-create or replace function switchyard.missing_triggers() returns table (name text, ddl text)
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
-begin
-  return query
-  select x.tab || ' ' || x.op, format(
-      'create trigger %I after %s on public.%I referencing %s for each statement execute function switchyard.log_change(%L, %L, %L, %L)',
-      'switchyard_' || x.op, x.op, x.tab,
-      case when x.op = 'insert' then 'new table as fresh' else 'old table as stale new table as fresh' end,
-      x.event_type, x.aggregate, x.row_key, x.aggregate_key)
-    from (values
-      ('posts', 'insert', 'feedback.created', 'post', 'id', 'id'),
-      ('posts', 'update', 'feedback.updated', 'post', 'id', 'id'),
-      ('votes', 'insert', 'feedback.voted', 'post', 'id', 'post_id'),
-      ('comments', 'insert', 'feedback.commented', 'post', 'id', 'post_id'),
-      ('sentiment_analysis', 'insert', 'sentiment.analyzed', 'post', 'post_id', 'post_id'),
-      ('sentiment_analysis', 'update', 'sentiment.analyzed', 'post', 'post_id', 'post_id'),
-      ('themes', 'insert', 'theme.detected', 'theme', 'id', 'id'),
-      ('themes', 'update', 'theme.updated', 'theme', 'id', 'id'),
-      ('specs', 'insert', '', 'spec', 'id', 'id'),
-      ('specs', 'update', '', 'spec', 'id', 'id'),
-      ('spec_links', 'insert', 'spec.linked', 'spec', 'id', 'spec_id')
-    ) x (tab, op, event_type, aggregate, row_key, aggregate_key)
-    where (select m.domain_events from switchyard.mapping m)
-      and exists (select 1 from information_schema.columns c where c.table_schema = 'public' and c.table_name = x.tab
-                     and c.column_name = x.aggregate_key and c.udt_name = 'uuid')
-      and (x.op = 'insert' or exists (select 1 from information_schema.columns c where c.table_schema = 'public' and c.table_name = x.tab
-                     and c.column_name = x.row_key))
-      -- Transition tables do not go with inheritance children or foreign tables and views.
-      and exists (select 1 from pg_class k where k.oid = to_regclass('public.' || x.tab) and k.relkind in ('r', 'p') and not k.relispartition)
-      and not exists (select 1 from pg_trigger g where g.tgrelid = to_regclass('public.' || x.tab) and g.tgname = 'switchyard_' || x.op);
-end $$;
+-- Keeps a domain, and returns the name of the one that is kept from now on. One that a program brings along replaces only its own older version.
+create or replace function switchyard.set_domain(domain_name text, domain_triggers jsonb, own_version boolean) returns text
+language sql volatile set search_path = pg_catalog, pg_temp as $$
+  insert into switchyard.domain as d (name, triggers) values (domain_name, domain_triggers)
+  on conflict (one) do update set name = excluded.name, triggers = excluded.triggers where not own_version or d.name = excluded.name;
+  select d.name from switchyard.domain d
+$$;
 
--- Installs what is missing, all in this transaction: for a quiet database, once an application table was added. `migrate`
--- does it after every migration with a transaction for each, since it locks out the table's writers until its end.
+-- The triggers of the domain: the name that people read, table and name of the trigger, its arguments, the statement that creates it, and whether the
+-- application's table fits. It fits if it can have such a trigger (no view, no foreign table, no child of an inheritance), and has the columns; an
+-- aggregate's id must go into the column of the events table.
+create or replace function switchyard.domain_triggers()
+returns table (name text, relation regclass, trigger_name name, arguments text[], ddl text, fits boolean)
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select concat_ws('.', nullif(t.schema, 'public'), t."table") || ' ' || t.operation, k.oid::regclass, a.trigger_name, a.arguments,
+         format('create or replace trigger %I after %s on %I.%I referencing %s for each statement execute function switchyard.log_change(%s)',
+           a.trigger_name, t.operation, t.schema, t."table",
+           case t.operation when 'insert' then 'new table as fresh' else 'old table as stale new table as fresh' end,
+           (select string_agg(quote_literal(u.argument), ', ' order by u.n) from unnest(a.arguments) with ordinality u (argument, n))),
+         k.oid is not null
+           and exists (select from pg_attribute c join pg_type y on y.oid = c.atttypid
+                        where c.attrelid = k.oid and c.attname = t.aggregate_id and not c.attisdropped
+                          and (e.typcategory = 'S' or y.oid = e.oid or (y.typcategory, e.typcategory) = ('N', 'N')))
+           and (t.operation = 'insert' or switchyard._has_column(k.oid, t.key))
+           and (t.by_value is null or switchyard._has_column(k.oid, t.by_value ->> 'column'))
+    from switchyard.domain d
+    cross join jsonb_to_recordset(d.triggers) t (schema text, "table" text, operation text, event_type text, aggregate_type text, key text,
+                                                 aggregate_id text, by_value jsonb)
+    cross join lateral (select ('switchyard_' || t.operation)::name as trigger_name,
+      array[coalesce(t.event_type, ''), t.aggregate_type, t.key, t.aggregate_id, coalesce(t.by_value::text, '')] as arguments) a
+    join switchyard.mapping m on true
+    join pg_attribute i on i.attrelid = switchyard._events() and i.attname = m.aggregate_id
+    join pg_type e on e.oid = i.atttypid
+    left join pg_class k on k.oid = to_regclass(format('%I.%I', t.schema, t."table")) and k.relkind in ('r', 'p') and not k.relispartition
+$$;
+
+create or replace function switchyard._has_column(relation oid, column_name text) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select exists (select from pg_attribute c where c.attrelid = relation and c.attname = column_name and c.attnum > 0 and not c.attisdropped)
+$$;
+
+-- The triggers of the domain that are missing or were created from another version of it, each with the statement that creates it.
+create or replace function switchyard.missing_triggers() returns table (name text, ddl text)
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select d.name, d.ddl from switchyard.domain_triggers() d
+   where d.fits and not exists (
+     select from pg_trigger g
+      where g.tgrelid = d.relation and g.tgname = d.trigger_name and g.tgfoid = 'switchyard.log_change()'::regprocedure
+        -- As Postgres keeps them: each ends with a zero.
+        and g.tgargs = (select string_agg(convert_to(u.argument, 'UTF8') || '\x00'::bytea, ''::bytea order by u.n)
+                          from unnest(d.arguments) with ordinality u (argument, n)))
+$$;
+
+-- The triggers that the domain has no more, each with the statement that drops it.
+create or replace function switchyard.surplus_triggers() returns table (name text, ddl text)
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select format('%s %s (dropped)', regexp_replace(g.tgrelid::regclass::text, '^public\.', ''), regexp_replace(g.tgname, '^switchyard_', '')),
+         format('drop trigger %I on %s', g.tgname, g.tgrelid::regclass)
+    from pg_trigger g
+   where g.tgfoid = 'switchyard.log_change()'::regprocedure and not g.tgisinternal and g.tgparentid = 0
+     and not exists (select from switchyard.domain_triggers() d where d.relation = g.tgrelid and d.trigger_name = g.tgname)
+   order by 1
+$$;
+
+-- Creates and drops what is due, all in this transaction: for a quiet database, after an application table was added. The setup uses a transaction
+-- for each, since a trigger locks out the table's writers until the end of its transaction.
 create or replace function switchyard.install_triggers() returns text[]
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
-  w record;
-  installed text[] := '{}';
+  due record;
+  done text[] := '{}';
 begin
-  for w in select * from switchyard.missing_triggers() loop
-    execute w.ddl;
-    installed := installed || w.name;
+  for due in select * from switchyard.missing_triggers() union all select * from switchyard.surplus_triggers() loop
+    execute due.ddl;
+    done := done || due.name;
   end loop;
-  return installed;
+  return done;
 end $$;

@@ -23,11 +23,17 @@ create table switchyard.mapping (
   metadata text,
   version text,
   created_at text,
-  -- Whether triggers on posts, votes, comments and so on append domain events. False for a schema whose `posts` means something else.
-  domain_events boolean not null,
   -- The table's oid and the column numbers, in the order of the names above. A rename does not change them; a dump and restore does.
   relation oid,
   attnums smallint[]
+);
+
+-- Which changes of the application's tables are events, from `switchyard-setup --domain` or from the program that set the database up. `triggers` has
+-- one object for each trigger, with the columns that `domain_triggers` reads.
+create table switchyard.domain (
+  one boolean primary key default true check (one),
+  name text not null,
+  triggers jsonb not null
 );
 
 do $$
@@ -36,8 +42,7 @@ declare
   given jsonb := nullif(current_setting('switchyard.mapping', true), '');
 begin
   given := coalesce(given, jsonb_build_object('schema', 'public', 'table', 'events', 'id', 'id', 'type', 'type', 'aggregate_type', 'aggregate_type',
-    'aggregate_id', 'aggregate_id', 'payload', 'payload', 'metadata', 'metadata', 'version', 'version', 'created_at', 'created_at',
-    'domain_events', true));
+    'aggregate_id', 'aggregate_id', 'payload', 'payload', 'metadata', 'metadata', 'version', 'version', 'created_at', 'created_at'));
   if given ->> 'schema' = 'public' and given ->> 'table' = 'events' and to_regclass('public.events') is null then
     create table public.events (
       id uuid primary key,
@@ -53,7 +58,7 @@ begin
     create index on public.events (aggregate_type, aggregate_id);
     create index on public.events (created_at);
   end if;
-  insert into switchyard.mapping (schema_name, table_name, id, type, aggregate_type, aggregate_id, payload, metadata, version, created_at, domain_events)
+  insert into switchyard.mapping (schema_name, table_name, id, type, aggregate_type, aggregate_id, payload, metadata, version, created_at)
   values (given ->> 'schema', given ->> 'table', given ->> 'id', given ->> 'type', given ->> 'aggregate_type', given ->> 'aggregate_id',
-          given ->> 'payload', given ->> 'metadata', given ->> 'version', given ->> 'created_at', (given ->> 'domain_events')::boolean);
+          given ->> 'payload', given ->> 'metadata', given ->> 'version', given ->> 'created_at');
 end $$;

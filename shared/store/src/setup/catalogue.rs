@@ -32,7 +32,8 @@ pub(crate) async fn follow_renames(client: &Client) -> Result<bool, StoreError> 
 
 /// The events table of this database; `None` before the first setup.
 pub(crate) async fn mapping(client: &Client) -> Result<Option<Mapping>, StoreError> {
-    const SQL: &str = "select schema_name, table_name, id, type, aggregate_type, aggregate_id, payload, metadata, version, created_at, domain_events
+    const SQL: &str =
+        "select schema_name, table_name, id, type, aggregate_type, aggregate_id, payload, metadata, version, created_at
                          from switchyard.mapping";
     if !exists(client, "switchyard.mapping").await? {
         return Ok(None);
@@ -50,7 +51,6 @@ pub(crate) async fn mapping(client: &Client) -> Result<Option<Mapping>, StoreErr
         metadata: get(OP, row, 7)?,
         version: get(OP, row, 8)?,
         created_at: get(OP, row, 9)?,
-        domain_events: get(OP, row, 10)?,
     }))
 }
 

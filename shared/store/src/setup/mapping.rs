@@ -13,7 +13,7 @@ use crate::StoreError;
 /// An application's table as its team describes it: the JSON file that `switchyard-setup --events` reads.
 ///
 /// ```json
-/// { "schema": "shop", "table": "domain_events", "columns": { "id": "event_id", "type": "name", "version": null } }
+/// { "schema": "shop", "table": "order_events", "columns": { "id": "event_id", "type": "name", "version": null } }
 /// ```
 ///
 /// A column that is not named here is looked for under our own name. `aggregate_type`, `metadata`, `version` and `created_at` may be absent
@@ -29,10 +29,6 @@ pub struct EventsTable {
     /// Its columns.
     #[serde(default)]
     pub columns: Columns,
-    /// Whether the triggers on `public.posts`, `votes`, `comments` and so on append domain events, as for a product-feedback platform. False by
-    /// default, because another team's `posts` may mean something else.
-    #[serde(default)]
-    pub domain_events: bool,
 }
 
 /// The columns as a team writes them.
@@ -88,9 +84,9 @@ impl EventsTable {
             .map_err(|error| StoreError::config(format!("no description of an events table: {error}")))
     }
 
-    /// `public.events` with all of our columns, as a product-feedback platform has it.
+    /// `public.events` with all of our columns.
     pub(crate) fn customary() -> Self {
-        Self { schema: public(), table: "events".to_owned(), columns: Columns::default(), domain_events: true }
+        Self { schema: public(), table: "events".to_owned(), columns: Columns::default() }
     }
 
     pub(crate) fn name(&self) -> String {
@@ -114,7 +110,6 @@ impl EventsTable {
             metadata: check.optional("metadata", &columns.metadata, &["jsonb"]),
             version: check.optional("version", &columns.version, &["int4", "int2"]),
             created_at: check.optional("created_at", &columns.created_at, &["timestamptz", "timestamp"]),
-            domain_events: self.domain_events,
         };
         check.check_key(&mapping);
         check.check_unfilled_columns(&mapping);
@@ -172,8 +167,6 @@ pub struct Mapping {
     pub version: Option<String>,
     /// Our `created_at`; the time of logging if the table has none.
     pub created_at: Option<String>,
-    /// Whether the triggers on a product-feedback platform's tables append domain events.
-    pub domain_events: bool,
 }
 
 impl Mapping {
@@ -191,7 +184,6 @@ impl Mapping {
             metadata: as_ours("metadata"),
             version: as_ours("version"),
             created_at: as_ours("created_at"),
-            domain_events: true,
         }
     }
 
@@ -213,7 +205,7 @@ impl Mapping {
     }
 }
 
-/// `shop.domain_events (id as event_id, type as name, no version)`: only what differs from our names.
+/// `shop.order_events (id as event_id, type as name, no version)`: only what differs from our names.
 impl fmt::Display for Mapping {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let said: Vec<String> = self
@@ -224,7 +216,6 @@ impl fmt::Display for Mapping {
                 Some(theirs) if theirs == ours => None,
                 Some(theirs) => Some(format!("{ours} as {theirs}")),
             })
-            .chain(self.domain_events.then(|| "domain events of the product-feedback tables".to_owned()))
             .collect();
         write!(f, "{}.{}", self.schema, self.table)?;
         if said.is_empty() { Ok(()) } else { write!(f, " ({})", said.join(", ")) }

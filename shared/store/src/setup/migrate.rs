@@ -7,7 +7,7 @@ use crate::row::{get, only};
 use crate::setup::direct::Session;
 use crate::setup::mapping::{EventsTable, Mapping};
 use crate::setup::wait_policy::WaitPolicy;
-use crate::setup::{catalogue, schema};
+use crate::setup::{catalogue, domain, schema};
 use crate::{DatabaseUrl, StoreError};
 
 const OP: &str = "migrate";
@@ -17,7 +17,7 @@ const OP: &str = "migrate";
 pub struct Migrated {
     /// What this call applied: files of tables, such as `tables/events`, then `functions` and `log_trigger`.
     pub applied: Vec<String>,
-    /// The triggers that this call created, such as `posts insert`.
+    /// The triggers on tables of the domain that this call created, such as `orders insert`, and those that it dropped.
     pub triggers: Vec<String>,
     /// The events table, and its columns by our names.
     pub events: Mapping,
@@ -27,8 +27,8 @@ pub struct Migrated {
     pub found_by_time: bool,
 }
 
-/// Brings a database up to date: applies what is missing, and creates the triggers on application tables that are new. The events table is the one
-/// of the first setup, `public.events` if none was named, under its present names. See [`migrate_with`].
+/// Brings a database up to date: applies what is missing, and creates the triggers on tables of the domain ([`set_domain`](crate::set_domain)) that
+/// are new. The events table is the one of the first setup, `public.events` if none was named, under its present names. See [`migrate_with`].
 pub async fn migrate(url: &DatabaseUrl) -> Result<Migrated, StoreError> {
     migrate_with(url, None, &WaitPolicy::default()).await
 }
@@ -112,9 +112,7 @@ async fn apply(
     let set = "select set_config('switchyard.mapping', $1, false)";
     client.query_typed(set, &[(&json, Type::TEXT)]).await.map_err(fail)?;
     let applied = schema::bring_up_to_date(client, wait_policy).await?;
-    // Each locks out its table's writers until the end of its transaction.
-    let missing = "select name, ddl from switchyard.missing_triggers()";
-    let triggers = wait_policy.each(client, OP, "the triggers on the application's tables", missing).await?;
+    let triggers = domain::bring_triggers_up_to_date(client, wait_policy).await?;
     let rows = client.query_typed("select switchyard.found_by_time()", &[]).await.map_err(fail)?;
     let found_by_time = get(OP, &only(OP, rows)?, 0)?;
     Ok(Migrated { applied, triggers, events, renamed, found_by_time })

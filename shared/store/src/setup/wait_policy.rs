@@ -14,7 +14,7 @@ use crate::row::get;
 /// The progress of DDL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress<'a> {
-    /// This step is done, such as `tables/events` or `posts insert`.
+    /// This step is done, such as `tables/events` or `orders insert`.
     Done(&'a str),
     /// The application's transactions left no gap for this step; it is tried again after the pause.
     Busy {

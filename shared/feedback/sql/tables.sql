@@ -1,5 +1,4 @@
--- A sample application: the tables of a product-feedback platform, as far as Switchyard's triggers know them.
--- Apply it as often as you like, before `migrate`.
+-- The sample application: the tables of a product-feedback platform, as far as Switchyard's agents and triggers know them. It may be applied again.
 create table if not exists posts (
   id uuid primary key default gen_random_uuid(),
   project_id uuid not null,
