@@ -9,9 +9,9 @@ use tokio_postgres::{Client, Config, NoTls};
 use crate::pooler::Pooler;
 
 /// Where the tests' Postgres is: an address with the right to create databases. `SWITCHYARD_TEST_DATABASE_URL` names another
-/// one than the lab's own, for trying other versions.
+/// one than the servers's own, for trying other versions.
 pub fn admin_url() -> String {
-    std::env::var("SWITCHYARD_TEST_DATABASE_URL").unwrap_or_else(|_| crate::lab::server().admin_url())
+    std::env::var("SWITCHYARD_TEST_DATABASE_URL").unwrap_or_else(|_| crate::servers::server().admin_url())
 }
 
 /// Sets a database up for the sample domain.

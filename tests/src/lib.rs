@@ -9,13 +9,13 @@ pub mod checker;
 pub mod contract;
 pub mod database;
 mod eventually;
-pub mod lab;
 pub mod pooler;
 pub mod program;
+pub mod servers;
 pub mod versions;
 mod world;
 
 pub use database::{Database, admin_url};
 pub use eventually::eventually;
-pub use lab::Lab;
+pub use servers::Servers;
 pub use world::{Account, Tap, World};

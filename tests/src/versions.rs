@@ -1,6 +1,6 @@
 //! Servers of other versions of Postgres than the one that the tests share.
 
-use crate::lab::or_panic;
+use crate::servers::or_panic;
 use switchyard_localstack::{
     Places, Port,
     places::Scratch,

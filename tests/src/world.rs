@@ -1,6 +1,6 @@
 //! A world for one test: an account and a database of its own, with the real template deployed into it.
 
-use crate::{Lab, eventually};
+use crate::{Servers, eventually};
 use aws_sdk_sqs::types::{Message, QueueAttributeName};
 use std::collections::BTreeMap;
 use switchyard_localstack::localstack::{Outputs, REGION};
@@ -22,13 +22,13 @@ pub struct Account {
 impl Account {
     /// A fresh one.
     pub async fn new() -> Self {
-        let lab = Lab::get().await;
-        Self::of(lab, lab.next_world())
+        let servers = Servers::get().await;
+        Self::of(servers, servers.next_world())
     }
 
-    fn of(lab: &Lab, number: u32) -> Self {
+    fn of(servers: &Servers, number: u32) -> Self {
         let id = format!("{:012}", 100_000_000 + number);
-        let aws = aws_settings(lab, &id);
+        let aws = aws_settings(servers, &id);
         Self { sqs: aws_sdk_sqs::Client::new(&aws), sns: aws_sdk_sns::Client::new(&aws), aws, id }
     }
 
@@ -41,7 +41,7 @@ impl Account {
 /// One test's world. Dropping it removes its stack.
 pub struct World {
     /// The shared part.
-    pub lab: &'static Lab,
+    pub servers: &'static Servers,
     /// Its account.
     pub account: String,
     /// Its database, as an operator sees it.
@@ -70,48 +70,53 @@ impl World {
 
     /// The same with nothing running yet.
     pub async fn at_rest() -> Self {
-        let lab = Lab::get().await;
-        let number = lab.next_world();
-        Self::of(lab, number, lab.database(&format!("world_{number}")).await, &[]).await
+        let servers = Servers::get().await;
+        let number = servers.next_world();
+        Self::of(servers, number, servers.database(&format!("world_{number}")).await, &[]).await
     }
 
     /// A fresh world whose topic and queues are of FIFO, with nothing running yet.
     pub async fn of_fifo() -> Self {
-        let lab = Lab::get().await;
-        let number = lab.next_world();
-        let database_url = lab.database(&format!("world_{number}")).await;
-        Self::of(lab, number, database_url, &[("Topology", "fifo")]).await
+        let servers = Servers::get().await;
+        let number = servers.next_world();
+        let database_url = servers.database(&format!("world_{number}")).await;
+        Self::of(servers, number, database_url, &[("Topology", "fifo")]).await
     }
 
     /// The world of another application, whose tables these are and which keeps its events in that one, with nothing running yet.
     pub async fn of_another_application(tables: &str, events: &EventsTable) -> Self {
-        let lab = Lab::get().await;
-        let number = lab.next_world();
-        let url = lab.postgres.create_database(&format!("world_{number}")).await.expect("a database");
+        let servers = Servers::get().await;
+        let number = servers.next_world();
+        let url = servers.postgres.create_database(&format!("world_{number}")).await.expect("a database");
         connect(&url).await.batch_execute(tables).await.expect("the application's tables");
         migrate_with(&parse(&url), Some(events), &WaitPolicy::default()).await.expect("the installation");
-        Self::of(lab, number, url, &[]).await
+        Self::of(servers, number, url, &[]).await
     }
 
     /// The template deployed onto a database that somebody has made ready, agents registered.
     pub async fn onto(database_url: &str) -> Self {
-        let lab = Lab::get().await;
-        Self::deployed(lab, lab.next_world(), database_url.to_owned(), &[]).await
+        let servers = Servers::get().await;
+        Self::deployed(servers, servers.next_world(), database_url.to_owned(), &[]).await
     }
 
-    async fn of(lab: &'static Lab, number: u32, database_url: String, parameters: &[(&str, &str)]) -> Self {
+    async fn of(servers: &'static Servers, number: u32, database_url: String, parameters: &[(&str, &str)]) -> Self {
         let store = Store::open(&parse(&database_url), 4).expect("a store");
-        for agent in &lab.agents {
+        for agent in &servers.agents {
             store.register(agent, Mode::Full, Since::Now).await.expect("the agent is registered");
         }
-        Self::deployed(lab, number, database_url, parameters).await
+        Self::deployed(servers, number, database_url, parameters).await
     }
 
-    async fn deployed(lab: &'static Lab, number: u32, database_url: String, parameters: &[(&str, &str)]) -> Self {
-        let Account { aws, sqs, sns, id: account } = Account::of(lab, number);
+    async fn deployed(
+        servers: &'static Servers,
+        number: u32,
+        database_url: String,
+        parameters: &[(&str, &str)],
+    ) -> Self {
+        let Account { aws, sqs, sns, id: account } = Account::of(servers, number);
         let store = Store::open(&parse(&database_url), 4).expect("a store");
-        let outputs = lab.deploy(&account, &database_url, parameters);
-        Self { database: connect(&database_url).await, sqs, sns, aws, lab, account, database_url, store, outputs }
+        let outputs = servers.deploy(&account, &database_url, parameters);
+        Self { database: connect(&database_url).await, sqs, sns, aws, servers, account, database_url, store, outputs }
     }
 
     /// Starts the shim now instead of at the next minute.
@@ -121,7 +126,7 @@ impl World {
 
     /// From now on the steward makes the passes that the test asks for and no other: for a test that counts what one does.
     pub async fn steward_on_call(&self) {
-        self.lab.off_schedule(&self.account, "steward");
+        self.servers.off_schedule(&self.account, "steward");
         // One that its schedule has just begun has its turn before this one.
         eventually("the steward at rest", async || {
             let pass = self.call("steward", &serde_json::json!({ "action": "pass" }));
@@ -132,7 +137,7 @@ impl World {
 
     /// Starts the function that an output of the stack names, and does not wait for it.
     pub fn wake(&self, output: &str) {
-        self.lab.invoke(&self.account, &self.outputs[output]);
+        self.servers.invoke(&self.account, &self.outputs[output]);
     }
 
     /// Somebody gives feedback: a row in the application's own table.
@@ -283,7 +288,7 @@ impl World {
 
     async fn let_in(&self, everybody: bool) {
         let name: String = self.database.query_one("select current_database()", &[]).await.expect("its name").get(0);
-        let admin = connect(&self.lab.postgres.admin_url()).await;
+        let admin = connect(&self.servers.postgres.admin_url()).await;
         admin.batch_execute(&format!("alter database {name} allow_connections {everybody}")).await.expect("altered");
     }
 
@@ -294,19 +299,19 @@ impl World {
                                 "messageAttributes": {}, "eventSource": "aws:sqs" })
         });
         let event = serde_json::json!({ "Records": records.collect::<Vec<_>>() });
-        let answer = self.lab.call(&self.account, agent, &event);
+        let answer = self.servers.call(&self.account, agent, &event);
         let failures = answer["batchItemFailures"].as_array().expect("a partial-batch response, never null");
         failures.iter().filter_map(|failure| failure["itemIdentifier"].as_str().map(str::to_owned)).collect()
     }
 
     /// Invokes a function (`steward`) with a request and returns its answer.
     pub fn call(&self, function: &str, request: &serde_json::Value) -> serde_json::Value {
-        self.lab.call(&self.account, function, request)
+        self.servers.call(&self.account, function, request)
     }
 
     /// The process ids of a function's running bootstraps.
     pub fn pids(&self, function: &str) -> Vec<i32> {
-        let folder = self.lab.localstack_dir().join("bootstraps").join(&self.account).join(function);
+        let folder = self.servers.localstack_dir().join("bootstraps").join(&self.account).join(function);
         let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
         files.filter_map(|file| file.path().file_stem()?.to_str()?.parse().ok()).collect()
     }
@@ -423,7 +428,7 @@ impl Tap {
 
 impl Drop for World {
     fn drop(&mut self) {
-        self.lab.undeploy(&self.account);
+        self.servers.undeploy(&self.account);
     }
 }
 
@@ -445,8 +450,8 @@ fn parse(url: &str) -> DatabaseUrl {
 }
 
 /// Settings that can only reach this LocalStack: its address on the loopback, and a key that is an account there and nowhere else.
-fn aws_settings(lab: &Lab, account: &str) -> aws_config::SdkConfig {
-    let endpoint = lab.localstack.endpoint();
+fn aws_settings(servers: &Servers, account: &str) -> aws_config::SdkConfig {
+    let endpoint = servers.localstack.endpoint();
     assert!(endpoint.starts_with("http://127.0.0.1:"), "these tests talk to nobody but this machine");
     aws_config::SdkConfig::builder()
         .behavior_version(aws_config::BehaviorVersion::latest())

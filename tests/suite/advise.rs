@@ -26,7 +26,7 @@ async fn a_stack_reports_figures_advice_and_costs() {
     assert!(metrics["avg_latency_ms"].as_f64().is_some_and(|ms| ms > 0.0 && ms < 60_000.0), "{metrics}");
     let agents = metrics["agents"].as_array().unwrap();
     let names: Vec<&str> = agents.iter().map(|agent| agent["agent"].as_str().unwrap()).collect();
-    assert_eq!(names, world.lab.agents.iter().map(|agent| agent.name.as_str()).collect::<Vec<_>>());
+    assert_eq!(names, world.servers.agents.iter().map(|agent| agent.name.as_str()).collect::<Vec<_>>());
     // Other tests may hold most of this server's connections, which is a reason of its own.
     let because_of_others = metrics["recommendation_reason"].as_str().unwrap().starts_with("connections");
     assert!(metrics["recommendation"] == "stay" || because_of_others, "{metrics}");

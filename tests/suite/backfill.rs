@@ -5,4 +5,4 @@ mod history;
 mod ledger;
 mod orders;
 mod passes;
-mod scene;
+mod world;

@@ -12,7 +12,7 @@ use old_system::OldSystem;
 use page::{Block, sections};
 use serde_json::{Value, json};
 use std::{os::unix::fs::PermissionsExt, path::PathBuf};
-use switchyard_tests::{Lab, World, eventually, program::program};
+use switchyard_tests::{Servers, World, eventually, program::program};
 
 /// Where the page and what it names are.
 const CHECKOUT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -24,10 +24,10 @@ const WAIT: &str = "wait = \"1s\"";
 const HISTORY: i32 = 40;
 
 /// `cargo run -qp AGENT -- declare` without a build: the agent as it is deployed. The two programs that the page installs are on the path.
-fn cargo(lab: &Lab) -> String {
+fn cargo(servers: &Servers) -> String {
     let mut script = "#!/bin/sh\ncase \"$*\" in\n".to_owned();
-    for name in &lab.bootstraps.agents {
-        let program = lab.bootstraps.program(name);
+    for name in &servers.bootstraps.agents {
+        let program = servers.bootstraps.program(name);
         script.push_str(&format!("  'run -qp {name} -- declare') exec '{}' declare ;;\n", program.display()));
     }
     for installed in ["--path shared/setup", "--path functions/console"] {
@@ -52,7 +52,7 @@ impl Team {
         let written = std::fs::read_to_string(PathBuf::from(CHECKOUT).join(mapping)).unwrap();
         std::fs::write(desk.join(mapping), written.replace("wait = \"5m\"", WAIT)).unwrap();
         std::fs::create_dir_all(desk.join("bin")).unwrap();
-        std::fs::write(desk.join("bin/cargo"), cargo(Lab::get().await)).unwrap();
+        std::fs::write(desk.join("bin/cargo"), cargo(Servers::get().await)).unwrap();
         std::fs::set_permissions(desk.join("bin/cargo"), PermissionsExt::from_mode(0o755)).unwrap();
         Self { old: OldSystem::new(HISTORY).await, desk, world: None }
     }

@@ -1,7 +1,6 @@
 //! The steward: what it does against a real ledger with queues and mappings in memory, an hour of downtime in simulated time, and the
 //! deployed one.
 
-pub(crate) mod bench;
 mod breakers;
 mod cutovers;
 mod deployed;
@@ -9,3 +8,4 @@ mod downtime;
 mod lost;
 mod parked;
 mod whole;
+pub(crate) mod world;

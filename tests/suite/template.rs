@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 use switchyard_agent::Declaration;
-use switchyard_tests::Lab;
+use switchyard_tests::Servers;
 
 fn template() -> String {
     fs::read_to_string(root().join("template.yaml")).unwrap()
@@ -15,7 +15,7 @@ fn root() -> PathBuf {
 #[tokio::test]
 async fn every_agent_s_block_is_what_the_agent_declares() {
     let template = template();
-    let declarations = Lab::get().await.declarations();
+    let declarations = Servers::get().await.declarations();
     assert!(!declarations.is_empty());
     for declaration in declarations {
         let name = &declaration.name;
@@ -29,7 +29,7 @@ async fn every_agent_s_block_is_what_the_agent_declares() {
 #[tokio::test]
 async fn no_block_belongs_to_an_agent_that_is_not_there() {
     let declared: Vec<String> =
-        Lab::get().await.declarations().into_iter().map(|agent: Declaration| agent.name).collect();
+        Servers::get().await.declarations().into_iter().map(|agent: Declaration| agent.name).collect();
     let template = template();
     let blocks: Vec<&str> =
         template.lines().filter_map(|line| line.strip_prefix("  # agent ")?.split(':').next()).collect();
@@ -38,7 +38,7 @@ async fn no_block_belongs_to_an_agent_that_is_not_there() {
 
 #[tokio::test]
 async fn every_agent_declares_limits_that_aws_takes() {
-    for agent in Lab::get().await.declarations() {
+    for agent in Servers::get().await.declarations() {
         assert!(agent.limits.are_sound() && agent.express_queue.is_sound(), "{}: {:?}", agent.name, agent.limits);
         assert!((1..=100).contains(&agent.max_attempts) && !agent.subscribes.is_empty(), "{}", agent.name);
     }

@@ -8,13 +8,13 @@ use std::process::{Command, Output, Stdio};
 use switchyard_localstack::places::{Places, Scratch};
 
 /// A system of its own beside whatever runs in this checkout.
-struct Lab {
+struct Checkout {
     dir: Scratch,
 }
 
-impl Lab {
-    fn new() -> Lab {
-        Lab { dir: Places::of_this_checkout().scratch("tests").unwrap() }
+impl Checkout {
+    fn new() -> Checkout {
+        Checkout { dir: Places::of_this_checkout().scratch("tests").unwrap() }
     }
 
     fn state(&self) -> std::path::PathBuf {
@@ -35,7 +35,7 @@ impl Lab {
     }
 }
 
-impl Drop for Lab {
+impl Drop for Checkout {
     fn drop(&mut self) {
         // Root's databases are not below the state.
         self.dev(&["reset", "--yes"]);
@@ -69,7 +69,7 @@ impl Said {
 
 #[test]
 fn doctor_says_one_line_for_each_check_and_fails_when_one_of_them_does() {
-    let said = Lab::new().dev(&["doctor"]);
+    let said = Checkout::new().dev(&["doctor"]);
     let marks: Vec<char> = said.out.lines().filter_map(|line| line.chars().next()).collect();
     assert!(marks.len() >= 10 && marks.iter().all(|mark| "✓·✗".contains(*mark)), "{said:?}");
     assert_eq!(said.code, Some(i32::from(marks.contains(&'✗'))), "{said:?}");
@@ -77,7 +77,7 @@ fn doctor_says_one_line_for_each_check_and_fails_when_one_of_them_does() {
 
 #[test]
 fn doctor_names_a_python_that_does_not_run() {
-    let said = Lab::new().dev_with(&["doctor"], &[("SWITCHYARD_PYTHON", "/nowhere/python")]);
+    let said = Checkout::new().dev_with(&["doctor"], &[("SWITCHYARD_PYTHON", "/nowhere/python")]);
     let line = said.out.lines().find(|line| line.contains("Python")).unwrap();
     assert!(line.starts_with('✗') && line.contains("SWITCHYARD_PYTHON"), "{said:?}");
     assert_eq!(said.code, Some(1));
@@ -85,67 +85,67 @@ fn doctor_names_a_python_that_does_not_run() {
 
 #[test]
 fn an_old_python_is_told_before_anything_is_started() {
-    let lab = Lab::new();
-    let old = lab.dir.dir().join("python");
+    let checkout = Checkout::new();
+    let old = checkout.dir.dir().join("python");
     fs::write(&old, "#!/bin/sh\nprintf '3.9\\nTrue\\n/usr/bin/python3.9\\n'\n").unwrap();
     fs::set_permissions(&old, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let said = lab.dev_with(&["up"], &[("SWITCHYARD_PYTHON", old.to_str().unwrap())]);
+    let said = checkout.dev_with(&["up"], &[("SWITCHYARD_PYTHON", old.to_str().unwrap())]);
     said.is_one_error_with(&["3.9", "3.11", "SWITCHYARD_PYTHON"]);
 }
 
 #[test]
 fn where_nothing_runs_each_command_says_how_to_start() {
-    let lab = Lab::new();
+    let checkout = Checkout::new();
     for arguments in [&["send", "hello"][..], &["logs"]] {
-        lab.dev(arguments).is_one_error_with(&["cargo dev up --detach"]);
+        checkout.dev(arguments).is_one_error_with(&["cargo dev up --detach"]);
     }
-    let said = lab.dev(&["status"]);
+    let said = checkout.dev(&["status"]);
     assert!(said.out.contains("nothing runs") && said.code == Some(1), "{said:?}");
-    let said = lab.dev(&["status", "--json"]);
+    let said = checkout.dev(&["status", "--json"]);
     let report: serde_json::Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!(report["running"], false);
-    assert_eq!(lab.dev(&["down"]).code, Some(0));
+    assert_eq!(checkout.dev(&["down"]).code, Some(0));
 }
 
 #[test]
 fn a_busy_port_is_named_with_the_way_out_and_nothing_is_left_running() {
-    let lab = Lab::new();
+    let checkout = Checkout::new();
     let held = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = held.local_addr().unwrap().port().to_string();
-    lab.dev(&["up", "--port", &port]).is_one_error_with(&[&port, "LocalStack", "SWITCHYARD_PORT"]);
-    lab.dev(&["up", "--postgres-port", &port]).is_one_error_with(&[&port, "Postgres", "SWITCHYARD_POSTGRES_PORT"]);
-    let said = lab.dev(&["up", "--detach", "--port", &port]);
+    checkout.dev(&["up", "--port", &port]).is_one_error_with(&[&port, "LocalStack", "SWITCHYARD_PORT"]);
+    checkout.dev(&["up", "--postgres-port", &port]).is_one_error_with(&[&port, "Postgres", "SWITCHYARD_POSTGRES_PORT"]);
+    let said = checkout.dev(&["up", "--detach", "--port", &port]);
     said.is_one_error_with(&[&port]);
-    assert!(lab.dev(&["status"]).out.contains("nothing runs"));
+    assert!(checkout.dev(&["status"]).out.contains("nothing runs"));
 }
 
 #[test]
 fn an_input_that_is_no_feedback_is_named_with_its_reason() {
-    let lab = Lab::new();
-    let file = lab.dir.dir().join("wrong.csv");
+    let checkout = Checkout::new();
+    let file = checkout.dir.dir().join("wrong.csv");
     fs::write(&file, "name,text\na,b\n").unwrap();
-    lab.dev(&["send", "--file", file.to_str().unwrap()]).is_one_error_with(&["wrong.csv", "title"]);
-    lab.dev(&["send", "--file", "/nowhere/feedback.csv"]).is_one_error_with(&["/nowhere/feedback.csv"]);
-    lab.dev(&["send", "hello", "--project", "mine"]).is_one_error_with(&["--project", "mine"]);
-    lab.dev(&["send", "-"]).is_one_error_with(&["standard input", "empty"]);
+    checkout.dev(&["send", "--file", file.to_str().unwrap()]).is_one_error_with(&["wrong.csv", "title"]);
+    checkout.dev(&["send", "--file", "/nowhere/feedback.csv"]).is_one_error_with(&["/nowhere/feedback.csv"]);
+    checkout.dev(&["send", "hello", "--project", "mine"]).is_one_error_with(&["--project", "mine"]);
+    checkout.dev(&["send", "-"]).is_one_error_with(&["standard input", "empty"]);
 }
 
 #[test]
 fn template_prints_an_agent_s_block_as_template_yaml_has_it_and_names_the_agents_that_there_are() {
-    let lab = Lab::new();
-    let said = lab.dev(&["template", "sentiment"]);
+    let checkout = Checkout::new();
+    let said = checkout.dev(&["template", "sentiment"]);
     let template = fs::read_to_string(Places::of_this_checkout().root().join("template.yaml")).unwrap();
     assert!(said.code == Some(0) && said.out.starts_with("  # agent sentiment:"), "{said:?}");
     assert!(template.contains(&said.out), "{said:?}");
-    lab.dev(&["template", "sentimental"]).is_one_error_with(&["sentimental", "duplicate, sentiment"]);
+    checkout.dev(&["template", "sentimental"]).is_one_error_with(&["sentimental", "duplicate, sentiment"]);
 }
 
 #[test]
 fn reset_asks_a_person_and_removes_the_state() {
-    let lab = Lab::new();
-    fs::create_dir_all(lab.state().join("logs")).unwrap();
-    lab.dev(&["reset"]).is_one_error_with(&["--yes"]);
-    assert!(lab.state().join("logs").exists());
-    assert_eq!(lab.dev(&["reset", "--yes"]).code, Some(0));
-    assert!(!Path::new(&lab.state()).exists());
+    let checkout = Checkout::new();
+    fs::create_dir_all(checkout.state().join("logs")).unwrap();
+    checkout.dev(&["reset"]).is_one_error_with(&["--yes"]);
+    assert!(checkout.state().join("logs").exists());
+    assert_eq!(checkout.dev(&["reset", "--yes"]).code, Some(0));
+    assert!(!Path::new(&checkout.state()).exists());
 }

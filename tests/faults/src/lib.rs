@@ -16,8 +16,8 @@ pub mod programs;
 pub mod report;
 pub mod server;
 pub mod short;
-pub mod stage;
 pub mod tier;
 pub mod workload;
+pub mod world;
 
 pub use error::Error;

@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 /// What a tier found.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Report {
-    /// Which tier, or scene of one.
+    /// Which tier, or scenario of one.
     pub tier: String,
     /// What carried the messages: the stand-in broker, or LocalStack.
     pub transport: String,

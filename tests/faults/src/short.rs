@@ -8,8 +8,8 @@ use crate::{
     old_system, outside,
     programs::Programs,
     server::Server,
-    stage::{Settings, Stage},
     workload::{Workload, write},
+    world::{Settings, World},
 };
 use nix::sys::signal::Signal;
 use serde::Serialize;
@@ -181,28 +181,28 @@ pub async fn run(server: Arc<Server>, programs: &Programs, plan: &Plan, bug: Opt
         standstill: Duration::from_secs(15),
         leases_end_with_their_holders: plan.theme != Theme::SlowTopic,
     };
-    let mut stage = Stage::set(server, programs, settings, None).await?;
-    stage.broker.misbehave(plan.odds);
+    let mut world = World::set(server, programs, settings, None).await?;
+    world.broker.misbehave(plan.odds);
     for (function, arm) in &plan.arms {
-        if let Some(function) = stage.functions.get(function) {
+        if let Some(function) = world.functions.get(function) {
             function.arm(arm.clone());
         }
     }
     if plan.theme == Theme::Cutover {
-        stage.store().set_routing("echo", Mode::Percent(50), "the faults").await?;
-        stage.beside(tokio::spawn(old_system::work(stage.url().to_owned(), "echo")));
+        world.store().set_routing("echo", Mode::Percent(50), "the faults").await?;
+        world.beside(tokio::spawn(old_system::work(world.url().to_owned(), "echo")));
     }
-    stage.open();
-    stage.beside(continue_the_stopped(&stage));
+    world.open();
+    world.beside(continue_the_stopped(&world));
     let deadline = began + PATIENCE;
-    let killing = kill_at_random(&stage, plan);
+    let killing = kill_at_random(&world, plan);
     for n in 0..plan.strangers {
-        for agent in stage.queues.keys() {
-            stage.stranger(agent, &format!("{{ no event {n}"));
+        for agent in world.queues.keys() {
+            world.stranger(agent, &format!("{{ no event {n}"));
         }
     }
     if plan.theme == Theme::Ingress {
-        outside::publish(&stage, plan.seed);
+        outside::publish(&world, plan.seed);
     }
     let ending = async {
         if plan.backends > 0 {
@@ -211,14 +211,14 @@ pub async fn run(server: Arc<Server>, programs: &Programs, plan: &Plan, bug: Opt
             BTreeMap::new()
         }
     };
-    let writing = write(stage.url(), &plan.workload, &stage.intents, deadline);
-    let ((), (), ended, moved) = tokio::join!(writing, killing, ending, cut_over(&stage, plan));
+    let writing = write(world.url(), &plan.workload, &world.intents, deadline);
+    let ((), (), ended, moved) = tokio::join!(writing, killing, ending, cut_over(&world, plan));
     // Faults end, so that what is left can come to rest.
-    let verdict = stage.check(Instant::now() + PATIENCE).await?;
-    let mut faults = stage.happened();
+    let verdict = world.check(Instant::now() + PATIENCE).await?;
+    let mut faults = world.happened();
     faults.extend(ended);
     faults.insert("routings moved in mid-run".to_owned(), moved?);
-    stage.strike().await?;
+    world.strike().await?;
     Ok(Went {
         seed: plan.seed,
         theme: plan.theme,
@@ -228,30 +228,30 @@ pub async fn run(server: Arc<Server>, programs: &Programs, plan: &Plan, bug: Opt
     })
 }
 
-async fn kill_at_random(stage: &Stage, plan: &Plan) {
+async fn kill_at_random(world: &World, plan: &Plan) {
     let mut random = fastrand::Rng::with_seed(plan.seed ^ 1);
     for (after, whom) in &plan.kills {
         tokio::time::sleep(*after).await;
         if *whom == "poller" {
-            stage.mappings.values().for_each(|mapping| mapping.kill_poller(|of| random.usize(..of)));
-        } else if let Some(function) = stage.functions.get(whom) {
+            world.mappings.values().for_each(|mapping| mapping.kill_poller(|of| random.usize(..of)));
+        } else if let Some(function) = world.functions.get(whom) {
             function.signal(Signal::SIGKILL, |of| random.usize(..of));
         }
     }
 }
 
 /// Moves the lever of the cutover while both sides work, and says how often.
-async fn cut_over(stage: &Stage, plan: &Plan) -> Result<u64, Error> {
+async fn cut_over(world: &World, plan: &Plan) -> Result<u64, Error> {
     for (after, percent) in &plan.routing {
         tokio::time::sleep(*after).await;
-        stage.store().set_routing("echo", Mode::Percent(*percent), "the faults").await?;
+        world.store().set_routing("echo", Mode::Percent(*percent), "the faults").await?;
     }
     Ok(plan.routing.len() as u64)
 }
 
 /// Continues what has stopped itself, now and then: by then its messages are somebody else's.
-fn continue_the_stopped(stage: &Stage) -> tokio::task::JoinHandle<()> {
-    let functions: Vec<_> = stage.functions.values().cloned().collect();
+fn continue_the_stopped(world: &World) -> tokio::task::JoinHandle<()> {
+    let functions: Vec<_> = world.functions.values().cloned().collect();
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(Duration::from_millis(800)).await;

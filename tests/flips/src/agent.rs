@@ -1,6 +1,6 @@
 //! The agent: workers of the real runtime, which retry, reject, and are abandoned in the middle of whatever they do.
 
-use crate::stage::{AGENT, Phase, Stage, TYPE, nap};
+use crate::world::{AGENT, Phase, TYPE, World, nap};
 use serde::{Deserialize, Serialize};
 use std::{cell::RefCell, time::Duration};
 use switchyard_agent::{Agent, Change, Decision, Refusal, Reject, Schedule};
@@ -20,7 +20,7 @@ const AFTER_A_DEATH: Duration = Duration::from_millis(300);
 
 /// Writes one row for each event.
 struct Mover<'a> {
-    stage: &'a Stage,
+    world: &'a World,
     chance: RefCell<fastrand::Rng>,
 }
 
@@ -46,7 +46,7 @@ impl Agent for Mover<'_> {
         };
         nap(takes).await;
         match fate {
-            _ if self.stage.phase() != Phase::Chaos => Ok(()),
+            _ if self.world.phase() != Phase::Chaos => Ok(()),
             0..4 => Err(Refusal::retry("told to")),
             4 => Err(Reject::new("told_to", "by chance").into()),
             _ => Ok(()),
@@ -68,39 +68,39 @@ impl Agent for Mover<'_> {
 }
 
 /// Works until everything is over.
-pub(crate) async fn work(stage: &Stage) {
-    let store = stage.another_store();
+pub(crate) async fn work(world: &World) {
+    let store = world.another_store();
     let queues = MemoryQueues::default();
-    let mover = Mover { stage, chance: RefCell::new(stage.chance(3)) };
+    let mover = Mover { world, chance: RefCell::new(world.chance(3)) };
     tokio::join!(
-        worker(stage, &mover, &store, &queues, 0),
-        worker(stage, &mover, &store, &queues, 1),
-        worker(stage, &mover, &store, &queues, WORKERS - 1),
+        worker(world, &mover, &store, &queues, 0),
+        worker(world, &mover, &store, &queues, 1),
+        worker(world, &mover, &store, &queues, WORKERS - 1),
     );
 }
 
 /// One process after the other.
-async fn worker(stage: &Stage, mover: &Mover<'_>, store: &Store, queues: &MemoryQueues, nth: u64) {
-    let mut chance = stage.chance(10 + nth);
-    while !stage.is_over() {
+async fn worker(world: &World, mover: &Mover<'_>, store: &Store, queues: &MemoryQueues, nth: u64) {
+    let mut chance = world.chance(10 + nth);
+    while !world.is_over() {
         let process = Worker::new(mover, store, queues, Budget::DEFAULT);
-        while !stage.is_over() {
-            if !stage.agent_works.get() {
+        while !world.is_over() {
+            if !world.agent_works.get() {
                 nap(Duration::from_millis(50)).await;
                 continue;
             }
-            let received = stage.queue.receive(10, HIDDEN).await.unwrap();
+            let received = world.queue.receive(10, HIDDEN).await.unwrap();
             if received.is_empty() {
                 nap(Duration::from_millis(10)).await;
                 continue;
             }
             let handles: Vec<String> = received.iter().map(|one| one.receipt_handle.clone()).collect();
             let handling = Box::pin(process.handle(batch(&received), Instant::now() + Duration::from_secs(60)));
-            let dies = stage.phase() == Phase::Chaos && chance.u8(..100) < 6;
+            let dies = world.phase() == Phase::Chaos && chance.u8(..100) < 6;
             let lives = if dies { Duration::from_millis(chance.u64(..60)) } else { Duration::from_secs(120) };
             let Ok(answers) = timeout(lives, handling).await else {
-                stage.count("processes of the agent that died", 1);
-                stage.queue.set_visibility(&handles, AFTER_A_DEATH);
+                world.count("processes of the agent that died", 1);
+                world.queue.set_visibility(&handles, AFTER_A_DEATH);
                 break;
             };
             let again: Vec<String> = handles
@@ -109,9 +109,9 @@ async fn worker(stage: &Stage, mover: &Mover<'_>, store: &Store, queues: &Memory
                 .filter(|(_, answer)| answer.is_redelivery())
                 .map(|(handle, _)| handle.clone())
                 .collect();
-            stage.queue.set_visibility(&again, Duration::from_millis(chance.u64(20..200)));
+            world.queue.set_visibility(&again, Duration::from_millis(chance.u64(20..200)));
             let done: Vec<String> = handles.into_iter().filter(|handle| !again.contains(handle)).collect();
-            stage.queue.delete(&done).await;
+            world.queue.delete(&done).await;
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::{
     keeper::Keeper,
-    stage::{AGENT, Phase, Stage, nap},
     switch::{set, soon},
+    world::{AGENT, Phase, World, nap},
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -46,28 +46,28 @@ impl Ending {
     }
 
     /// Plays it, until nothing is left to do or nobody has the patience to wait for it.
-    pub(crate) async fn play(self, stage: &Stage, keeper: &Keeper) -> Option<RollBack> {
-        stage.enter(Phase::Calm);
+    pub(crate) async fn play(self, world: &World, keeper: &Keeper) -> Option<RollBack> {
+        world.enter(Phase::Calm);
         let measured = match self {
             Self::Agent => {
-                set(stage, &json!({ "mode": "full", "drain": true })).await;
+                set(world, &json!({ "mode": "full", "drain": true })).await;
                 nap(CALM).await;
                 keeper.switch_off();
                 None
             }
             Self::OldSystem => {
-                let measured = roll_back(stage).await;
-                stage.agent_works.set(false);
+                let measured = roll_back(world).await;
+                world.agent_works.set(false);
                 Some(measured)
             }
         };
         nap(CALM).await;
-        stage.enter(Phase::Rest);
+        world.enter(Phase::Rest);
         // The writer's last transaction.
         nap(Duration::from_millis(500)).await;
         let until = Instant::now() + PATIENCE;
-        while Instant::now() < until && !at_rest(stage, self).await {
-            a_person_looks(stage).await;
+        while Instant::now() < until && !at_rest(world, self).await {
+            a_person_looks(world).await;
             nap(Duration::from_millis(200)).await;
         }
         measured
@@ -75,38 +75,38 @@ impl Ending {
 }
 
 /// A plan that stands at three quarters, and goes back while the agent has more to do than it can.
-async fn roll_back(stage: &Stage) -> RollBack {
-    set(stage, &json!({ "mode": "shadow", "drain": true })).await;
+async fn roll_back(world: &World) -> RollBack {
+    set(world, &json!({ "mode": "shadow", "drain": true })).await;
     let limits = json!({ "failures": { "pause": 1 }, "lag_secs": { "pause": 3_600 }, "at_least": 1 });
     let plan = json!({ "steps": [{ "percent": 75, "soak_secs": 3_600 }, { "percent": 100 }], "limits": limits });
-    cutover(stage, &json!({ "do": "start", "plan": plan })).await;
-    stage.rush.set(true);
+    cutover(world, &json!({ "do": "start", "plan": plan })).await;
+    world.rush.set(true);
     nap(CALM).await;
     let clock = "select clock_timestamp()::text";
-    let asked_at: String = stage.side.query_one(clock, &[]).await.unwrap().get(0);
+    let asked_at: String = world.side.query_one(clock, &[]).await.unwrap().get(0);
     let asked = Instant::now();
-    let answered = cutover(stage, &json!({ "do": "roll_back", "because": "to see how fast" })).await;
+    let answered = cutover(world, &json!({ "do": "roll_back", "because": "to see how fast" })).await;
     let answered_after = asked.elapsed();
-    stage.rush.set(false);
+    world.rush.set(false);
     nap(CALM).await;
     let last = "select coalesce(extract(epoch from max(at) - $1::text::timestamptz) * 1000, 0)::float8 from public.effect where by = 'new'";
-    let last_effect_after_ms = stage.side.query_one(last, &[&asked_at]).await.unwrap().get(0);
+    let last_effect_after_ms = world.side.query_one(last, &[&asked_at]).await.unwrap().get(0);
     let moved = answered.moved.unwrap_or_default().deliveries;
     RollBack { answered_after, last_effect_after_ms, moved, left_to_the_old: answered.moves.stay_old }
 }
 
-async fn cutover(stage: &Stage, fields: &Value) -> CutoverAnswer {
+async fn cutover(world: &World, fields: &Value) -> CutoverAnswer {
     let mut fields = fields.clone();
     fields["agent"] = json!(AGENT);
     fields["operator"] = json!("flips");
     let request = CutoverRequest::of(fields.as_object().unwrap()).unwrap();
-    answer(&stage.store, request, soon()).await.unwrap()
+    answer(&world.store, request, soon()).await.unwrap()
 }
 
 /// Whether nothing is left to do: everything is published and settled, and no message is on its way to an agent that works.
-async fn at_rest(stage: &Stage, ending: Ending) -> bool {
-    let queued = stage.queue.depth().await.unwrap().total();
-    let open = stage
+async fn at_rest(world: &World, ending: Ending) -> bool {
+    let queued = world.queue.depth().await.unwrap().total();
+    let open = world
         .number(
             "(select count(*) from switchyard.outbox)
              + (select count(*) from switchyard.delivery where state in ('a', 'f', 'p'))
@@ -118,14 +118,14 @@ async fn at_rest(stage: &Stage, ending: Ending) -> bool {
 }
 
 /// What is parked goes back to whose it is, as a person would send it who has looked at it.
-async fn a_person_looks(stage: &Stage) {
-    let back = stage.store.redrive(AGENT, &Selection::default(), 0, "a person", "looked at it").await.unwrap();
-    stage.count("parked deliveries that a person sent back to the agent", u64::try_from(back.len()).unwrap_or(0));
+async fn a_person_looks(world: &World) {
+    let back = world.store.redrive(AGENT, &Selection::default(), 0, "a person", "looked at it").await.unwrap();
+    world.count("parked deliveries that a person sent back to the agent", u64::try_from(back.len()).unwrap_or(0));
     let retried = format!(
         "select count(*) filter (where switchyard.retry('{AGENT}', p.event_id)) from switchyard.parked_old('{AGENT}') p"
     );
-    stage.count(
+    world.count(
         "parked deliveries that a person sent back to the old system",
-        stage.number(&retried).await.unsigned_abs(),
+        world.number(&retried).await.unsigned_abs(),
     );
 }

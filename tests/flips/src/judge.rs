@@ -1,6 +1,6 @@
 //! What is true of every event, whatever has happened.
 
-use crate::stage::{Stage, nap};
+use crate::world::{World, nap};
 use std::time::Duration;
 
 /// What must not be, each with how often it is.
@@ -33,10 +33,10 @@ const NEVER: &[(&str, &str)] = &[
 ];
 
 /// What is wrong, in words; nothing, where all is well.
-pub(crate) async fn judge(stage: &Stage) -> Vec<String> {
+pub(crate) async fn judge(world: &World) -> Vec<String> {
     let mut wrong = Vec::new();
     for (what, sql) in NEVER {
-        let n = stage.number(sql).await;
+        let n = world.number(sql).await;
         if n > 0 {
             wrong.push(format!("{n} {what}"));
         }
@@ -45,16 +45,16 @@ pub(crate) async fn judge(stage: &Stage) -> Vec<String> {
 }
 
 /// While it goes on: for how long an event has had no owner at the longest. The sweep gives it one when it is older than the grace.
-pub(crate) async fn watch(stage: &Stage) {
-    let side = stage.another_connection().await;
+pub(crate) async fn watch(world: &World) {
+    let side = world.another_connection().await;
     let sql = "select coalesce(max(extract(epoch from clock_timestamp() - e.logged_at)) * 1000, 0)::float8 from switchyard.event_log e
                 where e.logged_at > clock_timestamp() - interval '2 minutes'
                   and not exists (select 1 from switchyard.delivery d where d.seq = e.seq)";
     let mut longest = 0.0f64;
-    while !stage.is_over() {
+    while !world.is_over() {
         let now: f64 = side.query_one(sql, &[]).await.unwrap().get(0);
         longest = longest.max(now);
         nap(Duration::from_millis(100)).await;
     }
-    stage.count("longest time without an owner, in ms", longest.round() as u64);
+    world.count("longest time without an owner, in ms", longest.round() as u64);
 }

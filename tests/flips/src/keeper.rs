@@ -3,7 +3,7 @@
 use crate::{
     Options,
     old_system::Bug,
-    stage::{AGENT, Phase, Stage, nap},
+    world::{AGENT, Phase, World, nap},
 };
 use clap::ValueEnum;
 use std::{cell::Cell, path::PathBuf, process::Stdio, time::Duration};
@@ -23,8 +23,8 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    pub(crate) fn of(stage: &Stage, options: &Options) -> Self {
-        let (program, url, bug) = (options.program.clone(), stage.url(), options.bug);
+    pub(crate) fn of(world: &World, options: &Options) -> Self {
+        let (program, url, bug) = (options.program.clone(), world.url(), options.bug);
         Self { program, url, bug, switched_off: Cell::new(false) }
     }
 
@@ -34,21 +34,21 @@ impl Keeper {
     }
 
     /// Keeps one process of it running, and kills that with SIGKILL now and then.
-    pub(crate) async fn keep(&self, stage: &Stage) {
-        let mut chance = stage.chance(5);
-        while !stage.is_over() && !self.switched_off.get() {
-            let chaos = stage.phase() == Phase::Chaos;
+    pub(crate) async fn keep(&self, world: &World) {
+        let mut chance = world.chance(5);
+        while !world.is_over() && !self.switched_off.get() {
+            let chaos = world.phase() == Phase::Chaos;
             let mut process = self.start(chance.u64(..), chaos);
             let dies = Instant::now() + Duration::from_millis(chance.u64(LIFE_MS));
-            let lives = |stage: &Stage| {
-                let calm_now = chaos && stage.phase() != Phase::Chaos;
-                !stage.is_over() && !self.switched_off.get() && !calm_now && (!chaos || Instant::now() < dies)
+            let lives = |world: &World| {
+                let calm_now = chaos && world.phase() != Phase::Chaos;
+                !world.is_over() && !self.switched_off.get() && !calm_now && (!chaos || Instant::now() < dies)
             };
-            while lives(stage) {
+            while lives(world) {
                 nap(Duration::from_millis(20)).await;
             }
             process.kill().await.expect("the old system can be killed");
-            stage.count("processes of the old system that were killed", 1);
+            world.count("processes of the old system that were killed", 1);
             nap(Duration::from_millis(chance.u64(..300))).await;
         }
     }

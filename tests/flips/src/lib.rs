@@ -12,18 +12,18 @@ mod judge;
 mod keeper;
 pub mod old_system;
 mod report;
-mod stage;
 mod steward;
 mod switch;
 mod transport;
+mod world;
 mod writer;
 
 pub use report::Report;
 
 use ending::Ending;
 use keeper::Keeper;
-use stage::Stage;
 use std::path::PathBuf;
+use world::World;
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -43,25 +43,25 @@ pub struct Options {
 /// Runs it: flips under load, then an end, then the count.
 pub async fn run(options: &Options) -> Report {
     let began = std::time::Instant::now();
-    let stage = Stage::set(options.seed).await;
-    let keeper = Keeper::of(&stage, options);
+    let world = World::set(options.seed).await;
+    let keeper = Keeper::of(&world, options);
     let ending = Ending::of(options.seed);
     let story = async {
-        switch::flip(&stage, options.flips).await;
-        let measured = ending.play(&stage, &keeper).await;
-        stage.over();
+        switch::flip(&world, options.flips).await;
+        let measured = ending.play(&world, &keeper).await;
+        world.over();
         measured
     };
     let (measured, ..) = tokio::join!(
         story,
-        writer::write(&stage, options.per_second),
-        transport::publish(&stage),
-        transport::let_time_pass(&stage),
-        agent::work(&stage),
-        steward::pass(&stage),
-        judge::watch(&stage),
-        keeper.keep(&stage),
+        writer::write(&world, options.per_second),
+        transport::publish(&world),
+        transport::let_time_pass(&world),
+        agent::work(&world),
+        steward::pass(&world),
+        judge::watch(&world),
+        keeper.keep(&world),
     );
-    let verdict = judge::judge(&stage).await;
-    Report::of(&stage, options, ending, measured, verdict, began.elapsed()).await
+    let verdict = judge::judge(&world).await;
+    Report::of(&world, options, ending, measured, verdict, began.elapsed()).await
 }

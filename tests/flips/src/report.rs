@@ -4,7 +4,7 @@ use crate::{
     Options,
     ending::{Ending, RollBack},
     old_system::Bug,
-    stage::Stage,
+    world::World,
 };
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -42,16 +42,16 @@ const AFTERWARDS: &[(&str, &str)] = &[
 
 impl Report {
     pub(crate) async fn of(
-        stage: &Stage,
+        world: &World,
         options: &Options,
         ending: Ending,
         measured: Option<RollBack>,
         wrong: Vec<String>,
         took: Duration,
     ) -> Self {
-        let mut counts = stage.counts();
+        let mut counts = world.counts();
         for (_, sql) in AFTERWARDS {
-            for row in stage.side.query(*sql, &[]).await.expect("a question afterwards") {
+            for row in world.side.query(*sql, &[]).await.expect("a question afterwards") {
                 counts.insert(row.get(0), row.get::<_, i64>(1).unsigned_abs());
             }
         }

@@ -1,28 +1,28 @@
 //! What lies between the table and the agent: a publisher, and a queue that loses and doubles.
 
-use crate::stage::{Phase, Stage, nap};
+use crate::world::{Phase, World, nap};
 use std::time::Duration;
 use switchyard_bus::Queue;
 use switchyard_runtime::envelope;
 use switchyard_store::{Known, Page};
 
 /// What is in the outbox goes into the queue: most of it once, some twice, some not at all.
-pub(crate) async fn publish(stage: &Stage) {
-    let store = stage.another_store();
-    let mut chance = stage.chance(2);
-    while !stage.is_over() {
+pub(crate) async fn publish(world: &World) {
+    let store = world.another_store();
+    let mut chance = world.chance(2);
+    while !world.is_over() {
         let pending = store.pending(&Known::default(), Page::of(200)).await.unwrap();
         for event in &pending {
             let message = envelope::message(event).unwrap();
-            let fate = if stage.phase() == Phase::Chaos { chance.u8(..100) } else { 100 };
+            let fate = if world.phase() == Phase::Chaos { chance.u8(..100) } else { 100 };
             match fate {
-                0..3 => stage.count("messages lost", 1),
+                0..3 => world.count("messages lost", 1),
                 3..6 => {
-                    stage.count("messages doubled", 1);
-                    stage.queue.send(&[message.clone(), message]).await;
+                    world.count("messages doubled", 1);
+                    world.queue.send(&[message.clone(), message]).await;
                 }
                 _ => {
-                    stage.queue.send(&[message]).await;
+                    world.queue.send(&[message]).await;
                 }
             }
         }
@@ -34,10 +34,10 @@ pub(crate) async fn publish(stage: &Stage) {
 }
 
 /// The queue's time stands still unless somebody lets it pass.
-pub(crate) async fn let_time_pass(stage: &Stage) {
+pub(crate) async fn let_time_pass(world: &World) {
     const STEP: Duration = Duration::from_millis(20);
-    while !stage.is_over() {
+    while !world.is_over() {
         nap(STEP).await;
-        stage.queue.pass(STEP);
+        world.queue.pass(STEP);
     }
 }

@@ -1,6 +1,6 @@
 //! Who writes events: one at a time, or a few in a transaction that is committed late, or not at all.
 
-use crate::stage::{Phase, Stage, TYPE, nap};
+use crate::world::{Phase, TYPE, World, nap};
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
@@ -12,16 +12,16 @@ const RUSH: u32 = 12;
 /// How many projects.
 pub(crate) const PROJECTS: u32 = 6;
 
-pub(crate) async fn write(stage: &Stage, per_second: u32) {
-    let mut chance = stage.chance(1);
-    let mut client = stage.another_connection().await;
+pub(crate) async fn write(world: &World, per_second: u32) {
+    let mut chance = world.chance(1);
+    let mut client = world.another_connection().await;
     let mut ticks = interval(Duration::from_secs(1) / per_second.max(1));
     // What could not be written in time is caught up on: the load is what was asked for.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    while stage.phase() < Phase::Rest {
+    while world.phase() < Phase::Rest {
         ticks.tick().await;
         let several = match chance.u8(..100) {
-            _ if stage.rush.get() => RUSH,
+            _ if world.rush.get() => RUSH,
             0..5 => chance.u32(2..5),
             _ => 1,
         };
@@ -34,12 +34,12 @@ pub(crate) async fn write(stage: &Stage, per_second: u32) {
             let project = format!("p{}", chance.u32(..PROJECTS));
             tx.execute(insert, &[&id, &TYPE, &aggregate, &project]).await.unwrap();
         }
-        if several > 1 && !stage.rush.get() {
+        if several > 1 && !world.rush.get() {
             nap(Duration::from_millis(chance.u64(..300))).await;
         }
         if chance.u8(..100) < 2 {
             tx.rollback().await.unwrap();
-            stage.count("transactions of the writer rolled back", 1);
+            world.count("transactions of the writer rolled back", 1);
         } else {
             tx.commit().await.unwrap();
         }

@@ -3,7 +3,7 @@
 //! `backfill-rate [--events N] [--project-to N]`. Each step's pace is told for its first and its last tenth, so that whatever grows with the square of the
 //! table shows. Deliveries are claimed as an agent claims them, ten in a transaction, by this same process. The last column is what an insert of
 //! the application takes meanwhile, one every ten milliseconds.
-#![allow(clippy::print_stdout, clippy::expect_used, reason = "a bench prints its figures, and a failure ends it")]
+#![allow(clippy::print_stdout, clippy::expect_used, reason = "a measurement prints its figures, and a failure ends it")]
 
 use std::{
     sync::{
@@ -33,8 +33,8 @@ async fn main() {
     let database = Database::migrated().await;
     let (store, side) = (database.store(), database.connect().await);
     fill(&side, events).await;
-    let bench = Bench { events, projected, store, side, database };
-    bench.run().await;
+    let measurement = Measurement { events, projected, store, side, database };
+    measurement.run().await;
 }
 
 /// History in no order on disk, of two types of which one is backfilled, over five years.
@@ -52,7 +52,7 @@ async fn fill(side: &Client, events: u32) {
     side.batch_execute("vacuum analyze events").await.expect("its figures");
 }
 
-struct Bench {
+struct Measurement {
     events: u32,
     projected: u32,
     store: Store,
@@ -82,7 +82,7 @@ impl Windows {
     }
 }
 
-impl Bench {
+impl Measurement {
     async fn run(&self) {
         let spec = AgentSpec {
             name: AGENT.into(),

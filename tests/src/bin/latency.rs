@@ -3,7 +3,7 @@
 //! `latency [--rate EVENTS_PER_SECOND] [--seconds N]`. The start is the event log's clock inside the application's transaction, the end
 //! the clock of the transaction that claims the event, which begins after the handler has started and gathered: the figure is an upper
 //! bound, taken from one clock, the database's.
-#![allow(clippy::print_stdout, clippy::expect_used, reason = "a bench prints its figures, and a failure ends it")]
+#![allow(clippy::print_stdout, clippy::expect_used, reason = "a measurement prints its figures, and a failure ends it")]
 
 use std::time::Duration;
 use switchyard_tests::World;
@@ -33,7 +33,7 @@ async fn main() {
     world.settled().await;
 
     println!("{rate} events a second for {seconds} s (offered: {offered:.1}/s), commit to claim:");
-    for agent in &world.lab.agents {
+    for agent in &world.servers.agents {
         let sql = "select count(*), percentile_cont(array[0.5, 0.95, 0.99]) within group (order by ms) from (
                      select extract(epoch from d.at - e.logged_at)::float8 * 1000 ms
                        from switchyard.delivery d join switchyard.event_log e on e.seq = d.seq

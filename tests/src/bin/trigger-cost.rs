@@ -3,7 +3,7 @@
 //! `trigger-cost [--rounds N] [--millis N]`. Each figure is the median of the rounds; the two tables take turns, so that whatever else the
 //! machine does befalls both. Single-row transactions, as applications write, by 1, 8 and 32 clients; once with commits that wait for the disk
 //! and once without, where nothing hides the cost. Clients and server share the machine. Takes about a minute.
-#![allow(clippy::print_stdout, clippy::expect_used, reason = "a bench prints its figures, and a failure ends it")]
+#![allow(clippy::print_stdout, clippy::expect_used, reason = "a measurement prints its figures, and a failure ends it")]
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;

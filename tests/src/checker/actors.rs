@@ -145,7 +145,7 @@ pub(super) async fn send(actor: &mut Actor, agent: &str, event: Uuid, run: i32, 
         let delay = most * actor.random.fraction();
         actor
             .query(
-                "insert into lab.queue (agent, event_id, run, epoch, visible_at)
+                "insert into checker.queue (agent, event_id, run, epoch, visible_at)
                  values ($1, $2, $3, $4, clock_timestamp() + $5 * interval '1 second')",
                 &[
                     (&agent, Type::TEXT),
@@ -216,7 +216,7 @@ pub(super) async fn publisher(mut actor: Actor) {
 
 async fn publish(actor: &mut Actor) -> Result<(), StoreError> {
     if actor.chaos() && actor.random.chance(0.02) {
-        actor.query("delete from lab.queue", &[]).await?;
+        actor.query("delete from checker.queue", &[]).await?;
         actor.count("queue wiped");
     }
     let pending = actor.store().pending(&Known::default(), Page::of(5)).await?;

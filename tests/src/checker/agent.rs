@@ -33,8 +33,8 @@ async fn receive(actor: &mut Actor, name: &str) -> Result<(), StoreError> {
     let most = actor.random.below(4) as i64 + 1;
     let rows = actor
         .query(
-            "update lab.queue q set visible_at = clock_timestamp() + interval '250 ms'
-               from (select id from lab.queue where agent = $1 and visible_at <= clock_timestamp()
+            "update checker.queue q set visible_at = clock_timestamp() + interval '250 ms'
+               from (select id from checker.queue where agent = $1 and visible_at <= clock_timestamp()
                       order by random() limit $2 for update skip locked) c
               where q.id = c.id returning q.id, q.event_id, q.run, q.epoch",
             &[(&name, Type::TEXT), (&most, Type::INT8)],
@@ -70,7 +70,7 @@ async fn receive(actor: &mut Actor, name: &str) -> Result<(), StoreError> {
     }
     // An acknowledgement may get lost.
     if !(actor.chaos() && actor.random.chance(0.1)) {
-        actor.query("delete from lab.queue where id = any($1)", &[(&handled, Type::INT8_ARRAY)]).await?;
+        actor.query("delete from checker.queue where id = any($1)", &[(&handled, Type::INT8_ARRAY)]).await?;
     }
     Ok(())
 }
@@ -101,7 +101,7 @@ async fn attempt(actor: &mut Actor, name: &str, messages: &[Message]) -> Result<
             }
             Verdict::AlreadyDone => {
                 // The fault: a message that was not seen before is taken for an event that was not.
-                let see = "insert into lab.seen values ($1) on conflict do nothing";
+                let see = "insert into checker.seen values ($1) on conflict do nothing";
                 actor.plays(Client::DeduplicateByMessage) && tx.execute(see, &[(&message.id, Type::INT8)]).await? == 1
             }
             _ => false,
@@ -185,7 +185,7 @@ pub(super) async fn effect(
     gated: Option<&str>,
 ) -> Result<(), StoreError> {
     tx.execute(
-        "insert into lab.effect (agent, event_id, run, who, gated) values ($1, $2, $3, $4::text::\"char\", $5)",
+        "insert into checker.effect (agent, event_id, run, who, gated) values ($1, $2, $3, $4::text::\"char\", $5)",
         &[(&agent, Type::TEXT), (&event, Type::UUID), (&run, Type::INT4), (&who, Type::TEXT), (&gated, Type::TEXT)],
     )
     .await?;
@@ -220,7 +220,7 @@ async fn park(actor: &mut Actor, name: &str, ask: Ask) -> Result<(), StoreError>
     let told = ask.epoch;
     actor
         .query(
-            "insert into lab.dead_letter values ($1, $2, $3)",
+            "insert into checker.dead_letter values ($1, $2, $3)",
             &[(&name, Type::TEXT), (&ask.event_id, Type::UUID), (&ask.run, Type::INT4)],
         )
         .await?;

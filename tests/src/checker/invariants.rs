@@ -15,11 +15,11 @@ struct Invariant {
 /// Common to all: every delivery's last state, also of those whose partition was dropped.
 const VIEWS: &str = "with floor as (select seq from switchyard.floor),
   last as (select distinct on (agent, run, seq) h.agent, h.run, h.seq, h.state, h.owner, h.epoch, h.attempts, a.name, e.event_id, e.type
-             from lab.history h join switchyard.agent a on a.id = h.agent join switchyard.event_log e using (seq)
+             from checker.history h join switchyard.agent a on a.id = h.agent join switchyard.event_log e using (seq)
             order by agent, run, seq, h.id desc),
   listens as (select s.agent, a.name, e.seq, e.event_id, e.type from switchyard.subscription s join switchyard.agent a on a.id = s.agent
                 join switchyard.event_log e on e.type = s.type and e.seq >= s.from_seq and (s.until_seq is null or e.seq <= s.until_seq)),
-  effects as (select agent as name, event_id, run, count(*) as n, min(who) as who, count(distinct who) as sides from lab.effect group by 1, 2, 3)
+  effects as (select agent as name, event_id, run, count(*) as n, min(who) as who, count(distinct who) as sides from checker.effect group by 1, 2, 3)
 ";
 
 const INVARIANTS: &[Invariant] = &[
@@ -33,7 +33,7 @@ const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         name: "a sweep writes rows of subscribed events only",
-        broken: "select count(*) from lab.history h where h.writer = 'sweep' and h.was_state is null
+        broken: "select count(*) from checker.history h where h.writer = 'sweep' and h.was_state is null
                    and not exists (select 1 from listens i where i.agent = h.agent and i.seq = h.seq)",
     },
     Invariant {
@@ -63,7 +63,7 @@ const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         name: "every transition is one of the contract's, by its writer",
-        broken: "select count(*) from lab.history h where not coalesce(case h.writer
+        broken: "select count(*) from checker.history h where not coalesce(case h.writer
                    when 'first_ask' then h.was_state is null and h.run = 0 and h.state in ('a', 'd') and h.epoch = 0 and h.attempts = 0
                    when 'sweep' then h.was_state is null and h.run = 0 and h.state = 'a' and h.epoch = 0 and h.attempts = 0
                    when 'claim_batch' then h.was_state in ('a', 'f') and h.state = 'd' and (h.owner, h.epoch, h.attempts) = (h.was_owner, h.was_epoch, h.was_attempts)
@@ -83,46 +83,46 @@ const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         name: "what was sent back was asked for once",
-        broken: "select count(*) from (select (select count(*) from lab.history h where h.writer = '_send_back') as done,
+        broken: "select count(*) from (select (select count(*) from checker.history h where h.writer = '_send_back') as done,
                                               (select coalesce(sum((detail ->> 'redriven')::int), 0) from switchyard.audit
                                                 where action in ('redrive', 'auto_redrive')) as told) x where done <> told",
     },
     Invariant {
         name: "each change starts from the state that the one before it left",
         broken: "select count(*) from (select h.*, lag(state) over w as left_state, lag(owner) over w as left_owner, lag(epoch) over w as left_epoch
-                                         from lab.history h window w as (partition by agent, run, seq order by h.id)) x
+                                         from checker.history h window w as (partition by agent, run, seq order by h.id)) x
                   where (was_state, was_owner, was_epoch) is distinct from (left_state, left_owner, left_epoch)",
     },
     Invariant {
         name: "only the claiming transaction settles otherwise",
-        broken: "select count(*) from (select h.*, lag(xid) over (partition by agent, run, seq order by h.id) as before from lab.history h) x
+        broken: "select count(*) from (select h.*, lag(xid) over (partition by agent, run, seq order by h.id) as before from checker.history h) x
                   where writer = 'settle' and xid is distinct from before",
     },
     Invariant {
         name: "a replay's row is of an event that was settled live",
-        broken: "select count(*) from lab.history h where h.run > 0 and h.was_state is null and not coalesce((
-                   select l.state in ('d', 's', 'e') from lab.history l where l.agent = h.agent and l.run = 0 and l.seq = h.seq and l.id < h.id
+        broken: "select count(*) from checker.history h where h.run > 0 and h.was_state is null and not coalesce((
+                   select l.state in ('d', 's', 'e') from checker.history l where l.agent = h.agent and l.run = 0 and l.seq = h.seq and l.id < h.id
                     order by l.id desc limit 1), false)",
     },
     Invariant {
         name: "a cancelled run is over",
-        broken: "select (select count(*) from last l join lab.cancelled c using (run) where l.state not in ('d', 's', 'e'))
-                      + (select count(*) from lab.history h join lab.cancelled c using (run) where h.at > c.at)",
+        broken: "select (select count(*) from last l join checker.cancelled c using (run) where l.state not in ('d', 's', 'e'))
+                      + (select count(*) from checker.history h join checker.cancelled c using (run) where h.at > c.at)",
     },
     Invariant {
         name: "the owner is fixed at the first ask, by a routing of that moment",
-        broken: "select count(*) from lab.history h join switchyard.event_log e using (seq)
+        broken: "select count(*) from checker.history h join switchyard.event_log e using (seq)
                   where h.was_state is null and h.run = 0 and not exists (
                     select 1 from (select r.*, lead(committed_by) over (partition by r.agent order by r.version) as over_by,
-                                          lead(r.version) over (partition by r.agent order by r.version) as next_version from lab.routing r) r
+                                          lead(r.version) over (partition by r.agent order by r.version) as next_version from checker.routing r) r
                      where r.agent = h.agent and r.at <= h.at and (r.next_version is null or coalesce(r.over_by, 'infinity') >= h.asked_at)
                        and h.owner = switchyard.owner_of(r.as_it_was, e.aggregate_id, e.project_id))",
     },
     Invariant {
         name: "once reassign is complete nobody writes by an older routing",
-        broken: "select count(*) from lab.completed c join lab.routing r on r.agent = c.agent and r.version = c.version
-                   left join lab.routing n on n.agent = r.agent and n.version = r.version + 1
-                   join lab.history h on h.agent = c.agent and h.was_state is null and h.run = 0 and not pg_visible_in_snapshot(h.xid, c.snapshot)
+        broken: "select count(*) from checker.completed c join checker.routing r on r.agent = c.agent and r.version = c.version
+                   left join checker.routing n on n.agent = r.agent and n.version = r.version + 1
+                   join checker.history h on h.agent = c.agent and h.was_state is null and h.run = 0 and not pg_visible_in_snapshot(h.xid, c.snapshot)
                         and h.at < coalesce(n.at, 'infinity')
                    join switchyard.event_log e using (seq)
                   where h.owner <> switchyard.owner_of(r.as_it_was, e.aggregate_id, e.project_id)",
@@ -130,13 +130,13 @@ const INVARIANTS: &[Invariant] = &[
     Invariant {
         name: "gated effects are in the order of the sequence",
         broken: "select count(*) from (select e.seq, max(e.seq) over (partition by f.agent, f.gated order by f.id rows between unbounded preceding and 1 preceding) as before
-                                         from lab.effect f join switchyard.event_log e using (event_id) where f.gated is not null) x where seq <= before",
+                                         from checker.effect f join switchyard.event_log e using (event_id) where f.gated is not null) x where seq <= before",
     },
     Invariant {
         name: "what was parked by a report is in the dead-letter queue",
-        broken: "select count(*) from lab.history h join switchyard.event_log e using (seq) join switchyard.agent a on a.id = h.agent
+        broken: "select count(*) from checker.history h join switchyard.event_log e using (seq) join switchyard.agent a on a.id = h.agent
                   where h.writer = '_report' and h.state = 'p' and h.owner = 'n'
-                    and not exists (select 1 from lab.dead_letter q where q.agent = a.name and q.event_id = e.event_id and q.run = h.run)",
+                    and not exists (select 1 from checker.dead_letter q where q.agent = a.name and q.event_id = e.event_id and q.run = h.run)",
     },
     Invariant {
         name: "nothing is missing and the watermarks count right",
@@ -170,7 +170,7 @@ pub(super) async fn what_is_open(judge: &Client, old_lives: bool) -> Vec<String>
     let owned_by_the_dead = if old_lives { "" } else { "and owner = 'n'" };
     let questions = [
         ("unpublished", "select count(*) from switchyard.outbox".to_owned()),
-        ("queued", "select count(*) from lab.queue".to_owned()),
+        ("queued", "select count(*) from checker.queue".to_owned()),
         ("unfinished", format!("select count(*) from switchyard.delivery where state in ('a', 'f') {owned_by_the_dead}")),
         ("unswept", "select count(*) from switchyard.subscription s where s.checked < least(switchyard.last_seq(), coalesce(s.until_seq, switchyard.last_seq()))".to_owned()),
         ("undrained", "select count(*) from switchyard.delivery d join switchyard.agent a on a.id = d.agent and a.drain join switchyard.event_log e using (seq)
@@ -208,7 +208,7 @@ pub(super) async fn judge(judge: &Client) -> Vec<String> {
 pub(super) async fn count(judge: &Client, counts: &mut BTreeMap<String, u64>) {
     let sql = "select 'transition ' || coalesce(was_owner::text || was_state::text, 'none') || ' -> ' || owner::text || state::text
                       || case when run > 0 then ' (replay)' else '' end, count(*)
-                 from lab.history where (was_state, was_owner) is distinct from (state, owner) group by 1
+                 from checker.history where (was_state, was_owner) is distinct from (state, owner) group by 1
                union all select 'events', count(*) from events
                union all select 'sequences rolled back', switchyard.last_seq() - count(*) from events";
     for row in judge.query(sql, &[]).await.expect("the judge's count") {

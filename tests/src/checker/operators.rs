@@ -135,7 +135,7 @@ async fn set_routing(actor: &mut Actor, agent: &str, lever: RoutingChange) -> Re
 
 /// From now on every routing that is in the table was committed before now.
 async fn confirm(actor: &Actor) -> Result<(), StoreError> {
-    actor.query("update lab.routing set committed_by = clock_timestamp() where committed_by is null", &[]).await?;
+    actor.query("update checker.routing set committed_by = clock_timestamp() where committed_by is null", &[]).await?;
     Ok(())
 }
 
@@ -147,7 +147,7 @@ async fn reassign(actor: &mut Actor, agent: &str, passes: usize) -> Result<bool,
         }
         if actor.store().reassign(agent).await?.complete {
             actor.count("reassigned completely");
-            let sql = "insert into lab.completed select id, routing_version, pg_current_snapshot() from switchyard.agent where name = $1";
+            let sql = "insert into checker.completed select id, routing_version, pg_current_snapshot() from switchyard.agent where name = $1";
             actor.query(sql, &[(&agent, Type::TEXT)]).await?;
             for _ in 0..3 {
                 let wrong: i64 = actor
@@ -279,7 +279,7 @@ async fn intervene(actor: &mut Actor, runs: &mut Vec<(&'static str, i32)>) -> Re
         }
         if actor.random.chance(0.2) {
             actor.store().cancel_run(run).await?;
-            actor.query("insert into lab.cancelled values ($1, clock_timestamp())", &[(&run, Type::INT4)]).await?;
+            actor.query("insert into checker.cancelled values ($1, clock_timestamp())", &[(&run, Type::INT4)]).await?;
             actor.count("run cancelled");
         }
     }

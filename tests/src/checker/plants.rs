@@ -1,4 +1,4 @@
-//! Faults that the checker must find. Most are edits of a function in the lab's own database; some are habits of the
+//! Faults that the checker must find. Most are edits of a function in the servers's own database; some are habits of the
 //! simulated agent. None can be switched on anywhere else.
 
 use tokio_postgres::Client as Judge;
@@ -53,7 +53,11 @@ pub const PLANTS: &[Plant] = &[
     edited(
         "routing_cached",
         "the routing hardly ever changes, so read it once",
-        &[Edit { function: "_create_deliveries", from: "from switchyard.agent a", to: "from lab.cached_routing a" }],
+        &[Edit {
+            function: "_create_deliveries",
+            from: "from switchyard.agent a",
+            to: "from checker.cached_routing a",
+        }],
     ),
     edited(
         "no_row_lock",
@@ -183,7 +187,7 @@ impl Plant {
         PLANTS.iter().find(|p| p.name == name)
     }
 
-    /// Plants it in the lab's database.
+    /// Plants it in the servers's database.
     ///
     /// # Panics
     /// Where the function no longer reads as the plant expects: then the plant needs a new edit.
@@ -191,17 +195,17 @@ impl Plant {
         if self.name == "routing_cached" {
             judge
                 .batch_execute(
-                    "create table lab.cached_routing as select * from switchyard.agent;
-                     create cast (lab.cached_routing as switchyard.agent) with inout as implicit",
+                    "create table checker.cached_routing as select * from switchyard.agent;
+                     create cast (checker.cached_routing as switchyard.agent) with inout as implicit",
                 )
                 .await
                 .expect("a stale copy");
             // Copied when a world begins, and never again.
             judge
                 .batch_execute(
-                    "create function lab.copy_routing() returns trigger language plpgsql as $$ begin
-                       insert into lab.cached_routing select new.*; return null; end $$;
-                     create trigger copy after insert on switchyard.agent for each row execute function lab.copy_routing()",
+                    "create function checker.copy_routing() returns trigger language plpgsql as $$ begin
+                       insert into checker.cached_routing select new.*; return null; end $$;
+                     create trigger copy after insert on switchyard.agent for each row execute function checker.copy_routing()",
                 )
                 .await
                 .expect("the copying");

@@ -26,7 +26,7 @@ pub(super) struct Ending {
 }
 
 pub(super) async fn run(worker: &Worker, seed: u64, plant: Option<&'static Plant>, chaos: Duration) -> SeedReport {
-    worker.judge.batch_execute("select lab.reset()").await.expect("a reset");
+    worker.judge.batch_execute("select checker.reset()").await.expect("a reset");
     let mut random = Random::new(seed, "seed");
     let mut ending = || Ending {
         mode: random.pick(&[Mode::Off, Mode::Shadow, Mode::Percent(30), Mode::Percent(70), Mode::Full]),

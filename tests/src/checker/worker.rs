@@ -19,7 +19,7 @@ impl Worker {
     pub(super) async fn open(plant: Option<&'static Plant>) -> Self {
         let database = Database::migrated().await;
         let judge = database.connect().await;
-        judge.batch_execute(include_str!("lab.sql")).await.expect("the lab's tables");
+        judge.batch_execute(include_str!("checker.sql")).await.expect("the checker's tables");
         if let Some(plant) = plant {
             plant.apply(&judge).await;
         }

@@ -1,7 +1,7 @@
 //! What the steward's passes make of a backfill: queues and mappings in memory, the ledger a real one.
 
-use super::scene::{all, minute};
-use crate::steward::bench::{AGENT, Bench, soon};
+use super::world::{all, minute};
+use crate::steward::world::{AGENT, StewardWorld, soon};
 use std::{cell::RefCell, time::Duration};
 use steward::{Limits, backfill::answer};
 use switchyard_bus::{Message, Queue, Received};
@@ -18,7 +18,7 @@ use switchyard_tests::eventually;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-impl Bench {
+impl StewardWorld {
     /// So many events that stood in the table before there was a log, a second apart, the oldest first.
     async fn history(&self, count: i64) -> Vec<Uuid> {
         self.run(&format!(
@@ -108,48 +108,48 @@ fn backfilled(pass: &Pass) -> &Backfilled {
 
 #[tokio::test]
 async fn a_pass_numbers_counts_sends_in_order_and_ends_it() {
-    let bench = Bench::new().await;
-    let events = bench.history(120).await;
-    let run = bench.start(1_000).await;
+    let world = StewardWorld::new().await;
+    let events = world.history(120).await;
+    let run = world.start(1_000).await;
     let taken = RefCell::default();
 
-    let pass = bench.beside(&taken, bench.pass()).await;
+    let pass = world.beside(&taken, world.pass()).await;
 
     let done = backfilled(&pass);
     assert_eq!((done.taken, done.sent, done.stands), (120, 120, Some(BackfillState::Done)));
     assert_eq!(*taken.borrow(), events.iter().map(|event| (run, *event)).collect::<Vec<_>>());
-    let progress = bench.progress().await;
+    let progress = world.progress().await;
     assert_eq!((progress.state, progress.done, progress.pending), (BackfillState::Done, 120, 0));
-    assert!(bench.pass().await.backfills.is_empty(), "there is none any more");
+    assert!(world.pass().await.backfills.is_empty(), "there is none any more");
 }
 
 #[tokio::test]
 async fn without_a_backfill_a_pass_sends_none() {
-    let bench = Bench::new().await;
-    bench.history(3).await;
-    assert!(bench.pass().await.backfills.is_empty());
-    assert_eq!(bench.number("select count(*) from switchyard.event_log").await, 0);
+    let world = StewardWorld::new().await;
+    world.history(3).await;
+    assert!(world.pass().await.backfills.is_empty());
+    assert_eq!(world.number("select count(*) from switchyard.event_log").await, 0);
 }
 
 #[tokio::test]
 async fn the_queue_never_holds_more_of_it_than_a_second_s_worth_and_a_hundred_at_most() {
     for (per_second, at_a_time) in [(20, 20), (1_000, 100)] {
-        let bench = Bench::new().await;
-        bench.history(300).await;
-        bench.start(per_second).await;
+        let world = StewardWorld::new().await;
+        world.history(300).await;
+        world.start(per_second).await;
         for _ in 0..3 {
-            bench.short_pass().await;
-            bench.fill_bucket().await;
+            world.short_pass().await;
+            world.fill_bucket().await;
         }
-        assert_eq!(bench.queue().messages().len(), at_a_time, "nobody handles them, so no more come");
+        assert_eq!(world.queue().messages().len(), at_a_time, "nobody handles them, so no more come");
     }
 }
 
 #[tokio::test]
 async fn a_live_event_is_handled_before_all_but_a_hundred_of_a_backfill() {
-    let bench = Bench::new().await;
-    let history = bench.history(800).await;
-    let run = bench.start(1_000).await;
+    let world = StewardWorld::new().await;
+    let history = world.history(800).await;
+    let run = world.start(1_000).await;
     let taken: RefCell<Vec<(i32, Uuid)>> = RefCell::default();
     // Whenever sixty more of history are done, a live event comes: how many of history were done by then.
     let live: RefCell<Vec<(Uuid, usize)>> = RefCell::default();
@@ -157,22 +157,22 @@ async fn a_live_event_is_handled_before_all_but_a_hundred_of_a_backfill() {
         loop {
             let done = taken.borrow().iter().filter(|(of, _)| *of == run).count();
             if done >= live.borrow().len() * 60 {
-                let event = bench.lost(1).await[0];
+                let event = world.lost(1).await[0];
                 let body = format!(
                     r#"{{"id":"{event}","type":"thing.made","aggregate_type":"thing","aggregate_id":"{event}","payload":{{}},"version":1,"metadata":{{"timestamp":"2026-01-01T00:00:00Z"}}}}"#
                 );
                 live.borrow_mut().push((event, done));
-                bench.queue().send(&[Message::new(body).number("run", 0)]).await;
+                world.queue().send(&[Message::new(body).number("run", 0)]).await;
             }
             tokio::task::yield_now().await;
         }
     };
     let backfill = async {
-        while bench.progress().await.state == BackfillState::Running {
-            bench.pass().await;
+        while world.progress().await.state == BackfillState::Running {
+            world.pass().await;
         }
     };
-    bench
+    world
         .beside(&taken, async {
             tokio::select! {
                 () = backfill => {}
@@ -194,25 +194,25 @@ async fn a_live_event_is_handled_before_all_but_a_hundred_of_a_backfill() {
 
 #[tokio::test]
 async fn while_the_queue_holds_what_is_live_nothing_of_it_is_sent_and_then_it_goes_on() {
-    let bench = Bench::new().await;
-    bench.history(10).await;
-    bench.start(100).await;
+    let world = StewardWorld::new().await;
+    world.history(10).await;
+    world.start(100).await;
     let flood: Vec<Message> = (0..150).map(|n| Message::new(format!("live {n}"))).collect();
-    bench.queue().send(&flood).await;
+    world.queue().send(&flood).await;
 
-    let pass = bench.short_pass().await;
+    let pass = world.short_pass().await;
 
-    assert_eq!((backfilled(&pass).taken, bench.queue().messages().len()), (0, 150));
-    let progress = bench.progress().await;
+    assert_eq!((backfilled(&pass).taken, world.queue().messages().len()), (0, 150));
+    let progress = world.progress().await;
     assert_eq!((progress.phase, progress.taken), (BackfillPhase::Sending, 0), "what is prepared disturbs nobody");
     assert_eq!(progress.waits.as_deref(), Some("its queue holds 150 other messages"));
 
-    while bench.queue().messages().len() > 100 {
-        let handles = handles(bench.queue().receive(10, Duration::from_secs(60)).await.unwrap());
-        bench.queue().delete(&handles).await;
+    while world.queue().messages().len() > 100 {
+        let handles = handles(world.queue().receive(10, Duration::from_secs(60)).await.unwrap());
+        world.queue().delete(&handles).await;
     }
-    assert_eq!(backfilled(&bench.short_pass().await).taken, 10);
-    assert_eq!(bench.progress().await.waits, None);
+    assert_eq!(backfilled(&world.short_pass().await).taken, 10);
+    assert_eq!(world.progress().await.waits, None);
 }
 
 fn handles(received: Vec<Received>) -> Vec<String> {
@@ -221,62 +221,62 @@ fn handles(received: Vec<Received>) -> Vec<String> {
 
 #[tokio::test]
 async fn it_stands_still_for_an_agent_that_does_not_run_or_owns_nothing_and_says_why() {
-    let bench = Bench::new().await;
-    bench.history(5).await;
-    bench.start(100).await;
+    let world = StewardWorld::new().await;
+    world.history(5).await;
+    world.start(100).await;
     let stands = async |why: &str| {
-        let pass = bench.pass().await;
+        let pass = world.pass().await;
         let [one] = pass.backfills.as_slice() else { panic!("{pass:?}") };
         assert_eq!((one.taken, one.waits.as_deref()), (0, Some(why)));
-        assert_eq!(bench.progress().await.waits.as_deref(), Some(why));
+        assert_eq!(world.progress().await.waits.as_deref(), Some(why));
     };
-    bench.store.force_breaker(AGENT, Some(BreakerState::Open), "ada").await.unwrap();
+    world.store.force_breaker(AGENT, Some(BreakerState::Open), "ada").await.unwrap();
     stands("its breaker is not closed").await;
-    bench.store.force_breaker(AGENT, None, "ada").await.unwrap();
-    bench.run("update switchyard.breaker set state = 'closed'").await;
-    bench.store.set_paused(AGENT, &["painter/mapping"], false).await.unwrap();
-    switchyard_bus::Mappings::set_enabled(&bench.mappings, "painter/mapping", false).await.unwrap();
+    world.store.force_breaker(AGENT, None, "ada").await.unwrap();
+    world.run("update switchyard.breaker set state = 'closed'").await;
+    world.store.set_paused(AGENT, &["painter/mapping"], false).await.unwrap();
+    switchyard_bus::Mappings::set_enabled(&world.mappings, "painter/mapping", false).await.unwrap();
     stands("its mapping is off").await;
-    switchyard_bus::Mappings::set_enabled(&bench.mappings, "painter/mapping", true).await.unwrap();
+    switchyard_bus::Mappings::set_enabled(&world.mappings, "painter/mapping", true).await.unwrap();
     let lever = |mode| RoutingChange { mode, drain: false, beside: false };
-    bench.store.set_routing(AGENT, lever(Mode::Off), "ada").await.unwrap();
+    world.store.set_routing(AGENT, lever(Mode::Off), "ada").await.unwrap();
     stands("the routing gives it nothing").await;
-    bench.store.set_routing(AGENT, lever(Mode::Full), "ada").await.unwrap();
-    assert_eq!(backfilled(&bench.short_pass().await).taken, 5);
+    world.store.set_routing(AGENT, lever(Mode::Full), "ada").await.unwrap();
+    assert_eq!(backfilled(&world.short_pass().await).taken, 5);
 }
 
 #[tokio::test]
 async fn an_agent_that_is_not_deployed_is_waited_for() {
-    let bench = Bench::of(&[]).await;
-    bench.register(AGENT, Since::Now).await;
-    bench.history(2).await;
-    bench.start(100).await;
-    let pass = bench.pass().await;
+    let world = StewardWorld::of(&[]).await;
+    world.register(AGENT, Since::Now).await;
+    world.history(2).await;
+    world.start(100).await;
+    let pass = world.pass().await;
     assert!(pass.backfills[0].waits.as_ref().unwrap().contains("not deployed"));
-    assert_eq!(bench.number("select count(*) from switchyard.delivery").await, 0);
+    assert_eq!(world.number("select count(*) from switchyard.delivery").await, 0);
 }
 
 #[tokio::test]
 async fn a_refusing_queue_is_reported_and_its_deliveries_are_due_again() {
-    let bench = Bench::new().await;
-    let events = bench.history(60).await;
-    let run = bench.start(30).await;
-    bench.short_pass().await;
-    bench.fill_bucket().await;
-    bench.short_pass().await;
-    assert_eq!(bench.queue().messages().len(), 30);
-    bench.queues.break_down("painter/queue");
-    bench.later(Duration::from_secs(3_600)).await;
-    assert!(bench.short_pass().await.troubles.iter().any(|line| line.contains("the backfill of painter: its queue")));
-    bench.queues.mend("painter/queue");
+    let world = StewardWorld::new().await;
+    let events = world.history(60).await;
+    let run = world.start(30).await;
+    world.short_pass().await;
+    world.fill_bucket().await;
+    world.short_pass().await;
+    assert_eq!(world.queue().messages().len(), 30);
+    world.queues.break_down("painter/queue");
+    world.later(Duration::from_secs(3_600)).await;
+    assert!(world.short_pass().await.troubles.iter().any(|line| line.contains("the backfill of painter: its queue")));
+    world.queues.mend("painter/queue");
 
     // As if the queue had lost what it held.
-    let lost = handles(bench.queue().receive(100, Duration::from_secs(60)).await.unwrap());
-    bench.queue().delete(&lost).await;
+    let lost = handles(world.queue().receive(100, Duration::from_secs(60)).await.unwrap());
+    world.queue().delete(&lost).await;
     let taken: RefCell<Vec<(i32, Uuid)>> = RefCell::default();
-    while bench.progress().await.state == BackfillState::Running {
-        bench.later(Duration::from_secs(3_600)).await;
-        bench.beside(&taken, bench.short_pass()).await;
+    while world.progress().await.state == BackfillState::Running {
+        world.later(Duration::from_secs(3_600)).await;
+        world.beside(&taken, world.short_pass()).await;
     }
     let mut done = taken.into_inner();
     done.sort_unstable();
@@ -288,47 +288,47 @@ async fn a_refusing_queue_is_reported_and_its_deliveries_are_due_again() {
 #[tokio::test]
 async fn with_more_backfills_than_a_pass_can_run_each_gets_a_turn() {
     let agents = ["one", "two", "three", "four", "five"];
-    let bench = Bench::of(&agents).await;
+    let world = StewardWorld::of(&agents).await;
     for agent in agents {
-        bench.register(agent, Since::Now).await;
+        world.register(agent, Since::Now).await;
     }
-    bench.history(600).await;
+    world.history(600).await;
     for agent in agents {
-        bench.store.start_backfill(agent, &all(), 1, "ada").await.unwrap();
+        world.store.start_backfill(agent, &all(), 1, "ada").await.unwrap();
     }
     let begun = "select count(*) from switchyard.backfill where taken > 0";
     eventually("each has begun", async || {
-        bench.short_pass().await;
-        bench.fill_bucket().await;
-        (bench.number(begun).await == 5).then_some(())
+        world.short_pass().await;
+        world.fill_bucket().await;
+        (world.number(begun).await == 5).then_some(())
     })
     .await;
 }
 
 #[tokio::test]
 async fn two_stewards_at_once_send_nothing_twice() {
-    let bench = Bench::new().await;
-    let events = bench.history(300).await;
-    bench.start(1_000).await;
-    let (other, taken) = (bench.another(Limits::DEFAULT), RefCell::default());
+    let world = StewardWorld::new().await;
+    let events = world.history(300).await;
+    world.start(1_000).await;
+    let (other, taken) = (world.another(Limits::DEFAULT), RefCell::default());
 
-    let both = async { tokio::join!(bench.steward.pass(soon()), other.pass(soon())) };
-    let (one, two) = bench.beside(&taken, both).await;
+    let both = async { tokio::join!(world.steward.pass(soon()), other.pass(soon())) };
+    let (one, two) = world.beside(&taken, both).await;
 
     let sent: Vec<usize> =
         [one, two].iter().map(|pass| pass.as_ref().unwrap().backfills.iter().map(|b| b.sent).sum()).collect();
     assert_eq!(sent.iter().sum::<usize>(), 300, "{sent:?}");
     let order: Vec<Uuid> = taken.borrow().iter().map(|(_, event)| *event).collect();
     assert_eq!(order.len(), 300);
-    assert_eq!(bench.progress().await.done, 300);
+    assert_eq!(world.progress().await.done, 300);
     assert!(events.iter().all(|event| order.contains(event)));
 }
 
 #[tokio::test]
 async fn cut_off_at_any_moment_it_goes_on_exactly_where_it_was() {
-    let bench = Bench::new().await;
-    let events = bench.history(400).await;
-    let run = bench.start(1_000).await;
+    let world = StewardWorld::new().await;
+    let events = world.history(400).await;
+    let run = world.start(1_000).await;
     let taken: RefCell<Vec<(i32, Uuid)>> = RefCell::default();
     let cuts = RefCell::new(0);
     let cutting = async {
@@ -338,7 +338,7 @@ async fn cut_off_at_any_moment_it_goes_on_exactly_where_it_was() {
                   where datname = current_database() and pid <> pg_backend_pid() and pid % 2 = {}",
                 fastrand::u8(0..2)
             );
-            *cuts.borrow_mut() += bench.number(&end).await;
+            *cuts.borrow_mut() += world.number(&end).await;
             for _ in 0..fastrand::u32(1..400) {
                 tokio::task::yield_now().await;
             }
@@ -347,11 +347,11 @@ async fn cut_off_at_any_moment_it_goes_on_exactly_where_it_was() {
     let passing = async {
         // Sixty cuts, then in peace.
         let running = "select count(*) from switchyard.backfill where state = 'running'";
-        while *cuts.borrow() < 60 && bench.number(running).await > 0 {
-            let _ = bench.steward.pass(Instant::now() + Duration::from_millis(8_300)).await;
+        while *cuts.borrow() < 60 && world.number(running).await > 0 {
+            let _ = world.steward.pass(Instant::now() + Duration::from_millis(8_300)).await;
         }
     };
-    bench
+    world
         .beside(&taken, async {
             tokio::select! {
                 () = passing => {}
@@ -361,19 +361,19 @@ async fn cut_off_at_any_moment_it_goes_on_exactly_where_it_was() {
         .await;
     eventually("all of it", async || {
         // Whatever was leased and not sent, or received and not handled, comes again.
-        bench.later(Duration::from_secs(3_600)).await;
-        let _ = bench.beside(&taken, bench.steward.pass(Instant::now() + Duration::from_millis(9_000))).await;
-        (bench.progress().await.state == BackfillState::Done).then_some(())
+        world.later(Duration::from_secs(3_600)).await;
+        let _ = world.beside(&taken, world.steward.pass(Instant::now() + Duration::from_millis(9_000))).await;
+        (world.progress().await.state == BackfillState::Done).then_some(())
     })
     .await;
 
     assert!(*cuts.borrow() > 0);
-    let progress = bench.progress().await;
+    let progress = world.progress().await;
     assert_eq!((progress.selected, progress.taken, progress.done), (400, 400, 400), "{progress:?}");
     let rows = "select count(*) from switchyard.delivery where run > 0 and state = 'd'";
-    assert_eq!(bench.number(rows).await, 400);
+    assert_eq!(world.number(rows).await, 400);
     assert_eq!(
-        bench.number("select count(distinct seq) from switchyard.event_log where seq between -400 and -1").await,
+        world.number("select count(distinct seq) from switchyard.event_log where seq between -400 and -1").await,
         400
     );
     // A commit whose answer was cut off was made, and nobody heard: no event was taken twice, and none is missing in the ledger.
@@ -387,11 +387,11 @@ async fn cut_off_at_any_moment_it_goes_on_exactly_where_it_was() {
 
 #[tokio::test]
 async fn a_request_returns_the_progress() {
-    let bench = Bench::new().await;
-    bench.history(8).await;
+    let world = StewardWorld::new().await;
+    world.history(8).await;
     let ask = async |act, selection: Option<BackfillSelection>, per_second| {
         let request = BackfillRequest { agent: AGENT.into(), act, selection, per_second, operator: "ada".into() };
-        answer(&bench.store, request).await
+        answer(&world.store, request).await
     };
     assert_eq!(ask(Act::Progress, None, None).await.unwrap().progress, None);
     let part = BackfillSelection { until: Some(minute(0).replace(":00Z", ":06Z")), ..all() };
@@ -402,12 +402,12 @@ async fn a_request_returns_the_progress() {
     assert!(ask(Act::Start, Some(all()), None).await.unwrap_err().to_string().contains("running backfill"));
     let paused = ask(Act::Pause, None, None).await.unwrap().progress.unwrap();
     assert_eq!(paused.state, BackfillState::Paused);
-    assert!(bench.pass().await.backfills.is_empty(), "nobody's step");
+    assert!(world.pass().await.backfills.is_empty(), "nobody's step");
     let going = ask(Act::Resume, None, Some(9)).await.unwrap().progress.unwrap();
     assert_eq!((going.state, going.per_second), (BackfillState::Running, 9));
-    bench.short_pass().await;
-    bench.fill_bucket().await;
-    bench.short_pass().await;
+    world.short_pass().await;
+    world.fill_bucket().await;
+    world.short_pass().await;
     let ended = ask(Act::Cancel, None, None).await.unwrap();
     assert_eq!(ended.progress.unwrap().state, BackfillState::Cancelled);
     assert_eq!(ended.cancelled, Some(8));

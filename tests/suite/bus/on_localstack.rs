@@ -150,7 +150,7 @@ async fn moves_on_sqs_keep_what_moves_promise() {
 
 /// Who has a tagged queue in the template: the agents, and `ingest`, which is operated like one.
 fn tagged(world: &World) -> Vec<&str> {
-    world.lab.agents.iter().map(|agent| agent.name.as_str()).chain(["ingest"]).collect()
+    world.servers.agents.iter().map(|agent| agent.name.as_str()).chain(["ingest"]).collect()
 }
 
 #[tokio::test]

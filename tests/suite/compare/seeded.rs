@@ -4,7 +4,7 @@
 use super::{set, step, toml};
 use crate::store::{
     directly_and_pooled,
-    scene::{AGENT, Scene},
+    world::{AGENT, LedgerWorld},
 };
 use differences::{Counts, Expected, MAPPING, Plan, Story, write};
 use serde_json::Value;
@@ -16,30 +16,30 @@ use uuid::Uuid;
 const COUNTS: Counts = Counts { differences: 1_000, nearly: 500, others: 3_500 };
 
 directly_and_pooled! {
-    async fn a_thousand_seeded_differences_are_all_found_and_none_is_invented(scene: Scene) {
-        let plan = seeded(&scene).await;
+    async fn a_thousand_seeded_differences_are_all_found_and_none_is_invented(world: LedgerWorld) {
+        let plan = seeded(&world).await;
         let events = plan.stories.len();
         println!("seed {}: {:?}", plan.seed, plan.kinds());
         assert_eq!(plan.differences(), COUNTS.differences);
 
         let began = Instant::now();
-        let report = set(&scene.store, AGENT, &toml(MAPPING)).await.unwrap();
-        finish(&scene, &plan).await;
+        let report = set(&world.store, AGENT, &toml(MAPPING)).await.unwrap();
+        finish(&world, &plan).await;
         println!("{events} events compared in {:.1} s", began.elapsed().as_secs_f64());
 
         assert_eq!(report.line.trouble, None);
-        comes_out(&scene, &plan, |expected| expected.clone()).await;
-        assert_eq!(strays(&scene).await, plan.strays.iter().map(|stray| stray.thing).collect(), "seed {}", plan.seed);
-        add_up(&scene, &plan).await;
+        comes_out(&world, &plan, |expected| expected.clone()).await;
+        assert_eq!(strays(&world).await, plan.strays.iter().map(|stray| stray.thing).collect(), "seed {}", plan.seed);
+        add_up(&world, &plan).await;
     }
 
-    async fn overwritten_answers_give_no_false_difference(scene: Scene) {
-        let plan = written(&scene, Counts { differences: 400, nearly: 150, others: 800 }).await;
-        let touched = written_over(&scene).await;
-        set(&scene.store, AGENT, &toml(MAPPING)).await.unwrap();
-        finish(&scene, &plan).await;
+    async fn overwritten_answers_give_no_false_difference(world: LedgerWorld) {
+        let plan = written(&world, Counts { differences: 400, nearly: 150, others: 800 }).await;
+        let touched = written_over(&world).await;
+        set(&world.store, AGENT, &toml(MAPPING)).await.unwrap();
+        finish(&world, &plan).await;
 
-        let found = outcomes(&scene).await;
+        let found = outcomes(&world).await;
         let mut told = 0;
         for Story { event_id, thing, kind, expected, .. } in &plan.stories {
             let outcome = &found[event_id];
@@ -54,25 +54,25 @@ directly_and_pooled! {
         assert!(told > 300, "{told} of {}", plan.stories.len());
     }
 
-    async fn only_mapped_fields_are_compared(scene: Scene) {
+    async fn only_mapped_fields_are_compared(world: LedgerWorld) {
         let counts = Counts { differences: 150, nearly: 50, others: 100 };
-        let plan = written(&scene, counts).await;
+        let plan = written(&world, counts).await;
         let mut blind = toml(MAPPING);
         blind["answers"][0]["fields"].as_array_mut().unwrap().retain(|field| field["ours"] != "weight");
-        set(&scene.store, AGENT, &blind).await.unwrap();
+        set(&world.store, AGENT, &blind).await.unwrap();
         let blindly = |expected: &Expected| unless(expected, "row.weight");
-        comes_out(&scene, &plan, blindly).await;
+        comes_out(&world, &plan, blindly).await;
         assert!(plan.stories.iter().any(|story| blindly(&story.expected) != story.expected), "seed {}", plan.seed);
 
-        set(&scene.store, AGENT, &toml(MAPPING)).await.unwrap();
-        comes_out(&scene, &plan, |expected| expected.clone()).await;
+        set(&world.store, AGENT, &toml(MAPPING)).await.unwrap();
+        comes_out(&world, &plan, |expected| expected.clone()).await;
     }
 }
 
 /// The old system's table as one that holds a row of a thing: the last one, and every fifth written once more, without a change, long after it was
 /// due. The things of those.
-async fn written_over(scene: &Scene) -> BTreeSet<Uuid> {
-    scene
+async fn written_over(world: &LedgerWorld) -> BTreeSet<Uuid> {
+    world
         .run_sql(
             r#"delete from legacy."Appraisals" a where a.deleted_at is not null or exists (
                  select from legacy."Appraisals" b where b.thing = a.thing and b.deleted_at is null and (b.noted_at, b.id) > (a.noted_at, a.id));
@@ -81,29 +81,29 @@ async fn written_over(scene: &Scene) -> BTreeSet<Uuid> {
         .await;
     let touch =
         r#"update legacy."Appraisals" set noted_at = noted_at + interval '3 min' where id % 5 = 0 returning thing"#;
-    scene.side.query(touch, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+    world.side.query(touch, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
 }
 
 fn is_difference(outcome: &Expected) -> bool {
     !matches!(outcome, Expected::Agreed | Expected::Overtaken)
 }
 
-async fn seeded(scene: &Scene) -> Plan {
-    written(scene, COUNTS).await
+async fn seeded(world: &LedgerWorld) -> Plan {
+    written(world, COUNTS).await
 }
 
 /// As if all of it had happened while the agent was in shadow mode.
-async fn written(scene: &Scene, counts: Counts) -> Plan {
-    scene.routing(Mode::Shadow).await;
+async fn written(world: &LedgerWorld, counts: Counts) -> Plan {
+    world.routing(Mode::Shadow).await;
     let plan = Plan::draw(fastrand::u64(..), counts);
-    write(&scene.side, AGENT, &plan).await.unwrap();
+    write(&world.side, AGENT, &plan).await.unwrap();
     plan
 }
 
 /// Looks for strays in all of the time, as if the mapping had been there from the beginning, and compares what there was no time for.
-async fn finish(scene: &Scene, plan: &Plan) {
+async fn finish(world: &LedgerWorld, plan: &Plan) {
     let millis = plan.lasts;
-    scene
+    world
         .run_sql(&format!(
             "update switchyard.compare_mapping set strays_to = now() - {millis} * interval '1 ms' - interval '1 min'"
         ))
@@ -111,19 +111,19 @@ async fn finish(scene: &Scene, plan: &Plan) {
     let open = "select count(*) from switchyard.shadow where outcome is null";
     // Until it has looked as far as it may: to a wait before now.
     let inspected = "select count(*) from switchyard.compare_mapping where strays_to > now() - interval '2 min'";
-    let deadline = crate::store::scene::Deadline::new("the comparison");
-    while scene.number(open).await > 0 || scene.number(inspected).await == 0 {
+    let deadline = crate::store::world::Deadline::new("the comparison");
+    while world.number(open).await > 0 || world.number(inspected).await == 0 {
         deadline.check();
-        assert_eq!(step(&scene.store).await.trouble, None);
+        assert_eq!(step(&world.store).await.trouble, None);
     }
     // Once more: nothing is counted twice.
-    let again = step(&scene.store).await;
+    let again = step(&world.store).await;
     assert_eq!((again.compared, again.strays), (0, 0));
 }
 
 /// Each event comes out as it should, and there is no other.
-async fn comes_out(scene: &Scene, plan: &Plan, expected: impl Fn(&Expected) -> Expected) {
-    let (found, events) = (outcomes(scene).await, plan.stories.len());
+async fn comes_out(world: &LedgerWorld, plan: &Plan, expected: impl Fn(&Expected) -> Expected) {
+    let (found, events) = (outcomes(world).await, plan.stories.len());
     let apart: Vec<_> = plan
         .stories
         .iter()
@@ -141,9 +141,9 @@ async fn comes_out(scene: &Scene, plan: &Plan, expected: impl Fn(&Expected) -> E
     );
 }
 
-async fn outcomes(scene: &Scene) -> BTreeMap<Uuid, Expected> {
+async fn outcomes(world: &LedgerWorld) -> BTreeMap<Uuid, Expected> {
     let rows = "select event_id, outcome, coalesce(differs, '{}') from switchyard.shadow where outcome is not null";
-    let rows = scene.side.query(rows, &[]).await.unwrap();
+    let rows = world.side.query(rows, &[]).await.unwrap();
     rows.iter()
         .map(|row| {
             let differs: Vec<String> = row.get(2);
@@ -160,8 +160,8 @@ async fn outcomes(scene: &Scene) -> BTreeMap<Uuid, Expected> {
         .collect()
 }
 
-async fn strays(scene: &Scene) -> BTreeSet<Uuid> {
-    let rows = scene.side.query("select answer, key from switchyard.stray", &[]).await.unwrap();
+async fn strays(world: &LedgerWorld) -> BTreeSet<Uuid> {
+    let rows = world.side.query("select answer, key from switchyard.stray", &[]).await.unwrap();
     rows.iter()
         .map(|row| {
             assert_eq!(row.get::<_, &str>(0), "row");
@@ -172,8 +172,8 @@ async fn strays(scene: &Scene) -> BTreeSet<Uuid> {
 }
 
 /// Counts, trend and examples tell the same as the outcomes.
-async fn add_up(scene: &Scene, plan: &Plan) {
-    let report = super::report(&scene.store, AGENT, 50).await;
+async fn add_up(world: &LedgerWorld, plan: &Plan) {
+    let report = super::report(&world.store, AGENT, 50).await;
     let count = |wanted: fn(&Expected) -> bool| {
         i64::try_from(plan.stories.iter().filter(|story| wanted(&story.expected)).count()).unwrap()
     };

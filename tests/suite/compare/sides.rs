@@ -3,7 +3,7 @@
 use super::{report, set, step};
 use crate::store::{
     directly_and_pooled,
-    scene::{AGENT, Scene},
+    world::{AGENT, LedgerWorld},
 };
 use serde_json::{Value, json};
 use steward::compare::{advance, answer};
@@ -27,20 +27,20 @@ fn mapping() -> Value {
 }
 
 /// In shadow mode beside a table of the old system.
-async fn beside(scene: &Scene, tables: &str) {
-    scene.routing(Mode::Shadow).await;
-    scene.run_sql(tables).await;
+async fn beside(world: &LedgerWorld, tables: &str) {
+    world.routing(Mode::Shadow).await;
+    world.run_sql(tables).await;
 }
 
 /// An event of so long ago, about which the agent decided at once; they come in the order in which they happened.
-async fn decided(scene: &Scene, thing: Uuid, secs_ago: i64, label: &str) -> Uuid {
-    let event = scene.event_with("thing.made", thing, r#"{"correlation_id":"chain-7"}"#).await;
-    decide(scene, event, secs_ago, &json!({ "effects": [{ "label": label }], "events": [] })).await;
+async fn decided(world: &LedgerWorld, thing: Uuid, secs_ago: i64, label: &str) -> Uuid {
+    let event = world.event_with("thing.made", thing, r#"{"correlation_id":"chain-7"}"#).await;
+    decide(world, event, secs_ago, &json!({ "effects": [{ "label": label }], "events": [] })).await;
     event
 }
 
-async fn decide(scene: &Scene, event: Uuid, secs_ago: i64, decision: &Value) {
-    scene
+async fn decide(world: &LedgerWorld, event: Uuid, secs_ago: i64, decision: &Value) {
+    world
         .run_sql(&format!(
             "update switchyard.event_log set logged_at = now() - interval '{secs_ago} s' where event_id = '{event}';
              insert into switchyard.shadow (agent, event_id, run, at, decision)
@@ -49,122 +49,122 @@ async fn decide(scene: &Scene, event: Uuid, secs_ago: i64, decision: &Value) {
         .await;
 }
 
-async fn noted(scene: &Scene, thing: Uuid, secs_ago: i64, label: &str) {
-    scene
+async fn noted(world: &LedgerWorld, thing: Uuid, secs_ago: i64, label: &str) {
+    world
         .run_sql(&format!(
             "insert into notes (thing, label, at) values ('{thing}', '{label}', now() - interval '{secs_ago} s')"
         ))
         .await;
 }
 
-async fn outcome(scene: &Scene, event: Uuid) -> String {
-    let row = scene.one(&format!("select outcome from switchyard.shadow where event_id = '{event}'"), &[]).await;
+async fn outcome(world: &LedgerWorld, event: Uuid) -> String {
+    let row = world.one(&format!("select outcome from switchyard.shadow where event_id = '{event}'"), &[]).await;
     row.get::<_, Option<String>>(0).unwrap_or_default()
 }
 
 directly_and_pooled! {
-    async fn where_answers_are_written_over_one_that_may_have_been_there_is_not_called_missing(scene: Scene) {
-        beside(&scene, LATEST).await;
+    async fn where_answers_are_written_over_one_that_may_have_been_there_is_not_called_missing(world: LedgerWorld) {
+        beside(&world, LATEST).await;
         let (thing, other, silent) = (Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4());
-        let first = decided(&scene, thing, 400, "a").await;
-        let rewritten = decided(&scene, other, 390, "a").await;
-        let missed = decided(&scene, silent, 380, "a").await;
-        let second = decided(&scene, thing, 300, "b").await;
-        noted(&scene, thing, 290, "b").await;
-        noted(&scene, other, 200, "a").await;
+        let first = decided(&world, thing, 400, "a").await;
+        let rewritten = decided(&world, other, 390, "a").await;
+        let missed = decided(&world, silent, 380, "a").await;
+        let second = decided(&world, thing, 300, "b").await;
+        noted(&world, thing, 290, "b").await;
+        noted(&world, other, 200, "a").await;
 
-        set(&scene.store, AGENT, &mapping()).await.unwrap();
+        set(&world.store, AGENT, &mapping()).await.unwrap();
 
-        assert_eq!([outcome(&scene, first).await, outcome(&scene, second).await], ["overtaken", "agreed"]);
-        assert_eq!(outcome(&scene, rewritten).await, "overtaken", "a late answer, or one of in time that was written once more");
-        assert_eq!(outcome(&scene, missed).await, "only_new", "there never was one");
+        assert_eq!([outcome(&world, first).await, outcome(&world, second).await], ["overtaken", "agreed"]);
+        assert_eq!(outcome(&world, rewritten).await, "overtaken", "a late answer, or one of in time that was written once more");
+        assert_eq!(outcome(&world, missed).await, "only_new", "there never was one");
     }
 
-    async fn an_event_that_the_agent_has_done_is_not_compared(scene: Scene) {
-        beside(&scene, NOTES).await;
+    async fn an_event_that_the_agent_has_done_is_not_compared(world: LedgerWorld) {
+        beside(&world, NOTES).await;
         let thing = Uuid::new_v4();
-        let event = decided(&scene, thing, 400, "a").await;
-        scene.sweep().await;
-        scene.routing(Mode::Full).await;
-        scene.reassign_completely().await;
-        noted(&scene, thing, 390, "a").await;
+        let event = decided(&world, thing, 400, "a").await;
+        world.sweep().await;
+        world.routing(Mode::Full).await;
+        world.reassign_completely().await;
+        noted(&world, thing, 390, "a").await;
 
-        set(&scene.store, AGENT, &mapping()).await.unwrap();
+        set(&world.store, AGENT, &mapping()).await.unwrap();
 
-        assert_eq!(outcome(&scene, event).await, "", "whoever wrote that row");
-        let done = scene.event("thing.made").await;
-        scene.claim(done).await;
-        scene.routing(Mode::Shadow).await;
-        let report = report(&scene.store, AGENT, 0).await;
+        assert_eq!(outcome(&world, event).await, "", "whoever wrote that row");
+        let done = world.event("thing.made").await;
+        world.claim(done).await;
+        world.routing(Mode::Shadow).await;
+        let report = report(&world.store, AGENT, 0).await;
         assert_eq!(report.line.compared.not_yet, 0, "nothing more comes of either");
     }
 
-    async fn in_a_table_of_many_rows_a_missing_answer_is_only_new(scene: Scene) {
-        beside(&scene, NOTES).await;
+    async fn in_a_table_of_many_rows_a_missing_answer_is_only_new(world: LedgerWorld) {
+        beside(&world, NOTES).await;
         let thing = Uuid::new_v4();
-        let first = decided(&scene, thing, 400, "a").await;
-        let second = decided(&scene, thing, 300, "b").await;
-        noted(&scene, thing, 290, "b").await;
+        let first = decided(&world, thing, 400, "a").await;
+        let second = decided(&world, thing, 300, "b").await;
+        noted(&world, thing, 290, "b").await;
 
-        set(&scene.store, AGENT, &mapping()).await.unwrap();
+        set(&world.store, AGENT, &mapping()).await.unwrap();
 
-        assert_eq!([outcome(&scene, first).await, outcome(&scene, second).await], ["only_new", "agreed"]);
+        assert_eq!([outcome(&world, first).await, outcome(&world, second).await], ["only_new", "agreed"]);
     }
 
-    async fn a_view_is_taken_for_a_table_that_is_written_over_unless_the_mapping_says_otherwise(scene: Scene) {
-        beside(&scene, NOTES).await;
-        scene.run_sql("create view seen as select * from notes").await;
+    async fn a_view_is_taken_for_a_table_that_is_written_over_unless_the_mapping_says_otherwise(world: LedgerWorld) {
+        beside(&world, NOTES).await;
+        world.run_sql("create view seen as select * from notes").await;
         let thing = Uuid::new_v4();
-        let first = decided(&scene, thing, 400, "a").await;
-        decided(&scene, thing, 300, "b").await;
-        noted(&scene, thing, 290, "b").await;
+        let first = decided(&world, thing, 400, "a").await;
+        decided(&world, thing, 300, "b").await;
+        noted(&world, thing, 290, "b").await;
         let mut by_view = mapping();
         by_view["answers"][0]["theirs"]["table"] = json!("seen");
 
-        set(&scene.store, AGENT, &by_view).await.unwrap();
-        assert_eq!(outcome(&scene, first).await, "overtaken");
+        set(&world.store, AGENT, &by_view).await.unwrap();
+        assert_eq!(outcome(&world, first).await, "overtaken");
 
         by_view["answers"][0]["theirs"]["overwritten"] = json!(false);
-        set(&scene.store, AGENT, &by_view).await.unwrap();
-        assert_eq!(outcome(&scene, first).await, "only_new");
+        set(&world.store, AGENT, &by_view).await.unwrap();
+        assert_eq!(outcome(&world, first).await, "only_new");
     }
 
-    async fn a_decision_is_not_yet_compared_while_the_old_system_has_time(scene: Scene) {
-        beside(&scene, NOTES).await;
-        let over = decided(&scene, Uuid::new_v4(), 70, "a").await;
-        let under_way = decided(&scene, Uuid::new_v4(), 30, "a").await;
-        scene.event("thing.made").await; // not even decided
+    async fn a_decision_is_not_yet_compared_while_the_old_system_has_time(world: LedgerWorld) {
+        beside(&world, NOTES).await;
+        let over = decided(&world, Uuid::new_v4(), 70, "a").await;
+        let under_way = decided(&world, Uuid::new_v4(), 30, "a").await;
+        world.event("thing.made").await; // not even decided
 
-        let report = set(&scene.store, AGENT, &mapping()).await.unwrap();
+        let report = set(&world.store, AGENT, &mapping()).await.unwrap();
 
-        assert_eq!([outcome(&scene, over).await, outcome(&scene, under_way).await], ["only_new", ""]);
+        assert_eq!([outcome(&world, over).await, outcome(&world, under_way).await], ["only_new", ""]);
         assert_eq!((report.line.compared.only_new, report.line.compared.not_yet), (1, 2));
         assert_eq!(report.line.mismatch, Some(1.0));
     }
 
-    async fn what_was_compared_stays_what_it_was_and_is_counted_once(scene: Scene) {
-        beside(&scene, NOTES).await;
-        let event = decided(&scene, Uuid::new_v4(), 120, "a").await;
-        let open = decided(&scene, Uuid::new_v4(), 10, "a").await;
-        set(&scene.store, AGENT, &mapping()).await.unwrap();
+    async fn what_was_compared_stays_what_it_was_and_is_counted_once(world: LedgerWorld) {
+        beside(&world, NOTES).await;
+        let event = decided(&world, Uuid::new_v4(), 120, "a").await;
+        let open = decided(&world, Uuid::new_v4(), 10, "a").await;
+        set(&world.store, AGENT, &mapping()).await.unwrap();
 
         let again = json!({ "effects": [], "events": [] }).to_string();
-        let mut tx = scene.store.begin().await.unwrap();
+        let mut tx = world.store.begin().await.unwrap();
         tx.shadow(AGENT, &[(Ask::live(event), again.clone()), (Ask::live(open), again)]).await.unwrap();
         tx.commit().await.unwrap();
 
         let kept = "select count(*) from switchyard.shadow where times = 2 and decision::text like '%label%'";
-        assert_eq!(scene.number(kept).await, 1, "the one that was compared");
-        assert_eq!(step(&scene.store).await.compared, 0);
-        assert_eq!(report(&scene.store, AGENT, 3).await.line.compared.judged(), 1);
+        assert_eq!(world.number(kept).await, 1, "the one that was compared");
+        assert_eq!(step(&world.store).await.compared, 0);
+        assert_eq!(report(&world.store, AGENT, 3).await.line.compared.judged(), 1);
     }
 
-    async fn an_answer_is_found_by_any_key(scene: Scene) {
-        beside(&scene, "create table notes (tenant int, number bigint, thing text, chain varchar(20), label text, at timestamp not null)").await;
+    async fn an_answer_is_found_by_any_key(world: LedgerWorld) {
+        beside(&world, "create table notes (tenant int, number bigint, thing text, chain varchar(20), label text, at timestamp not null)").await;
         let thing = Uuid::new_v4();
-        let event = decided(&scene, thing, 120, "a").await;
-        scene.run_sql(&format!("update events set payload = '{{\"tenant\": 3, \"note\": {{\"number\": \"12\"}}}}' where id = '{event}'")).await;
-        scene.run_sql(&format!(
+        let event = decided(&world, thing, 120, "a").await;
+        world.run_sql(&format!("update events set payload = '{{\"tenant\": 3, \"note\": {{\"number\": \"12\"}}}}' where id = '{event}'")).await;
+        world.run_sql(&format!(
             "insert into notes values (3, 12, '{event}', 'chain-7', 'a', (now() - interval '100 s') at time zone 'UTC'),
                                       (3, 13, 'x', 'chain-8', 'b', (now() - interval '99 s') at time zone 'UTC')"
         )).await;
@@ -176,18 +176,18 @@ directly_and_pooled! {
         ] {
             let mut mapping = mapping();
             mapping["answers"][0]["theirs"]["key"] = key.clone();
-            let report = set(&scene.store, AGENT, &mapping).await.unwrap();
+            let report = set(&world.store, AGENT, &mapping).await.unwrap();
             assert_eq!((report.line.compared.agreed, report.line.compared.only_new), (1, 0), "{key}: {report:?}");
         }
         // What can be no key of the column is nobody's.
         let mut mapping = mapping();
         mapping["answers"][0]["theirs"]["key"] = json!({ "number": "aggregate_id" });
-        assert_eq!(set(&scene.store, AGENT, &mapping).await.unwrap().line.compared.only_new, 1);
+        assert_eq!(set(&world.store, AGENT, &mapping).await.unwrap().line.compared.only_new, 1);
     }
 
-    async fn an_unreadable_event_does_not_stop_the_comparison(scene: Scene) {
-        beside(&scene, "create table notes (thing uuid not null, detail json, at timestamptz not null)").await;
-        scene.run_sql("begin; select switchyard.unbind(); alter table events alter column payload type json; select switchyard.bind(); commit").await;
+    async fn an_unreadable_event_does_not_stop_the_comparison(world: LedgerWorld) {
+        beside(&world, "create table notes (thing uuid not null, detail json, at timestamptz not null)").await;
+        world.run_sql("begin; select switchyard.unbind(); alter table events alter column payload type json; select switchyard.bind(); commit").await;
         let decision = json!({ "effects": [{ "label": "a" }], "events": [] });
         let [plain, nul, broken, urn] = std::array::from_fn(|_| Uuid::new_v4());
         for (thing, payload) in [
@@ -196,26 +196,26 @@ directly_and_pooled! {
             (broken, format!(r#"{{"key": "{broken}", "z": "\ud800"}}"#)),
             (urn, format!(r#"{{"key": "urn:uuid:{urn}"}}"#)),
         ] {
-            let event = scene.event_with("thing.made", thing, "{}").await;
-            scene.run_sql(&format!(
+            let event = world.event_with("thing.made", thing, "{}").await;
+            world.run_sql(&format!(
                 r#"update events set payload = '{payload}' where id = '{event}';
                    insert into notes values ('{thing}', '{{"label": "a", "z": "\u0000"}}', now() - interval '110 s')"#
             )).await;
-            decide(&scene, event, 120, &decision).await;
+            decide(&world, event, 120, &decision).await;
         }
         let mut mapping = mapping();
         mapping["answers"][0]["theirs"]["key"] = json!({ "thing": "payload.key" });
         mapping["answers"][0]["fields"][0]["theirs"] = json!("detail.label");
-        let compared = set(&scene.store, AGENT, &mapping).await.unwrap().line.compared;
+        let compared = set(&world.store, AGENT, &mapping).await.unwrap().line.compared;
         assert_eq!((compared.agreed, compared.only_new, compared.not_yet), (2, 2, 0), "{compared:?}");
     }
 
-    async fn an_old_system_may_answer_by_an_event(scene: Scene) {
-        beside(&scene, "").await;
+    async fn an_old_system_may_answer_by_an_event(world: LedgerWorld) {
+        beside(&world, "").await;
         let thing = Uuid::new_v4();
-        let event = decided(&scene, thing, 120, "a").await;
-        let said = scene.event_with("old.noted", thing, &format!(r#"{{"causation_id":"{event}","correlation_id":"chain-7"}}"#)).await;
-        scene.run_sql(&format!(
+        let event = decided(&world, thing, 120, "a").await;
+        let said = world.event_with("old.noted", thing, &format!(r#"{{"causation_id":"{event}","correlation_id":"chain-7"}}"#)).await;
+        world.run_sql(&format!(
             "update events set payload = '{{\"label\": \"a\"}}' where id = '{said}';
              update switchyard.event_log set logged_at = now() - interval '110 s' where event_id = '{said}'"
         )).await;
@@ -224,38 +224,38 @@ directly_and_pooled! {
                 "name": "note", "ours": { "effect": "any" }, "theirs": { "event": "old.noted", "by": by },
                 "fields": [{ "ours": "label", "theirs": "payload.label" }]
             }] });
-            let report = set(&scene.store, AGENT, &mapping).await.unwrap();
+            let report = set(&world.store, AGENT, &mapping).await.unwrap();
             assert_eq!((report.line.compared.agreed, report.line.compared.only_new), (1, 0), "{by}: {report:?}");
         }
     }
 
-    async fn names_of_the_team_are_names_whatever_they_hold(scene: Scene) {
+    async fn names_of_the_team_are_names_whatever_they_hold(world: LedgerWorld) {
         let table = r#"notes"; drop table events; --"#;
-        beside(&scene, &format!("create schema \"Old $1\"; create table \"Old $1\".\"{}\" (\"the id\" text, \"La\"\"bel'\" text, \"at\" timestamptz)", table.replace('"', "\"\""))).await;
-        let event = decided(&scene, Uuid::new_v4(), 120, "a").await;
-        scene.run_sql(&format!("insert into \"Old $1\".\"{}\" values ('{event}', 'a', now() - interval '110 s')", table.replace('"', "\"\""))).await;
+        beside(&world, &format!("create schema \"Old $1\"; create table \"Old $1\".\"{}\" (\"the id\" text, \"La\"\"bel'\" text, \"at\" timestamptz)", table.replace('"', "\"\""))).await;
+        let event = decided(&world, Uuid::new_v4(), 120, "a").await;
+        world.run_sql(&format!("insert into \"Old $1\".\"{}\" values ('{event}', 'a', now() - interval '110 s')", table.replace('"', "\"\""))).await;
         let mapping = json!({ "wait": "1m", "answers": [{
             "name": "note", "ours": { "effect": "any" },
             "theirs": { "schema": "Old $1", "table": table, "key": { "the id": "id" }, "at": "at" },
             "fields": [{ "ours": "label", "theirs": ["La\"bel'"] }]
         }] });
-        assert_eq!(set(&scene.store, AGENT, &mapping).await.unwrap().line.compared.agreed, 1);
+        assert_eq!(set(&world.store, AGENT, &mapping).await.unwrap().line.compared.agreed, 1);
     }
 
-    async fn rows_too_large_to_hold_at_once_are_compared_a_few_at_a_time(scene: Scene) {
-        beside(&scene, NOTES).await;
+    async fn rows_too_large_to_hold_at_once_are_compared_a_few_at_a_time(world: LedgerWorld) {
+        beside(&world, NOTES).await;
         for _ in 0..5 {
             let thing = Uuid::new_v4();
-            decided(&scene, thing, 120, "a").await;
-            scene.run_sql(&format!("insert into notes select '{thing}', repeat('x', 3000000), now() - interval '110 s'")).await;
+            decided(&world, thing, 120, "a").await;
+            world.run_sql(&format!("insert into notes select '{thing}', repeat('x', 3000000), now() - interval '110 s'")).await;
         }
-        let report = set(&scene.store, AGENT, &mapping()).await.unwrap();
+        let report = set(&world.store, AGENT, &mapping()).await.unwrap();
         assert_eq!((report.line.compared.differed, report.line.trouble), (5, None));
     }
 
-    async fn a_mapping_that_the_database_does_not_bear_out_is_refused_and_names_what_is_missing(scene: Scene) {
-        beside(&scene, "create table notes (thing uuid not null, label text, day date, at timestamptz not null)").await;
-        let kept = set(&scene.store, AGENT, &mapping()).await.unwrap();
+    async fn a_mapping_that_the_database_does_not_bear_out_is_refused_and_names_what_is_missing(world: LedgerWorld) {
+        beside(&world, "create table notes (thing uuid not null, label text, day date, at timestamptz not null)").await;
+        let kept = set(&world.store, AGENT, &mapping()).await.unwrap();
         for (place, value, says) in [
             ("/answers/0/theirs/table", json!("nowhere"), vec!["answers[0].theirs.table", "public.nowhere"]),
             ("/answers/0/theirs/schema", json!("old"), vec!["answers[0].theirs.table", "old.notes"]),
@@ -269,102 +269,102 @@ directly_and_pooled! {
                 Some(there) => *there = value,
                 None => wrong["answers"][0]["theirs"]["schema"] = value,
             }
-            let refused = set(&scene.store, AGENT, &wrong).await.unwrap_err();
+            let refused = set(&world.store, AGENT, &wrong).await.unwrap_err();
             assert!(says.iter().all(|words| refused.contains(words)) && refused.lines().count() == 1, "{place}: {refused}");
         }
-        let now = report(&scene.store, AGENT, 0).await;
+        let now = report(&world.store, AGENT, 0).await;
         assert_eq!(now.mapping_since, kept.mapping_since, "what was refused has changed nothing");
-        let nobody = set(&scene.store, "nobody", &mapping()).await.unwrap_err();
+        let nobody = set(&world.store, "nobody", &mapping()).await.unwrap_err();
         assert!(nobody.contains("nobody"), "{nobody}");
     }
 
-    async fn a_broken_mapping_is_reported_until_it_is_fixed_and_delays_no_other_agent(scene: Scene) {
-        beside(&scene, &format!("{NOTES}; create table others (like notes)")).await;
+    async fn a_broken_mapping_is_reported_until_it_is_fixed_and_delays_no_other_agent(world: LedgerWorld) {
+        beside(&world, &format!("{NOTES}; create table others (like notes)")).await;
         let other = AgentSpec { name: "other".into(), subscribes: vec!["thing.made".into()], routed_by: RoutedBy::Aggregate, max_attempts: 4 };
-        scene.store.register(&other, Mode::Shadow, Since::Now).await.unwrap();
-        set(&scene.store, AGENT, &mapping()).await.unwrap();
+        world.store.register(&other, Mode::Shadow, Since::Now).await.unwrap();
+        set(&world.store, AGENT, &mapping()).await.unwrap();
         let mut others = mapping();
         others["answers"][0]["theirs"]["table"] = json!("others");
-        set(&scene.store, "other", &others).await.unwrap();
+        set(&world.store, "other", &others).await.unwrap();
 
-        scene.run_sql("alter table notes rename column label to name").await;
-        let troubles: Vec<Option<String>> = advance(&scene.store, super::soon()).await.unwrap().into_iter().map(|done| done.trouble).collect();
+        world.run_sql("alter table notes rename column label to name").await;
+        let troubles: Vec<Option<String>> = advance(&world.store, super::soon()).await.unwrap().into_iter().map(|done| done.trouble).collect();
         assert!(troubles[0].is_none() && troubles[1].as_ref().is_some_and(|trouble| trouble.contains("\"label\"")), "{troubles:?}");
-        assert!(report(&scene.store, AGENT, 0).await.line.trouble.is_some());
+        assert!(report(&world.store, AGENT, 0).await.line.trouble.is_some());
 
-        scene.run_sql("alter table notes rename column name to label").await;
-        advance(&scene.store, super::soon()).await.unwrap();
-        assert_eq!(report(&scene.store, AGENT, 0).await.line.trouble, None);
+        world.run_sql("alter table notes rename column name to label").await;
+        advance(&world.store, super::soon()).await.unwrap();
+        assert_eq!(report(&world.store, AGENT, 0).await.line.trouble, None);
     }
 
-    async fn a_row_that_answers_no_event_counts_only_while_all_events_are_the_old_system_s(scene: Scene) {
-        beside(&scene, NOTES).await;
-        set(&scene.store, AGENT, &mapping()).await.unwrap();
+    async fn a_row_that_answers_no_event_counts_only_while_all_events_are_the_old_system_s(world: LedgerWorld) {
+        beside(&world, NOTES).await;
+        set(&world.store, AGENT, &mapping()).await.unwrap();
         let back = "update switchyard.compare_mapping set strays_to = now() - interval '10 min'";
-        scene.run_sql(back).await;
+        world.run_sql(back).await;
         let stray = Uuid::new_v4();
-        noted(&scene, stray, 300, "a").await;
-        noted(&scene, Uuid::new_v4(), 5, "a").await; // an event may still be on its way
+        noted(&world, stray, 300, "a").await;
+        noted(&world, Uuid::new_v4(), 5, "a").await; // an event may still be on its way
 
-        assert_eq!(step(&scene.store).await.strays, 1);
-        let told = report(&scene.store, AGENT, 3).await;
+        assert_eq!(step(&world.store).await.strays, 1);
+        let told = report(&world.store, AGENT, 3).await;
         assert_eq!((told.line.compared.only_old, told.line.compared.strays, told.stray_rows[0].key.clone()), (1, 1, vec![stray.to_string()]));
 
-        scene.routing(Mode::Percent(50)).await;
-        scene.run_sql(back).await;
-        noted(&scene, Uuid::new_v4(), 290, "a").await;
-        assert_eq!(step(&scene.store).await.strays, 0, "it may be the agent's own");
+        world.routing(Mode::Percent(50)).await;
+        world.run_sql(back).await;
+        noted(&world, Uuid::new_v4(), 290, "a").await;
+        assert_eq!(step(&world.store).await.strays, 0, "it may be the agent's own");
     }
 
-    async fn showing_values_leaves_an_audit_row_and_values_are_stored_nowhere_else(scene: Scene) {
-        beside(&scene, NOTES).await;
+    async fn showing_values_leaves_an_audit_row_and_values_are_stored_nowhere_else(world: LedgerWorld) {
+        beside(&world, NOTES).await;
         let thing = Uuid::new_v4();
-        decided(&scene, thing, 120, "our secret").await;
-        noted(&scene, thing, 110, "their secret").await;
-        let bare = set(&scene.store, AGENT, &mapping()).await.unwrap();
+        decided(&world, thing, 120, "our secret").await;
+        noted(&world, thing, 110, "their secret").await;
+        let bare = set(&world.store, AGENT, &mapping()).await.unwrap();
         assert!(bare.examples[0].values.is_none() && bare.examples[0].example.differs == ["note.label"]);
         let inspected = "select count(*) from switchyard.audit where by = 'ada' and action = 'compare' and detail ? 'values_shown'";
-        assert_eq!(scene.number(inspected).await, 0);
+        assert_eq!(world.number(inspected).await, 0);
 
-        let told = report(&scene.store, AGENT, 3).await;
+        let told = report(&world.store, AGENT, 3).await;
         let values = told.examples[0].values.as_ref().unwrap();
         assert_eq!((&values[0].ours, &values[0].theirs), (&json!("our secret"), &json!("their secret")));
-        assert_eq!(scene.number(inspected).await, 1);
+        assert_eq!(world.number(inspected).await, 1);
         let kept = "select (select count(*) from switchyard.comparison c where c::text like '%secret%')
                          + (select count(*) from switchyard.stray s where s::text like '%secret%')
                          + (select count(*) from switchyard.audit a where a::text like '%secret%')
                          + (select count(*) from switchyard.shadow s where s.differs::text like '%secret%')";
-        assert_eq!(scene.number(kept).await, 0);
+        assert_eq!(world.number(kept).await, 0);
 
         // The old system changes its mind: the count stays, and the example says that it is no longer so.
-        scene.run_sql("update notes set label = 'our secret'").await;
-        assert_eq!(report(&scene.store, AGENT, 3).await.examples[0].by_now.as_deref(), Some("agreed"));
+        world.run_sql("update notes set label = 'our secret'").await;
+        assert_eq!(report(&world.store, AGENT, 3).await.examples[0].by_now.as_deref(), Some("agreed"));
     }
 
-    async fn an_agent_that_is_compared_no_longer_is_forgotten(scene: Scene) {
-        beside(&scene, NOTES).await;
-        decided(&scene, Uuid::new_v4(), 120, "a").await;
-        set(&scene.store, AGENT, &mapping()).await.unwrap();
-        let drop = || answer(&scene.store, CompareRequest::Drop { agent: AGENT.into(), operator: "ada".into() }, super::soon());
+    async fn an_agent_that_is_compared_no_longer_is_forgotten(world: LedgerWorld) {
+        beside(&world, NOTES).await;
+        decided(&world, Uuid::new_v4(), 120, "a").await;
+        set(&world.store, AGENT, &mapping()).await.unwrap();
+        let drop = || answer(&world.store, CompareRequest::Drop { agent: AGENT.into(), operator: "ada".into() }, super::soon());
         let Answered::Report(report) = drop().await.unwrap() else { panic!() };
         assert_eq!((report.mapping, report.line.compared.judged()), (None, 0));
         assert!(drop().await.unwrap_err().contains(AGENT));
-        assert!(advance(&scene.store, super::soon()).await.unwrap().is_empty());
-        assert_eq!(scene.number("select count(*) from switchyard.audit where action = 'compare'").await, 2);
+        assert!(advance(&world.store, super::soon()).await.unwrap().is_empty());
+        assert_eq!(world.number("select count(*) from switchyard.audit where action = 'compare'").await, 2);
     }
 
-    async fn decisions_are_forgotten_after_45_days_and_counts_after_90(scene: Scene) {
-        beside(&scene, NOTES).await;
-        decided(&scene, Uuid::new_v4(), 120, "a").await;
-        let old = decided(&scene, Uuid::new_v4(), 110, "a").await;
-        scene.run_sql(&format!("update switchyard.shadow set at = now() - interval '46 days' where event_id = '{old}'")).await;
-        scene.run_sql(&format!(
+    async fn decisions_are_forgotten_after_45_days_and_counts_after_90(world: LedgerWorld) {
+        beside(&world, NOTES).await;
+        decided(&world, Uuid::new_v4(), 120, "a").await;
+        let old = decided(&world, Uuid::new_v4(), 110, "a").await;
+        world.run_sql(&format!("update switchyard.shadow set at = now() - interval '46 days' where event_id = '{old}'")).await;
+        world.run_sql(&format!(
             "insert into switchyard.comparison (agent, minute, agreed)
              select '{AGENT}', date_trunc('minute', now()) - n * interval '1 day', 1 from unnest(array[89, 91]) n"
         )).await;
-        assert_eq!(scene.store.prune_compared().await.unwrap(), 2);
-        assert_eq!(scene.number("select count(*) from switchyard.shadow").await, 1);
-        let unknown = scene.store.compared("nobody", "2026-01-01T00:00:00Z").await;
+        assert_eq!(world.store.prune_compared().await.unwrap(), 2);
+        assert_eq!(world.number("select count(*) from switchyard.shadow").await, 1);
+        let unknown = world.store.compared("nobody", "2026-01-01T00:00:00Z").await;
         assert!(matches!(unknown, Err(StoreError::Config { .. })), "{unknown:?}");
     }
 }
@@ -374,19 +374,19 @@ const READER: &str = "switchyard_test_reader";
 
 #[tokio::test]
 async fn the_right_to_select_what_the_mapping_names_is_enough_and_what_is_missing_is_named() {
-    let scene = Scene::direct().await;
+    let world = LedgerWorld::direct().await;
     beside(
-        &scene,
+        &world,
         "create schema legacy; create table legacy.notes (thing uuid, label text, at timestamptz, price numeric)",
     )
     .await;
-    scene
+    world
         .run_sql(&format!(
             "do $$ begin create role {READER} login; exception when duplicate_object or unique_violation then null; end $$"
         ))
         .await;
     let admin: tokio_postgres::Config = switchyard_tests::admin_url().parse().unwrap();
-    let name: String = scene.one("select current_database()::text", &[]).await.get(0);
+    let name: String = world.one("select current_database()::text", &[]).await.get(0);
     let reader = format!("postgresql://{READER}@127.0.0.1:{}/{name}", admin.get_ports()[0]).parse().unwrap();
     let reader = Store::open(&reader, 1).unwrap();
     let mut mapping = mapping();
@@ -395,7 +395,7 @@ async fn the_right_to_select_what_the_mapping_names_is_enough_and_what_is_missin
     let refused = async || reader.old_tables(&mapping).await.unwrap_err().to_string();
 
     assert!(refused().await.contains("usage on the schema"));
-    scene
+    world
         .run_sql(&format!(
             "grant usage on schema legacy to {READER}; grant select (thing, at) on legacy.notes to {READER}"
         ))
@@ -405,12 +405,12 @@ async fn the_right_to_select_what_the_mapping_names_is_enough_and_what_is_missin
         column.contains("\"label\"") && column.contains(READER) && column.contains("answers[0].fields[0].theirs"),
         "{column}"
     );
-    scene.run_sql(&format!("grant select (label) on legacy.notes to {READER}")).await;
+    world.run_sql(&format!("grant select (label) on legacy.notes to {READER}")).await;
     assert!(!reader.old_tables(&mapping).await.unwrap()[0].is_overwritten());
-    scene.run_sql("create unique index on legacy.notes (thing, at)").await;
+    world.run_sql("create unique index on legacy.notes (thing, at)").await;
     assert!(!reader.old_tables(&mapping).await.unwrap()[0].is_overwritten(), "two rows of a thing may stand there");
-    scene.run_sql("create unique index on legacy.notes (thing) include (price)").await;
+    world.run_sql("create unique index on legacy.notes (thing) include (price)").await;
     assert!(reader.old_tables(&mapping).await.unwrap()[0].is_overwritten());
-    scene.run_sql("alter table legacy.notes enable row level security").await;
+    world.run_sql("alter table legacy.notes enable row level security").await;
     assert!(refused().await.contains("row-level security"));
 }

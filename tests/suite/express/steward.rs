@@ -1,12 +1,12 @@
 //! The steward of an agent with two lanes.
 
-use crate::steward::bench::{AGENT, Bench};
+use crate::steward::world::{AGENT, StewardWorld};
 use std::time::Duration;
 use switchyard_bus::{Mappings, MemoryQueue, Message, Queue};
 use switchyard_operations::status::PausedBy;
 use uuid::Uuid;
 
-impl Bench {
+impl StewardWorld {
     fn express(&self) -> MemoryQueue {
         self.queues.named("painter/express")
     }
@@ -34,74 +34,74 @@ fn priorities(queue: &MemoryQueue) -> Vec<String> {
 
 #[tokio::test]
 async fn a_lost_message_goes_back_to_the_queue_of_its_priority() {
-    let bench = Bench::with_express_queue().await;
-    bench.lost_of(&[5, 8, 7, 10]).await;
-    assert_eq!(bench.reconcile().await.sent, 4);
+    let world = StewardWorld::with_express_queue().await;
+    world.lost_of(&[5, 8, 7, 10]).await;
+    assert_eq!(world.reconcile().await.sent, 4);
     assert_eq!(
-        (priorities(&bench.queue()), priorities(&bench.express())),
+        (priorities(&world.queue()), priorities(&world.express())),
         (vec!["5".to_owned(), "7".into()], vec!["8".to_owned(), "10".into()])
     );
 }
 
 #[tokio::test]
 async fn an_undelivered_message_goes_to_the_queue_of_its_priority() {
-    let bench = Bench::with_express_queue().await;
+    let world = StewardWorld::with_express_queue().await;
     let of = |priority| Message::new(format!("{{\"of\":{priority}}}")).number("priority", priority);
-    let undelivered = bench.queues.named("painter/undelivered");
+    let undelivered = world.queues.named("painter/undelivered");
     undelivered.send(&[of(9), of(2)]).await;
-    bench.reconcile().await;
-    assert_eq!((bench.queue().messages(), bench.express().messages()).0[0].body, "{\"of\":2}");
-    assert_eq!(bench.express().messages()[0].body, "{\"of\":9}");
+    world.reconcile().await;
+    assert_eq!((world.queue().messages(), world.express().messages()).0[0].body, "{\"of\":2}");
+    assert_eq!(world.express().messages()[0].body, "{\"of\":9}");
     assert!(undelivered.messages().is_empty());
 }
 
 #[tokio::test]
 async fn nothing_is_sent_again_while_either_queue_has_messages() {
-    let bench = Bench::with_express_queue().await;
-    bench.lost_of(&[5]).await;
-    bench.express().send(&[Message::new("waits".into())]).await;
-    let done = bench.reconcile().await;
+    let world = StewardWorld::with_express_queue().await;
+    world.lost_of(&[5]).await;
+    world.express().send(&[Message::new("waits".into())]).await;
+    let done = world.reconcile().await;
     assert_eq!((done.sent, done.standing.queue.map(|queue| queue.total())), (0, Some(1)));
 }
 
 #[tokio::test]
 async fn a_breaker_pauses_both_mappings_and_a_probe_resumes_both() {
-    let bench = Bench::with_express_queue().await;
-    bench.lost_of(&[5]).await;
-    bench.store.trip(AGENT, "the model is down").await.unwrap();
-    assert_eq!(bench.reconcile().await.standing.paused_by, Some(PausedBy::Steward));
-    assert_eq!(bench.both_flow().await, (false, false));
+    let world = StewardWorld::with_express_queue().await;
+    world.lost_of(&[5]).await;
+    world.store.trip(AGENT, "the model is down").await.unwrap();
+    assert_eq!(world.reconcile().await.standing.paused_by, Some(PausedBy::Steward));
+    assert_eq!(world.both_flow().await, (false, false));
 
-    bench.later(Duration::from_secs(31)).await;
-    assert_eq!(bench.reconcile().await.standing.flows, Some(true));
-    assert_eq!(bench.both_flow().await, (true, true));
+    world.later(Duration::from_secs(31)).await;
+    assert_eq!(world.reconcile().await.standing.flows, Some(true));
+    assert_eq!(world.both_flow().await, (true, true));
 }
 
 #[tokio::test]
 async fn a_mapping_that_an_operator_turned_off_stays_off_and_the_other_stays_on() {
-    let bench = Bench::with_express_queue().await;
-    bench.lost_of(&[5]).await;
-    bench.mappings.set_enabled("painter/express-mapping", false).await.unwrap();
+    let world = StewardWorld::with_express_queue().await;
+    world.lost_of(&[5]).await;
+    world.mappings.set_enabled("painter/express-mapping", false).await.unwrap();
     for _ in 0..3 {
-        let done = bench.reconcile().await;
+        let done = world.reconcile().await;
         assert_eq!((done.sent, done.standing.paused_by), (0, Some(PausedBy::Operator)));
     }
-    bench.store.trip(AGENT, "down").await.unwrap();
-    bench.reconcile().await;
-    assert_eq!(bench.both_flow().await, (false, false), "an open breaker pauses the other one all the same");
+    world.store.trip(AGENT, "down").await.unwrap();
+    world.reconcile().await;
+    assert_eq!(world.both_flow().await, (false, false), "an open breaker pauses the other one all the same");
 
-    bench.later(Duration::from_secs(31)).await;
-    let done = bench.reconcile().await;
-    assert_eq!(bench.both_flow().await, (true, false));
+    world.later(Duration::from_secs(31)).await;
+    let done = world.reconcile().await;
+    assert_eq!(world.both_flow().await, (true, false));
     assert_eq!((done.sent, done.standing.paused_by), (0, Some(PausedBy::Operator)));
 }
 
 #[tokio::test]
 async fn a_pause_interrupted_after_the_first_mapping_is_completed_by_the_next_pass() {
-    let bench = Bench::with_express_queue().await;
-    bench.store.trip(AGENT, "down").await.unwrap();
-    bench.store.set_paused(AGENT, &["painter/mapping", "painter/express-mapping"], true).await.unwrap();
-    bench.mappings.set_enabled("painter/mapping", false).await.unwrap();
-    bench.reconcile().await;
-    assert_eq!(bench.both_flow().await, (false, false));
+    let world = StewardWorld::with_express_queue().await;
+    world.store.trip(AGENT, "down").await.unwrap();
+    world.store.set_paused(AGENT, &["painter/mapping", "painter/express-mapping"], true).await.unwrap();
+    world.mappings.set_enabled("painter/mapping", false).await.unwrap();
+    world.reconcile().await;
+    assert_eq!(world.both_flow().await, (false, false));
 }

@@ -21,7 +21,7 @@ async fn with_fifo_every_queue_is_fifo_and_there_are_no_express_queues() {
     let world = World::of_fifo().await;
     assert!(Kind::of(&world.outputs["TopicArn"]).is_fifo());
     let places = places(&world).await;
-    assert_eq!(places.len(), world.lab.agents.len() + 1, "and ingest");
+    assert_eq!(places.len(), world.servers.agents.len() + 1, "and ingest");
     for place in places.iter().filter(|place| place.agent != "ingest") {
         let urls = [Some(&place.queue_url), Some(&place.dead_letter_url), place.subscription_dead_letter_url.as_ref()];
         for url in urls.into_iter().flatten() {

@@ -144,7 +144,7 @@ async fn logical_decoding_of_the_table_shows_none_of_our_rows() {
 
     migrate(&decoding.url()).await.unwrap();
     let store = Store::open(&decoding.url(), 2).unwrap();
-    let agent = crate::store::scene::spec(&["thing.made"]);
+    let agent = crate::store::world::spec(&["thing.made"]);
     store.register(&agent, Mode::Full, Since::Now).await.unwrap();
     let insert = "insert into events (id, type) values (gen_random_uuid(), 'thing.made')";
     client.batch_execute(insert).await.unwrap();

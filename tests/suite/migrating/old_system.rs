@@ -1,6 +1,6 @@
 //! The old system: an application that appends its events itself, and a job that analyses feedback and has done so for years.
 
-use switchyard_tests::Lab;
+use switchyard_tests::Servers;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 use uuid::Uuid;
 
@@ -36,8 +36,8 @@ pub(super) struct OldSystem {
 impl OldSystem {
     /// With some years behind it.
     pub(super) async fn new(posts: i32) -> Self {
-        let lab = Lab::get().await;
-        let url = lab.postgres.create_database(&format!("guide_{}", Uuid::new_v4().simple())).await.unwrap();
+        let servers = Servers::get().await;
+        let url = servers.postgres.create_database(&format!("guide_{}", Uuid::new_v4().simple())).await.unwrap();
         let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
         tokio::spawn(connection);
         client.batch_execute(switchyard_feedback::TABLES).await.unwrap();

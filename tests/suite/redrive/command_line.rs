@@ -57,7 +57,7 @@ pub(crate) fn command(world: &World) -> Command {
     let mut command = Command::new(program("switchyard"));
     command
         .env_clear()
-        .env("AWS_ENDPOINT_URL", world.lab.localstack.endpoint())
+        .env("AWS_ENDPOINT_URL", world.servers.localstack.endpoint())
         .env("AWS_REGION", "us-east-1")
         .env("AWS_ACCESS_KEY_ID", &world.account)
         .env("AWS_SECRET_ACCESS_KEY", "test")

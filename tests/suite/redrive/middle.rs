@@ -1,6 +1,6 @@
 //! Stopped at every place where it waits, and done again: a redrive loses nothing and doubles nothing. A real ledger, queues in memory.
 
-use crate::store::scene::{AGENT, Scene};
+use crate::store::world::{AGENT, LedgerWorld};
 use redrive::Redriver;
 use std::{
     future::Future,
@@ -95,8 +95,8 @@ impl Moves for Ending {
 }
 
 /// An agent with its queue and its dead-letter queue.
-struct Bench {
-    scene: Scene,
+struct RedriveWorld {
+    ledger: LedgerWorld,
     queue: MemoryQueue,
     dead_letters: MemoryQueue,
     undelivered: MemoryQueue,
@@ -104,9 +104,9 @@ struct Bench {
     redriver: Redriver<MemoryDirectory, Far<MemoryMoves>, Far<MemoryQueue>>,
 }
 
-impl Bench {
+impl RedriveWorld {
     async fn new() -> Self {
-        let scene = Scene::direct().await;
+        let ledger = LedgerWorld::direct().await;
         let [queue, dead_letters, undelivered] = [(); 3].map(|()| MemoryQueue::default());
         let moves = MemoryMoves::default().queue(QUEUE, &queue).dead_letters(DEAD_LETTERS, &dead_letters);
         let place = AgentPlaces {
@@ -122,23 +122,23 @@ impl Bench {
         };
         let queues = [(QUEUE, queue.clone()), (DEAD_LETTERS, dead_letters.clone()), (UNDELIVERED, undelivered.clone())];
         let redriver = Redriver {
-            store: scene.store.clone(),
+            store: ledger.store.clone(),
             directory: MemoryDirectory::of(vec![place]),
             moves: Far(moves.clone()),
             open: Box::new(move |url| {
-                let (_, queue) = queues.iter().find(|(known, _)| *known == url).expect("a queue of this bench");
+                let (_, queue) = queues.iter().find(|(known, _)| *known == url).expect("a queue of this world");
                 Far(queue.clone())
             }),
         };
-        Self { scene, queue, dead_letters, undelivered, moves, redriver }
+        Self { ledger, queue, dead_letters, undelivered, moves, redriver }
     }
 
     /// A parked event with its letter.
     async fn park(&self) -> Uuid {
-        let event = self.scene.event("thing.made").await;
-        self.scene.publish_all().await;
+        let event = self.ledger.event("thing.made").await;
+        self.ledger.publish_all().await;
         self.dead_letter(event).await;
-        self.scene.park(event).await;
+        self.ledger.park(event).await;
         event
     }
 
@@ -158,7 +158,7 @@ impl Bench {
             reason: "malformed".into(),
             error: "no JSON".into(),
         };
-        self.scene.store.park_unidentified(AGENT, &[unidentified]).await.unwrap();
+        self.ledger.store.park_unidentified(AGENT, &[unidentified]).await.unwrap();
     }
 
     async fn ask(&self, order: &Redrive) -> serde_json::Value {
@@ -170,7 +170,7 @@ impl Bench {
     async fn revised_and_parked(&self, event: Uuid) -> (bool, bool) {
         let sql = "select exists (select from switchyard.revision where event_id = $1),
                           (select d.state = 'p' from switchyard.delivery d join switchyard.event_log e using (seq) where e.event_id = $1)";
-        let row = self.scene.one(sql, &[(&event, Type::UUID)]).await;
+        let row = self.ledger.one(sql, &[(&event, Type::UUID)]).await;
         (row.get(0), row.get(1))
     }
 
@@ -180,8 +180,8 @@ impl Bench {
         while self.moves.list(DEAD_LETTERS).await.unwrap().iter().any(|task| task.status.is_running()) {}
         // What a stopped look had hidden is visible again; every hold is over.
         self.dead_letters.pass(Duration::from_secs(3_600));
-        self.scene.let_time_pass().await;
-        send_due(&self.scene.store, &self.queue, AGENT, 1_000, Overdue::Now).await.unwrap();
+        self.ledger.let_time_pass().await;
+        send_due(&self.ledger.store, &self.queue, AGENT, 1_000, Overdue::Now).await.unwrap();
         let mut handled = 0;
         loop {
             let received = self.queue.receive(10, Duration::from_secs(30)).await.unwrap();
@@ -190,7 +190,7 @@ impl Bench {
             }
             for message in received {
                 assert!(message.body.contains(&event.to_string()), "another event's message");
-                handled += usize::from(self.scene.claim(event).await == Verdict::Take);
+                handled += usize::from(self.ledger.claim(event).await == Verdict::Take);
                 self.queue.delete(&[message.receipt_handle]).await;
             }
         }
@@ -199,19 +199,19 @@ impl Bench {
 
 #[tokio::test]
 async fn on_fifo_a_speed_is_refused_before_anything_is_done() {
-    let mut bench = Bench::new().await;
-    let event = bench.park().await;
-    let mut place = bench.redriver.directory.places().await.unwrap().agents.remove(0);
+    let mut world = RedriveWorld::new().await;
+    let event = world.park().await;
+    let mut place = world.redriver.directory.places().await.unwrap().agents.remove(0);
     place.queue_url = "queue.fifo".into();
-    bench.redriver.directory = MemoryDirectory::of(vec![place]);
+    world.redriver.directory = MemoryDirectory::of(vec![place]);
     for dry_run in [true, false] {
         let order =
             Redrive { agent: AGENT.into(), operator: "ada".into(), per_second: Some(5), dry_run, ..Redrive::default() };
         let ends = tokio::time::Instant::now() + Duration::from_secs(60);
-        let refused = bench.redriver.answer(Request::Redrive(order), ends).await.unwrap_err();
+        let refused = world.redriver.answer(Request::Redrive(order), ends).await.unwrap_err();
         assert!(refused.contains("on FIFO") && refused.contains("at_most"), "{refused}");
     }
-    assert_eq!((bench.revised_and_parked(event).await.1, bench.dead_letters.messages().len()), (true, 1));
+    assert_eq!((world.revised_and_parked(event).await.1, world.dead_letters.messages().len()), (true, 1));
 }
 
 /// Polls a future until it has waited `times` times, and drops it there. Whether it came to its end before.
@@ -239,21 +239,21 @@ fn by_reason() -> Redrive {
 
 /// Stops `order` at its first, second, third wait and so on until it comes through, each time with an event of its own.
 async fn stopped_everywhere(order: Redrive) {
-    let bench = Bench::new().await;
+    let world = RedriveWorld::new().await;
     let deadline = Instant::now() + Duration::from_secs(120);
     for waits in 0.. {
         assert!(Instant::now() < deadline, "it never came through");
-        let event = bench.park().await;
+        let event = world.park().await;
 
-        let through = stopped_after(waits, bench.ask(&order)).await;
-        bench.dead_letters.pass(Duration::from_secs(60));
-        bench.ask(&order).await;
+        let through = stopped_after(waits, world.ask(&order)).await;
+        world.dead_letters.pass(Duration::from_secs(60));
+        world.ask(&order).await;
 
-        assert_eq!(bench.work(event).await, 1, "after a stop at wait {waits}");
-        assert!(bench.scene.row(event).await.is("n", "d"));
+        assert_eq!(world.work(event).await, 1, "after a stop at wait {waits}");
+        assert!(world.ledger.row(event).await.is("n", "d"));
         // Copies that are left are of settled deliveries, which the steward removes.
-        let left = bench.dead_letters.receive(10, Duration::ZERO).await.unwrap();
-        bench
+        let left = world.dead_letters.receive(10, Duration::ZERO).await.unwrap();
+        world
             .dead_letters
             .delete(&left.into_iter().map(|dead_letter| dead_letter.receipt_handle).collect::<Vec<_>>())
             .await;
@@ -276,22 +276,22 @@ async fn a_selection_stopped_anywhere_is_redriven_once_by_doing_it_again() {
 
 #[tokio::test]
 async fn what_sns_could_not_deliver_stopped_anywhere_is_handled_once_by_doing_it_again() {
-    let bench = Bench::new().await;
+    let world = RedriveWorld::new().await;
     let order = Redrive { subscription: true, ..everything() };
     let deadline = Instant::now() + Duration::from_secs(120);
     for waits in 0.. {
         assert!(Instant::now() < deadline, "it never came through");
-        let event = bench.scene.event("thing.made").await;
-        bench.scene.publish_all().await;
+        let event = world.ledger.event("thing.made").await;
+        world.ledger.publish_all().await;
         let message = Message::new(format!("{{\"id\": \"{event}\"}}"));
-        assert!(bench.undelivered.send(&[message]).await.iter().all(Result::is_ok));
+        assert!(world.undelivered.send(&[message]).await.iter().all(Result::is_ok));
 
-        let through = stopped_after(waits, bench.ask(&order)).await;
-        bench.undelivered.pass(Duration::from_secs(60));
-        bench.ask(&order).await;
+        let through = stopped_after(waits, world.ask(&order)).await;
+        world.undelivered.pass(Duration::from_secs(60));
+        world.ask(&order).await;
 
         assert_eq!(
-            (bench.work(event).await, bench.undelivered.messages().len()),
+            (world.work(event).await, world.undelivered.messages().len()),
             (1, 0),
             "after a stop at wait {waits}"
         );
@@ -304,32 +304,32 @@ async fn what_sns_could_not_deliver_stopped_anywhere_is_handled_once_by_doing_it
 
 #[tokio::test]
 async fn many_at_once_redrive_each_delivery_once() {
-    let bench = Bench::new().await;
-    let event = bench.park().await;
+    let world = RedriveWorld::new().await;
+    let event = world.park().await;
     let (all, some) = (everything(), by_reason());
 
-    let answers = tokio::join!(bench.ask(&all), bench.ask(&some), bench.ask(&all), bench.ask(&some), bench.ask(&all));
+    let answers = tokio::join!(world.ask(&all), world.ask(&some), world.ask(&all), world.ask(&some), world.ask(&all));
 
     let redriven: i64 = [answers.0, answers.1, answers.2, answers.3, answers.4]
         .iter()
         .map(|answer| answer["deliveries"].as_i64().unwrap())
         .sum();
     assert_eq!(redriven, 1);
-    assert_eq!(bench.work(event).await, 1);
+    assert_eq!(world.work(event).await, 1);
 }
 
 #[tokio::test]
 async fn copies_of_what_goes_back_leave_the_queue_and_later_letters_stay() {
-    let bench = Bench::new().await;
-    let (event, other) = (bench.park().await, bench.park().await);
+    let world = RedriveWorld::new().await;
+    let (event, other) = (world.park().await, world.park().await);
     let order = Redrive { selection: Selection { events: vec![event], ..Selection::default() }, ..everything() };
 
-    let answer = bench.ask(&order).await;
+    let answer = world.ask(&order).await;
     assert_eq!((answer["removed"].as_u64(), answer["sent"].as_u64()), (Some(1), Some(1)));
-    bench.dead_letter(event).await;
-    bench.scene.park(event).await;
+    world.dead_letter(event).await;
+    world.ledger.park(event).await;
 
-    let bodies: Vec<String> = bench.dead_letters.messages().into_iter().map(|dead_letter| dead_letter.body).collect();
+    let bodies: Vec<String> = world.dead_letters.messages().into_iter().map(|dead_letter| dead_letter.body).collect();
     assert_eq!(bodies.len(), 2, "{bodies:?}");
     assert!(
         bodies.iter().any(|body| body.contains(&other.to_string()))
@@ -339,38 +339,38 @@ async fn copies_of_what_goes_back_leave_the_queue_and_later_letters_stay() {
 
 #[tokio::test]
 async fn a_failed_event_without_a_delivery_leaves_the_list_once_its_letter_was_sent() {
-    let bench = Bench::new().await;
-    bench.unidentified("m").await;
-    bench.unidentified("whose letter is lost").await;
+    let world = RedriveWorld::new().await;
+    world.unidentified("m").await;
+    world.unidentified("whose letter is lost").await;
     let dead_letter = Message::new("{ no event".into())
         .text("reason", "malformed")
         .text("failed_at", "2026-01-05T09:30:00Z")
         .text("message_id", "m");
-    assert!(bench.dead_letters.send(&[dead_letter]).await.iter().all(Result::is_ok));
+    assert!(world.dead_letters.send(&[dead_letter]).await.iter().all(Result::is_ok));
     let listed = async || -> i64 {
-        bench.scene.store.parked(AGENT, &Selection::default()).await.unwrap().iter().map(|group| group.count).sum()
+        world.ledger.store.parked(AGENT, &Selection::default()).await.unwrap().iter().map(|group| group.count).sum()
     };
     assert_eq!(listed().await, 2);
 
     let order =
         Redrive { selection: Selection { reasons: vec!["malformed".into()], ..Selection::default() }, ..everything() };
-    let answer = bench.ask(&order).await;
+    let answer = world.ask(&order).await;
 
     assert_eq!(answer["sent"], 1);
-    let left = (bench.dead_letters.messages().len(), bench.queue.messages().len(), listed().await);
+    let left = (world.dead_letters.messages().len(), world.queue.messages().len(), listed().await);
     assert_eq!(left, (0, 1, 1), "what was not found stays on the list");
 }
 
 #[tokio::test]
 async fn a_move_that_did_not_start_takes_nothing_off_the_list() {
-    let bench = Bench::new().await;
-    bench.unidentified("m").await;
+    let world = RedriveWorld::new().await;
+    world.unidentified("m").await;
     let dead_letter = Message::new("{ no event".into()).text("reason", "malformed").text("message_id", "m");
-    assert!(bench.dead_letters.send(&[dead_letter]).await.iter().all(Result::is_ok));
-    let listed = async || bench.scene.store.parked(AGENT, &Selection::default()).await.unwrap().len();
+    assert!(world.dead_letters.send(&[dead_letter]).await.iter().all(Result::is_ok));
+    let listed = async || world.ledger.store.parked(AGENT, &Selection::default()).await.unwrap().len();
     let refusing = Redriver {
-        moves: Far(MemoryMoves::default().queue(QUEUE, &bench.queue).queue(DEAD_LETTERS, &bench.dead_letters)),
-        ..bench.redriver
+        moves: Far(MemoryMoves::default().queue(QUEUE, &world.queue).queue(DEAD_LETTERS, &world.dead_letters)),
+        ..world.redriver
     };
 
     let ends = tokio::time::Instant::now() + Duration::from_secs(60);
@@ -378,7 +378,7 @@ async fn a_move_that_did_not_start_takes_nothing_off_the_list() {
 
     assert!(answer["trouble"].as_str().unwrap().contains("could not be started"), "{answer}");
     assert_eq!(listed().await, 1);
-    let audit = bench.scene.store.audit(100).await.unwrap();
+    let audit = world.ledger.store.audit(100).await.unwrap();
     let by_ada: Vec<&str> = audit.iter().rev().filter(|row| row.by == "ada").map(|row| row.action.as_str()).collect();
     assert_eq!(by_ada, ["redrive_ordered", "move_refused"], "the intention comes first");
 }
@@ -396,31 +396,31 @@ fn many(deliveries: usize) -> String {
 
 #[tokio::test]
 async fn a_selection_of_more_than_a_page_goes_back_whole_and_no_further_than_its_number() {
-    let bench = Bench::new().await;
-    bench.scene.run_sql(&many(2_100)).await;
+    let world = RedriveWorld::new().await;
+    world.ledger.run_sql(&many(2_100)).await;
     let first = Redrive { selection: Selection { at_most: Some(1_050), ..Selection::default() }, ..everything() };
 
-    let dry = bench.ask(&Redrive { dry_run: true, ..first.clone() }).await;
-    let some = bench.ask(&first).await;
-    let rest = bench.ask(&everything()).await;
+    let dry = world.ask(&Redrive { dry_run: true, ..first.clone() }).await;
+    let some = world.ask(&first).await;
+    let rest = world.ask(&everything()).await;
 
     let told = |answer: &serde_json::Value| answer["deliveries"].as_i64();
     assert_eq!((told(&dry), told(&some), told(&rest)), (Some(1_050), Some(1_050), Some(1_050)));
-    assert_eq!((some["sent"].as_i64(), bench.queue.messages().len()), (Some(1_050), 2_100));
+    assert_eq!((some["sent"].as_i64(), world.queue.messages().len()), (Some(1_050), 2_100));
 }
 
 #[tokio::test]
 async fn letters_that_somebody_else_is_looking_at_are_not_counted_as_seen() {
-    let bench = Bench::new().await;
-    bench.park().await;
-    bench.park().await;
-    let held = bench.dead_letters.receive(1, Duration::from_secs(30)).await.unwrap();
+    let world = RedriveWorld::new().await;
+    world.park().await;
+    world.park().await;
+    let held = world.dead_letters.receive(1, Duration::from_secs(30)).await.unwrap();
     let ends = tokio::time::Instant::now() + Duration::from_secs(60);
     let inspect = Request::Inspect { agent: AGENT.into(), selection: Selection::default(), at_most: 100 };
 
-    let while_held = bench.redriver.answer(inspect.clone(), ends).await.unwrap();
-    bench.dead_letters.release(&[held[0].receipt_handle.clone()]).await;
-    let then = bench.redriver.answer(inspect, ends).await.unwrap();
+    let while_held = world.redriver.answer(inspect.clone(), ends).await.unwrap();
+    world.dead_letters.release(&[held[0].receipt_handle.clone()]).await;
+    let then = world.redriver.answer(inspect, ends).await.unwrap();
 
     let told = |answer: &serde_json::Value| {
         let queue = &answer["queue"];
@@ -432,19 +432,19 @@ async fn letters_that_somebody_else_is_looking_at_are_not_counted_as_seen() {
 
 #[tokio::test]
 async fn a_move_that_is_being_cancelled_is_brought_to_its_end_by_whoever_asks_next() {
-    let bench = Bench::new().await;
-    let event = bench.park().await;
-    bench.ask(&Redrive { per_second: Some(1), ..everything() }).await;
-    bench.dead_letter(event).await;
-    bench.dead_letter(event).await;
-    let running = bench.moves.list(DEAD_LETTERS).await.unwrap().remove(0);
+    let world = RedriveWorld::new().await;
+    let event = world.park().await;
+    world.ask(&Redrive { per_second: Some(1), ..everything() }).await;
+    world.dead_letter(event).await;
+    world.dead_letter(event).await;
+    let running = world.moves.list(DEAD_LETTERS).await.unwrap().remove(0);
     // Whoever cancelled it was stopped before it had parked anything again.
-    bench.moves.cancel(&running.handle.unwrap()).await.unwrap();
+    world.moves.cancel(&running.handle.unwrap()).await.unwrap();
     let redriver = Redriver {
-        store: bench.scene.store.clone(),
-        directory: bench.redriver.directory,
-        moves: Ending { moves: bench.moves, inspected: AtomicBool::new(false) },
-        open: bench.redriver.open,
+        store: world.ledger.store.clone(),
+        directory: world.redriver.directory,
+        moves: Ending { moves: world.moves, inspected: AtomicBool::new(false) },
+        open: world.redriver.open,
     };
 
     let answer = redriver.answer(cancel(), in_a_minute()).await.unwrap();
@@ -464,24 +464,24 @@ fn in_a_minute() -> tokio::time::Instant {
 
 #[tokio::test]
 async fn a_cancellation_stopped_anywhere_is_finished_by_doing_it_again() {
-    let bench = Bench::new().await;
+    let world = RedriveWorld::new().await;
     let deadline = Instant::now() + Duration::from_secs(120);
     for waits in 0.. {
         assert!(Instant::now() < deadline, "it never came through");
-        let event = bench.park().await;
+        let event = world.park().await;
         // Each look at the task moves one of them; more stay than it is looked at.
         for _ in 0..20 {
-            bench.dead_letter(event).await;
+            world.dead_letter(event).await;
         }
-        bench.ask(&Redrive { per_second: Some(1), ..everything() }).await;
+        world.ask(&Redrive { per_second: Some(1), ..everything() }).await;
 
-        let through = stopped_after(waits, bench.redriver.answer(cancel(), in_a_minute())).await;
-        bench.dead_letters.pass(Duration::from_secs(60));
-        let answer = bench.redriver.answer(cancel(), in_a_minute()).await.unwrap();
+        let through = stopped_after(waits, world.redriver.answer(cancel(), in_a_minute())).await;
+        world.dead_letters.pass(Duration::from_secs(60));
+        let answer = world.redriver.answer(cancel(), in_a_minute()).await.unwrap();
 
         assert_eq!((&answer["moving"]["status"], answer.get("trouble")), (&"CANCELLED".into(), None), "{answer}");
-        assert!(bench.scene.row(event).await.is("n", "p"), "after a stop at wait {waits}");
-        for queue in [&bench.dead_letters, &bench.queue] {
+        assert!(world.ledger.row(event).await.is("n", "p"), "after a stop at wait {waits}");
+        for queue in [&world.dead_letters, &world.queue] {
             while let Some(left) = queue.receive(10, Duration::ZERO).await.unwrap().pop() {
                 queue.delete(&[left.receipt_handle]).await;
             }
@@ -495,19 +495,19 @@ async fn a_cancellation_stopped_anywhere_is_finished_by_doing_it_again() {
 
 #[tokio::test]
 async fn a_cancellation_parks_more_than_one_look_shows_and_says_when_it_has_not_seen_all() {
-    let bench = Bench::new().await;
-    bench.scene.run_sql(&many(2_100)).await;
-    let parked = bench.scene.store.parked_deliveries(AGENT, &Selection::default(), None, 2_100).await.unwrap();
+    let world = RedriveWorld::new().await;
+    world.ledger.run_sql(&many(2_100)).await;
+    let parked = world.ledger.store.parked_deliveries(AGENT, &Selection::default(), None, 2_100).await.unwrap();
     for delivery in parked {
-        bench.dead_letter(delivery.event_id).await;
+        world.dead_letter(delivery.event_id).await;
     }
-    bench.ask(&Redrive { per_second: Some(1), ..everything() }).await;
+    world.ask(&Redrive { per_second: Some(1), ..everything() }).await;
 
-    let too_late = bench.redriver.answer(cancel(), tokio::time::Instant::now()).await.unwrap();
+    let too_late = world.redriver.answer(cancel(), tokio::time::Instant::now()).await.unwrap();
     assert!(too_late["trouble"].as_str().unwrap().contains("do it again"), "{too_late}");
-    let answer = bench.redriver.answer(cancel(), in_a_minute()).await.unwrap();
+    let answer = world.redriver.answer(cancel(), in_a_minute()).await.unwrap();
 
-    let stayed = bench.dead_letters.messages().len();
+    let stayed = world.dead_letters.messages().len();
     assert!(stayed > 2_000, "{stayed}");
     assert_eq!((answer["parked"].as_u64(), answer.get("trouble")), (Some(stayed as u64), None), "{answer}");
     assert_eq!(answer["dead_letters"].as_u64(), Some(stayed as u64), "all are put back");
@@ -515,31 +515,31 @@ async fn a_cancellation_parks_more_than_one_look_shows_and_says_when_it_has_not_
 
 #[tokio::test]
 async fn a_cancellation_is_in_the_audit_before_it_is_done_or_is_not_done() {
-    let bench = Bench::new().await;
-    let event = bench.park().await;
+    let world = RedriveWorld::new().await;
+    let event = world.park().await;
     for _ in 0..20 {
-        bench.dead_letter(event).await;
+        world.dead_letter(event).await;
     }
-    bench.ask(&Redrive { per_second: Some(1), ..everything() }).await;
+    world.ask(&Redrive { per_second: Some(1), ..everything() }).await;
     let refuse = |action: &str| {
         format!("alter table switchyard.audit add constraint {action} check (action <> '{action}') not valid")
     };
 
-    bench.scene.run_sql(&refuse("move_cancel_ordered")).await;
-    assert!(bench.redriver.answer(cancel(), in_a_minute()).await.is_err());
-    assert_eq!(bench.moves.list(DEAD_LETTERS).await.unwrap()[0].status, MoveStatus::Running);
-    bench.scene.run_sql("alter table switchyard.audit drop constraint move_cancel_ordered").await;
-    bench.scene.run_sql(&refuse("move_cancelled")).await;
-    bench.redriver.answer(cancel(), in_a_minute()).await.unwrap();
+    world.ledger.run_sql(&refuse("move_cancel_ordered")).await;
+    assert!(world.redriver.answer(cancel(), in_a_minute()).await.is_err());
+    assert_eq!(world.moves.list(DEAD_LETTERS).await.unwrap()[0].status, MoveStatus::Running);
+    world.ledger.run_sql("alter table switchyard.audit drop constraint move_cancel_ordered").await;
+    world.ledger.run_sql(&refuse("move_cancelled")).await;
+    world.redriver.answer(cancel(), in_a_minute()).await.unwrap();
 
-    assert_eq!(bench.moves.list(DEAD_LETTERS).await.unwrap()[0].status, MoveStatus::Cancelled);
-    assert!(bench.scene.row(event).await.is("n", "p"), "the deed is done, so the rest is, too");
+    assert_eq!(world.moves.list(DEAD_LETTERS).await.unwrap()[0].status, MoveStatus::Cancelled);
+    assert!(world.ledger.row(event).await.is("n", "p"), "the deed is done, so the rest is, too");
 }
 
 #[tokio::test]
 async fn without_time_nothing_is_begun_and_that_is_said() {
-    let bench = Bench::new().await;
-    let event = bench.park().await;
+    let world = RedriveWorld::new().await;
+    let event = world.park().await;
     let now = tokio::time::Instant::now();
     let dismiss = Dismiss {
         agent: AGENT.into(),
@@ -549,33 +549,33 @@ async fn without_time_nothing_is_begun_and_that_is_said() {
         ..Dismiss::default()
     };
 
-    let moved = bench.redriver.answer(Request::Redrive(everything()), now).await.unwrap();
-    let dismissed = bench.redriver.answer(Request::Dismiss(dismiss), now).await.unwrap();
+    let moved = world.redriver.answer(Request::Redrive(everything()), now).await.unwrap();
+    let dismissed = world.redriver.answer(Request::Dismiss(dismiss), now).await.unwrap();
 
     for answer in [&moved, &dismissed] {
         assert_eq!(answer["deliveries"], 0);
         assert!(answer["trouble"].as_str().unwrap().contains("do it again"), "{answer}");
     }
-    assert!(bench.moves.list(DEAD_LETTERS).await.unwrap().is_empty(), "no move of what is parked still");
-    assert!(bench.scene.row(event).await.is("n", "p"));
+    assert!(world.moves.list(DEAD_LETTERS).await.unwrap().is_empty(), "no move of what is parked still");
+    assert!(world.ledger.row(event).await.is("n", "p"));
 }
 
 #[tokio::test]
 async fn letters_without_an_event_go_before_the_table_takes_its_time() {
-    let bench = Bench::new().await;
+    let world = RedriveWorld::new().await;
     let deadline = Instant::now() + Duration::from_secs(120);
     for waits in 0.. {
         assert!(Instant::now() < deadline, "it never came through");
-        let event = bench.park().await;
+        let event = world.park().await;
         let loose = Message::new("{ no event".into()).text("reason", "boom").text("message_id", "m");
-        assert!(bench.dead_letters.send(&[loose]).await.iter().all(Result::is_ok));
+        assert!(world.dead_letters.send(&[loose]).await.iter().all(Result::is_ok));
 
-        let through = stopped_after(waits, bench.ask(&by_reason())).await;
+        let through = stopped_after(waits, world.ask(&by_reason())).await;
 
-        let forwarded = bench.queue.messages().iter().any(|message| message.body == "{ no event");
-        assert!(forwarded || bench.scene.row(event).await.is("n", "p"), "after a stop at wait {waits}");
-        bench.dead_letters.pass(Duration::from_secs(60));
-        for queue in [&bench.dead_letters, &bench.queue] {
+        let forwarded = world.queue.messages().iter().any(|message| message.body == "{ no event");
+        assert!(forwarded || world.ledger.row(event).await.is("n", "p"), "after a stop at wait {waits}");
+        world.dead_letters.pass(Duration::from_secs(60));
+        for queue in [&world.dead_letters, &world.queue] {
             while let Some(left) = queue.receive(10, Duration::ZERO).await.unwrap().pop() {
                 queue.delete(&[left.receipt_handle]).await;
             }
@@ -589,10 +589,10 @@ async fn letters_without_an_event_go_before_the_table_takes_its_time() {
 
 #[tokio::test]
 async fn what_nobody_can_read_is_parked_again_and_said() {
-    let bench = Bench::new().await;
-    bench.scene.run_sql(&many(2).replacen("'{}', 1 from", "'[]', 1 from", 1)).await;
+    let world = RedriveWorld::new().await;
+    world.ledger.run_sql(&many(2).replacen("'{}', 1 from", "'[]', 1 from", 1)).await;
 
-    let answer = bench.ask(&everything()).await;
+    let answer = world.ask(&everything()).await;
 
     assert_eq!((answer["deliveries"].as_i64(), answer["sent"].as_i64()), (Some(2), Some(0)), "{answer}");
     assert!(answer["trouble"].as_str().unwrap().contains("2 cannot be read"), "{answer}");
@@ -600,11 +600,11 @@ async fn what_nobody_can_read_is_parked_again_and_said() {
 
 #[tokio::test]
 async fn an_edit_stopped_anywhere_has_done_both_or_nothing() {
-    let bench = Bench::new().await;
+    let world = RedriveWorld::new().await;
     let deadline = Instant::now() + Duration::from_secs(120);
     for waits in 0.. {
         assert!(Instant::now() < deadline, "it never came through");
-        let event = bench.park().await;
+        let event = world.park().await;
         let edit = Request::Edit {
             agent: AGENT.into(),
             event_id: event,
@@ -614,17 +614,17 @@ async fn an_edit_stopped_anywhere_has_done_both_or_nothing() {
         };
         let ends = tokio::time::Instant::now() + Duration::from_secs(60);
 
-        let through = stopped_after(waits, bench.redriver.answer(edit, ends)).await;
+        let through = stopped_after(waits, world.redriver.answer(edit, ends)).await;
 
         // In one look: the server may still be at work on what nobody waits for any more.
-        let (revised, parked) = bench.revised_and_parked(event).await;
+        let (revised, parked) = world.revised_and_parked(event).await;
         assert_eq!(revised, !parked, "after a stop at wait {waits}");
         if parked {
-            bench.ask(&by_reason()).await;
+            world.ask(&by_reason()).await;
         }
-        assert_eq!(bench.work(event).await, 1, "after a stop at wait {waits}");
-        let left = bench.dead_letters.receive(10, Duration::ZERO).await.unwrap();
-        bench
+        assert_eq!(world.work(event).await, 1, "after a stop at wait {waits}");
+        let left = world.dead_letters.receive(10, Duration::ZERO).await.unwrap();
+        world
             .dead_letters
             .delete(&left.into_iter().map(|dead_letter| dead_letter.receipt_handle).collect::<Vec<_>>())
             .await;
@@ -637,13 +637,13 @@ async fn an_edit_stopped_anywhere_has_done_both_or_nothing() {
 
 #[tokio::test]
 async fn what_neither_the_table_nor_the_queue_has_is_said_to_be_lost_and_stays_on_the_list() {
-    let bench = Bench::new().await;
-    bench.unidentified("m").await;
+    let world = RedriveWorld::new().await;
+    world.unidentified("m").await;
 
-    let answer = bench.ask(&everything()).await;
+    let answer = world.ask(&everything()).await;
 
     assert_eq!(answer["way"], "nothing");
     assert!(answer["trouble"].as_str().unwrap().contains("lost"), "{answer}");
     assert!(answer["trouble"].as_str().unwrap().contains("within 15 minutes"), "or held back in the agent's queue");
-    assert_eq!(bench.scene.store.parked(AGENT, &Selection::default()).await.unwrap().len(), 1);
+    assert_eq!(world.ledger.store.parked(AGENT, &Selection::default()).await.unwrap().len(), 1);
 }

@@ -1,6 +1,6 @@
 //! `docs/old-system.md` against a database: its grants suffice, its functions are there, its answers are those that there are.
 
-use crate::store::scene::{AGENT, Scene};
+use crate::store::world::{AGENT, LedgerWorld};
 use std::collections::BTreeSet;
 use switchyard_store::Mode;
 use uuid::Uuid;
@@ -23,26 +23,26 @@ fn first_column(header: &str) -> BTreeSet<&'static str> {
 }
 
 /// What a claim has answered to the old system in each of the cases that there are.
-async fn answers(scene: &Scene) -> BTreeSet<String> {
+async fn answers(world: &LedgerWorld) -> BTreeSet<String> {
     let mut answers = BTreeSet::new();
-    scene.routing(Mode::Off).await;
-    let (taken, parked) = (scene.event("thing.made").await, scene.event("thing.made").await);
-    scene.run_sql(&format!("select switchyard.park('{AGENT}', '{parked}', 'for a person')")).await;
-    for event in [taken, taken, parked, scene.event("thing.sold").await, Uuid::new_v4()] {
-        answers.insert(scene.old_claim(event).await);
+    world.routing(Mode::Off).await;
+    let (taken, parked) = (world.event("thing.made").await, world.event("thing.made").await);
+    world.run_sql(&format!("select switchyard.park('{AGENT}', '{parked}', 'for a person')")).await;
+    for event in [taken, taken, parked, world.event("thing.sold").await, Uuid::new_v4()] {
+        answers.insert(world.old_claim(event).await);
     }
-    scene.routing(Mode::Full).await;
-    answers.insert(scene.old_claim(scene.event("thing.made").await).await);
-    let forgotten = scene.event("thing.made").await;
-    scene.run_sql("update switchyard.floor set seq = switchyard.last_seq() + 1").await;
-    answers.insert(scene.old_claim(forgotten).await);
+    world.routing(Mode::Full).await;
+    answers.insert(world.old_claim(world.event("thing.made").await).await);
+    let forgotten = world.event("thing.made").await;
+    world.run_sql("update switchyard.floor set seq = switchyard.last_seq() + 1").await;
+    answers.insert(world.old_claim(forgotten).await);
     answers
 }
 
 #[tokio::test]
 async fn every_answer_of_a_claim_stands_on_the_page_and_in_its_type_and_no_other() {
-    let scene = Scene::direct().await;
-    let told = answers(&scene).await;
+    let world = LedgerWorld::direct().await;
+    let told = answers(&world).await;
     let told: BTreeSet<&str> = told.iter().map(String::as_str).collect();
     assert_eq!(first_column("| answer |"), told);
     let types = blocks("ts claimed.ts")[0].split_once("export type Answer =").unwrap().1.split("\n\n").next().unwrap();
@@ -51,9 +51,9 @@ async fn every_answer_of_a_claim_stands_on_the_page_and_in_its_type_and_no_other
 
 #[tokio::test]
 async fn with_the_page_s_grants_a_role_may_call_what_the_page_calls_and_nothing_else_of_ours() {
-    let scene = Scene::direct().await;
-    scene.run_sql("do $$ begin create role application; exception when duplicate_object or unique_violation then null; end $$").await;
-    scene.run_sql(blocks("sql\n")[0]).await;
+    let world = LedgerWorld::direct().await;
+    world.run_sql("do $$ begin create role application; exception when duplicate_object or unique_violation then null; end $$").await;
+    world.run_sql(blocks("sql\n")[0]).await;
 
     let called: BTreeSet<&str> = PAGE
         .split("switchyard.")
@@ -63,28 +63,28 @@ async fn with_the_page_s_grants_a_role_may_call_what_the_page_calls_and_nothing_
         .collect();
     let rights = "select p.proname::text from pg_proc p join pg_namespace n on n.oid = p.pronamespace
                    where n.nspname = 'switchyard' and has_function_privilege('application', p.oid, 'execute')";
-    let may: Vec<String> = scene.side.query(rights, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+    let may: Vec<String> = world.side.query(rights, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
 
     assert_eq!(may.iter().map(String::as_str).collect::<BTreeSet<_>>(), called);
-    scene.run_sql("drop owned by application").await;
+    world.run_sql("drop owned by application").await;
 }
 
 #[tokio::test]
 async fn the_page_s_function_for_a_gateway_claims_and_works_in_one_call() {
-    let scene = Scene::direct().await;
-    scene.run_sql(switchyard_feedback::TABLES).await;
-    scene.run_sql(&blocks("sql\n")[1].replace("'sentiment'", &format!("'{AGENT}'"))).await;
-    scene.routing(Mode::Off).await;
+    let world = LedgerWorld::direct().await;
+    world.run_sql(switchyard_feedback::TABLES).await;
+    world.run_sql(&blocks("sql\n")[1].replace("'sentiment'", &format!("'{AGENT}'"))).await;
+    world.routing(Mode::Off).await;
     let post = Uuid::new_v4();
-    scene.run_sql(&format!("insert into posts (id, project_id, title) values ('{post}', '{post}', 'Nice')")).await;
+    world.run_sql(&format!("insert into posts (id, project_id, title) values ('{post}', '{post}', 'Nice')")).await;
     let (created, updated) =
-        (scene.event_with("thing.made", post, "{}").await, scene.event_with("thing.made", post, "{}").await);
+        (world.event_with("thing.made", post, "{}").await, world.event_with("thing.made", post, "{}").await);
     for (event, label, expected) in
         [(created, "neutral", "take"), (created, "neutral", "already_done"), (updated, "positive", "take")]
     {
         let call = format!("select analysed('{event}', '{label}', 0, 1)");
-        assert_eq!(scene.one(&call, &[]).await.get::<_, String>(0), expected);
+        assert_eq!(world.one(&call, &[]).await.get::<_, String>(0), expected);
         let written = format!("select count(*) from sentiment_analysis where label = '{label}'");
-        assert_eq!(scene.number(&written).await, 1, "a post that is analysed again has one analysis");
+        assert_eq!(world.number(&written).await, 1, "a post that is analysed again has one analysis");
     }
 }

@@ -1,7 +1,7 @@
 //! What a batch costs the database: how many statements the runtime sends, how many the server executes and plans for them, those inside of
 //! functions included, and how long its processor works. The counts have upper bounds; the time is printed, since no two machines agree on it.
 
-use super::bench::{PLENTY, again, delivered, published};
+use super::world::{PLENTY, again, delivered, published};
 use sentiment::Sentiment;
 use std::{fmt, fs, io::Write as _};
 use switchyard_agent::Declaration;

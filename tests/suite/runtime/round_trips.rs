@@ -1,6 +1,6 @@
 //! What the runtime sends to the database for a batch does not grow with the batch.
 
-use super::bench::{Bench, PLENTY, again, batch, orders};
+use super::world::{PLENTY, RuntimeWorld, again, batch, orders};
 use std::{
     io::{Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
@@ -75,13 +75,13 @@ fn forward(mut client: TcpStream, mut server: TcpStream, count: &AtomicUsize) {
 
 /// How many statements a batch of so many events takes that all are told to do this.
 async fn statements(order: (&'static str, &'static str), records: usize) -> usize {
-    let bench = Bench::new(Mode::Full).await;
+    let world = RuntimeWorld::new(Mode::Full).await;
     let orders: Vec<_> = std::iter::repeat_n(order, records).flat_map(|order| orders([order])).collect();
-    let bodies = bench.give(&orders).await;
-    let counter = Counter::before(&bench.database.url());
+    let bodies = world.give(&orders).await;
+    let counter = Counter::before(&world.database.url());
     let store = Store::open(&counter.url.parse().unwrap(), 2).unwrap();
     let queues = MemoryQueues::default();
-    let worker = Worker::new(&bench.agent, &store, &queues, Budget::DEFAULT);
+    let worker = Worker::new(&world.agent, &store, &queues, Budget::DEFAULT);
     again(worker.handle(batch(&bodies[..0], 1), Instant::now() + PLENTY).await);
     counter.count();
 

@@ -1,6 +1,6 @@
 //! Agents that write the effects of a whole batch at once: what is too late, whose events follow, and who alone is refused.
 
-use super::bench::{Bench, PLENTY, orders};
+use super::world::{PLENTY, RuntimeWorld, orders};
 use serde::{Deserialize, Serialize};
 use std::{cell::Cell, collections::BTreeMap};
 use switchyard_agent::{Agent, Applied, Change, Decision, Refusal, Reject, State, last_of_each};
@@ -75,26 +75,26 @@ impl Agent for Keeper {
     }
 }
 
-async fn kept() -> Bench {
-    let bench = Bench::new(Mode::Full).await;
-    bench.client.batch_execute("create table kept (key text primary key, sequence bigint not null)").await.unwrap();
+async fn kept() -> RuntimeWorld {
+    let world = RuntimeWorld::new(Mode::Full).await;
+    world.client.batch_execute("create table kept (key text primary key, sequence bigint not null)").await.unwrap();
     let spec = AgentSpec {
         name: Keeper::NAME.into(),
         subscribes: vec!["order.given".into()],
         routed_by: RoutedBy::Aggregate,
         max_attempts: 2,
     };
-    bench.store.register(&spec, Mode::Full, Since::Now).await.unwrap();
-    bench
+    world.store.register(&spec, Mode::Full, Since::Now).await.unwrap();
+    world
 }
 
-impl Bench {
+impl RuntimeWorld {
     /// How often the keeper gathered for these, and how many must come again.
     async fn keep(&self, bodies: &[String]) -> (u32, usize) {
         let keeper = Keeper::default();
-        let batch = super::bench::batch(bodies, 1);
+        let batch = super::world::batch(bodies, 1);
         let answer = handle(&keeper, &self.store, &self.queues, batch, Instant::now() + PLENTY).await;
-        (keeper.gathered.get(), super::bench::again(answer).len())
+        (keeper.gathered.get(), super::world::again(answer).len())
     }
 
     /// The states of the keeper's deliveries, in the order of the log.
@@ -129,54 +129,54 @@ impl Bench {
 
 #[tokio::test]
 async fn of_a_batch_in_which_some_are_too_late_those_are_superseded_and_the_others_done_at_once() {
-    let bench = kept().await;
-    let bodies = bench.give(&orders([("apply", "keep"); 5])).await;
-    assert_eq!(bench.keep(&bodies[2..=2]).await, (1, 0));
+    let world = kept().await;
+    let bodies = world.give(&orders([("apply", "keep"); 5])).await;
+    assert_eq!(world.keep(&bodies[2..=2]).await, (1, 0));
 
-    assert_eq!(bench.keep(&[&bodies[3..], &bodies[..2]].concat()).await, (4, 0), "nothing is decided anew");
+    assert_eq!(world.keep(&[&bodies[3..], &bodies[..2]].concat()).await, (4, 0), "nothing is decided anew");
 
-    assert_eq!(bench.kept_states().await, "ssddd");
-    let emitted = bench.emitted().await;
+    assert_eq!(world.kept_states().await, "ssddd");
+    let emitted = world.emitted().await;
     let both = vec![APPLIED.to_string(), DECIDED.to_string()];
     assert_eq!(emitted.values().collect::<Vec<_>>(), [&both, &both, &both], "what is too late emits nothing");
-    assert_eq!(bench.kept_sequence().await, *emitted.keys().last().unwrap());
+    assert_eq!(world.kept_sequence().await, *emitted.keys().last().unwrap());
 }
 
 #[tokio::test]
 async fn an_agent_that_finds_for_itself_what_is_too_late_settles_exactly_that_as_superseded() {
-    let bench = kept().await;
-    let bodies = bench.give(&orders([("apply", "keep"), ("apply", "look for itself"), ("apply", "keep")])).await;
+    let world = kept().await;
+    let bodies = world.give(&orders([("apply", "keep"), ("apply", "look for itself"), ("apply", "keep")])).await;
 
-    assert_eq!(bench.keep(&bodies).await, (3, 0));
+    assert_eq!(world.keep(&bodies).await, (3, 0));
 
-    assert_eq!(bench.kept_states().await, "dsd");
-    assert_eq!(bench.emitted().await.len(), 2);
+    assert_eq!(world.kept_states().await, "dsd");
+    assert_eq!(world.emitted().await.len(), 2);
 }
 
 #[tokio::test]
 async fn a_refusal_of_a_batch_counts_for_the_record_that_it_is_about_alone() {
-    let bench = kept().await;
-    let bodies = bench.give(&orders([("apply", "keep"), ("apply", "retry"), ("apply", "keep")])).await;
+    let world = kept().await;
+    let bodies = world.give(&orders([("apply", "keep"), ("apply", "retry"), ("apply", "keep")])).await;
 
-    assert_eq!(bench.keep(&bodies).await, (3, 1));
+    assert_eq!(world.keep(&bodies).await, (3, 1));
 
-    assert_eq!(bench.kept_states().await, "dfd");
-    assert_eq!(bench.emitted().await.len(), 2);
-    assert_eq!(bench.keep(&bodies).await, (1, 0));
-    assert_eq!(bench.kept_states().await, "dsd", "a newer one of the same key has written meanwhile");
-    assert!(bench.reasons().is_empty());
+    assert_eq!(world.kept_states().await, "dfd");
+    assert_eq!(world.emitted().await.len(), 2);
+    assert_eq!(world.keep(&bodies).await, (1, 0));
+    assert_eq!(world.kept_states().await, "dsd", "a newer one of the same key has written meanwhile");
+    assert!(world.reasons().is_empty());
 }
 
 #[tokio::test]
 async fn a_batch_that_is_committed_again_after_a_lost_answer_emits_nothing_twice() {
-    let bench = kept().await;
-    let bodies = bench.give(&orders([("apply", "keep"); 3])).await;
-    bench.keep(&bodies).await;
-    let first = bench.count("events where type like 'kept.%'").await;
+    let world = kept().await;
+    let bodies = world.give(&orders([("apply", "keep"); 3])).await;
+    world.keep(&bodies).await;
+    let first = world.count("events where type like 'kept.%'").await;
     // As if the ledger had never heard of the commit: the ids of the events derive from their causes.
-    bench.client.batch_execute("update switchyard.delivery set state = 'a', reason = null").await.unwrap();
+    world.client.batch_execute("update switchyard.delivery set state = 'a', reason = null").await.unwrap();
 
-    assert_eq!(bench.keep(&bodies).await, (3, 0));
+    assert_eq!(world.keep(&bodies).await, (3, 0));
 
-    assert_eq!((first, bench.count("events where type like 'kept.%'").await), (6, 6));
+    assert_eq!((first, world.count("events where type like 'kept.%'").await), (6, 6));
 }

@@ -1,6 +1,6 @@
 //! Versions of a payload: older ones are brought up, newer ones wait for who knows them.
 
-use super::bench::{Bench, PLENTY, again, delivered, due, published};
+use super::world::{PLENTY, RuntimeWorld, again, delivered, due, published};
 use std::cell::RefCell;
 use switchyard_agent::{Agent, Decision, Refusal, Reject};
 use switchyard_bus::{MemoryQueues, Message};
@@ -36,30 +36,30 @@ impl<const OLD: bool> Agent for Watch<OLD> {
 }
 
 /// A database in which a watch is registered.
-async fn watched() -> Bench {
-    let bench = Bench::new(Mode::Full).await;
+async fn watched() -> RuntimeWorld {
+    let world = RuntimeWorld::new(Mode::Full).await;
     let spec = AgentSpec {
         name: "watch".into(),
         subscribes: vec!["competitor.mentioned".into()],
         routed_by: RoutedBy::Aggregate,
         max_attempts: 2,
     };
-    bench.store.register(&spec, Mode::Full, Since::Now).await.unwrap();
-    bench
+    world.store.register(&spec, Mode::Full, Since::Now).await.unwrap();
+    world
 }
 
 /// What the shim makes of an event with this payload and version.
-async fn said(bench: &Bench, payload: &str, version: i32) -> Message {
+async fn said(world: &RuntimeWorld, payload: &str, version: i32) -> Message {
     let insert = "insert into events (id, type, aggregate_type, aggregate_id, payload, metadata, version)
                   values ($1, 'competitor.mentioned', 'post', gen_random_uuid(), $2::text::jsonb, '{}', $3)";
-    bench.client.execute(insert, &[&Uuid::new_v4(), &payload, &version]).await.unwrap();
-    published(&bench.store).await.remove(0)
+    world.client.execute(insert, &[&Uuid::new_v4(), &payload, &version]).await.unwrap();
+    published(&world.store).await.remove(0)
 }
 
-async fn hears<const OLD: bool>(bench: &Bench, messages: &[Message]) -> Vec<(u32, String)> {
+async fn hears<const OLD: bool>(world: &RuntimeWorld, messages: &[Message]) -> Vec<(u32, String)> {
     let watch = Watch::<OLD>::default();
-    let queues: &MemoryQueues = &bench.queues;
-    let answer = handle(&watch, &bench.store, queues, delivered(messages), Instant::now() + PLENTY).await;
+    let queues: &MemoryQueues = &world.queues;
+    let answer = handle(&watch, &world.store, queues, delivered(messages), Instant::now() + PLENTY).await;
     assert!(again(answer).is_empty(), "done or parked");
     watch.heard.into_inner()
 }
@@ -69,11 +69,11 @@ const ALL: &str = r#"{"post_id": "p", "competitors": ["Acme", "Initech"]}"#;
 
 #[tokio::test]
 async fn an_agent_receives_every_version_as_the_newest() {
-    let bench = watched().await;
-    let old = said(&bench, ONE, 1).await;
-    let new = said(&bench, ALL, 2).await;
+    let world = watched().await;
+    let old = said(&world, ONE, 1).await;
+    let new = said(&world, ALL, 2).await;
 
-    let heard = hears::<false>(&bench, &[old, new]).await;
+    let heard = hears::<false>(&world, &[old, new]).await;
 
     let payload = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
     assert_eq!((heard[0].0, payload(&heard[0].1)["competitors"].clone()), (2, serde_json::json!(["Acme"])));
@@ -82,35 +82,35 @@ async fn an_agent_receives_every_version_as_the_newest() {
 
 #[tokio::test]
 async fn a_version_from_the_future_is_parked_and_done_after_a_deploy_and_a_redrive() {
-    let bench = watched().await;
-    let future = said(&bench, ALL, 2).await;
+    let world = watched().await;
+    let future = said(&world, ALL, 2).await;
 
-    assert!(hears::<true>(&bench, &[future]).await.is_empty());
+    assert!(hears::<true>(&world, &[future]).await.is_empty());
 
-    assert_eq!((bench.reasons(), bench.states().await), (vec!["unknown_version".to_owned()], "p".to_owned()));
+    assert_eq!((world.reasons(), world.states().await), (vec!["unknown_version".to_owned()], "p".to_owned()));
     let selection = Selection { reasons: vec!["unknown_version".into()], ..Selection::default() };
     assert_eq!(
-        bench.store.redrive("watch", &selection, 0, "a person", "version 2 is deployed").await.unwrap().len(),
+        world.store.redrive("watch", &selection, 0, "a person", "version 2 is deployed").await.unwrap().len(),
         1
     );
-    let again = due(&bench.store, "watch").await;
-    assert_eq!(hears::<false>(&bench, &again).await.len(), 1);
-    assert_eq!(bench.states().await, "d");
+    let again = due(&world.store, "watch").await;
+    assert_eq!(hears::<false>(&world, &again).await.len(), 1);
+    assert_eq!(world.states().await, "d");
 }
 
 #[tokio::test]
 async fn a_failed_upcast_is_parked_and_done_after_an_edit() {
-    let bench = watched().await;
-    let broken = said(&bench, r#"{"post_id": "p", "competitor": 7}"#, 1).await;
-    assert!(hears::<false>(&bench, std::slice::from_ref(&broken)).await.is_empty());
-    assert_eq!((bench.reasons(), bench.states().await), (vec!["upcast_failed".to_owned()], "p".to_owned()));
+    let world = watched().await;
+    let broken = said(&world, r#"{"post_id": "p", "competitor": 7}"#, 1).await;
+    assert!(hears::<false>(&world, std::slice::from_ref(&broken)).await.is_empty());
+    assert_eq!((world.reasons(), world.states().await), (vec!["upcast_failed".to_owned()], "p".to_owned()));
 
     let id = Event::parse(&broken.body).unwrap().id;
-    bench.store.revise(id, ONE, "a person", "it was a number").await.unwrap();
-    bench.store.redrive("watch", &Selection::default(), 0, "a person", "edited").await.unwrap();
-    let again = due(&bench.store, "watch").await;
+    world.store.revise(id, ONE, "a person", "it was a number").await.unwrap();
+    world.store.redrive("watch", &Selection::default(), 0, "a person", "edited").await.unwrap();
+    let again = due(&world.store, "watch").await;
 
     assert_eq!(Event::parse(&again[0].body).unwrap().metadata.revision, Some(1));
-    assert_eq!(hears::<false>(&bench, &again).await.len(), 1);
-    assert_eq!(bench.states().await, "d");
+    assert_eq!(hears::<false>(&world, &again).await.len(), 1);
+    assert_eq!(world.states().await, "d");
 }

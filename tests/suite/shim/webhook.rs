@@ -1,7 +1,7 @@
 //! The shim's URL, deployed: who may wake it, and what the database signs.
 
 use std::process::Command;
-use switchyard_tests::{Database, World, eventually, lab::WEBHOOK_SECRET};
+use switchyard_tests::{Database, World, eventually, servers::WEBHOOK_SECRET};
 
 /// The fenced block of a documentation page that holds `part`.
 fn documented(page: &str, part: &str) -> String {

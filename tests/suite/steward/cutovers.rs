@@ -1,6 +1,6 @@
 //! Cutover plans, advanced by the pass: by what the ledger and the comparison say, and by nothing else.
 
-use super::bench::{AGENT, Bench, soon};
+use super::world::{AGENT, StewardWorld, soon};
 use serde_json::{Value, json};
 use std::time::Instant;
 use steward::{cutover::answer, routing::route};
@@ -15,11 +15,11 @@ use uuid::Uuid;
 /// How many outcomes a share must be of, here.
 const ENOUGH: usize = 5;
 
-impl Bench {
+impl StewardWorld {
     /// An agent that had nothing, and has this share by a plan: with limits on failures and lag, and these beside them.
     async fn plan(percent: u8, limits: Value) -> Self {
-        let bench = Self::new().await;
-        bench.store.set_routing(AGENT, Mode::Shadow, "ada").await.unwrap();
+        let world = Self::new().await;
+        world.store.set_routing(AGENT, Mode::Shadow, "ada").await.unwrap();
         let mut all = json!({
             "failures": { "pause": 0.3, "roll_back": 0.4 }, "lag_secs": { "pause": 60, "roll_back": 600 }, "at_least": ENOUGH,
         });
@@ -27,10 +27,10 @@ impl Bench {
         let steps = json!([{ "percent": percent, "soak_secs": 3_600 }, { "percent": 100 }]);
         if all.get("mismatch").is_some() {
             // No mapping that could be read: the pass finds that after it has judged the plans.
-            bench.store.set_compare_mapping("ada", AGENT, &json!({}), 1_000).await.unwrap();
+            world.store.set_compare_mapping("ada", AGENT, &json!({}), 1_000).await.unwrap();
         }
-        bench.cutover(&json!({ "do": "start", "plan": { "steps": steps, "limits": all } })).await;
-        bench
+        world.cutover(&json!({ "do": "start", "plan": { "steps": steps, "limits": all } })).await;
+        world
     }
 
     async fn cutover(&self, fields: &Value) -> CutoverAnswer {
@@ -123,108 +123,108 @@ fn step(pass: &Pass) -> (&Step, bool) {
 
 #[tokio::test]
 async fn a_plan_goes_on_when_its_step_has_soaked_and_enough_has_gone_well_and_the_last_step_ends_it() {
-    let bench = Bench::plan(99, json!({})).await;
-    let events = bench.of_the_agent(ENOUGH).await;
-    bench.handled(&events[1..]).await;
-    bench.soak().await;
+    let world = StewardWorld::plan(99, json!({})).await;
+    let events = world.of_the_agent(ENOUGH).await;
+    world.handled(&events[1..]).await;
+    world.soak().await;
     let waits =
         Step::Wait(vec![Wait::Outcomes { figure: Figure::Failures, have: ENOUGH as u64 - 1, want: ENOUGH as u64 }]);
-    assert_eq!(step(&bench.pass().await), (&waits, false));
-    assert_eq!(bench.status().await.next, Some(waits), "and who looks is told the same");
+    assert_eq!(step(&world.pass().await), (&waits, false));
+    assert_eq!(world.status().await.next, Some(waits), "and who looks is told the same");
 
-    bench.handled(&events[..1]).await;
-    let pass = bench.pass().await;
+    world.handled(&events[..1]).await;
+    let pass = world.pass().await;
 
     assert_eq!((step(&pass), pass.troubles()), ((&Step::Advance, true), 0));
-    assert_eq!(bench.store.routing(AGENT).await.unwrap().mode, Mode::Percent(100));
-    assert_eq!(bench.state().await, CutoverState::Done);
-    assert_eq!(bench.pass().await.cutovers, []);
+    assert_eq!(world.store.routing(AGENT).await.unwrap().mode, Mode::Percent(100));
+    assert_eq!(world.state().await, CutoverState::Done);
+    assert_eq!(world.pass().await.cutovers, []);
 }
 
 #[tokio::test]
 async fn a_plan_in_its_soak_waits_however_well_it_goes() {
-    let bench = Bench::plan(99, json!({})).await;
-    let events = bench.of_the_agent(4 * ENOUGH).await;
-    bench.handled(&events).await;
-    let pass = bench.pass().await;
+    let world = StewardWorld::plan(99, json!({})).await;
+    let events = world.of_the_agent(4 * ENOUGH).await;
+    world.handled(&events).await;
+    let pass = world.pass().await;
     assert!(
         matches!(step(&pass), (Step::Wait(waits), false) if matches!(waits.as_slice(), [Wait::Soak { .. }])),
         "{pass:?}"
     );
-    assert_eq!(bench.store.routing(AGENT).await.unwrap().mode, Mode::Percent(99));
+    assert_eq!(world.store.routing(AGENT).await.unwrap().mode, Mode::Percent(99));
 }
 
 #[tokio::test]
 async fn failures_past_a_limit_hold_a_plan_say_so_once_and_past_the_hard_one_the_old_system_has_everything() {
-    let bench = Bench::plan(99, json!({})).await;
-    let events = bench.of_the_agent(8).await;
-    bench.handled(&events[..4]).await;
-    bench.failed(&events[4..6]).await;
+    let world = StewardWorld::plan(99, json!({})).await;
+    let events = world.of_the_agent(8).await;
+    world.handled(&events[..4]).await;
+    world.failed(&events[4..6]).await;
 
-    let paused = bench.pass().await;
+    let paused = world.pass().await;
     assert!(matches!(step(&paused), (Step::Pause(_), true)), "{paused:?}");
     assert_eq!(paused.troubles, ["the cutover of painter is paused at 99 percent: failures 33.33% (at most 30%)"]);
-    let next = bench.pass().await;
+    let next = world.pass().await;
     assert_eq!((step(&next), next.troubles()), ((&Step::Stay, false), 0));
 
-    bench.failed(&events[6..]).await;
-    let back = bench.pass().await;
+    world.failed(&events[6..]).await;
+    let back = world.pass().await;
     assert!(
         back.troubles[0].starts_with("the cutover of painter was rolled back from 99 percent: failures 50"),
         "{back:?}"
     );
-    let routing = bench.store.routing(AGENT).await.unwrap();
-    assert_eq!((routing.mode, routing.drain, bench.state().await), (Mode::Shadow, true, CutoverState::RolledBack));
+    let routing = world.store.routing(AGENT).await.unwrap();
+    assert_eq!((routing.mode, routing.drain, world.state().await), (Mode::Shadow, true, CutoverState::RolledBack));
     assert_eq!(
-        bench.todo_old().await,
+        world.todo_old().await,
         4,
         "what the agent had not finished is in the old system's list in the same pass"
     );
     assert_eq!(back.agents[0].sent, 0, "and nothing of it is sent to the agent");
-    let status = bench.status().await;
+    let status = world.status().await;
     assert_eq!((status.moves.stay_old, status.moves.to_old, status.next), (4, 0, None));
 }
 
 #[tokio::test]
 async fn a_plan_held_by_an_operator_only_resumes_on_an_order() {
-    let bench = Bench::plan(99, json!({})).await;
+    let world = StewardWorld::plan(99, json!({})).await;
     let fields = json!({ "agent": AGENT, "mode": "percent", "percent": 10, "operator": "bob" });
-    let routed = route(&bench.store, RouteRequest::of(fields.as_object().unwrap()).unwrap(), soon()).await.unwrap();
+    let routed = route(&world.store, RouteRequest::of(fields.as_object().unwrap()).unwrap(), soon()).await.unwrap();
     assert_eq!((routed.percent, routed.cutover), (10, Some(CutoverState::Paused)));
-    bench.late(5).await;
+    world.late(5).await;
 
-    let pass = bench.pass().await;
+    let pass = world.pass().await;
 
     assert_eq!(step(&pass), (&Step::Stay, false), "though a day's lag is past every limit");
-    assert_eq!(bench.store.routing(AGENT).await.unwrap().mode, Mode::Percent(10));
-    let resumed = bench.cutover(&json!({ "do": "resume" })).await;
+    assert_eq!(world.store.routing(AGENT).await.unwrap().mode, Mode::Percent(10));
+    let resumed = world.cutover(&json!({ "do": "resume" })).await;
     assert_eq!(resumed.cutover.unwrap().state, CutoverState::Running);
-    assert_eq!(bench.store.routing(AGENT).await.unwrap().mode, Mode::Percent(99));
-    assert!(matches!(step(&bench.pass().await), (Step::Wait(_), false)), "what paused it was of before");
-    bench.late(5).await;
-    assert!(matches!(step(&bench.pass().await), (Step::RollBack(_), true)));
+    assert_eq!(world.store.routing(AGENT).await.unwrap().mode, Mode::Percent(99));
+    assert!(matches!(step(&world.pass().await), (Step::Wait(_), false)), "what paused it was of before");
+    world.late(5).await;
+    assert!(matches!(step(&world.pass().await), (Step::RollBack(_), true)));
 }
 
 #[tokio::test]
 async fn a_mismatch_is_waited_for_until_it_was_compared_and_says_why_it_cannot_be() {
-    let bench = Bench::plan(50, json!({ "mismatch": { "pause": 0.1, "roll_back": 0.5 } })).await;
-    assert!(bench.store.routing(AGENT).await.unwrap().beside, "else there would be nothing to compare");
-    let events = bench.of_the_agent(ENOUGH).await;
-    bench.handled(&events).await;
-    bench.soak().await;
+    let world = StewardWorld::plan(50, json!({ "mismatch": { "pause": 0.1, "roll_back": 0.5 } })).await;
+    assert!(world.store.routing(AGENT).await.unwrap().beside, "else there would be nothing to compare");
+    let events = world.of_the_agent(ENOUGH).await;
+    world.handled(&events).await;
+    world.soak().await;
     let waits = async || {
-        let pass = bench.pass().await;
+        let pass = world.pass().await;
         let (Step::Wait(waits), false) = step(&pass) else { panic!("{pass:?}") };
         waits.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     };
-    assert_eq!(bench.status().await.measured.unwrap().mismatch.unwrap().of, 0);
-    bench.compared(ENOUGH as i64 - 1, 0).await;
+    assert_eq!(world.status().await.measured.unwrap().mismatch.unwrap().of, 0);
+    world.compared(ENOUGH as i64 - 1, 0).await;
     assert_eq!(waits().await, "4 of 5 comparisons");
-    bench.store.set_compare_mapping_error(AGENT, Some("the table is gone")).await.unwrap();
-    assert!(bench.status().await.next.is_some_and(|next| format!("{next:?}").contains("the table is gone")));
-    bench.store.drop_compare_mapping("ada", AGENT).await.unwrap();
+    world.store.set_compare_mapping_error(AGENT, Some("the table is gone")).await.unwrap();
+    assert!(world.status().await.next.is_some_and(|next| format!("{next:?}").contains("the table is gone")));
+    world.store.drop_compare_mapping("ada", AGENT).await.unwrap();
     assert_eq!(waits().await, "mismatch could not be measured (it is compared with nothing)");
-    assert_eq!(bench.state().await, CutoverState::Running);
+    assert_eq!(world.state().await, CutoverState::Running);
 }
 
 #[tokio::test]
@@ -232,42 +232,42 @@ async fn a_mismatch_past_its_limits_holds_and_rolls_back() {
     for (agreed, differed, state) in
         [(95, 5, CutoverState::Done), (80, 20, CutoverState::Paused), (40, 60, CutoverState::RolledBack)]
     {
-        let bench = Bench::plan(50, json!({ "mismatch": { "pause": 0.1, "roll_back": 0.5 } })).await;
-        let events = bench.of_the_agent(ENOUGH).await;
-        bench.handled(&events).await;
-        bench.soak().await;
-        bench.compared(agreed, differed).await;
-        bench.pass().await;
-        assert_eq!(bench.state().await, state, "{agreed} agreed, {differed} differed");
+        let world = StewardWorld::plan(50, json!({ "mismatch": { "pause": 0.1, "roll_back": 0.5 } })).await;
+        let events = world.of_the_agent(ENOUGH).await;
+        world.handled(&events).await;
+        world.soak().await;
+        world.compared(agreed, differed).await;
+        world.pass().await;
+        assert_eq!(world.state().await, state, "{agreed} agreed, {differed} differed");
     }
 }
 
 #[tokio::test]
 async fn comparisons_from_before_a_step_do_not_count_for_it() {
-    let bench = Bench::plan(50, json!({ "mismatch": { "pause": 0.1, "roll_back": 0.5 } })).await;
-    bench.compared(0, 1_000).await;
-    assert!(matches!(step(&bench.pass().await), (Step::Wait(_), false)));
+    let world = StewardWorld::plan(50, json!({ "mismatch": { "pause": 0.1, "roll_back": 0.5 } })).await;
+    world.compared(0, 1_000).await;
+    assert!(matches!(step(&world.pass().await), (Step::Wait(_), false)));
 }
 
 /// From the order to the last effect on the new side, with claims under way: whoever holds one may still commit it, and nobody gets another.
 #[tokio::test]
 async fn after_a_roll_back_no_claim_is_taken_and_those_under_way_are_the_last() {
-    let bench = Bench::plan(99, json!({})).await;
-    let events = bench.of_the_agent(2_000).await;
-    bench.pass().await;
+    let world = StewardWorld::plan(99, json!({})).await;
+    let events = world.of_the_agent(2_000).await;
+    world.pass().await;
     let asks: Vec<Ask> = events.iter().map(|event| Ask::live(*event)).collect();
     let (claimed, waiting) = asks.split_at(8);
     let mut under_way = Vec::new();
     for two in claimed.chunks(2) {
-        let mut tx = bench.store.begin().await.unwrap();
+        let mut tx = world.store.begin().await.unwrap();
         assert!(tx.claim(AGENT, two).await.unwrap().iter().all(|standing| standing.verdict == Verdict::Take));
         under_way.push(tx);
     }
 
     let asked = Instant::now();
-    let answered = bench.cutover(&json!({ "do": "roll_back", "because": "to see how fast" })).await;
+    let answered = world.cutover(&json!({ "do": "roll_back", "because": "to see how fast" })).await;
     let answered_after = asked.elapsed();
-    let inspected = bench.store.preview(AGENT, waiting).await.unwrap();
+    let inspected = world.store.preview(AGENT, waiting).await.unwrap();
     assert!(inspected.answers.iter().all(|standing| standing.verdict == Verdict::Shadow), "it may only look on");
     for tx in under_way {
         tx.commit().await.unwrap();
@@ -276,7 +276,7 @@ async fn after_a_roll_back_no_claim_is_taken_and_those_under_way_are_the_last() 
     let moved = answered.moved.unwrap().deliveries;
     println!("rolled back and answered after {} ms, {moved} unfinished deliveries moved", answered_after.as_millis());
     assert_eq!((moved, answered.moves.to_old, answered.moves.stay_old), (1_992, 8, 1_992));
-    assert_eq!((bench.todo_old().await, bench.in_state("d").await), (1_000, 8), "listed, as many as were asked for");
-    assert_eq!(bench.pass().await.agents[0].sent, 0);
-    assert_eq!(bench.status().await.moves.to_old, 0);
+    assert_eq!((world.todo_old().await, world.in_state("d").await), (1_000, 8), "listed, as many as were asked for");
+    assert_eq!(world.pass().await.agents[0].sent, 0);
+    assert_eq!(world.status().await.moves.to_old, 0);
 }

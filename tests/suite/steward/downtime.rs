@@ -1,7 +1,7 @@
 //! An hour in which what an agent needs is down, in simulated time: the ledger, the agent's runtime and the steward are the real ones; queue,
 //! mapping and clock are the test's.
 
-use super::bench::{AGENT, Bench};
+use super::world::{AGENT, StewardWorld};
 use serde_json::json;
 use std::{cell::Cell, time::Duration};
 use switchyard_agent::{Agent, Decision, Refusal, Reject};
@@ -64,26 +64,26 @@ struct Seen {
     half_open: u32,
 }
 
-/// The whole of it: the clock, the poller, two processes of the agent, and the steward's schedule.
-struct World<'a> {
-    bench: &'a Bench,
+/// The whole system: the clock, the poller, two processes of the agent, and the steward's schedule.
+struct Timeline<'a> {
+    world: &'a StewardWorld,
     own: &'a Own,
     workers: [Worker<'a, Painter, Own>; 2],
     step: u32,
     seen: Seen,
 }
 
-impl World<'_> {
+impl Timeline<'_> {
     async fn goes_on_for(&mut self, steps: u32) {
         for _ in 0..steps {
-            self.bench.later(STEP).await;
+            self.world.later(STEP).await;
             self.step += 1;
             if self.step.is_multiple_of(MINUTE) {
-                let done = self.bench.reconcile().await;
+                let done = self.world.reconcile().await;
                 assert_eq!(done.standing.troubles, Vec::<String>::new());
                 self.seen.half_open += u32::from(done.standing.breaker.unwrap().state == BreakerState::HalfOpen);
             }
-            if self.bench.flows().await {
+            if self.world.flows().await {
                 self.poll().await;
             } else {
                 self.seen.steps_paused += 1;
@@ -109,7 +109,7 @@ impl World<'_> {
     }
 
     async fn publishes(&self, count: usize) {
-        for id in self.bench.lost(count).await {
+        for id in self.world.lost(count).await {
             let body = json!({ "id": id, "type": "thing.made", "aggregate_type": "thing", "aggregate_id": id, "payload": {}, "version": 1,
                                "metadata": { "timestamp": "2026-01-05T09:30:00Z" } });
             self.own.queue.send(&[BusMessage::new(body.to_string()).number("run", 0)]).await;
@@ -119,46 +119,47 @@ impl World<'_> {
 
 #[tokio::test]
 async fn an_hour_of_downtime_spends_no_attempt_fills_no_dead_letter_queue_and_drains_after() {
-    let bench = Bench::new().await;
-    bench.store.set_grace(AGENT, 120_000).await.unwrap();
-    let own = Own { queue: bench.queue(), dead_letters: bench.dead_letters() };
+    let world = StewardWorld::new().await;
+    world.store.set_grace(AGENT, 120_000).await.unwrap();
+    let own = Own { queue: world.queue(), dead_letters: world.dead_letters() };
     let agent = Painter { down: Cell::new(false), asked: Cell::new(0) };
-    let worker = || Worker::new(&agent, &bench.store, &own, Budget::DEFAULT);
-    let mut world = World { bench: &bench, own: &own, workers: [worker(), worker()], step: 0, seen: Seen::default() };
-    world.publishes(10).await;
-    world.goes_on_for(MINUTE).await;
-    assert_eq!((bench.in_state("d").await, agent.asked.get()), (10, 10), "at first all is well");
+    let worker = || Worker::new(&agent, &world.store, &own, Budget::DEFAULT);
+    let mut timeline =
+        Timeline { world: &world, own: &own, workers: [worker(), worker()], step: 0, seen: Seen::default() };
+    timeline.publishes(10).await;
+    timeline.goes_on_for(MINUTE).await;
+    assert_eq!((world.in_state("d").await, agent.asked.get()), (10, 10), "at first all is well");
 
     agent.down.set(true);
     for _ in 0..60 {
-        world.publishes(1).await;
-        world.goes_on_for(MINUTE).await;
+        timeline.publishes(1).await;
+        timeline.goes_on_for(MINUTE).await;
     }
 
-    println!("downtime: {:?}, asked {} times", world.seen, agent.asked.get());
+    println!("downtime: {:?}, asked {} times", timeline.seen, agent.asked.get());
     assert_eq!(own.queue.messages().len(), 60, "all of them wait in the queue, each once");
     assert!(own.dead_letters.messages().is_empty());
-    assert_eq!(bench.number("select count(*) from switchyard.failure").await, 0);
-    assert_eq!(bench.number("select coalesce(sum(attempts), 0) from switchyard.delivery").await, 0);
-    assert!(world.seen.most_receives < MAX_RECEIVES / 20, "{:?}", world.seen);
-    assert!(world.seen.steps_paused > 60 * MINUTE / 2, "it is paused for most of the hour: {:?}", world.seen);
-    assert!((3..=12).contains(&world.seen.half_open), "and probed now and then: {:?}", world.seen);
+    assert_eq!(world.number("select count(*) from switchyard.failure").await, 0);
+    assert_eq!(world.number("select coalesce(sum(attempts), 0) from switchyard.delivery").await, 0);
+    assert!(timeline.seen.most_receives < MAX_RECEIVES / 20, "{:?}", timeline.seen);
+    assert!(timeline.seen.steps_paused > 60 * MINUTE / 2, "it is paused for most of the hour: {:?}", timeline.seen);
+    assert!((3..=12).contains(&timeline.seen.half_open), "and probed now and then: {:?}", timeline.seen);
     assert!(agent.asked.get() < 60, "what is down is asked seldom: {} times", agent.asked.get());
 
     agent.down.set(false);
     let mut minutes = 0;
-    while bench.in_state("d").await < 70 {
-        world.goes_on_for(MINUTE).await;
+    while world.in_state("d").await < 70 {
+        timeline.goes_on_for(MINUTE).await;
         minutes += 1;
-        assert!(minutes <= 35, "{} of 70 are done", bench.in_state("d").await);
+        assert!(minutes <= 35, "{} of 70 are done", world.in_state("d").await);
     }
     println!("drained after {minutes} minutes");
     assert!(own.dead_letters.messages().is_empty());
-    assert!(world.seen.most_receives < MAX_RECEIVES / 20, "{:?}", world.seen);
-    world.goes_on_for(40 * MINUTE).await;
+    assert!(timeline.seen.most_receives < MAX_RECEIVES / 20, "{:?}", timeline.seen);
+    timeline.goes_on_for(40 * MINUTE).await;
     assert!(own.queue.messages().is_empty(), "and no copy is left");
-    assert_eq!(bench.number("select count(*) from switchyard.delivery where state <> 'd'").await, 0);
-    let standing = bench.reconcile().await.standing;
+    assert_eq!(world.number("select count(*) from switchyard.delivery where state <> 'd'").await, 0);
+    let standing = world.reconcile().await.standing;
     assert_eq!((standing.breaker.unwrap().state, standing.flows), (BreakerState::Closed, Some(true)));
 }
 

@@ -6,7 +6,7 @@ use switchyard_tests::database::{self, Database};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use super::scene::{AGENT, spec};
+use super::world::{AGENT, spec};
 
 /// Roles belong to the cluster and are shared by these tests: the database's owner, the application, and somebody who may do
 /// everything with our tables and owns none.

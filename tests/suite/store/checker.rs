@@ -40,7 +40,7 @@ async fn every_fault_can_still_be_planted() {
     for plant in PLANTS {
         let database = Database::migrated().await;
         let client = database.connect().await;
-        client.batch_execute("create schema lab").await.unwrap();
+        client.batch_execute("create schema checker").await.unwrap();
         plant.apply(&client).await;
     }
 }

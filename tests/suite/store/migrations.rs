@@ -3,7 +3,7 @@
 use switchyard_store::{StoreError, migrate};
 use switchyard_tests::database::{Database, set_up};
 
-use super::scene::Deadline;
+use super::world::Deadline;
 
 const CUSTOMERS: &str = "create table events (id uuid primary key, type text, aggregate_type text, aggregate_id uuid, payload jsonb,
     metadata jsonb, version integer, created_at timestamptz default now());

@@ -1,7 +1,7 @@
 //! What the store promises, as sentences, against a real Postgres. What the ledger promises is told twice: directly, and
 //! through a real pgbouncer in transaction mode.
 
-pub(crate) mod scene;
+pub(crate) mod world;
 
 mod as_on_supabase;
 mod boundary;
@@ -42,19 +42,19 @@ mod words;
 
 /// Tells each test twice: directly and through the pooler.
 macro_rules! directly_and_pooled {
-    ($(async fn $name:ident($scene:ident: Scene) $body:block)*) => {
-        $(async fn $name($scene: crate::store::scene::Scene) $body)*
+    ($(async fn $name:ident($world:ident: LedgerWorld) $body:block)*) => {
+        $(async fn $name($world: crate::store::world::LedgerWorld) $body)*
         mod directly {
             $(#[tokio::test]
             async fn $name() {
-                super::$name(crate::store::scene::Scene::direct().await).await;
+                super::$name(crate::store::world::LedgerWorld::direct().await).await;
             })*
         }
         mod through_the_pooler {
             $(#[tokio::test]
             async fn $name() {
                 if switchyard_tests::pooler::Pooler::is_installed() {
-                    super::$name(crate::store::scene::Scene::pooled().await).await;
+                    super::$name(crate::store::world::LedgerWorld::pooled().await).await;
                 }
             })*
         }

@@ -4,9 +4,9 @@ use switchyard_store::{Overdue, Selection, Type};
 use uuid::Uuid;
 
 use super::directly_and_pooled;
-use super::scene::{AGENT, Scene};
+use super::world::{AGENT, LedgerWorld};
 
-impl Scene {
+impl LedgerWorld {
     /// Published, swept, and with a grace of a minute from now on.
     async fn lost(&self, n: usize) -> Vec<Uuid> {
         let mut events = Vec::new();
@@ -40,143 +40,143 @@ impl Scene {
 }
 
 directly_and_pooled! {
-    async fn each_send_without_an_answer_waits_twice_as_long_up_to_an_hour(scene: Scene) {
-        let event = scene.lost(1).await[0];
+    async fn each_send_without_an_answer_waits_twice_as_long_up_to_an_hour(world: LedgerWorld) {
+        let event = world.lost(1).await[0];
         for (sends, wait) in [(1, 60.0), (2, 120.0), (3, 240.0), (4, 480.0), (5, 960.0), (6, 1_920.0), (7, 3_600.0), (8, 3_600.0)] {
-            let due = scene.store.due(AGENT, 10, Overdue::Now).await.unwrap();
+            let due = world.store.due(AGENT, 10, Overdue::Now).await.unwrap();
             assert_eq!(due.iter().map(|d| (d.run, d.epoch, d.sends)).collect::<Vec<_>>(), [(0, 0, sends)]);
-            let next = scene.due_in(event).await;
+            let next = world.due_in(event).await;
             assert!((wait - 1.0..=wait * 1.2).contains(&next), "send {sends}: {next} s, not {wait} s and up to a fifth more");
-            scene.let_time_pass().await;
+            world.let_time_pass().await;
         }
     }
 
-    async fn what_was_lost_together_comes_apart(scene: Scene) {
-        let events = scene.lost(50).await;
-        assert_eq!(scene.due().await.len(), 50);
+    async fn what_was_lost_together_comes_apart(world: LedgerWorld) {
+        let events = world.lost(50).await;
+        assert_eq!(world.due().await.len(), 50);
         let mut waits = Vec::new();
         for event in events {
-            waits.push(scene.due_in(event).await);
+            waits.push(world.due_in(event).await);
         }
         let (least, most) = waits.iter().fold((f64::MAX, f64::MIN), |(a, b), w| (a.min(*w), b.max(*w)));
         assert!(most - least > 6.0 && most <= 72.0, "{least} to {most}");
     }
 
-    async fn a_grace_over_an_hour_is_kept(scene: Scene) {
-        let event = scene.lost(1).await[0];
-        scene.store.set_grace(AGENT, 7_200_000).await.unwrap();
+    async fn a_grace_over_an_hour_is_kept(world: LedgerWorld) {
+        let event = world.lost(1).await[0];
+        world.store.set_grace(AGENT, 7_200_000).await.unwrap();
         for _ in 0..2 {
-            scene.due().await;
-            assert!((7_199.0..=8_640.0).contains(&scene.due_in(event).await));
-            scene.let_time_pass().await;
+            world.due().await;
+            assert!((7_199.0..=8_640.0).contains(&world.due_in(event).await));
+            world.let_time_pass().await;
         }
     }
 
-    async fn any_answer_starts_the_count_anew(scene: Scene) {
-        let event = scene.lost(1).await[0];
+    async fn any_answer_starts_the_count_anew(world: LedgerWorld) {
+        let event = world.lost(1).await[0];
         for _ in 0..3 {
-            scene.due().await;
-            scene.let_time_pass().await;
+            world.due().await;
+            world.let_time_pass().await;
         }
-        assert_eq!(scene.sent(event).await, 3);
-        scene.fail(event).await;
-        assert_eq!(scene.sent(event).await, 0);
-        scene.let_time_pass().await;
-        scene.due().await;
-        scene.store.suspect(AGENT, &switchyard_store::Ask::live(event)).await.unwrap();
-        assert_eq!(scene.sent(event).await, 0, "somebody has it in hand");
+        assert_eq!(world.sent(event).await, 3);
+        world.fail(event).await;
+        assert_eq!(world.sent(event).await, 0);
+        world.let_time_pass().await;
+        world.due().await;
+        world.store.suspect(AGENT, &switchyard_store::Ask::live(event)).await.unwrap();
+        assert_eq!(world.sent(event).await, 0, "somebody has it in hand");
     }
 
-    async fn after_twenty_sends_it_is_parked_in_the_open_and_a_redrive_starts_anew(scene: Scene) {
-        let event = scene.lost(1).await[0];
+    async fn after_twenty_sends_it_is_parked_in_the_open_and_a_redrive_starts_anew(world: LedgerWorld) {
+        let event = world.lost(1).await[0];
         for _ in 0..20 {
-            assert_eq!(scene.due().await.len(), 1);
-            scene.let_time_pass().await;
+            assert_eq!(world.due().await.len(), 1);
+            world.let_time_pass().await;
         }
-        assert!(scene.due().await.is_empty());
-        assert!(scene.row(event).await.is("n", "p"));
-        assert_eq!(scene.store.ledger(AGENT).await.unwrap().parked, 1);
-        let group = scene.store.parked(AGENT, &Selection::default()).await.unwrap().remove(0);
+        assert!(world.due().await.is_empty());
+        assert!(world.row(event).await.is("n", "p"));
+        assert_eq!(world.store.ledger(AGENT).await.unwrap().parked, 1);
+        let group = world.store.parked(AGENT, &Selection::default()).await.unwrap().remove(0);
         assert_eq!((group.reason.as_str(), group.count, group.examples), ("unanswered", 1, vec![event]));
         assert_eq!(group.error.as_deref(), Some("sent 20 times without an answer"));
-        let failure = scene.store.failures(AGENT, 10).await.unwrap().remove(0);
+        let failure = world.store.failures(AGENT, 10).await.unwrap().remove(0);
         assert_eq!((failure.event_id, failure.parked, failure.reason.as_str()), (Some(event), true, "unanswered"));
-        assert_eq!(scene.resends_on_record().await[20], serde_json::json!({"sent": 0, "again": 0, "parked": 1}));
-        scene.store.redrive(AGENT, &Selection::default(), 0, "alice", "the queue is there again").await.unwrap();
-        assert_eq!(scene.due().await, [(event, 0, 1)]);
-        assert_eq!(scene.sent(event).await, 1);
+        assert_eq!(world.resends_on_record().await[20], serde_json::json!({"sent": 0, "again": 0, "parked": 1}));
+        world.store.redrive(AGENT, &Selection::default(), 0, "alice", "the queue is there again").await.unwrap();
+        assert_eq!(world.due().await, [(event, 0, 1)]);
+        assert_eq!(world.sent(event).await, 1);
     }
 
-    async fn giving_up_one_does_not_hold_up_the_others(scene: Scene) {
-        let events = scene.lost(3).await;
-        scene.run_sql(&format!("update switchyard.delivery set sends = 20 where seq = {}", scene.seq(events[1]).await)).await;
-        assert_eq!(scene.due().await, [(events[0], 0, 0), (events[2], 0, 0)]);
-        assert_eq!(scene.resends_on_record().await, [serde_json::json!({"sent": 2, "again": 0, "parked": 1})]);
+    async fn giving_up_one_does_not_hold_up_the_others(world: LedgerWorld) {
+        let events = world.lost(3).await;
+        world.run_sql(&format!("update switchyard.delivery set sends = 20 where seq = {}", world.seq(events[1]).await)).await;
+        assert_eq!(world.due().await, [(events[0], 0, 0), (events[2], 0, 0)]);
+        assert_eq!(world.resends_on_record().await, [serde_json::json!({"sent": 2, "again": 0, "parked": 1})]);
     }
 
-    async fn while_a_queue_still_holds_messages_only_what_is_an_hour_overdue_is_sent(scene: Scene) {
-        let events = scene.lost(2).await;
-        scene.run_sql("update switchyard.delivery set next_attempt_at = now() - interval '59 minutes'").await;
-        scene.run_sql(&format!(
-            "update switchyard.delivery set next_attempt_at = now() - interval '61 minutes' where seq = {}", scene.seq(events[1]).await)).await;
-        assert_eq!(scene.due_when(Overdue::ByAnHour).await, [(events[1], 0, 0)]);
-        assert!(scene.due_when(Overdue::ByAnHour).await.is_empty());
-        assert_eq!(scene.due_when(Overdue::Now).await, [(events[0], 0, 0)]);
+    async fn while_a_queue_still_holds_messages_only_what_is_an_hour_overdue_is_sent(world: LedgerWorld) {
+        let events = world.lost(2).await;
+        world.run_sql("update switchyard.delivery set next_attempt_at = now() - interval '59 minutes'").await;
+        world.run_sql(&format!(
+            "update switchyard.delivery set next_attempt_at = now() - interval '61 minutes' where seq = {}", world.seq(events[1]).await)).await;
+        assert_eq!(world.due_when(Overdue::ByAnHour).await, [(events[1], 0, 0)]);
+        assert!(world.due_when(Overdue::ByAnHour).await.is_empty());
+        assert_eq!(world.due_when(Overdue::Now).await, [(events[0], 0, 0)]);
     }
 
-    async fn what_is_sent_while_a_queue_still_holds_messages_never_gives_a_delivery_up(scene: Scene) {
-        let event = scene.lost(1).await[0];
+    async fn what_is_sent_while_a_queue_still_holds_messages_never_gives_a_delivery_up(world: LedgerWorld) {
+        let event = world.lost(1).await[0];
         for _ in 0..25 {
-            scene.run_sql("update switchyard.delivery set next_attempt_at = now() - interval '2 hours'").await;
-            assert_eq!(scene.due_when(Overdue::ByAnHour).await.len(), 1);
+            world.run_sql("update switchyard.delivery set next_attempt_at = now() - interval '2 hours'").await;
+            assert_eq!(world.due_when(Overdue::ByAnHour).await.len(), 1);
         }
-        assert_eq!(scene.sent(event).await, 0);
-        scene.run_sql("update switchyard.delivery set sends = 20, next_attempt_at = now() - interval '2 hours'").await;
-        assert_eq!(scene.due_when(Overdue::ByAnHour).await.len(), 1, "nor one that has had its twenty");
-        scene.let_time_pass().await;
-        assert!(scene.due().await.is_empty());
-        assert!(scene.row(event).await.is("n", "p"));
+        assert_eq!(world.sent(event).await, 0);
+        world.run_sql("update switchyard.delivery set sends = 20, next_attempt_at = now() - interval '2 hours'").await;
+        assert_eq!(world.due_when(Overdue::ByAnHour).await.len(), 1, "nor one that has had its twenty");
+        world.let_time_pass().await;
+        assert!(world.due().await.is_empty());
+        assert!(world.row(event).await.is("n", "p"));
     }
 
-    async fn the_longest_overdue_come_first_and_are_told_in_the_order_of_the_sequence(scene: Scene) {
-        let events = scene.lost(3).await;
-        scene.run_sql(&format!("update switchyard.delivery set next_attempt_at = now() - interval '1 hour' where seq = {}", scene.seq(events[2]).await)).await;
-        scene.run_sql(&format!("update switchyard.delivery set next_attempt_at = now() - interval '1 minute' where seq = {}", scene.seq(events[0]).await)).await;
-        let due = scene.store.due(AGENT, 2, Overdue::Now).await.unwrap();
-        assert_eq!(due.iter().map(|d| d.seq).collect::<Vec<_>>(), [scene.seq(events[0]).await, scene.seq(events[2]).await]);
+    async fn the_longest_overdue_come_first_and_are_told_in_the_order_of_the_sequence(world: LedgerWorld) {
+        let events = world.lost(3).await;
+        world.run_sql(&format!("update switchyard.delivery set next_attempt_at = now() - interval '1 hour' where seq = {}", world.seq(events[2]).await)).await;
+        world.run_sql(&format!("update switchyard.delivery set next_attempt_at = now() - interval '1 minute' where seq = {}", world.seq(events[0]).await)).await;
+        let due = world.store.due(AGENT, 2, Overdue::Now).await.unwrap();
+        assert_eq!(due.iter().map(|d| d.seq).collect::<Vec<_>>(), [world.seq(events[0]).await, world.seq(events[2]).await]);
     }
 
-    async fn every_call_that_sends_is_on_record_and_one_that_does_not_is_not(scene: Scene) {
-        scene.lost(2).await;
-        scene.due().await;
-        scene.due().await;
-        scene.let_time_pass().await;
-        scene.event("thing.made").await;
-        scene.publish_all().await;
-        scene.store.set_grace(AGENT, 0).await.unwrap();
-        scene.sweep().await;
-        scene.due().await;
+    async fn every_call_that_sends_is_on_record_and_one_that_does_not_is_not(world: LedgerWorld) {
+        world.lost(2).await;
+        world.due().await;
+        world.due().await;
+        world.let_time_pass().await;
+        world.event("thing.made").await;
+        world.publish_all().await;
+        world.store.set_grace(AGENT, 0).await.unwrap();
+        world.sweep().await;
+        world.due().await;
         let expected = [serde_json::json!({"sent": 2, "again": 0, "parked": 0}), serde_json::json!({"sent": 3, "again": 2, "parked": 0})];
-        assert_eq!(scene.resends_on_record().await, expected);
+        assert_eq!(world.resends_on_record().await, expected);
     }
 
-    async fn of_two_who_ask_at_once_the_second_is_handed_what_the_first_was_not(scene: Scene) {
-        let events = scene.lost(3).await;
-        let mut first = scene.store.begin().await.unwrap();
+    async fn of_two_who_ask_at_once_the_second_is_handed_what_the_first_was_not(world: LedgerWorld) {
+        let events = world.lost(3).await;
+        let mut first = world.store.begin().await.unwrap();
         let rows = first.query("select seq from switchyard.due($1, 2)", &[(&AGENT, Type::TEXT)]).await.unwrap();
         assert_eq!(rows.len(), 2);
         // Neither waits for the other.
-        let second = tokio::time::timeout(std::time::Duration::from_secs(20), scene.due()).await.unwrap();
+        let second = tokio::time::timeout(std::time::Duration::from_secs(20), world.due()).await.unwrap();
         assert_eq!(second, [(events[2], 0, 0)]);
         first.commit().await.unwrap();
-        assert!(scene.due().await.is_empty());
+        assert!(world.due().await.is_empty());
     }
 
-    async fn a_new_owner_has_not_been_sent_anything_yet(scene: Scene) {
-        let event = scene.lost(1).await[0];
-        scene.due().await;
-        scene.routing(switchyard_store::Mode::Off).await;
-        scene.reassign_completely().await;
-        assert_eq!((scene.row(event).await.owner.as_str(), scene.sent(event).await), ("o", 0));
+    async fn a_new_owner_has_not_been_sent_anything_yet(world: LedgerWorld) {
+        let event = world.lost(1).await[0];
+        world.due().await;
+        world.routing(switchyard_store::Mode::Off).await;
+        world.reassign_completely().await;
+        assert_eq!((world.row(event).await.owner.as_str(), world.sent(event).await), ("o", 0));
     }
 }

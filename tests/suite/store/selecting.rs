@@ -7,7 +7,7 @@ use switchyard_store::{Selection, Type};
 use uuid::Uuid;
 
 use super::directly_and_pooled;
-use super::scene::{AGENT, Scene};
+use super::world::{AGENT, LedgerWorld};
 
 const TYPES: [&str; 2] = ["thing.made", "thing.changed"];
 const REASONS: [&str; 3] = ["rejected", "attempts_used_up", "unanswered"];
@@ -83,16 +83,16 @@ fn selections(events: Vec<Uuid>) -> impl Strategy<Value = Selection> {
         })
 }
 
-async fn parked_things(scene: &Scene, runner: &mut TestRunner) -> Vec<Known> {
+async fn parked_things(world: &LedgerWorld, runner: &mut TestRunner) -> Vec<Known> {
     let mut known = Vec::new();
     for _ in 0..60 {
         let draw = (0..2_usize, 0..3_usize, 0..3_usize, 0..MINUTES).new_tree(runner).unwrap().current();
         let (event_type, reason, project, minute) = (TYPES[draw.0], REASONS[draw.1], PROJECTS[draw.2], draw.3);
         let metadata = project.map_or_else(|| "{}".to_owned(), |p| format!(r#"{{"project_id": "{p}"}}"#));
-        let event = scene.event_with(event_type, Uuid::new_v4(), &metadata).await;
-        let seq = scene.seq(event).await;
-        scene.park(event).await;
-        scene
+        let event = world.event_with(event_type, Uuid::new_v4(), &metadata).await;
+        let seq = world.seq(event).await;
+        world.park(event).await;
+        world
             .side
             .execute_typed(
                 "update switchyard.delivery set reason = $2, at = $3::text::timestamptz where seq = $1",
@@ -106,22 +106,22 @@ async fn parked_things(scene: &Scene, runner: &mut TestRunner) -> Vec<Known> {
 }
 
 directly_and_pooled! {
-    async fn a_selection_means_what_a_plain_filter_means(scene: Scene) {
+    async fn a_selection_means_what_a_plain_filter_means(world: LedgerWorld) {
         let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::default() });
-        let known = parked_things(&scene, &mut runner).await;
+        let known = parked_things(&world, &mut runner).await;
         let selections = selections(known.iter().map(|k| k.event).collect());
         for _ in 0..120 {
             let selection = selections.new_tree(&mut runner).unwrap().current();
             let expected = chosen(&selection, &known);
-            let told = scene.store.parked_deliveries(AGENT, &selection, None, 1_000).await.unwrap();
+            let told = world.store.parked_deliveries(AGENT, &selection, None, 1_000).await.unwrap();
             assert_eq!(told.iter().map(|d| d.seq).collect::<Vec<_>>(), expected, "{selection:?}");
-            let groups = scene.store.parked(AGENT, &selection).await.unwrap();
+            let groups = world.store.parked(AGENT, &selection).await.unwrap();
             assert_eq!(groups.iter().map(|g| g.count).sum::<i64>(), i64::try_from(expected.len()).unwrap(), "{selection:?}");
-            let back = scene.store.redrive(AGENT, &selection, 0, "alice", "a test").await.unwrap();
+            let back = world.store.redrive(AGENT, &selection, 0, "alice", "a test").await.unwrap();
             assert_eq!(back, expected, "{selection:?}");
             // Parked again, as it was.
             for k in known.iter().filter(|k| back.contains(&k.seq)) {
-                scene.run_sql(&format!("update switchyard.delivery set state = 'p', at = '{}', reason = '{}' where seq = {}", at(k.minute), k.reason, k.seq)).await;
+                world.run_sql(&format!("update switchyard.delivery set state = 'p', at = '{}', reason = '{}' where seq = {}", at(k.minute), k.reason, k.seq)).await;
             }
         }
     }

@@ -3,9 +3,9 @@
 use uuid::Uuid;
 
 use super::directly_and_pooled;
-use super::scene::Scene;
+use super::world::LedgerWorld;
 
-impl Scene {
+impl LedgerWorld {
     async fn refused(&self, event: Uuid, times: usize) {
         let refusal = [(self.seq(event).await, "too large \0 by far".to_owned())];
         for _ in 0..times {
@@ -15,44 +15,44 @@ impl Scene {
 }
 
 directly_and_pooled! {
-    async fn an_event_refused_too_often_is_listed_as_unpublishable(scene: Scene) {
-        let [twice, thrice] = [scene.event("thing.made").await, scene.event("thing.sold").await];
-        scene.refused(twice, 2).await;
-        assert!(scene.store.unpublishable(10).await.unwrap().is_empty());
-        scene.refused(thrice, 4).await;
-        let told = scene.store.unpublishable(10).await.unwrap();
-        assert_eq!((told.len(), scene.store.unpublishable_count().await.unwrap()), (1, 1));
-        assert_eq!((told[0].seq, told[0].event_id, told[0].event_type.as_str()), (scene.seq(thrice).await, thrice, "thing.sold"));
+    async fn an_event_refused_too_often_is_listed_as_unpublishable(world: LedgerWorld) {
+        let [twice, thrice] = [world.event("thing.made").await, world.event("thing.sold").await];
+        world.refused(twice, 2).await;
+        assert!(world.store.unpublishable(10).await.unwrap().is_empty());
+        world.refused(thrice, 4).await;
+        let told = world.store.unpublishable(10).await.unwrap();
+        assert_eq!((told.len(), world.store.unpublishable_count().await.unwrap()), (1, 1));
+        assert_eq!((told[0].seq, told[0].event_id, told[0].event_type.as_str()), (world.seq(thrice).await, thrice, "thing.sold"));
         assert_eq!((told[0].reason.as_str(), told[0].attempts), ("too large \u{fffd} by far", 3));
-        let failures = scene.store.failures("shim", 10).await.unwrap();
+        let failures = world.store.failures("shim", 10).await.unwrap();
         let kept: Vec<_> = failures.iter().map(|f| (f.event_id, f.attempt, f.parked, f.reason.as_str(), f.error.as_deref())).collect();
         assert_eq!(kept, [(Some(thrice), 3, true, "unpublishable", Some("too large \u{fffd} by far"))]);
     }
 
-    async fn a_retried_outbox_row_starts_with_no_refusals(scene: Scene) {
-        let [one, other] = [scene.event("thing.made").await, scene.event("thing.made").await];
-        scene.refused(one, 3).await;
-        scene.refused(other, 3).await;
-        assert!(scene.pending(10).await.is_empty());
-        assert_eq!(scene.store.retry_publishing(&[scene.seq(one).await], "alice").await.unwrap(), 1);
-        assert_eq!(scene.pending(10).await.iter().map(|p| p.id).collect::<Vec<_>>(), [one]);
-        let row = scene.store.audit(1).await.unwrap().remove(0);
+    async fn a_retried_outbox_row_starts_with_no_refusals(world: LedgerWorld) {
+        let [one, other] = [world.event("thing.made").await, world.event("thing.made").await];
+        world.refused(one, 3).await;
+        world.refused(other, 3).await;
+        assert!(world.pending(10).await.is_empty());
+        assert_eq!(world.store.retry_publishing(&[world.seq(one).await], "alice").await.unwrap(), 1);
+        assert_eq!(world.pending(10).await.iter().map(|p| p.id).collect::<Vec<_>>(), [one]);
+        let row = world.store.audit(1).await.unwrap().remove(0);
         assert_eq!((row.by.as_str(), row.action.as_str(), &row.detail["rows"]), ("alice", "retry_publishing", &1.into()));
-        scene.refused(one, 2).await;
-        assert_eq!(scene.store.unpublishable_count().await.unwrap(), 1, "it counts anew");
-        assert_eq!(scene.store.retry_publishing(&[], "alice").await.unwrap(), 1, "none named: all of them");
-        assert_eq!(scene.store.retry_publishing(&[], "alice").await.unwrap(), 0);
-        assert_eq!(scene.pending(10).await.len(), 2);
+        world.refused(one, 2).await;
+        assert_eq!(world.store.unpublishable_count().await.unwrap(), 1, "it counts anew");
+        assert_eq!(world.store.retry_publishing(&[], "alice").await.unwrap(), 1, "none named: all of them");
+        assert_eq!(world.store.retry_publishing(&[], "alice").await.unwrap(), 0);
+        assert_eq!(world.pending(10).await.len(), 2);
     }
 
-    async fn what_waited_for_its_time_comes_in_the_order_of_the_sequence_with_the_rest(scene: Scene) {
-        let later = scene.event_with("thing.made", Uuid::new_v4(), r#"{"deliver_at": "2999-01-01T00:00:00Z"}"#).await;
-        let past = scene.event_with("thing.made", Uuid::new_v4(), r#"{"deliver_at": "2001-01-01T00:00:00Z"}"#).await;
-        let plain = scene.event("thing.made").await;
-        let again = scene.event_with("thing.made", Uuid::new_v4(), r#"{"deliver_at": "2000-01-01T00:00:00Z"}"#).await;
-        assert_eq!(scene.pending(10).await.iter().map(|p| p.id).collect::<Vec<_>>(), [past, plain, again]);
-        assert_eq!(scene.pending(2).await.iter().map(|p| p.id).collect::<Vec<_>>(), [past, plain]);
-        scene.run_sql(&format!("update switchyard.outbox set due_at = now() where seq = {}", scene.seq(later).await)).await;
-        assert_eq!(scene.pending(1).await[0].id, later);
+    async fn what_waited_for_its_time_comes_in_the_order_of_the_sequence_with_the_rest(world: LedgerWorld) {
+        let later = world.event_with("thing.made", Uuid::new_v4(), r#"{"deliver_at": "2999-01-01T00:00:00Z"}"#).await;
+        let past = world.event_with("thing.made", Uuid::new_v4(), r#"{"deliver_at": "2001-01-01T00:00:00Z"}"#).await;
+        let plain = world.event("thing.made").await;
+        let again = world.event_with("thing.made", Uuid::new_v4(), r#"{"deliver_at": "2000-01-01T00:00:00Z"}"#).await;
+        assert_eq!(world.pending(10).await.iter().map(|p| p.id).collect::<Vec<_>>(), [past, plain, again]);
+        assert_eq!(world.pending(2).await.iter().map(|p| p.id).collect::<Vec<_>>(), [past, plain]);
+        world.run_sql(&format!("update switchyard.outbox set due_at = now() where seq = {}", world.seq(later).await)).await;
+        assert_eq!(world.pending(1).await[0].id, later);
     }
 }

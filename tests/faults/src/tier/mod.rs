@@ -2,7 +2,7 @@
 
 pub mod bugs;
 pub mod localstack;
-pub mod scenes;
+pub mod scenarios;
 pub mod short_runs;
 pub mod storm;
 

@@ -10,8 +10,8 @@ use crate::{
     report::{Report, cpu_seconds},
     server::{Server, connect},
     short::{RUNTIME_POINTS, SHIM_POINTS},
-    stage::{Settings, Stage},
     workload::{Outcome, Workload, write},
+    world::{Settings, World},
 };
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -141,11 +141,11 @@ pub async fn run(server: &Arc<Server>, programs: &Programs, force: Force, tell: 
         standstill: force.patience,
         leases_end_with_their_holders: false,
     };
-    let mut stage = Stage::set(Arc::clone(server), programs, settings, Some(proxy.port)).await?;
-    stage.open();
+    let mut world = World::set(Arc::clone(server), programs, settings, Some(proxy.port)).await?;
+    world.open();
     let deadline = began + force.patience;
     let url = switchyard_localstack::postgres::url(proxy.port, &name);
-    let (intents, writing) = (stage.intents.clone(), Instant::now());
+    let (intents, writing) = (world.intents.clone(), Instant::now());
     let mut blows: BTreeMap<String, u64> = BTreeMap::new();
     let all = drawn(&force, &mut random);
     // The writers write a share for each blow and one for afterwards, so that none falls where nothing is to be done. It falls when half of what
@@ -162,35 +162,35 @@ pub async fn run(server: &Arc<Server>, programs: &Programs, force: Force, tell: 
     for (n, blow) in all.iter().copied().enumerate() {
         let writer = written(share(n));
         let due = expected * (n as u64 + 1) / (of as u64 + 1);
-        while stage.delivered() < due && Instant::now() < deadline && !(writer.is_finished() && stage.is_done().await) {
+        while world.delivered() < due && Instant::now() < deadline && !(writer.is_finished() && world.is_done().await) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        fallen += usize::from(!(writer.is_finished() && stage.is_done().await));
+        fallen += usize::from(!(writer.is_finished() && world.is_done().await));
         blows.entry(blow.name().to_owned()).or_default();
         let aimed = Instant::now();
         while aimed.elapsed() < AIMED {
-            if strike(blow, server, &stage, &proxy, &mut random, &mut blows).await? {
+            if strike(blow, server, &world, &proxy, &mut random, &mut blows).await? {
                 *blows.entry(blow.name().to_owned()).or_default() += 1;
                 break;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let _ = writer.await;
-        tell(format_args!("{} of {of} blows, {} messages delivered", n + 1, stage.delivered()));
+        tell(format_args!("{} of {of} blows, {} messages delivered", n + 1, world.delivered()));
     }
     let _ = written(share(of)).await;
     let wrote = writing.elapsed();
     proxy.weather(Weather::default());
-    stage.broker.misbehave(Odds::default());
+    world.broker.misbehave(Odds::default());
     tell(format_args!("coming to rest"));
-    let verdict = stage.check(deadline).await?;
+    let verdict = world.check(deadline).await?;
     let settled = began.elapsed();
     let hits = |kind: &str| blows.get(kind).copied().unwrap_or_default();
     let kinds: BTreeSet<&str> = all.iter().map(|blow| blow.name()).collect();
     let missed: Vec<&str> = kinds.into_iter().filter(|kind| hits(kind) == 0).collect();
     let killing: BTreeSet<&str> = all.iter().filter(|blow| blow.is_kill()).map(|blow| blow.name()).collect();
     let kills: u64 = killing.into_iter().map(hits).sum();
-    blows.extend(stage.happened());
+    blows.extend(world.happened());
     blows.extend(proxy.happened().into_iter().map(|(name, count)| (name.to_owned(), count)));
     let mut report = Report::of("storm", "the stand-in broker", force.seed.to_string());
     report.add(force.seed, &verdict, &blows);
@@ -200,14 +200,14 @@ pub async fn run(server: &Arc<Server>, programs: &Programs, force: Force, tell: 
     report.require(kills == force.kills as u64, format!("{kills} of {} processes were killed", force.kills));
     missed.iter().for_each(|kind| report.require(false, format!("{kind}: not once")));
     report.figure("processes killed by blows", kills);
-    report.figure("intents ok", stage.intents.count(Outcome::Ok));
-    report.figure("intents rolled back or refused", stage.intents.count(Outcome::Fail));
+    report.figure("intents ok", world.intents.count(Outcome::Ok));
+    report.figure("intents rolled back or refused", world.intents.count(Outcome::Fail));
     report.figure("intents unknown, and committed", verdict.unknown_committed);
-    report.figure("intents unknown", stage.intents.count(Outcome::Unknown));
-    report.figure("messages delivered, copies included", stage.delivered());
+    report.figure("intents unknown", world.intents.count(Outcome::Unknown));
+    report.figure("messages delivered, copies included", world.delivered());
     report.figure("seconds of writing", wrote.as_secs());
     report.figure("seconds until all was settled", settled.as_secs());
-    stage.strike().await?;
+    world.strike().await?;
     report.took(began.elapsed(), cpu);
     Ok(report)
 }
@@ -226,14 +226,14 @@ fn share(seed: u64, events: usize) -> Workload {
 async fn strike(
     blow: Blow,
     server: &Arc<Server>,
-    stage: &Stage,
+    world: &World,
     proxy: &Proxy,
     random: &mut fastrand::Rng,
     blows: &mut BTreeMap<String, u64>,
 ) -> Result<bool, Error> {
     let agent = if random.bool() { "echo" } else { "tally" };
-    let whom = |name: &str| stage.functions.get(name).cloned();
-    let (Some(shim), Some(agent), mapping) = (whom("shim"), whom(agent), stage.mappings.get(agent)) else {
+    let whom = |name: &str| world.functions.get(name).cloned();
+    let (Some(shim), Some(agent), mapping) = (whom("shim"), whom(agent), world.mappings.get(agent)) else {
         return Ok(false);
     };
     Ok(match blow {
@@ -276,9 +276,9 @@ async fn strike(
             }
             hit
         }
-        Blow::Redrive => redrive(stage, random).await?,
+        Blow::Redrive => redrive(world, random).await?,
         Blow::EndBackends => {
-            let ended = backends::end(&server.url("postgres"), stage.name(), 3, Duration::from_secs(2)).await;
+            let ended = backends::end(&server.url("postgres"), world.name(), 3, Duration::from_secs(2)).await;
             let hit = !ended.is_empty();
             for (kind, count) in ended {
                 *blows.entry(kind).or_default() += count;
@@ -293,9 +293,9 @@ async fn strike(
             crashed.map_err(|error| Error::Other(format!("the crash went wrong: {error}")))??;
             true
         }
-        Blow::Wipe => stage.broker.wipe() > 0,
+        Blow::Wipe => world.broker.wipe() > 0,
         Blow::BadDay => {
-            let broker = stage.broker.clone();
+            let broker = world.broker.clone();
             broker.misbehave(Odds::BAD_DAY);
             let how_long = Duration::from_secs(random.u64(1..4));
             tokio::spawn(async move {
@@ -353,10 +353,10 @@ impl Ask {
 
 /// Sends something back; every other time in a process that dies in the middle of it. What is parked again afterwards is parked as it was drawn.
 /// `false` where nothing is parked yet, or it was refused.
-async fn redrive(stage: &Stage, random: &mut fastrand::Rng) -> Result<bool, Error> {
+async fn redrive(world: &World, random: &mut fastrand::Rng) -> Result<bool, Error> {
     let agent = if random.u8(..4) > 0 { "echo" } else { "tally" };
-    let Some(function) = stage.functions.get("redrive") else { return Ok(false) };
-    let Ok(client) = connect(stage.url()).await else { return Ok(false) };
+    let Some(function) = world.functions.get("redrive") else { return Ok(false) };
+    let Ok(client) = connect(world.url()).await else { return Ok(false) };
     let sql = "select e.event_id from switchyard.delivery d join switchyard.agent a on a.id = d.agent join switchyard.event_log e on e.seq = d.seq
                 where a.name = $1 and d.state = 'p' and d.run = 0 order by d.seq desc limit 1";
     let Some(parked) = client.query_opt(sql, &[&agent]).await? else { return Ok(false) };

@@ -56,8 +56,8 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
-    /// One scene: storm, outage, wipe, stopped-shim, crashes, cold-starts.
-    Scene {
+    /// One scenario: storm, outage, wipe, stopped-shim, crashes, cold-starts.
+    Scenario {
         /// Which.
         name: String,
         /// What the storm is drawn from.

@@ -10,7 +10,7 @@ use faults::{
     report::{Report, cpu_seconds},
     server::Server,
     short::{self, Plan},
-    tier::{bugs, localstack, scenes, short_runs, storm},
+    tier::{bugs, localstack, scenarios, short_runs, storm},
 };
 use std::{
     fmt,
@@ -74,18 +74,18 @@ async fn run(arguments: &Arguments) -> Result<bool, Error> {
             let report = localstack::run(*seed, *events, *kills, patience, &tell).await?;
             Ok(print(&[report], json))
         }
-        Command::Scene { name, seed } => {
+        Command::Scenario { name, seed } => {
             let (server, programs) = ready().await?;
             let report = match name.as_str() {
                 "storm" => storm::run(&server, &programs, small_storm(*seed), &tell).await?,
-                "outage" => scenes::outage(&server, &programs, 500, Duration::from_secs(20)).await?,
-                "wipe" => scenes::wipe(&server, &programs, 1_000).await?,
-                "stopped-shim" => scenes::stopped_shim(&server, &programs, 1_000).await?,
-                "crashes" => scenes::crashes(&server, &programs, 1_000, 3).await?,
-                "cold-starts" => scenes::cold_starts(&server, &programs, 500).await?,
+                "outage" => scenarios::outage(&server, &programs, 500, Duration::from_secs(20)).await?,
+                "wipe" => scenarios::wipe(&server, &programs, 1_000).await?,
+                "stopped-shim" => scenarios::stopped_shim(&server, &programs, 1_000).await?,
+                "crashes" => scenarios::crashes(&server, &programs, 1_000, 3).await?,
+                "cold-starts" => scenarios::cold_starts(&server, &programs, 500).await?,
                 other => {
                     return Err(Error::Other(format!(
-                        "there is no scene {other}: storm, outage, wipe, stopped-shim, crashes, cold-starts"
+                        "there is no scenario {other}: storm, outage, wipe, stopped-shim, crashes, cold-starts"
                     )));
                 }
             };
@@ -106,7 +106,7 @@ async fn run(arguments: &Arguments) -> Result<bool, Error> {
     }
 }
 
-/// A storm of a minute. It crashes no Postgres, since other scenes use it at the same time.
+/// A storm of a minute. It crashes no Postgres, since other scenarios use it at the same time.
 const fn small_storm(seed: u64) -> storm::Force {
     let patience = Duration::from_secs(300);
     storm::Force { seed, events: 2_000, kills: 12, crashes: 0, wipes: 1, pollers: 2, patience }
@@ -119,14 +119,14 @@ async fn small(json: bool) -> Result<bool, Error> {
     // Mostly waits of their own, so all at the same time.
     let (storm, outage, wipe, stopped) = tokio::try_join!(
         storm::run(&server, &programs, small_storm(1), &tell),
-        scenes::outage(&server, &programs, 200, Duration::from_secs(5)),
-        scenes::wipe(&server, &programs, 400),
-        scenes::stopped_shim(&server, &programs, 400),
+        scenarios::outage(&server, &programs, 200, Duration::from_secs(5)),
+        scenarios::wipe(&server, &programs, 400),
+        scenarios::stopped_shim(&server, &programs, 400),
     )?;
     tell(format_args!("Postgres and its connections"));
-    let crashes = scenes::crashes(&server, &programs, 400, 2).await?;
+    let crashes = scenarios::crashes(&server, &programs, 400, 2).await?;
     tell(format_args!("cold starts"));
-    let cold = scenes::cold_starts(&server, &programs, 100).await?;
+    let cold = scenarios::cold_starts(&server, &programs, 100).await?;
     Ok(print(&[runs, storm, outage, wipe, stopped, crashes, cold], json))
 }
 

@@ -1,6 +1,6 @@
-//! Short words for history and for backfills, on a scene with one agent.
+//! Short words for history and for backfills, on a world with one agent.
 
-use crate::store::scene::{AGENT, Deadline, Scene};
+use crate::store::world::{AGENT, Deadline, LedgerWorld};
 use switchyard_store::{BackfillPhase, BackfillProgress, BackfillSelection, BackfillState, Type};
 use uuid::Uuid;
 
@@ -18,7 +18,7 @@ pub(crate) fn minute(minutes: i64) -> String {
     format!("2020-01-01T{:02}:{:02}:00Z", minutes / 60, minutes % 60)
 }
 
-impl Scene {
+impl LedgerWorld {
     /// An event that stood in the table before there was a log: nobody's trigger has seen it.
     pub(crate) async fn history(&self, event_type: &str, minutes: i64) -> Uuid {
         self.history_of(event_type, minutes, Uuid::new_v4(), "{}").await

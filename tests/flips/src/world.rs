@@ -35,8 +35,8 @@ pub(crate) enum Phase {
     Over,
 }
 
-/// The stage.
-pub(crate) struct Stage {
+/// The world.
+pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) side: Client,
     pub(crate) queue: MemoryQueue,
@@ -51,7 +51,7 @@ pub(crate) struct Stage {
     database: Database,
 }
 
-impl Stage {
+impl World {
     /// Sets it: the old system has everything.
     pub(crate) async fn set(seed: u64) -> Self {
         let database = Database::migrated().await;

@@ -104,7 +104,7 @@ impl Agent for Obedient {
 }
 
 /// A database with the agent registered, and its queues.
-pub(crate) struct Bench {
+pub(crate) struct RuntimeWorld {
     pub(crate) agent: Obedient,
     pub(crate) store: Store,
     pub(crate) client: Client,
@@ -112,7 +112,7 @@ pub(crate) struct Bench {
     pub(crate) database: Database,
 }
 
-impl Bench {
+impl RuntimeWorld {
     pub(crate) async fn new(mode: Mode) -> Self {
         let database = Database::migrated().await;
         let client = database.connect().await;

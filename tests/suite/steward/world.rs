@@ -21,36 +21,36 @@ use uuid::Uuid;
 /// The agent of most tests; it listens to `thing.made`.
 pub(crate) const AGENT: &str = "painter";
 
-/// The bench.
-pub(crate) struct Bench {
+/// A steward with its ledger, queues and mappings.
+pub(crate) struct StewardWorld {
     pub(crate) store: Store,
     pub(crate) side: Client,
     pub(crate) mappings: MemoryMappings,
     pub(crate) queues: Queues,
-    pub(crate) steward: OnBench,
+    pub(crate) steward: InMemory,
     places: Vec<AgentPlaces>,
-    // Last, so that it is dropped when nobody is connected any more.
+    // Last, so that it is dropped after the connections.
     _database: Database,
 }
 
-pub(crate) type OnBench = Steward<MemoryDirectory, MemoryMappings, Breakable>;
+pub(crate) type InMemory = Steward<MemoryDirectory, MemoryMappings, Breakable>;
 
-impl Bench {
+impl StewardWorld {
     /// An agent, registered and deployed. What is lost is taken for lost at once.
     pub(crate) async fn new() -> Self {
-        let bench = Self::of(&[AGENT]).await;
-        bench.register(AGENT, Since::Now).await;
-        bench
+        let world = Self::of(&[AGENT]).await;
+        world.register(AGENT, Since::Now).await;
+        world
     }
 
-    /// The same for an agent with an express lane.
+    /// The same for an agent with an express queue.
     pub(crate) async fn with_express_queue() -> Self {
         let place = |what: &str| format!("{AGENT}/{what}");
         let (queue_url, queue_arn, mapping) = (place("express"), place("express-arn"), place("express-mapping"));
         let express = Some(Express { from: 8, queue_url, queue_arn, mapping });
-        let bench = Self::at(vec![AgentPlaces { express, ..places(AGENT) }]).await;
-        bench.register(AGENT, Since::Now).await;
-        bench
+        let world = Self::at(vec![AgentPlaces { express, ..places(AGENT) }]).await;
+        world.register(AGENT, Since::Now).await;
+        world
     }
 
     /// These are deployed; who is registered is the test's to say.
@@ -68,19 +68,19 @@ impl Bench {
     }
 
     /// Another steward of the same stack, with limits of its own.
-    pub(crate) fn another(&self, limits: Limits) -> OnBench {
+    pub(crate) fn another(&self, limits: Limits) -> InMemory {
         steward(&self.store, &self.places, &self.mappings, &self.queues, limits)
     }
 
     /// The steward of another stack on the same database, and that stack's mapping, `elsewhere`.
-    pub(crate) fn of_a_second_stack(&self) -> (OnBench, MemoryMappings) {
+    pub(crate) fn of_a_second_stack(&self) -> (InMemory, MemoryMappings) {
         let places = vec![AgentPlaces { mapping: "elsewhere".into(), ..places(AGENT) }];
         let mappings = MemoryMappings::of(["elsewhere"]);
         (steward(&self.store, &places, &mappings, &Queues::default(), Limits::DEFAULT), mappings)
     }
 
     /// Another steward, to whose directory one queue more belongs, of which this is told.
-    pub(crate) fn with_trouble(&self, trouble: &str) -> OnBench {
+    pub(crate) fn with_trouble(&self, trouble: &str) -> InMemory {
         let queues = self.queues.clone();
         let outside = Clients {
             directory: MemoryDirectory::of(self.places.clone()).with_trouble(trouble),
@@ -176,7 +176,7 @@ fn steward(
     mappings: &MemoryMappings,
     queues: &Queues,
     limits: Limits,
-) -> OnBench {
+) -> InMemory {
     let queues = queues.clone();
     let outside = Clients {
         directory: MemoryDirectory::of(places.to_vec()),

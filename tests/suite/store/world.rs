@@ -1,4 +1,4 @@
-//! One agent, some events, and short words for what happens to them.
+//! A database with one agent, and short calls for its events and deliveries.
 
 use switchyard_store::{
     AgentSpec, Ask, ClaimAnswer, DatabaseUrl, Failed, Known, Mode, Overdue, Page, ParkReport, Pending, Reported,
@@ -8,14 +8,14 @@ use switchyard_tests::database::Database;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-/// The agent of every scene: listens to `thing.made` and `thing.changed`, four attempts, by aggregate.
+/// The agent of every world. It subscribes to `thing.made` and `thing.changed`, four attempts, by aggregate.
 pub(crate) const AGENT: &str = "painter";
 
-/// A fresh database, a store on it, and a plain connection that looks over its shoulder.
-pub(crate) struct Scene {
+/// A fresh database, a store on it, and a second connection that reads what the store writes.
+pub(crate) struct LedgerWorld {
     pub(crate) store: Store,
     pub(crate) side: Client,
-    // Last, so that it is dropped when nobody is connected any more.
+    // Last, so that it is dropped after the connections.
     _database: Database,
 }
 
@@ -34,7 +34,7 @@ impl Delivery {
     }
 }
 
-impl Scene {
+impl LedgerWorld {
     pub(crate) async fn direct() -> Self {
         let database = Database::migrated().await;
         Self::of(database.store(), database).await
@@ -46,9 +46,9 @@ impl Scene {
     }
 
     async fn of(store: Store, database: Database) -> Self {
-        let scene = Self { store, side: database.connect().await, _database: database };
-        scene.register(&["thing.made", "thing.changed"], Mode::Full).await;
-        scene
+        let world = Self { store, side: database.connect().await, _database: database };
+        world.register(&["thing.made", "thing.changed"], Mode::Full).await;
+        world
     }
 
     /// Where its database is, without a pooler: what makes indexes needs a session.

@@ -1,4 +1,4 @@
-//! What all tests of a process share: one Postgres, one LocalStack, the functions built once.
+//! What all tests of a process share: one Postgres, one LocalStack, and the functions, built once.
 
 use std::{
     collections::BTreeMap,
@@ -27,10 +27,10 @@ pub const WEBHOOK_SECRET: &str = "only for the webhooks of tests";
 /// What every world's stack is called.
 const STACK: &str = "switchyard";
 
-/// The database that every world's is a copy of.
+/// The database that each world's database is a copy of.
 const TEMPLATE_DATABASE: &str = "world_template";
 
-/// The Postgres of this process, started by the first who asks. It ends with the process.
+/// The Postgres of this process, started by the first test that asks. It ends with the process.
 ///
 /// # Panics
 /// With the reason and the way out, where it cannot start.
@@ -54,7 +54,7 @@ pub fn server() -> &'static Postgres {
 }
 
 /// The shared part. It lives as long as the process: both servers end with it, however it ends.
-pub struct Lab {
+pub struct Servers {
     /// The server that the worlds' databases are on.
     pub postgres: &'static Postgres,
     /// The AWS of these tests.
@@ -69,14 +69,14 @@ pub struct Lab {
     scratch: Scratch,
 }
 
-impl Lab {
-    /// The lab of this process, started by the first who asks.
+impl Servers {
+    /// The servers of this process, started by the first test that asks.
     ///
     /// # Panics
     /// With the reason and the way out, where it cannot start.
     pub async fn get() -> &'static Self {
-        static LAB: tokio::sync::OnceCell<Lab> = tokio::sync::OnceCell::const_new();
-        LAB.get_or_init(Self::start).await
+        static SERVERS: tokio::sync::OnceCell<Servers> = tokio::sync::OnceCell::const_new();
+        SERVERS.get_or_init(Self::start).await
     }
 
     async fn start() -> Self {
@@ -182,5 +182,5 @@ async fn prepare_template(postgres: &Postgres) {
 }
 
 pub(crate) fn or_panic<T, E: std::fmt::Display>(result: Result<T, E>) -> T {
-    result.unwrap_or_else(|error| panic!("the lab cannot start: {error}"))
+    result.unwrap_or_else(|error| panic!("the servers of the tests cannot start: {error}"))
 }

@@ -32,7 +32,7 @@ const AFTERMATH: Duration = Duration::from_secs(2);
 /// What works on one thing at a time and then ends; the shims go on for ever.
 const AT_WORK: [&str; 5] = ["echo", "tally", "ingest", "steward", "redrive"];
 
-/// How a stage is set.
+/// How a world is set.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The name of its database and of its logs.
@@ -53,15 +53,15 @@ pub struct Settings {
     pub dependency: bool,
     /// How often the steward makes a pass, if there is one. Deliveries then count as lost after a few seconds instead of two minutes.
     pub steward: Option<Duration>,
-    /// For how long nothing may move before the stage counts as stuck: longer than any wait that is meant to be.
+    /// For how long nothing may move before the world counts as stuck: longer than any wait that is meant to be.
     pub standstill: Duration,
     /// A dead shim's lease ends with it instead of twelve seconds later: the database's clock, so to speak, is put forward. Only where there
     /// is one shim, and it is certainly dead.
     pub leases_end_with_their_holders: bool,
 }
 
-/// A stage. Dropping it ends every process of it.
-pub struct Stage {
+/// A world. Dropping it ends every process of it.
+pub struct World {
     settings: Settings,
     url: String,
     /// The broker.
@@ -80,8 +80,8 @@ pub struct Stage {
     server: Arc<Server>,
 }
 
-impl Stage {
-    /// Sets a stage; nothing runs until [`Stage::open`], so that functions can be armed first. `through` is where the functions find the
+impl World {
+    /// Prepares a world; nothing runs until [`World::open`], so that functions can be armed first. `through` is where the functions find the
     /// database, if it is not the database itself: a proxy, or a pooler.
     ///
     /// # Errors
@@ -200,7 +200,7 @@ impl Stage {
         }
     }
 
-    /// A task that ends with the stage.
+    /// A task that ends with the world.
     pub fn beside(&mut self, task: JoinHandle<()>) {
         self.tasks.push(task);
     }
@@ -355,7 +355,7 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+impl Drop for World {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
         self.mappings.clear();

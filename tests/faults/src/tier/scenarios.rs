@@ -1,4 +1,4 @@
-//! Scenes: one fault each, so large that a short run has no room for it.
+//! Scenarios: one fault each, so large that a short run has no room for it.
 
 use crate::{
     Error,
@@ -6,8 +6,8 @@ use crate::{
     programs::Programs,
     report::{Report, cpu_seconds},
     server::{Server, connect},
-    stage::{Settings, Stage},
     workload::{Workload, write},
+    world::{Settings, World},
 };
 use nix::sys::signal::Signal;
 use std::{
@@ -22,7 +22,7 @@ use switchyard_tests::pooler::Pooler;
 use tokio::time::Instant;
 use tokio_postgres::SimpleQueryMessage;
 
-/// How long a scene may take: breakers and leases have waits of their own.
+/// How long a scenario may take: breakers and leases have waits of their own.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 fn settings(name: &str) -> Settings {
@@ -41,20 +41,20 @@ fn settings(name: &str) -> Settings {
     }
 }
 
-/// The scene's end: waits for rest, checks, and reports.
+/// The scenario's end: waits for rest, checks, and reports.
 async fn report(
     name: &str,
-    stage: Stage,
+    world: World,
     faults: BTreeMap<String, u64>,
     began: Instant,
     cpu: f64,
 ) -> Result<Report, Error> {
-    let verdict = stage.check(began + PATIENCE).await?;
+    let verdict = world.check(began + PATIENCE).await?;
     let mut report = Report::of(name, "the stand-in broker", "1");
-    let mut all = stage.happened();
+    let mut all = world.happened();
     all.extend(faults);
     report.add(1, &verdict, &all);
-    stage.strike().await?;
+    world.strike().await?;
     report.took(began.elapsed(), cpu);
     Ok(report)
 }
@@ -72,16 +72,16 @@ pub async fn outage(
     let (began, cpu) = (Instant::now(), cpu_seconds());
     let steward = Some(Duration::from_secs(1));
     let settings = Settings { dependency: true, steward, leases_end_with_their_holders: true, ..settings("outage") };
-    let mut stage = Stage::set(Arc::clone(server), programs, settings, None).await?;
-    let client = connect(stage.url()).await?;
+    let mut world = World::set(Arc::clone(server), programs, settings, None).await?;
+    let client = connect(world.url()).await?;
     client.execute("update dependency set up = false", &[]).await?;
-    stage.open();
-    write(stage.url(), &Workload::of(1, events), &stage.intents, began + PATIENCE).await;
+    world.open();
+    write(world.url(), &Workload::of(1, events), &world.intents, began + PATIENCE).await;
     tokio::time::sleep(how_long).await;
     let dead: Vec<String> = ["echo", "tally"]
         .iter()
-        .filter_map(|agent| stage.queues.get(agent))
-        .flat_map(|names| stage.broker.attribute_of_all(&names.dead_letters, "reason"))
+        .filter_map(|agent| world.queues.get(agent))
+        .flat_map(|names| world.broker.attribute_of_all(&names.dead_letters, "reason"))
         .collect();
     // What no agent can read is parked before anybody asks for the dependency.
     let wrong = dead.iter().filter(|reason| *reason != "unknown_version").count();
@@ -90,9 +90,9 @@ pub async fn outage(
     let opened: i64 = client.query_one("select count(*) from switchyard.breaker where opens > 0", &[]).await?.get(0);
     client.execute("update dependency set up = true", &[]).await?;
     let up = Instant::now();
-    let drained = stage.comes_to_rest(began + PATIENCE).await;
+    let drained = world.comes_to_rest(began + PATIENCE).await;
     let drain = up.elapsed();
-    let mut report = report("outage", stage, BTreeMap::from([("outages".into(), 1)]), began, cpu).await?;
+    let mut report = report("outage", world, BTreeMap::from([("outages".into(), 1)]), began, cpu).await?;
     report.figure("seconds down", how_long.as_secs());
     report.require(opened > 0, "no breaker opened while the dependency was down");
     report.require(drained, "not everything was done in time after the dependency was up again");
@@ -116,10 +116,10 @@ pub async fn outage(
 pub async fn wipe(server: &Arc<Server>, programs: &Programs, events: usize) -> Result<Report, Error> {
     let (began, cpu) = (Instant::now(), cpu_seconds());
     let settings = Settings { steward: Some(Duration::from_secs(1)), ..settings("wipe") };
-    let mut stage = Stage::set(Arc::clone(server), programs, settings, None).await?;
-    stage.open();
+    let mut world = World::set(Arc::clone(server), programs, settings, None).await?;
+    world.open();
     let workload = Workload { pause: Duration::from_millis(10), ..Workload::of(2, events) };
-    let (url, intents) = (stage.url().to_owned(), stage.intents.clone());
+    let (url, intents) = (world.url().to_owned(), world.intents.clone());
     let writing = tokio::spawn(async move { write(&url, &workload, &intents, began + PATIENCE).await });
     let mut gone = 0;
     for n in 0..50 {
@@ -127,11 +127,11 @@ pub async fn wipe(server: &Arc<Server>, programs: &Programs, events: usize) -> R
         if writing.is_finished() && n > 5 {
             break;
         }
-        gone += stage.broker.wipe();
+        gone += world.broker.wipe();
     }
     let _ = writing.await;
     let faults = BTreeMap::from([("messages wiped".to_owned(), gone as u64)]);
-    let mut report = report("wipe", stage, faults, began, cpu).await?;
+    let mut report = report("wipe", world, faults, began, cpu).await?;
     report.require(gone > 0, "there was nothing to wipe");
     Ok(report)
 }
@@ -142,25 +142,25 @@ pub async fn wipe(server: &Arc<Server>, programs: &Programs, events: usize) -> R
 /// [`Error`] where the suite itself could not go on.
 pub async fn stopped_shim(server: &Arc<Server>, programs: &Programs, events: usize) -> Result<Report, Error> {
     let (began, cpu) = (Instant::now(), cpu_seconds());
-    let mut stage =
-        Stage::set(Arc::clone(server), programs, Settings { shims: 2, ..settings("stopped") }, None).await?;
-    stage.open();
+    let mut world =
+        World::set(Arc::clone(server), programs, Settings { shims: 2, ..settings("stopped") }, None).await?;
+    world.open();
     let workload =
         Workload { pause: Duration::from_millis(30_000 * 4 * 5 / (events as u64).max(1)), ..Workload::of(3, events) };
-    let (url, intents) = (stage.url().to_owned(), stage.intents.clone());
+    let (url, intents) = (world.url().to_owned(), world.intents.clone());
     let writing = tokio::spawn(async move { write(&url, &workload, &intents, began + PATIENCE).await });
     tokio::time::sleep(Duration::from_secs(2)).await;
     let mut stopped = 0;
-    if let Some(shim) = stage.functions.get("shim") {
+    if let Some(shim) = world.functions.get("shim") {
         stopped += u64::from(shim.signal(Signal::SIGSTOP, |_| 0));
         tokio::time::sleep(Duration::from_secs(16)).await;
         shim.wake();
     }
-    let woken = stage.counts().get("shim").map_or(0, |counts| counts.stalled);
+    let woken = world.counts().get("shim").map_or(0, |counts| counts.stalled);
     let at_work = !writing.is_finished();
     let _ = writing.await;
     let faults = BTreeMap::from([("shims stopped".into(), stopped)]);
-    let mut report = report("shim stopped past its lease", stage, faults, began, cpu).await?;
+    let mut report = report("shim stopped past its lease", world, faults, began, cpu).await?;
     report.require(stopped > 0 && woken > 0, format!("{stopped} shims were stopped, and {woken} were found so"));
     report.require(at_work, "the writers had ended before the shim was continued");
     Ok(report)
@@ -173,13 +173,13 @@ pub async fn stopped_shim(server: &Arc<Server>, programs: &Programs, events: usi
 pub async fn crashes(server: &Arc<Server>, programs: &Programs, events: usize, crashes: u64) -> Result<Report, Error> {
     let (began, cpu) = (Instant::now(), cpu_seconds());
     let proxy = Proxy::start(server.port(), 4).await.map_err(Error::doing("start the proxy"))?;
-    let mut stage =
-        Stage::set(Arc::clone(server), programs, Settings { shims: 2, ..settings("crashes") }, Some(proxy.port))
+    let mut world =
+        World::set(Arc::clone(server), programs, Settings { shims: 2, ..settings("crashes") }, Some(proxy.port))
             .await?;
-    stage.open();
+    world.open();
     proxy.weather(Weather { lost_commit: 0.1, ..Weather::ROUGH });
     let workload = Workload { pause: Duration::from_millis(10), ..Workload::of(4, events) };
-    let (url, intents) = (switchyard_localstack::postgres::url(proxy.port, "crashes"), stage.intents.clone());
+    let (url, intents) = (switchyard_localstack::postgres::url(proxy.port, "crashes"), world.intents.clone());
     let writing = tokio::spawn(async move { write(&url, &workload, &intents, began + PATIENCE).await });
     for _ in 0..crashes {
         tokio::time::sleep(Duration::from_millis(1_500)).await;
@@ -193,7 +193,7 @@ pub async fn crashes(server: &Arc<Server>, programs: &Programs, events: usize, c
         proxy.happened().into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
     faults.insert("Postgres stopped at once".into(), crashes);
     let lost = faults.get("connections lost during a commit").copied().unwrap_or_default();
-    let mut report = report("Postgres and its connections", stage, faults, began, cpu).await?;
+    let mut report = report("Postgres and its connections", world, faults, began, cpu).await?;
     report.require(lost > 0, "no connection was lost during a commit");
     Ok(report)
 }
@@ -210,31 +210,31 @@ pub async fn cold_starts(server: &Arc<Server>, programs: &Programs, processes: u
     // No message may come again while the crowd gathers.
     let visibility = Duration::from_secs(180);
     let settings = Settings { pollers: processes, pace: 1.0, visibility, ..settings("cold") };
-    let mut stage = Stage::set(Arc::clone(server), programs, settings, Some(pooler.port())).await?;
+    let mut world = World::set(Arc::clone(server), programs, settings, Some(pooler.port())).await?;
     // A batch for each, after those that are rolled back.
-    write(stage.url(), &Workload::of(5, processes * 12), &stage.intents, began + PATIENCE).await;
-    if let Some(echo) = stage.functions.get("echo") {
+    write(world.url(), &Workload::of(5, processes * 12), &world.intents, began + PATIENCE).await;
+    if let Some(echo) = world.functions.get("echo") {
         echo.begin_together(processes);
     }
     let held = Arc::new(AtomicU64::new(0));
     let console = format!("postgres://postgres@127.0.0.1:{}/pgbouncer", pooler.port());
-    stage.beside(tokio::spawn(watch_pool(console, Arc::clone(&held))));
+    world.beside(tokio::spawn(watch_pool(console, Arc::clone(&held))));
     let opened = Instant::now();
-    stage.open();
+    world.open();
     let most = loop {
-        let most = stage.counts().get("echo").map_or(0, |counts| counts.most_at_once);
+        let most = world.counts().get("echo").map_or(0, |counts| counts.most_at_once);
         if most >= processes as u64 || began.elapsed() > PATIENCE {
             break most;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     };
     let gathered = opened.elapsed();
-    let rested = stage.comes_to_rest(began + PATIENCE).await;
+    let rested = world.comes_to_rest(began + PATIENCE).await;
     let settled = opened.elapsed();
-    let counts = stage.counts().get("echo").copied().unwrap_or_default();
+    let counts = world.counts().get("echo").copied().unwrap_or_default();
     // Before the checker connects by itself.
     let connections = held.load(Ordering::Relaxed);
-    let mut report = report("cold starts", stage, BTreeMap::new(), began, cpu).await?;
+    let mut report = report("cold starts", world, BTreeMap::new(), began, cpu).await?;
     report.require(most >= processes as u64, format!("{most} of {processes} processes were at work at the same time"));
     report.require(counts.timed_out == 0, format!("{} processes were killed at their deadline", counts.timed_out));
     let within = (1..=u64::from(CONNECTIONS)).contains(&connections);
