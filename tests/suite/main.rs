@@ -27,4 +27,5 @@ mod steward;
 mod store;
 mod template;
 mod topic;
+mod waits;
 mod walk;

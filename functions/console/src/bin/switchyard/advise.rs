@@ -1,9 +1,9 @@
 //! `switchyard advise`: when to move at all, and the figures that say so.
 
 use crate::{
-    arguments::Global,
     failure::Failure,
     functions::Stack,
+    global::Global,
     style::{BOLD, GREEN, YELLOW, cell, count, paint, print_line, table},
     when::{Duration, age},
 };

@@ -1,9 +1,9 @@
 //! `switchyard backfill`: what happened before an agent listened comes to it, at a rate and in nobody's way.
 
 use crate::{
-    arguments::Global,
     failure::Failure,
     functions::Stack,
+    global::Global,
     style::{BOLD, DIM, GREEN, RED, YELLOW, cell, count, paint, print_line, table},
     when::{Ago, age, since},
 };

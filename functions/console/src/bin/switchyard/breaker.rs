@@ -1,16 +1,38 @@
 //! `switchyard breaker`: the breakers, and a hand on one.
 
 use crate::{
-    arguments::{Breaker as Options, Global, Set},
     failure::Failure,
     functions::Stack,
+    global::Global,
     status,
     style::{cell, print_line, short, table},
     when::{age, since},
 };
+use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use serde_json::Value;
 use switchyard_operations::{breaker::BreakerState, status::Status, steward::Request};
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Options {
+    /// The agent; all breakers when left out
+    #[arg(requires = "set")]
+    pub(crate) agent: Option<String>,
+    /// What to set it to
+    #[arg(value_enum)]
+    pub(crate) set: Option<Set>,
+}
+
+/// What a breaker is set to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Set {
+    /// The agent stops, until somebody says otherwise
+    Open,
+    /// The agent works, whatever fails
+    Close,
+    /// The runtime and the steward decide again
+    Auto,
+}
 
 /// All of them, or one set.
 pub(crate) async fn run(stack: &Stack, options: Options, global: &Global) -> Result<(), Failure> {

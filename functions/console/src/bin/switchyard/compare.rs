@@ -1,9 +1,9 @@
 //! `switchyard compare`: what an agent in shadow mode decides, against what the old system does.
 
 use crate::{
-    arguments::Global,
     failure::Failure,
     functions::Stack,
+    global::Global,
     style::{BOLD, DIM, RED, YELLOW, alarming, cell, count, paint, print_line, short, table},
     when::Ago,
 };

@@ -1,9 +1,9 @@
 //! `switchyard cutover`: an agent's share grows step by step, while the figures stay inside their limits.
 
 use crate::{
-    arguments::Global,
     failure::Failure,
     functions::Stack,
+    global::Global,
     style::{BOLD, GREEN, RED, YELLOW, count, paint, print_line},
     when::{Duration, age, since},
 };

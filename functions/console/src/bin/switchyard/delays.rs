@@ -1,9 +1,9 @@
 //! `switchyard delays`: what waits for its time, shown or cancelled.
 
 use crate::{
-    arguments::Global,
     failure::Failure,
     functions::Stack,
+    global::Global,
     style::{BOLD, GREEN, cell, count, paint, print_line, table},
     when::age,
 };

@@ -1,15 +1,38 @@
 //! `switchyard dismiss`: what nobody will send back, given up for good.
 
+use crate::selection::Only;
 use crate::{
-    arguments::{Dismiss as Options, Global},
     confirm::confirmed,
     failure::Failure,
     functions::Stack,
+    global::Global,
     selection,
     style::{BOLD, count, eprint_line, paint, print_line},
 };
+use clap::Args;
 use jiff::Timestamp;
 use switchyard_operations::redrive::{Dismiss, Dismissed, Request};
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  switchyard dismiss sentiment --reason no_text --dry-run        how many that would be
+  switchyard dismiss sentiment --reason no_text --until 90d --because 'nobody will fill these in'")]
+pub(crate) struct Options {
+    /// The agent
+    pub(crate) agent: String,
+    /// Say how many that would be, and do nothing
+    #[arg(long, short = 'n')]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Why, for the audit
+    #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
+    pub(crate) because: Option<String>,
+    #[command(flatten)]
+    pub(crate) only: Only,
+}
 
 /// Asks, since it is final, and does it.
 pub(crate) async fn run(stack: &Stack, options: Options, global: &Global) -> Result<(), Failure> {

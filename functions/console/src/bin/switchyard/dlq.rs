@@ -1,19 +1,31 @@
 //! `switchyard dlq`: what lies in the dead-letter queues, and why.
 
+use crate::selection::Only;
 use crate::{
-    arguments::Dlq,
     failure::Failure,
     functions::Stack,
     selection,
     style::{BOLD, DIM, GREEN, YELLOW, alarming, cell, count, paint, print_line, short, table},
     when::{age, since},
 };
+use clap::Args;
 use comfy_table::{Cell, Color};
 use jiff::Timestamp;
 use switchyard_operations::redrive::{DeadLetterQueue, Inspected, Kind, Listed, Moving, Request};
 
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Options {
+    /// The agent; all dead-letter queues when left out
+    pub(crate) agent: Option<String>,
+    /// How many dead letters of the queue to inspect
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) at_most: u16,
+    #[command(flatten)]
+    pub(crate) only: Only,
+}
+
 /// All queues, or one agent's groups.
-pub(crate) async fn run(stack: &Stack, dlq: Dlq, json: bool) -> Result<(), Failure> {
+pub(crate) async fn run(stack: &Stack, dlq: Options, json: bool) -> Result<(), Failure> {
     let now = Timestamp::now();
     let Some(agent) = dlq.agent else {
         let listed: Listed = stack.ask(&Request::List {}, json).await?;

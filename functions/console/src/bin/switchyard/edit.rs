@@ -1,17 +1,34 @@
 //! `switchyard edit`: one parked event, back with another payload.
 
 use crate::{
-    arguments::{Edit, Global},
     failure::Failure,
     functions::Stack,
+    global::Global,
     redrive::{report, trouble},
     style::print_line,
 };
+use clap::Args;
+use std::path::PathBuf;
 use std::{io::Read, path::Path};
 use switchyard_operations::redrive::{Redriven, Request};
+use uuid::Uuid;
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Options {
+    /// The agent that the event is parked for
+    pub(crate) agent: String,
+    /// The event
+    pub(crate) event_id: Uuid,
+    /// A file with the new payload, JSON; `-` reads standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) payload: PathBuf,
+    /// Why, for the audit
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) because: String,
+}
 
 /// Reads the payload and sends it.
-pub(crate) async fn run(stack: &Stack, edit: Edit, global: &Global) -> Result<(), Failure> {
+pub(crate) async fn run(stack: &Stack, edit: Options, global: &Global) -> Result<(), Failure> {
     let payload = read(&edit.payload)?;
     if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(&payload) {
         return Err(Failure::new(format!("{} is no JSON: {error}", edit.payload.display())));

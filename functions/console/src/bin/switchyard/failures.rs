@@ -1,14 +1,23 @@
 //! `switchyard failures`: what went wrong lately.
 
 use crate::{
-    arguments::Failures as Options,
     failure::Failure,
     functions::Stack,
     style::{GREEN, cell, paint, print_line, short, table},
     when::since,
 };
+use clap::Args;
 use jiff::Timestamp;
 use switchyard_operations::redrive::{Failures, Request};
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Options {
+    /// The agent
+    pub(crate) agent: String,
+    /// How many
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) at_most: u16,
+}
 
 /// The latest first.
 pub(crate) async fn run(stack: &Stack, options: Options, json: bool) -> Result<(), Failure> {

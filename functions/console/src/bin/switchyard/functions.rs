@@ -1,6 +1,6 @@
 //! The stack's functions, asked by their fixed names.
 
-use crate::{arguments::Global, failure::Failure, stack, style::print_line};
+use crate::{failure::Failure, global::Global, stack, style::print_line};
 use serde::{Serialize, de::DeserializeOwned};
 use switchyard_bus::{Functions, LambdaFunctions};
 use switchyard_operations::{redrive, steward};

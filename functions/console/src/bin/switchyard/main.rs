@@ -18,6 +18,7 @@ mod edit;
 mod failure;
 mod failures;
 mod functions;
+mod global;
 mod outbox;
 mod redrive;
 mod route;

@@ -1,17 +1,28 @@
 //! `switchyard outbox`: events that the topic has refused, and a second chance for them.
 
 use crate::{
-    arguments::{Global, Outbox as Options},
     failure::Failure,
     functions::Stack,
+    global::Global,
     style::{GREEN, cell, count, paint, print_line, short, table},
     when::since,
 };
+use clap::Args;
 use jiff::Timestamp;
 use switchyard_operations::{
     outbox::{Outbox, Retried},
     steward::Request,
 };
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Options {
+    /// Publish them again
+    #[arg(long)]
+    pub(crate) again: bool,
+    /// Only the event with this number in the outbox (repeat for more)
+    #[arg(long, requires = "again", value_name = "SEQ", value_parser = clap::value_parser!(i64).range(1..))]
+    pub(crate) seq: Vec<i64>,
+}
 
 /// The events that could not be published, or publishing them again.
 pub(crate) async fn run(stack: &Stack, options: Options, global: &Global) -> Result<(), Failure> {

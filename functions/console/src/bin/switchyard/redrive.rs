@@ -1,18 +1,87 @@
 //! `switchyard redrive`: back to the agent, or what else there is to say about redrives.
 
+use crate::selection::Only;
+use crate::when::Duration;
 use crate::{
-    arguments::{Global, Redrive as Options},
     confirm::confirmed,
     dlq::moving,
     failure::Failure,
     functions::Stack,
+    global::Global,
     selection,
     style::{BOLD, DIM, GREEN, YELLOW, count, eprint_line, paint, print_line},
     watch,
     when::age,
 };
+use clap::Args;
 use jiff::Timestamp;
 use switchyard_operations::redrive::{Automatic, Progress, Redrive, Redriven, Request, Way};
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  switchyard redrive sentiment --dry-run               say what would be done
+  switchyard redrive sentiment --rate 50 --watch       all of it, 50 a second, and follow
+  switchyard redrive sentiment --type feedback.created --since 2h
+                                                       a selection, from the table
+  switchyard redrive sentiment --progress              how far the move task is
+  switchyard redrive sentiment --cancel                end it; what has not moved is parked again
+  switchyard redrive sentiment --subscription          what SNS could not deliver
+  switchyard redrive sentiment --auto 3 --after 15m    let what may pass go back by itself")]
+pub(crate) struct Options {
+    /// The agent
+    pub(crate) agent: String,
+    /// Say what would be done, and do nothing
+    #[arg(long, short = 'n')]
+    pub(crate) dry_run: bool,
+    /// Messages per second, 1 to 500; none with Topology=fifo, where --first N sends some at a time [default: as fast as SQS likes]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=500))]
+    pub(crate) rate: Option<u16>,
+    /// Follow until it is done
+    #[arg(long, short)]
+    pub(crate) watch: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Why, for the audit
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) because: String,
+    /// What SNS could not deliver to the agent's queue, instead of what the agent parked
+    #[arg(long, conflicts_with_all = ["id", "types", "reasons", "projects", "since", "until", "first", "rate"])]
+    pub(crate) subscription: bool,
+    #[command(flatten)]
+    pub(crate) only: Only,
+    #[command(flatten)]
+    pub(crate) instead: Instead,
+    /// How long after parking --auto waits the first time; then twice as long each time
+    #[arg(
+        long,
+        requires = "auto",
+        default_value = "15m",
+        value_name = "DURATION",
+        help_heading = "Instead of a redrive"
+    )]
+    pub(crate) after: Duration,
+}
+
+/// What else there is to say about redrives.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Instead of a redrive")]
+#[group(multiple = false, conflicts_with_all = ["dry_run", "rate", "yes", "subscription", "id", "types", "reasons", "projects", "since", "until", "first"])]
+pub(crate) struct Instead {
+    /// How far the running or the latest move task is
+    #[arg(long)]
+    pub(crate) progress: bool,
+    /// End the running move task; what it has not moved is parked again
+    #[arg(long)]
+    pub(crate) cancel: bool,
+    /// Redrive by itself what failed for a reason that may pass, so many times for each delivery
+    #[arg(long, value_name = "TIMES", value_parser = clap::value_parser!(u16).range(1..=20))]
+    pub(crate) auto: Option<u16>,
+    /// Redrive nothing by itself any more
+    #[arg(long)]
+    pub(crate) no_auto: bool,
+}
 
 /// Carries out one redrive command.
 pub(crate) async fn run(stack: &Stack, options: Options, global: &Global) -> Result<(), Failure> {

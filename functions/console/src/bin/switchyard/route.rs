@@ -1,9 +1,9 @@
 //! `switchyard route`: whose turn it is, shown or set.
 
 use crate::{
-    arguments::Global,
     failure::Failure,
     functions::Stack,
+    global::Global,
     style::{BOLD, count, paint, print_line},
 };
 use clap::{Args, ValueEnum};
