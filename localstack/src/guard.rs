@@ -1,6 +1,6 @@
 //! Child processes that end when we end, also when we are killed with SIGKILL.
 //!
-//! Each child holds the reading end of a pipe as its standard input, and we hold the writing end, which nobody else inherits. When
+//! Each child holds the reading end of a pipe as its standard input, and we hold the writing end, which no other process inherits. When
 //! this process is gone, however it went, the kernel closes our end and the child reads end of file. (Linux's parent-death signal
 //! would not do: it fires when the *thread* that spawned the child ends.) A program that does not watch its standard input is
 //! wrapped in a few lines of shell that do.
@@ -130,7 +130,7 @@ impl Drop for Guarded {
     }
 }
 
-/// Whether a process with this id exists, whoever owns it.
+/// Whether a process with this id exists, of any user.
 pub fn is_alive(pid: i32) -> bool {
     pid > 0 && kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH)
 }

@@ -57,7 +57,7 @@ impl LocalStack {
         loop {
             let port = options.port.pick("LocalStack", KNOB)?;
             match start_on(venv, options, port) {
-                // Somebody was faster on this port.
+                // Another process has taken this port.
                 Err(_) if tries > 1 && options.port.is_flexible() && !ports::is_free(port) => tries -= 1,
                 Err(_) if !ports::is_free(port) => {
                     return Err(Error::PortBusy { port, what: "LocalStack", knob: KNOB });

@@ -121,7 +121,7 @@ impl Postgres {
         Ok(self.url(name))
     }
 
-    /// Makes a copy of a database to which nobody is connected, in some ten milliseconds: a migrated one for each test.
+    /// Makes a copy of a database without connections, in some ten milliseconds: a migrated one for each test.
     ///
     /// # Errors
     /// [`Error::DatabaseName`], [`Error::Database`].
@@ -132,7 +132,7 @@ impl Postgres {
         Ok(self.url(name))
     }
 
-    /// Drops a database, throwing out whoever is connected. One that does not exist is no error.
+    /// Drops a database and ends its connections. One that does not exist is no error.
     ///
     /// # Errors
     /// [`Error::DatabaseName`], [`Error::Database`].
@@ -198,7 +198,7 @@ fn wait_for_previous(data: &Path) {
     }
 }
 
-/// The process that has this data directory, if there is one. After a power cut the id may be somebody else's.
+/// The process that has this data directory, if there is one. After a power cut the id may be another process's.
 fn previous(data: &Path) -> Option<i32> {
     let pid = fs::read_to_string(data.join("postmaster.pid")).ok()?.lines().next()?.trim().parse().ok()?;
     let command = fs::read(format!("/proc/{pid}/cmdline"));

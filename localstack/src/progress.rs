@@ -1,11 +1,11 @@
-//! How a long step tells how far it is, without knowing whether anybody watches.
+//! How a long step reports its progress.
 
 /// How far a step is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tick<'a> {
     /// Units done so far: packages, crates, resources.
     pub done: u64,
-    /// Units in all, as far as is known by now; 0 when nobody knows.
+    /// Units in all, as far as is known by now; 0 if unknown.
     pub of: u64,
     /// What is being worked on, in a word or two.
     pub what: &'a str,

@@ -36,7 +36,7 @@ pub type Content = (String, BTreeMap<String, String>);
 /// Longer than any test: what is received with this is seen once.
 const HIDDEN: Duration = Duration::from_secs(600);
 
-/// A body that is changed by whoever parses and prints it.
+/// A body that changes if it is parsed and printed.
 const ODD: &str = "{\"a\": 1.0,  \"é\": \"\u{1F600}\\u0000\"}";
 
 /// A message with a text and a number for attributes.

@@ -93,7 +93,7 @@ impl World {
         Self::of(servers, number, url, &[]).await
     }
 
-    /// The template deployed onto a database that somebody has made ready, agents registered.
+    /// The template deployed onto a prepared database, with registered agents.
     pub async fn onto(database_url: &str) -> Self {
         let servers = Servers::get().await;
         Self::deployed(servers, servers.next_world(), database_url.to_owned(), &[]).await
@@ -140,7 +140,7 @@ impl World {
         self.servers.invoke(&self.account, &self.outputs[output]);
     }
 
-    /// Somebody gives feedback: a row in the application's own table.
+    /// A user gives feedback: a row in the application's own table.
     pub async fn post(&self, title: &str, description: &str) -> Uuid {
         insert_post(&self.database, title, description).await
     }
@@ -262,7 +262,7 @@ impl World {
         id
     }
 
-    /// Takes an agent off the topic: its function is fed by nobody but the test.
+    /// Takes an agent off the topic: only the test sends to its function.
     pub async fn deaf(&self, agent: &str) {
         let queue = self.queue(&format!("{agent}Queue")).await;
         let arn = self.queue_attribute(&queue, QueueAttributeName::QueueArn).await;
@@ -273,7 +273,7 @@ impl World {
         self.sns.unsubscribe().subscription_arn(own).send().await.expect("unsubscribed");
     }
 
-    /// Ends every connection to the database but the test's own, and lets nobody in.
+    /// Ends every connection to the database but the test's own, and allows no other.
     pub async fn database_goes_down(&self) {
         self.let_in(false).await;
         let end = "select pg_terminate_backend(pid) from pg_stat_activity

@@ -1,4 +1,4 @@
-//! Backfill: what happened before an agent listened comes to it once, in order, and in nobody's way.
+//! Backfill: an agent receives the events from before it subscribed once, in order, and live events do not wait.
 
 mod deployed;
 mod history;

@@ -1,4 +1,4 @@
-//! Express lanes: what is urgent does not wait behind what is not, and whoever looks after an agent looks after both of its queues.
+//! Express queues: urgent events do not wait behind the others, and the steward reconciles both queues of an agent.
 
 mod flood;
 mod steward;

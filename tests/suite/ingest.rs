@@ -1,4 +1,4 @@
-//! The ingress topic: what somebody publishes who has no database.
+//! The ingress topic, for publishers without a database.
 
 use serde_json::json;
 use switchyard_bus::{DeadLetter, MemoryQueues, Message, Queues, Visibility};

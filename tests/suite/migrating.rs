@@ -121,7 +121,7 @@ impl Team {
         match title.split(':').next().unwrap() {
             "Week 1" | "Week 3" | "Week 4" | "Week 5" | "Taking all of it away" => {}
             "Week 2" => {
-                // A week of posts that nobody asked about, and the release of the code that asks.
+                // A week of posts without a claim, and the release of the code that claims.
                 self.days_pass().await;
                 self.old.asks = true;
             }
@@ -161,7 +161,7 @@ impl Team {
         .await;
     }
 
-    /// More than the grace passes: the steward has written down what nobody has asked about, and it stands in the old system's list.
+    /// More than the grace passes: the steward has written the missing deliveries, and they are in the old system's list.
     async fn days_pass(&self) {
         let store = &self.world().store;
         store.set_grace("sentiment", 0).await.unwrap();
@@ -182,7 +182,7 @@ impl Team {
             .await;
     }
 
-    /// Nothing is unfinished with anybody, each post is analysed, and each once.
+    /// Nothing is unfinished on either side, and each post is analysed once.
     async fn finished(&self) {
         self.world().settled().await;
         assert_eq!(self.old.count("select count(*) from posts where not exists (select from sentiment_analysis a where a.post_id = posts.id)").await, 0);

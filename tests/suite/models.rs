@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 const MODEL_EVALUATED: EventType = EventType::named("model.evaluated");
 
-/// What the registry has of its own, before anybody installs anything.
+/// What the registry has before the installation.
 const REGISTRY: &str = "
     create schema registry;
     create table registry.happening (

@@ -34,7 +34,7 @@ async fn one_event_is_handled_by_several_agents_at_the_same_time() {
     world.post("Export drops the last row", "CSV only").await;
     world.settled().await;
 
-    // Whoever writes down duplicates has to wait; the other agent does not notice.
+    // The agent that stores duplicates has to wait; the other agent does not.
     world.database.batch_execute("begin; lock table feedback_duplicates in access exclusive mode").await.unwrap();
     let again = world.post_from_elsewhere("The export drops the last row", "CSV only").await.to_string();
     let other = world.another_connection().await;
@@ -63,7 +63,7 @@ async fn one_event_is_handled_by_several_agents_at_the_same_time() {
 async fn an_older_event_never_overwrites_what_a_newer_one_wrote() {
     let world = World::at_rest().await;
     let tap = world.tap().await;
-    // The first event is kept from the queue before anybody sees it; the second arrives and is written down.
+    // The first event is removed from the queue before an agent receives it; the second arrives and is stored.
     world.database.batch_execute("begin").await.unwrap();
     let post = world.post("I hate this", "").await;
     world.database.execute("update posts set title = 'I love this' where id = $1", &[&post]).await.unwrap();

@@ -71,7 +71,7 @@ async fn who_gathers_for_ever_while_the_others_are_answered_has_had_an_attempt()
 }
 
 #[tokio::test]
-async fn where_nobody_is_answered_what_they_ask_is_down_and_it_costs_no_attempt() {
+async fn where_no_record_is_answered_the_dependency_is_down_and_it_costs_no_attempt() {
     let world = RuntimeWorld::new(Mode::Full).await;
     let bodies = world.give(&orders([("gather", "hang"), ("gather", "hang")])).await;
 
@@ -94,7 +94,7 @@ async fn a_commit_that_does_not_end_in_time_is_undone_and_returned_without_an_at
 }
 
 #[tokio::test]
-async fn a_connection_that_is_lost_in_the_middle_costs_nobody_an_attempt() {
+async fn a_connection_that_is_lost_in_the_middle_costs_no_attempt() {
     let world = RuntimeWorld::new(Mode::Full).await;
     let bodies = world.give(&orders([("apply", "work"), ("apply", "lose the connection"), ("apply", "work")])).await;
 
@@ -122,7 +122,7 @@ async fn a_ledger_that_stops_answering_leaves_the_time_to_say_what_must_come_aga
     let world = RuntimeWorld::new(Mode::Full).await;
     let bodies = world.give(&orders([("gather", "retry"), ("gather", "work")])).await;
     let other = world.database.connect().await;
-    // Failures can neither be counted nor told of while somebody holds their table.
+    // Failures can neither be counted nor reported while their table is locked.
     other.batch_execute("begin; lock table switchyard.failure in access exclusive mode").await.unwrap();
 
     let started = tokio::time::Instant::now();

@@ -7,7 +7,7 @@ use switchyard_tests::World;
 use uuid::Uuid;
 
 #[tokio::test]
-async fn a_type_that_nobody_subscribes_to_still_reaches_the_topic() {
+async fn a_type_without_a_subscriber_still_reaches_the_topic() {
     let world = World::new().await;
     let tap = world.tap().await;
 

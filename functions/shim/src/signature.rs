@@ -1,4 +1,4 @@
-//! Whether a webhook comes from somebody who knows the secret, and is of this very moment.
+//! Whether a webhook is signed with the secret, and recent.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -67,7 +67,7 @@ pub(crate) const TIMESTAMP: &str = "x-switchyard-timestamp";
 /// The header with the signature.
 pub(crate) const SIGNATURE: &str = "x-switchyard-signature";
 
-/// Why a request is not listened to. One line each, for whoever sets up the webhook.
+/// Why a request is refused. One line each, for the person who sets up the webhook.
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
 pub enum Unsigned {
     /// A header is not there.

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_not_signed_is_told_why_in_one_line() {
+    fn an_unsigned_request_is_refused_with_one_line() {
         let mut unsigned = post("{}", false);
         unsigned["headers"] = json!({});
         let refused =

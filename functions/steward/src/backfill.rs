@@ -1,4 +1,4 @@
-//! Backfills: what a pass does about those that are running, and what somebody asks about one.
+//! Backfills: what a pass does about those that are running, and what requests do.
 
 mod advance;
 mod decide;

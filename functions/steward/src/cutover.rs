@@ -1,4 +1,4 @@
-//! Cutover plans: what the steward does about them in each pass, and when somebody asks.
+//! Cutover plans: what the steward does about them in each pass, and for a request.
 
 mod decide;
 
@@ -77,7 +77,7 @@ pub(crate) async fn judge(store: &Store, plan: &Cutover, ends: Instant) -> Resul
     Ok(Judged { agent: plan.agent.clone(), percent, measured, step, done })
 }
 
-/// What somebody should know at once: a plan that a limit has stopped.
+/// The line for the operator about a plan that a limit has stopped.
 pub(crate) fn trouble(judged: &Judged) -> Option<String> {
     let Judged { agent, percent, step, .. } = judged;
     match step {

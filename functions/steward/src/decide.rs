@@ -226,7 +226,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_sent_to_a_queue_that_nobody_reads(seen in seen()) {
+        fn nothing_is_sent_to_a_queue_whose_mapping_is_off(seen in seen()) {
             let orders = decide(&seen);
             for (at, order) in orders.iter().enumerate() {
                 if let Order::Send(..) = order {

@@ -1,4 +1,4 @@
-//! Events that wait for their time (`deliver_at`): shown, and cancelled when somebody asks.
+//! Events that wait for their time (`deliver_at`): shows them, and cancels them on request.
 
 use switchyard_operations::delays::{Became, Cancellation, Cancelled, Delays, Waiting};
 use switchyard_store::{Store, StoreError};

@@ -70,21 +70,21 @@ pub async fn handle(steward: &OnAws, event: Json, invocation: Invocation) -> Res
             let set = steward.set_breaker(&agent, set, &operator, deadline).await;
             json(set.map_err(|error| error.to_string())?)
         }
-        Request::Route(request) => json(or_report(routing::route(store, request, ends).await)?),
-        Request::Pin(request) => json(or_report(routing::pin(store, request, ends).await)?),
+        Request::Route(request) => json(or_message(routing::route(store, request, ends).await)?),
+        Request::Pin(request) => json(or_message(routing::pin(store, request, ends).await)?),
         Request::Delays(DelaysRequest::Show { which, at_most }) => {
-            json(or_report(delays::show(store, &which, at_most).await)?)
+            json(or_message(delays::show(store, &which, at_most).await)?)
         }
         Request::Delays(DelaysRequest::Cancel { events, because, operator }) => {
-            json(or_report(delays::cancel(store, &events, &operator, &because).await)?)
+            json(or_message(delays::cancel(store, &events, &operator, &because).await)?)
         }
         Request::Compare(request) => json(compare::answer(store, *request, ends).await?),
-        Request::Cutover(request) => json(or_report(cutover::answer(store, *request, ends).await)?),
-        Request::Backfill(request) => json(or_report(backfill::answer(store, *request).await)?),
+        Request::Cutover(request) => json(or_message(cutover::answer(store, *request, ends).await)?),
+        Request::Backfill(request) => json(or_message(backfill::answer(store, *request).await)?),
     }
 }
 
-fn or_report<T>(answer: Result<T, StoreError>) -> Result<T, String> {
+fn or_message<T>(answer: Result<T, StoreError>) -> Result<T, String> {
     answer.map_err(|error| error.to_string())
 }
 

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_has_measured_is_none_and_not_nought() {
+    fn what_was_not_measured_is_none_and_not_zero() {
         let nothing = metrics(&Figures::default());
         assert_eq!((nothing.avg_latency_ms, nothing.p95_latency_ms, nothing.error_rate), (None, None, None));
         assert_eq!((nothing.events_per_day, nothing.recommendation), (0.0, Way::Stay));

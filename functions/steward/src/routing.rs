@@ -1,4 +1,4 @@
-//! The lever of a migration, moved when somebody asks: whose turn it is, and which projects are beyond the percentage.
+//! The routing of an agent: which side owns its events, and which projects are pinned.
 
 use switchyard_operations::routing::{Moved, Pin, RouteRequest, Routed};
 use switchyard_store::{Routing, RoutingChange, Store, StoreError};

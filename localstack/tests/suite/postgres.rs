@@ -1,4 +1,4 @@
-//! A Postgres that nobody had to install.
+//! The Postgres that comes with the Python package.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;

@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn prices_that_nobody_has_verified_are_named_with_their_day() {
+    fn unverified_prices_are_named_with_their_day() {
         let advice = advise(&QUIET, &Wishes::default());
         assert_eq!(advice.prices.as_of, "2026-11-21");
         let unverified = advice.costs.iter().flat_map(|cost| &cost.lines).any(|line| !line.verified);

@@ -19,7 +19,7 @@ const GB: f64 = 1e9;
 const REQUEST_BYTES: f64 = 65_536.0;
 /// What is larger travels as a claim check: four requests' worth at most.
 const MOST_REQUESTS: f64 = 4.0;
-/// Nobody asks more often than this, whatever is wanted.
+/// The shortest interval between polls.
 const SHORTEST_POLL_MS: f64 = 10.0;
 
 /// What a way costs a month.

@@ -7,7 +7,7 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Way {
-    /// Whoever reacts asks Postgres, as before.
+    /// Agents ask Postgres, as before.
     Stay,
     /// A relay feeds a stream of Redis, and workers read it.
     RedisStreams,
@@ -53,7 +53,7 @@ pub struct Workload {
     pub connections: f64,
 }
 
-/// What is wanted. What nobody has said is not judged.
+/// What is wanted. An empty field is not judged.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Wishes {
@@ -139,7 +139,7 @@ impl Measure {
         }
     }
 
-    /// Its value; `None` for what nobody has said.
+    /// Its value; `None` if it is not given.
     #[must_use]
     pub fn of(self, workload: &Workload, wishes: &Wishes) -> Option<f64> {
         match self {

@@ -69,7 +69,7 @@ impl ExpressQueue {
     }
 }
 
-/// Everything an agent declares, as data. `bootstrap declare` prints it as JSON, and whoever reads that gets the same back.
+/// Everything an agent declares, as data. `bootstrap declare` prints it as JSON, which parses to the same value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Declaration {
     /// [`Agent::NAME`].

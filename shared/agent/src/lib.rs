@@ -51,7 +51,7 @@ pub trait Agent: Sized {
     /// The transaction that its effects are written in; the runtime's.
     type Tx;
 
-    /// Reads and model calls for one event. No writes: it may run for an event that somebody else settles meanwhile, and more than once.
+    /// Reads and model calls for one event. No writes: it may run for an event that another process settles meanwhile, and more than once.
     ///
     /// # Errors
     /// Any [`Refusal`] except `Superseded`.

@@ -63,7 +63,7 @@ pub enum Refusal {
     /// this event is never answered, as far as the runtime can tell: then it costs an attempt.
     #[error("it was not answered in time")]
     Unanswered,
-    /// Somebody edited the event's payload meanwhile: it comes again at once, with the new one, and costs no attempt. Only the runtime returns it.
+    /// An operator edited the event's payload meanwhile: it comes again at once, with the new one, and costs no attempt. Only the runtime returns it.
     #[error("its payload was edited meanwhile")]
     Edited,
     /// The facts were outdated: gathered and decided anew at once, costs no attempt.

@@ -12,7 +12,7 @@ pub async fn settings() -> SdkConfig {
     settings_at(None).await
 }
 
-/// The same with an endpoint that somebody has named: it wins over the environment's, which one that is set afterwards does not.
+/// The same with a named endpoint: it wins over the environment's, which one that is set afterwards does not.
 pub async fn settings_at(endpoint_url: Option<&str>) -> SdkConfig {
     let mut loader =
         aws_config::defaults(BehaviorVersion::latest()).retry_config(RetryConfig::disabled()).timeout_config(

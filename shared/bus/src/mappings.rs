@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_disabled_mapping_feeds_nobody() {
+    fn only_a_disabled_mapping_feeds_no_function() {
         for (word, feeds) in [
             ("Disabled", false),
             ("Disabling", true),

@@ -27,7 +27,7 @@ pub trait Topic {
     /// Atomicity: none. The answers stand in the order of the messages; each message is published or refused by itself, and any may have
     /// been published before the call failed as a whole, so a caller that tries again publishes at least once.
     /// Ordering: on a standard topic none between the messages of a call; on a FIFO topic that of the call within each group.
-    /// Copies: on FIFO a message with the deduplication id of a message of the last five minutes is accepted and delivered to nobody.
+    /// Copies: on FIFO a message with the deduplication id of a message of the last five minutes is accepted and not delivered.
     ///
     /// # Errors
     /// [`BusError`]: transient if the call as a whole was not answered, not transient for a call that no topic takes (no message, more than

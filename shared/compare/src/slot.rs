@@ -5,7 +5,7 @@
 //! so that a window of events is compared like all of them at once.
 //!
 //! Where an answer is written over the one before it, an event's answer may be gone by the time of the look, whoever has written since: the next
-//! event's answer, or the same worker once more. Then nobody can tell what it was, nor whether there was one, and the event is overtaken: to call
+//! event's answer, or the same worker once more. Then it is not known what it was, nor whether there was one, and the event is overtaken: to call
 //! it missing would be to invent a difference.
 
 use crate::{judge::Heard, mapping::Mapping};
@@ -35,7 +35,7 @@ pub enum Found {
 }
 
 /// What an answer may take between its own date and its commit, in microseconds: a row is usually dated by the time at which its transaction
-/// began. Whoever looks for answers looks that much later than a slot ends.
+/// began. The search for answers begins that much after a slot ends.
 pub const COMMITS_US: i64 = 5_000_000;
 
 /// The slot of an event that was logged at `at` and due at `due` (the same, unless it was delayed), where `next` is when the next event of
@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(heard(at(100, Some(105)), Found::InSlot(values.clone())), Heard::Row(values));
     }
 
-    /// A key's events, when each was answered (with its number for the value), and when somebody looks, after every wait.
+    /// A key's events, when each was answered (with its number for the value), and when the comparison runs, after every wait.
     fn story() -> impl Strategy<Value = (Vec<(i64, i64)>, i64)> {
         let gaps = prop::collection::vec((0..40 * SECOND, 0..9 * SECOND), 1..8);
         (gaps, 0..60 * SECOND).prop_map(|(gaps, later)| {

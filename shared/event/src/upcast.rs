@@ -22,7 +22,7 @@ pub struct Upcast {
     pub step: fn(&mut Fields) -> Result<(), String>,
 }
 
-/// Why an event is not of the version that an agent reads. Permanent, until somebody deploys or edits something.
+/// Why an event is not of the version that an agent reads. Permanent, until a deployment or an edit.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum UpcastError {
     /// A version from the future, or one from the past that no step starts from.

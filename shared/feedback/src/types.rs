@@ -12,13 +12,13 @@ macro_rules! types {
 }
 
 types! {
-    /// Somebody gave feedback.
+    /// A user gave feedback.
     FEEDBACK_CREATED = "feedback.created";
     /// The words of a piece of feedback changed.
     FEEDBACK_UPDATED = "feedback.updated";
-    /// Somebody voted for a piece of feedback.
+    /// A user voted for a piece of feedback.
     FEEDBACK_VOTED = "feedback.voted";
-    /// Somebody commented on a piece of feedback.
+    /// A user commented on a piece of feedback.
     FEEDBACK_COMMENTED = "feedback.commented";
     /// The sentiment of a piece of feedback is known.
     SENTIMENT_ANALYZED = "sentiment.analyzed";
@@ -56,6 +56,6 @@ types! {
     ROADMAP_UPDATED = "roadmap.updated";
     /// Something on the roadmap has not moved for too long.
     ROADMAP_STALLED = "roadmap.stalled";
-    /// Somebody was told.
+    /// A notification was sent.
     NOTIFICATION_SENT = "notification.sent";
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use switchyard_advice::{Advice, Wishes};
 
-/// What there is to ask, for whoever asked otherwise.
+/// The valid requests, for the error of an invalid one.
 const THERE_IS: &str = r#"there is {"action":"advise"} with any of "latency_wanted_ms":MS, "regions":N, "ordering":"none"|"aggregate" and "delivery":"best_effort"|"at_least_once"|"effects_once""#;
 
 /// To `advise`.

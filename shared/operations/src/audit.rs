@@ -28,14 +28,14 @@ pub struct FailureRow {
     pub error: Option<String>,
 }
 
-/// A lever that somebody, or the machine, has moved.
+/// A setting that an operator, or the system, has changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditRow {
     /// Its number; they grow with time.
     pub id: i64,
     /// When: RFC 3339.
     pub at: String,
-    /// Who: the operator's name, or the database's role where nobody was named.
+    /// Who: the operator's name, or the database's role if none was named.
     pub by: String,
     /// What was done, such as `redrive`.
     pub action: String,

@@ -8,7 +8,7 @@ const THERE_IS: &str = r#"a backfill is {"action":"backfill","agent":NAME,"do":"
 
 /// The rate where none is named: 180,000 an hour, which leaves a small database's live traffic alone.
 pub const DEFAULT_PER_SECOND: u16 = 50;
-/// The highest rate: a steward sends some hundreds a second, and whoever wants more wants a replay into an idle system.
+/// The highest rate: a steward sends some hundreds a second, and a higher rate is a replay into an idle system.
 const MOST_PER_SECOND: u16 = 1_000;
 /// How many types and projects a selection names at most.
 const MOST_NAMED: usize = 1_000;
@@ -32,7 +32,7 @@ pub enum Act {
 }
 
 impl Act {
-    /// Whether it changes something, so that somebody must have a name for it.
+    /// Whether it changes something, so that it needs an operator's name.
     const fn changes(self) -> bool {
         !matches!(self, Self::Preview | Self::Progress)
     }
@@ -123,11 +123,11 @@ pub struct BackfillSelection {
 pub enum BackfillState {
     /// The steward takes its steps.
     Running,
-    /// Until somebody lets it go on.
+    /// Until an operator resumes it.
     Paused,
     /// All that it has selected was taken, and nothing is unfinished; something may be parked.
     Done,
-    /// Somebody has ended it.
+    /// An operator has cancelled it.
     Cancelled,
 }
 
@@ -154,7 +154,7 @@ pub struct BackfillProgress {
     pub state: BackfillState,
     /// What it is about.
     pub phase: BackfillPhase,
-    /// Why it stands still although it is running, or why it was paused without anybody's asking.
+    /// Why it stands still although it is running, or why it paused itself.
     pub waits: Option<String>,
     /// Its rate at most.
     pub per_second: u32,
@@ -234,7 +234,7 @@ pub struct Backfilled {
     pub sent: usize,
     /// How many were parked at once, since no queue could carry them.
     pub parked: usize,
-    /// How it stands, where it does not go on: done, ended by somebody, or paused since too much of it is parked.
+    /// How it stands, where it does not go on: done, cancelled, or paused since too much of it is parked.
     pub stands: Option<BackfillState>,
     /// Why it stood still at the end, where something else went first.
     pub waits: Option<String>,

@@ -25,7 +25,7 @@ pub enum CompareRequest {
         by: Period,
         /// How many examples of each outcome.
         examples: i64,
-        /// Who wants to see the values that differ, if somebody does.
+        /// Who wants to see the values that differ, if they are wanted.
         values: Option<String>,
     },
     /// Sets with what an agent is compared, and compares what there is.
@@ -283,7 +283,7 @@ pub struct Shown {
     /// Which, and how.
     #[serde(flatten)]
     pub example: Example,
-    /// Both sides' values of what does not agree, as they stand now; only where somebody asked for them.
+    /// Both sides' values of what does not agree, as they stand now; only if they were requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<Vec<Values>>,
     /// Why the agent refused, where it did; with the values only.
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_shown_to_somebody_with_a_name() {
+    fn showing_values_needs_an_operator() {
         let asked = json!({ "agent": "sentiment", "values": true });
         assert!(read(&asked).unwrap_err().contains("operator"));
         let asked = json!({ "agent": "sentiment", "values": true, "operator": "ada" });
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mapping_is_set_or_dropped_by_somebody() {
+    fn setting_or_dropping_a_mapping_needs_an_operator() {
         let asked = |mapping: Value| json!({ "agent": "sentiment", "mapping": mapping, "operator": "ada" });
         assert!(matches!(read(&asked(json!({ "wait": "1m" }))), Ok(CompareRequest::Set { .. })));
         let dropped = CompareRequest::Drop { agent: "sentiment".into(), operator: "ada".into() };

@@ -150,7 +150,7 @@ pub struct CutoverLimits {
     pub at_least: u32,
 }
 
-/// What somebody has planned.
+/// The plan of an operator.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CutoverPlan {
@@ -166,7 +166,7 @@ pub struct CutoverPlan {
 pub enum CutoverState {
     /// It goes on when its time has come and the figures are inside their limits.
     Running,
-    /// It does not go on until somebody says so.
+    /// It waits for an operator.
     Paused,
     /// The old system has everything again.
     RolledBack,
@@ -234,7 +234,7 @@ pub struct Judged {
     pub measured: Measured,
     /// What was decided.
     pub step: Step,
-    /// Whether it was done: not where somebody has moved the plan meanwhile.
+    /// Whether it was done: `false` if the plan has moved meanwhile.
     pub done: bool,
 }
 

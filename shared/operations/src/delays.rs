@@ -138,7 +138,7 @@ pub enum Cancellation {
     NotDelayed,
     /// Its time has come: it is published, or about to be.
     Due,
-    /// The old system has worked on it before its time, or somebody has parked it: cancelling it would undo nothing.
+    /// The old system has worked on it before its time, or it was parked: cancelling it would undo nothing.
     Taken,
 }
 
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn events_are_cancelled_by_somebody_with_a_name_for_a_reason() {
+    fn a_cancellation_of_events_needs_an_operator_and_a_reason() {
         let asked =
             json!({ "action": "delays", "cancel": [Uuid::nil()], "because": "sent by mistake", "operator": "ada" });
         let (because, operator) = ("sent by mistake".to_owned(), "ada".to_owned());

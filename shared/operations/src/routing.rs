@@ -259,7 +259,7 @@ pub struct Routed {
 pub struct Moved {
     /// How many.
     pub deliveries: i64,
-    /// Whether there was time for all that nobody was working on.
+    /// Whether there was time for all deliveries without a worker.
     pub all: bool,
 }
 

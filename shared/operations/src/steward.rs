@@ -65,7 +65,7 @@ fn set_to<S: Serializer>(set: &Option<BreakerState>, serializer: S) -> Result<S:
     serializer.serialize_str(set.map_or("auto", BreakerState::name))
 }
 
-/// What there is to ask, for whoever asked for something else.
+/// The valid requests, for the error of an invalid one.
 const THERE_IS: &str = r#"there is {"action":"pass"}, {"action":"status"}, {"action":"metrics"}, {"action":"advise"}, {"action":"outbox"}, {"action":"retry_publishing","seqs":[SEQ,...],"operator":WHO} (all without seqs) and {"action":"breaker","agent":NAME,"set":"open"|"closed"|"auto","operator":WHO}; and "routing", "pin", "delays", "compare", "cutover" and "backfill" (each says more)"#;
 
 impl Request {
@@ -108,7 +108,7 @@ impl Request {
         let not_numbers = || "\"seqs\" is no list of numbers, or an empty one".to_owned();
         let seqs = match fields.get("seqs") {
             None => Vec::new(),
-            // An empty list is not everything: whoever selects nothing wants nothing done.
+            // An empty list is not everything: it selects nothing.
             Some(Value::Array(seqs)) if !seqs.is_empty() => {
                 seqs.iter().map(|seq| seq.as_i64().ok_or_else(not_numbers)).collect::<Result<_, _>>()?
             }
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_breaker_is_opened_closed_or_set_free_by_somebody_with_a_name() {
+    fn setting_a_breaker_needs_an_operator() {
         let asked = |set: &str| {
             Request::parse(&json!({ "action": "breaker", "agent": "duplicate", "set": set, "operator": "ada" }))
         };

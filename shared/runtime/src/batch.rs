@@ -61,6 +61,6 @@ pub(crate) struct Decided<E> {
 pub(crate) enum Conclusion<E> {
     /// What to write and to emit.
     Decided(Decision<E>),
-    /// Only in shadow mode, which stores and compares a refusal as it does a decision: nobody waits for another attempt.
+    /// Only in shadow mode, which stores and compares a refusal as it does a decision: there is no other attempt.
     Refused(Refusal),
 }

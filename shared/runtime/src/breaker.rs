@@ -46,7 +46,7 @@ impl Evidence {
 }
 
 /// What each of the records that were tried has shown. That there was no answer is stored in shadow mode, and shows that the dependency is down where
-/// nobody else was answered either.
+/// no other record was answered either.
 fn evidence(tried: &[usize], outcomes: &Outcomes<'_>) -> Vec<Evidence> {
     let answered = tried.iter().any(|at| is_answered(outcomes.outcome(*at)));
     let of = |at: &usize| match outcomes.outcome(*at) {

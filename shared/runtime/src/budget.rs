@@ -50,7 +50,7 @@ impl Budget {
     }
 }
 
-/// Parks what is over its chain's budget, each with its chain. Only live events that nobody has sent again, and only where they have effects:
+/// Parks what is over its chain's budget, each with its chain. Only live events that were not sent again, and only where they have effects:
 /// in shadow mode the old system's chain is the old system's.
 pub(crate) async fn layer(
     store: &Store,

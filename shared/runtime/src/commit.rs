@@ -124,7 +124,7 @@ struct Taken<'a, E> {
 impl<'a, E> Taken<'a, E> {
     /// # Errors
     /// Where the event was decided for shadow mode, the agent refused it, and the event has become the agent's meanwhile: the refusal counts now.
-    /// Where somebody parked, edited and redrove it while the agent was gathering: the newest payload counts.
+    /// If it was parked, edited and redriven while the agent was gathering: the newest payload counts.
     fn of(record: &'a Decided<E>, standing: &'a ClaimAnswer) -> Result<Self, Refusal> {
         let admitted = &record.admitted;
         if standing.revision != admitted.standing.revision {

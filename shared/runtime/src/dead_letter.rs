@@ -6,7 +6,7 @@ use switchyard_operations::dead_letter::{Attribute, DeadLetter};
 
 /// The message to send.
 ///
-/// On FIFO each has a group of its own: nobody needs a dead-letter queue in order, and while somebody inspects ten messages of a group, the others
+/// On FIFO each has a group of its own: a dead-letter queue needs no order, and while a reader inspects ten messages of a group, the others
 /// of it would be out of sight.
 #[must_use]
 pub fn message(dead_letter: &DeadLetter<'_>) -> Message {

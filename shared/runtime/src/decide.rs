@@ -41,7 +41,7 @@ pub(crate) async fn layer<A: Agent>(
     for (admitted, decision) in admitted.into_iter().zip(decisions) {
         match decision {
             Err(Refusal::Unanswered) => match unanswered(others_are_answered, &admitted.standing) {
-                // Nobody waits for another attempt, and that there is no answer is what is compared.
+                // There is no other attempt: that there is no answer is compared.
                 Outcome::Retry { .. } if admitted.standing.verdict == Verdict::Shadow => {
                     let conclusion = Conclusion::Refused(Refusal::Unanswered);
                     decided.push(Decided { admitted, conclusion });

@@ -10,7 +10,7 @@ pub struct Message {
     pub id: String,
     /// What the queue wants back for it to be acknowledged or delayed: the handle of this receive.
     pub receipt: String,
-    /// The body: an event as JSON, or anything else that somebody sent.
+    /// The body: an event as JSON, or anything else.
     pub body: String,
     /// Its attributes, by name: `run`, `epoch`, `traceparent`, and what the dead-letter queue says if it was moved back from there.
     pub attributes: BTreeMap<String, String>,

@@ -3,7 +3,7 @@
 //!
 //! A batch may hold several records of one group. A queue takes every message that is not to be delivered again as handled, so those behind one that
 //! failed must be delivered again with it (AWS Lambda Developer Guide, "Implementing partial batch responses"); other groups go on. What is settled
-//! or parked blocks nobody. On a standard queue there are no groups: all records are tried together.
+//! or parked blocks no other. On a standard queue there are no groups: all records are tried together.
 
 use crate::{
     answers::Answers,
@@ -55,7 +55,7 @@ pub(crate) fn unblocked(round: Vec<Admitted>, answers: &Answers, outcomes: &mut 
     unblocked
 }
 
-/// The first record of the same group that stands before this one and is not settled. A copy blocks nobody: what it is a copy of does.
+/// The first record of the same group that stands before this one and is not settled. A copy blocks no other: the original does.
 fn blocked_by(at: usize, answers: &Answers, outcomes: &Outcomes<'_>) -> Option<usize> {
     let own = group(outcomes.messages, at)?;
     let is_copy = |at| matches!(outcomes.outcome(at), Some(Outcome::SameAs(_)));
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_blocks_nobody_since_what_it_is_a_copy_of_does() {
+    fn a_copy_blocks_no_record_since_its_original_does() {
         let messages = messages(&[Some(1), Some(1), Some(1)]);
         let (mut answers, mut outcomes) = (Answers::of(&messages), Outcomes::of(&messages));
         // Of two copies the one that was parked before goes first, wherever it is.

@@ -12,7 +12,7 @@ use uuid::Uuid;
 pub(crate) enum Outcome {
     /// Nothing is left to do with this message; the word says why, for the log.
     Finished(&'static str),
-    /// Tried again after a backoff; costs an attempt. `unanswered`: nobody has answered, so it is not known whether the event is to blame or what
+    /// Tried again after a backoff; costs an attempt. `unanswered`: there was no answer, so it is not known whether the event is to blame or what
     /// the agent depends on, and it counts towards the breaker as well.
     Retry { detail: String, after: Option<Duration>, unanswered: bool },
     /// Neither the agent's doing nor the event's: delivered again, costs no attempt.
@@ -35,7 +35,7 @@ pub(crate) enum Cause {
 }
 
 impl Outcome {
-    /// The word for a record of shadow mode of which it is stored that nobody answered.
+    /// The word for a record of shadow mode of which it is stored that there was no answer.
     pub(crate) const WITHOUT_ANSWER: &'static str = "shadowed without an answer";
 
     /// How a verdict of the ledger ends a record; `None` for the two with which it goes on.
@@ -72,7 +72,7 @@ impl Outcome {
         }
     }
 
-    /// Failed, and through nobody else's fault.
+    /// Failed by its own fault.
     pub(crate) fn retry(detail: impl Into<String>) -> Self {
         Self::Retry { detail: detail.into(), after: None, unanswered: false }
     }

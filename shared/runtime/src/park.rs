@@ -93,7 +93,7 @@ fn first_id(message: &Message) -> String {
 }
 
 /// How much longer a message stays out of the dead-letter queue, after so many attempts that were counted. The first time that it is moved back
-/// in vain it is parked again at once: somebody may be waiting to see it.
+/// in vain it is parked again at once: an operator may wait for the result.
 pub(crate) fn stays_out(before: &WasParked, attempts: u16, reason: &str, now: Timestamp) -> Option<Duration> {
     let since = Duration::try_from(now.duration_since(before.failed_at)).unwrap_or_default();
     let again = before.attempts.checked_sub(attempts.saturating_add(2)).filter(|_| before.reason == reason)?;

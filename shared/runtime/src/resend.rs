@@ -23,7 +23,7 @@ pub struct Sent {
 /// Sends up to `limit` deliveries of an agent that are due to its queue, or to its express queue, the longest overdue first.
 ///
 /// At least once: each was leased by the ledger before it is sent, so that one which is lost on the way, or whose process dies here, is due again
-/// when the lease runs out; one that arrives twice is absorbed by the claim. An event that nobody could read is parked, and fails nothing else.
+/// when the lease runs out; one that arrives twice is absorbed by the claim. An event that cannot be read is parked, and fails nothing else.
 ///
 /// # Errors
 /// [`StoreError`] where the ledger did not answer; what was sent before is sent, and the rest is due again.
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_could_read_is_parked_and_what_is_gone_is_counted_and_the_others_go() {
+    fn an_unreadable_event_is_parked_and_a_deleted_one_is_counted_and_the_others_are_sent() {
         let due = [1, 2, 3].map(|seq| Due { seq, run: 0, epoch: 4, sends: 1 });
         let prepared = prepare(&due, &[event(1, "[]"), event(3, "{}")], Timestamp::UNIX_EPOCH);
         assert_eq!((prepared.messages.len(), prepared.gone), (1, 1));

@@ -37,7 +37,7 @@ pub(crate) fn block_on(function: impl Future<Output = Result<(), StartError>>) -
     }
 }
 
-#[allow(clippy::print_stderr, reason = "one line for whoever started the function: there is no log yet")]
+#[allow(clippy::print_stderr, reason = "one line for the person who started the function: there is no log yet")]
 pub(crate) fn print_error(line: &str) {
     eprintln!("{line}");
 }

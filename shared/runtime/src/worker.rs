@@ -194,7 +194,7 @@ impl<'a, A: Agent<Tx = Tx>, Q: Queues> Worker<'a, A, Q> {
         }
         tried.extend(self.attempt(vec![suspect], times, outcomes).await);
         let returned = matches!(outcomes.outcome(at), Some(Outcome::Returned { .. }));
-        // What is settled or parked needs no clearing: nobody tries it again.
+        // What is settled or parked needs no clearing: it is not tried again.
         if returned || matches!(outcomes.outcome(at), Some(Outcome::Retry { .. })) {
             self.uncleared.set([self.uncleared.take(), vec![ask]].concat());
             self.clear().await;

@@ -20,7 +20,7 @@ pub const YELLOW: Style = AnsiColor::Yellow.on_default();
 /// A name among other text.
 pub const CYAN: Style = AnsiColor::Cyan.on_default();
 
-/// Prints a line on standard output. Ends the process with success where nobody reads on (`switchyard dlq | head`).
+/// Prints a line on standard output. Ends the process with success if the reader has closed the pipe (`switchyard dlq | head`).
 pub fn print_line(line: impl Display) {
     if writeln!(anstream::stdout(), "{line}").is_err() {
         std::process::exit(0);

@@ -47,7 +47,7 @@ pub struct Story {
     pub thing: Uuid,
     /// When it happened: milliseconds after the beginning.
     pub at: i64,
-    /// What kind of story it is, for whoever looks for one that was not found.
+    /// The kind of the case, to search for one that was not found.
     pub kind: &'static str,
     /// How it is to come out.
     pub expected: Expected,

@@ -3,7 +3,7 @@
 use fastrand::Rng;
 use serde::Serialize;
 
-/// What somebody found out about a thing.
+/// A finding about a thing.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Appraisal {
     pub(crate) label: String,
@@ -79,7 +79,7 @@ impl Appraisal {
         }
     }
 
-    /// The same for whoever allows for what the mapping allows.
+    /// The same with the tolerances of the mapping.
     pub(crate) fn nearly(&self, rng: &mut Rng) -> Self {
         let mut tags = self.tags.clone();
         tags.push(tags[rng.usize(..tags.len())].clone());

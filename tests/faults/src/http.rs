@@ -62,7 +62,7 @@ where
                             }
                         });
                         let served = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
-                        // Cut on purpose, or by the client: nobody is left to tell.
+                        // Cut on purpose, or by the client: there is no reader left.
                         let _ = served.await;
                     });
                 }

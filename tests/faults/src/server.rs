@@ -119,7 +119,7 @@ impl Server {
         Ok(admin.batch_execute(&format!("drop database if exists {name} with (force)")).await?)
     }
 
-    /// Stops it at once, without a checkpoint or a word to anybody (an `immediate` shutdown), and starts it again. Blocks while it recovers.
+    /// Stops it at once, without a checkpoint (an `immediate` shutdown), and starts it again. Blocks while it recovers.
     ///
     /// # Errors
     /// [`Error::Local`] where it does not come up again, [`Error::Other`] where there is no process to stop.

@@ -249,7 +249,7 @@ async fn cut_over(world: &World, plan: &Plan) -> Result<u64, Error> {
     Ok(plan.routing.len() as u64)
 }
 
-/// Continues what has stopped itself, now and then: by then its messages are somebody else's.
+/// Continues what has stopped itself, now and then: by then another process has its messages.
 fn continue_the_stopped(world: &World) -> tokio::task::JoinHandle<()> {
     let functions: Vec<_> = world.functions.values().cloned().collect();
     tokio::spawn(async move {

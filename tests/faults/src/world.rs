@@ -246,12 +246,12 @@ impl World {
     pub async fn check(&self, deadline: Instant) -> Result<Verdict, Error> {
         let mut rested = self.comes_to_rest(deadline).await;
         // Once: the steward's next pass would always begin when it is over.
-        if rested && self.everybody_ends(deadline).await && self.has_stalled("shim") {
+        if rested && self.all_functions_end(deadline).await && self.has_stalled("shim") {
             tokio::time::sleep(AFTERMATH).await;
         }
         while rested {
-            rested = self.everybody_ends(deadline).await && self.comes_to_rest(deadline).await;
-            if self.is_idle() && self.nobody_works() {
+            rested = self.all_functions_end(deadline).await && self.comes_to_rest(deadline).await;
+            if self.is_idle() && self.no_function_runs() {
                 break;
             }
         }
@@ -278,7 +278,7 @@ impl World {
         AT_WORK.into_iter().filter(|name| self.functions.get(name).is_some_and(|function| !function.is_idle()))
     }
 
-    fn nobody_works(&self) -> bool {
+    fn no_function_runs(&self) -> bool {
         self.at_work().next().is_none()
     }
 
@@ -289,10 +289,10 @@ impl World {
 
     /// Continues what was stopped, until all that was under way has ended: a process that stood still while others did its work, and one whose
     /// poller is dead, could do it once more. `false` where that is not so at the deadline.
-    async fn everybody_ends(&self, deadline: Instant) -> bool {
+    async fn all_functions_end(&self, deadline: Instant) -> bool {
         loop {
             self.functions.values().for_each(Function::wake);
-            if self.nobody_works() {
+            if self.no_function_runs() {
                 break;
             }
             if Instant::now() > deadline {

@@ -45,7 +45,7 @@ impl Ending {
         if seed.is_multiple_of(2) { Self::Agent } else { Self::OldSystem }
     }
 
-    /// Plays it, until nothing is left to do or nobody has the patience to wait for it.
+    /// Plays it, until nothing is left to do, or its time is up.
     pub(crate) async fn play(self, world: &World, keeper: &Keeper) -> Option<RollBack> {
         world.enter(Phase::Calm);
         let measured = match self {

@@ -11,7 +11,7 @@ use std::{
 use switchyard_store::{DatabaseUrl, Store, StoreError, Tx, Type};
 use uuid::Uuid;
 
-/// A mistake that somebody might make when he teaches an old system to claim. The judge must find each.
+/// A mistake that a team might make when an old system learns to claim. The judge must find each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum Bug {
@@ -136,7 +136,7 @@ impl OldSystem {
     /// The claim and the work, in one transaction.
     async fn work(&self, event: Uuid) -> Result<Outcome, StoreError> {
         let (takes, fate) = self.draw(|chance| {
-            // Some of it waits for somebody else, with its transaction open, for as long as it may be late.
+            // Some of it waits with its transaction open, for as long as it may be late.
             let slow = self.settings.fails && chance.u8(..100) < 2;
             let takes = if slow { LATE.mul_f64(chance.f64()) } else { Duration::from_millis(chance.u64(..30)) };
             (takes, chance.u8(..100))

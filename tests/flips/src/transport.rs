@@ -33,7 +33,7 @@ pub(crate) async fn publish(world: &World) {
     }
 }
 
-/// The queue's time stands still unless somebody lets it pass.
+/// The queue's time stands still unless a test lets it pass.
 pub(crate) async fn let_time_pass(world: &World) {
     const STEP: Duration = Duration::from_millis(20);
     while !world.is_over() {

@@ -47,7 +47,7 @@ pub(crate) struct World {
     pub(crate) seed: u64,
     phase: Cell<Phase>,
     counts: RefCell<BTreeMap<String, u64>>,
-    // Last, so that it is dropped when nobody is connected any more.
+    // Last, so that it is dropped after the connections.
     database: Database,
 }
 
@@ -82,7 +82,7 @@ impl World {
         self.database.url()
     }
 
-    /// A store of one's own, so that nobody waits for another's connections.
+    /// A store of its own, so that no part waits for another's connections.
     pub(crate) fn another_store(&self) -> Store {
         self.database.store()
     }

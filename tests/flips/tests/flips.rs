@@ -10,7 +10,7 @@ async fn run(flips: u32, seed: u64, bug: Option<Bug>) -> Report {
 }
 
 #[tokio::test]
-async fn whoever_has_the_lever_in_the_end_has_finished_every_event_once() {
+async fn the_last_owner_has_finished_every_event_once() {
     for seed in [2, 3] {
         let report = run(40, seed, None).await;
         assert!(report.is_as_it_should(), "{report}");

@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 struct Invariant {
     name: &'static str,
     /// Counts what breaks it. `last` is the newest state of every delivery that ever had a row, `listens` every (agent, event)
-    /// that somebody is subscribed to.
+    /// that an agent subscribes to.
     broken: &'static str,
 }
 

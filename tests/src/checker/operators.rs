@@ -212,7 +212,7 @@ pub(super) async fn operator(mut actor: Actor) {
         actor.took(step);
         actor.nap(Duration::from_millis(120)).await;
     }
-    // The trouble is over: somebody sends all back that is parked, twice to be sure.
+    // The faults are over: all that is parked is redriven, twice.
     let agents: &[&str] = if actor.random.chance(0.7) { &["A", "B", "A", "B"] } else { &[] };
     for agent in agents {
         let step = send_back(&mut actor, agent, &Selection::default(), 0).await;

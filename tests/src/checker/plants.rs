@@ -27,7 +27,7 @@ pub struct Edit {
 pub struct Plant {
     /// Its name on the command line.
     pub name: &'static str,
-    /// What somebody might have thought.
+    /// The mistaken assumption.
     pub why: &'static str,
     edits: &'static [Edit],
     /// A habit of the agent.

@@ -11,7 +11,7 @@ pub(super) struct Worker {
     pub(super) direct: Store,
     pub(super) pooled: Store,
     pub(super) judge: Client,
-    // Last, so that it is dropped when nobody is connected any more.
+    // Last, so that it is dropped after the connections.
     _database: Database,
 }
 

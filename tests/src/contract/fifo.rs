@@ -5,7 +5,7 @@ use crate::eventually;
 use std::collections::BTreeMap;
 use switchyard_bus::{Message, QUEUE_BYTES, Queue, Received, Topic};
 
-/// Every promise of a FIFO queue, given an empty one that nobody else uses. It is empty again afterwards.
+/// Every promise of a FIFO queue, given an empty one that no other test uses. It is empty again afterwards.
 pub async fn keeps_what_a_fifo_queue_promises(queue: impl Queue) {
     keeps_the_order_of_each_group_over_several_calls(&queue).await;
     returns_no_message_of_a_group_with_a_received_one_and_all_of_other_groups(&queue).await;

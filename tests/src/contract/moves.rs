@@ -4,7 +4,7 @@ use super::{contents, message, receive_all, sorted, whole};
 use crate::eventually;
 use switchyard_bus::{Message, Move, MoveStatus, Moves, Queue};
 
-/// A dead-letter queue and a queue to move to, both empty and used by nobody else.
+/// A dead-letter queue and a queue to move to, both empty and used by no other test.
 pub struct MovesRig<M, Q> {
     /// What moves.
     pub moves: M,

@@ -5,7 +5,7 @@ use crate::eventually;
 use std::collections::BTreeSet;
 use switchyard_bus::{Depth, Keys, Message, QUEUE_BYTES, Queue, Received};
 
-/// Every promise of a queue, given an empty one that nobody else uses. It is empty again afterwards.
+/// Every promise of a queue, given an empty one that no other test uses. It is empty again afterwards.
 pub async fn keeps_what_a_queue_promises(queue: impl Queue) {
     is_empty_and_says_so(&queue).await;
     returns_every_message_unchanged(&queue).await;
@@ -16,7 +16,7 @@ pub async fn keeps_what_a_queue_promises(queue: impl Queue) {
     is_empty_and_says_so(&queue).await;
 }
 
-/// What a standard queue that is fair promises, given an empty one that nobody else uses: it returns the tenant of each message.
+/// What a standard queue that is fair promises, given an empty one that no other test uses: it returns the tenant of each message.
 pub async fn returns_the_tenant_of_a_message(queue: impl Queue) {
     let messages = [message("a").of_tenant("project 7"), message("b").of_tenant("p").in_group("g", "o"), message("c")];
     assert_eq!(queue.send(&messages).await, vec![Ok(()); 3]);
@@ -28,7 +28,7 @@ pub async fn returns_the_tenant_of_a_message(queue: impl Queue) {
     empty(&queue, &received).await;
 }
 
-/// That a queue takes a message with a tenant and forgets the tenant, given an empty standard queue that nobody else uses.
+/// That a queue takes a message with a tenant and forgets the tenant, given an empty standard queue that no other test uses.
 pub async fn lacks_tenants(queue: impl Queue) {
     assert_eq!(queue.send(&[message("a").of_tenant("p")]).await, [Ok(())]);
     let received = receive_all(&queue, 1).await;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use switchyard_tests::{World, eventually};
 use uuid::Uuid;
 
-/// Posts from before the installation: their events stand in the table, and nobody's trigger has seen them.
+/// Posts from before the installation: their events are in the table, and no trigger has logged them.
 async fn old_posts(world: &World, count: i64) -> Vec<Uuid> {
     let sql = format!(
         "begin;

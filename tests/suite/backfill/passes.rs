@@ -376,7 +376,7 @@ async fn cut_off_at_any_moment_it_goes_on_exactly_where_it_was() {
         world.number("select count(distinct seq) from switchyard.event_log where seq between -400 and -1").await,
         400
     );
-    // A commit whose answer was cut off was made, and nobody heard: no event was taken twice, and none is missing in the ledger.
+    // A commit whose answer was cut off was made: no event was taken twice, and none is missing in the ledger.
     let mut taken = taken.into_inner();
     let heard = taken.len();
     taken.sort_unstable();

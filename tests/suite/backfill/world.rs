@@ -19,7 +19,7 @@ pub(crate) fn minute(minutes: i64) -> String {
 }
 
 impl LedgerWorld {
-    /// An event that stood in the table before there was a log: nobody's trigger has seen it.
+    /// An event that stood in the table before the installation: no trigger has logged it.
     pub(crate) async fn history(&self, event_type: &str, minutes: i64) -> Uuid {
         self.history_of(event_type, minutes, Uuid::new_v4(), "{}").await
     }
@@ -54,7 +54,7 @@ impl LedgerWorld {
         all
     }
 
-    /// Starts a backfill at a rate that is in nobody's way.
+    /// Starts a backfill at a rate that delays no other test.
     pub(crate) async fn backfill(&self, selection: &BackfillSelection) -> i32 {
         self.store.start_backfill(AGENT, selection, 1_000, "ada").await.unwrap()
     }

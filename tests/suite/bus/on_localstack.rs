@@ -204,7 +204,7 @@ async fn the_mappings_of_lambda_keep_what_mappings_promise() {
 }
 
 #[tokio::test]
-async fn a_mapping_that_is_off_feeds_nobody_until_it_is_on_again() {
+async fn a_mapping_that_is_off_feeds_no_function_until_it_is_on_again() {
     let world = World::at_rest().await;
     let mappings = LambdaMappings::new(&world.aws);
     let sentiment = sentiment(&world).await;

@@ -179,7 +179,7 @@ directly_and_pooled! {
             let report = set(&world.store, AGENT, &mapping).await.unwrap();
             assert_eq!((report.line.compared.agreed, report.line.compared.only_new), (1, 0), "{key}: {report:?}");
         }
-        // What can be no key of the column is nobody's.
+        // What can be no key of the column belongs to no event.
         let mut mapping = mapping();
         mapping["answers"][0]["theirs"]["key"] = json!({ "number": "aggregate_id" });
         assert_eq!(set(&world.store, AGENT, &mapping).await.unwrap().line.compared.only_new, 1);
@@ -369,7 +369,7 @@ directly_and_pooled! {
     }
 }
 
-/// Somebody who may look at nothing. Roles belong to the cluster, and are shared.
+/// A role without rights. Roles belong to the cluster, and are shared.
 const READER: &str = "switchyard_test_reader";
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use switchyard_bus::{AgentPlaces, Directory, LambdaDirectory, LambdaMappings, Ma
 use switchyard_tests::{World, eventually};
 use uuid::Uuid;
 
-/// What nobody waits for.
+/// Events that are not urgent.
 const FLOOD: i64 = 300;
 /// How many are urgent, and how many are nearly urgent, for comparison.
 const URGENT: i64 = 10;
@@ -88,7 +88,7 @@ async fn a_failed_urgent_event_backs_off_in_the_express_queue_and_shares_the_dea
     posts(&mut world, 1, 9).await;
     world.database.batch_execute("update posts set title = 'Refused'").await.unwrap();
     world.wake_shim();
-    // Within two minutes: what nobody had held back would come again after three, when its visibility timeout ends.
+    // Within two minutes: what no runtime had deferred would come again after three, when its visibility timeout ends.
     let dead_letters = world.dead_letters("Sentiment", 2).await;
     let reasons: Vec<_> = dead_letters
         .iter()

@@ -1,4 +1,4 @@
-//! What stands on the application's table already goes on as before: its triggers, and whoever follows its changes.
+//! What stands on the application's table already goes on as before: its triggers, and readers of its changes.
 
 use super::shop::empty;
 use std::collections::BTreeSet;
@@ -55,7 +55,7 @@ async fn triggers_that_are_there_already_do_what_they_did_and_ours_sees_what_the
 }
 
 #[tokio::test]
-async fn names_in_the_applications_triggers_mean_what_they_mean_to_the_application_whoever_publishes() {
+async fn names_in_the_applications_triggers_mean_the_applications_tables_for_every_publisher() {
     let (database, client) = empty(&format!("{TABLE};{TRIGGERS}")).await;
     let elsewhere =
         "create schema tools; create function tools.word() returns text language sql as $$ select 'found' $$;

@@ -1,4 +1,4 @@
-//! An installation while the application is at work: nobody waits for it for longer than was agreed.
+//! An installation while the application is at work: no writer waits longer than the limit.
 
 use std::{
     sync::{
@@ -82,7 +82,7 @@ async fn clients<const N: usize>(database: &Database) -> [Client; N] {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn writers_wait_no_longer_than_agreed_and_a_reader_that_never_ends_is_in_nobodys_way() {
+async fn writers_wait_no_longer_than_the_limit_and_a_reader_that_never_ends_blocks_no_writer() {
     let (database, holder) = empty(BUSY).await;
     let url = database.url().parse().unwrap();
     let (application, told) = (Application::default(), Told::default());

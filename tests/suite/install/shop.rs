@@ -20,7 +20,7 @@ pub(super) const FULL: &str = r#"create schema shop;
 pub(super) const FULL_MAPPING: &str = r#"{"schema": "shop", "table": "Order Events", "columns": {"id": "event id", "type": "kind",
     "aggregate_type": "of", "aggregate_id": "subject", "payload": "body", "metadata": "about", "version": "revision", "created_at": "happened"}}"#;
 
-/// A table with the four columns that nobody can do without, and a key of its own.
+/// A table with the four required columns, and a key of its own.
 pub(super) const BARE: &str = r#"create schema shop;
     create table shop.log (n bigint generated always as identity primary key, id uuid not null unique, kind text, subject bigint, body jsonb)"#;
 
@@ -33,7 +33,7 @@ pub(super) struct Shop {
     pub(super) side: Client,
     insert: &'static str,
     pub(super) events: &'static str,
-    // Last, so that it is dropped when nobody is connected any more.
+    // Last, so that it is dropped after the connections.
     pub(super) database: Database,
 }
 

@@ -13,7 +13,7 @@ const TABLES: &str = "
     create function count_it() returns trigger language plpgsql as $$ begin insert into public.written values (new.post_id); return new; end $$;
     create trigger count_it after insert or update on sentiment_analysis for each row execute function count_it();";
 
-/// Somebody gives feedback: what the application does in one transaction.
+/// A user gives feedback: what the application does in one transaction.
 const FEEDBACK: &str = "
     with post as (
       insert into posts (project_id, title, description, created_at) values ('00000000-0000-0000-0000-000000000007', $1, 'It crashes, I hate it', now() - $2::int * interval '1 day')

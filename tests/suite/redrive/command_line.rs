@@ -29,7 +29,7 @@ impl Output {
     }
 }
 
-/// Runs it against a world, with nobody at a terminal.
+/// Runs it against a world, without a terminal.
 pub(crate) fn switchyard(world: &World, arguments: &[&str]) -> Output {
     switchyard_with_input(world, arguments, "")
 }

@@ -410,7 +410,7 @@ async fn a_selection_of_more_than_a_page_goes_back_whole_and_no_further_than_its
 }
 
 #[tokio::test]
-async fn letters_that_somebody_else_is_looking_at_are_not_counted_as_seen() {
+async fn dead_letters_of_another_reader_are_not_counted_as_seen() {
     let world = RedriveWorld::new().await;
     world.park().await;
     world.park().await;
@@ -431,14 +431,14 @@ async fn letters_that_somebody_else_is_looking_at_are_not_counted_as_seen() {
 }
 
 #[tokio::test]
-async fn a_move_that_is_being_cancelled_is_brought_to_its_end_by_whoever_asks_next() {
+async fn a_second_cancellation_completes_an_interrupted_one() {
     let world = RedriveWorld::new().await;
     let event = world.park().await;
     world.ask(&Redrive { per_second: Some(1), ..everything() }).await;
     world.dead_letter(event).await;
     world.dead_letter(event).await;
     let running = world.moves.list(DEAD_LETTERS).await.unwrap().remove(0);
-    // Whoever cancelled it was stopped before it had parked anything again.
+    // The first call was stopped before it had parked anything again.
     world.moves.cancel(&running.handle.unwrap()).await.unwrap();
     let redriver = Redriver {
         store: world.ledger.store.clone(),
@@ -588,7 +588,7 @@ async fn letters_without_an_event_go_before_the_table_takes_its_time() {
 }
 
 #[tokio::test]
-async fn what_nobody_can_read_is_parked_again_and_said() {
+async fn an_unreadable_event_is_parked_again_and_reported() {
     let world = RedriveWorld::new().await;
     world.ledger.run_sql(&many(2).replacen("'{}', 1 from", "'[]', 1 from", 1)).await;
 
@@ -616,7 +616,7 @@ async fn an_edit_stopped_anywhere_has_done_both_or_nothing() {
 
         let through = stopped_after(waits, world.redriver.answer(edit, ends)).await;
 
-        // In one look: the server may still be at work on what nobody waits for any more.
+        // In one query: the server may still execute an abandoned statement.
         let (revised, parked) = world.revised_and_parked(event).await;
         assert_eq!(revised, !parked, "after a stop at wait {waits}");
         if parked {

@@ -22,7 +22,7 @@ async fn old_system(world: &World, post: Uuid) -> String {
     answer
 }
 
-/// Who has analysed a post, once somebody has.
+/// Which side has analysed a post.
 async fn analysed_by(world: &World, post: Uuid) -> &'static str {
     eventually("an analysis", async || {
         let sql = "select label = 'by hand' from sentiment_analysis where post_id = $1";

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 async fn redriven() -> RuntimeWorld {
     let world = RuntimeWorld::new(Mode::Full).await;
     let bodies = world.give(&orders([("apply", "work"), ("apply", "work")])).await;
-    // What has not been published yet is the shim's to send, and not due to anybody else.
+    // What has not been published yet is the shim's to send, and not due.
     assert_eq!(published(&world.store).await.len(), 2);
     let refuse = "alter table done add constraint refuse check (false) not valid";
     world.client.batch_execute(refuse).await.unwrap();
@@ -50,7 +50,7 @@ async fn no_more_is_sent_than_was_asked_for() {
 }
 
 #[tokio::test]
-async fn a_row_that_nobody_could_read_any_more_is_parked_and_the_other_goes() {
+async fn an_unreadable_row_is_parked_and_the_other_is_sent() {
     let world = redriven().await;
     let queue = MemoryQueue::default();
     let spoil =

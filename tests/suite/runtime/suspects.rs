@@ -1,4 +1,4 @@
-//! A record that kills its process is found and parked, and takes nobody with it.
+//! A record that kills its process is found and parked, and affects no other record.
 
 use super::world::{PLENTY, RuntimeWorld, again, batch, orders};
 use std::time::Duration;

@@ -249,7 +249,7 @@ async fn comparisons_from_before_a_step_do_not_count_for_it() {
     assert!(matches!(step(&world.pass().await), (Step::Wait(_), false)));
 }
 
-/// From the order to the last effect on the new side, with claims under way: whoever holds one may still commit it, and nobody gets another.
+/// From the order to the last effect on the new side, with claims under way: a claim under way may still commit, and no other is granted.
 #[tokio::test]
 async fn after_a_roll_back_no_claim_is_taken_and_those_under_way_are_the_last() {
     let world = StewardWorld::plan(99, json!({})).await;

@@ -59,7 +59,7 @@ async fn its_schedule_alone_brings_back_what_was_lost() {
 }
 
 #[tokio::test]
-async fn a_breaker_opened_by_hand_stops_its_agent_and_no_other_and_closed_it_goes_on() {
+async fn a_breaker_that_an_operator_opens_stops_its_agent_alone_until_it_is_closed() {
     let world = World::new().await;
     let set = |to: &str| {
         let answer =

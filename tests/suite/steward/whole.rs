@@ -1,4 +1,4 @@
-//! The pass as a whole: one at a time, nobody's trouble is another's, and what it tells.
+//! The pass as a whole: one at a time, an agent's error stops no other agent, and what it reports.
 
 use super::world::{AGENT, StewardWorld, soon};
 use std::time::Duration;
@@ -130,7 +130,7 @@ async fn a_status_shows_everything_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_breaker_set_by_hand_is_answered_with_how_the_agent_stands() {
+async fn forcing_a_breaker_returns_the_agent_s_state() {
     let world = StewardWorld::new().await;
     let open = Some(BreakerState::Open);
     let status = world.steward.set_breaker(AGENT, open, "ada", soon()).await.unwrap();

@@ -213,7 +213,7 @@ impl Queues {
         self.all.borrow_mut().entry(name.to_owned()).or_default().clone()
     }
 
-    /// From now on this one answers nobody.
+    /// From now on this one does not answer.
     pub(crate) fn break_down(&self, name: &str) {
         self.broken.borrow_mut().insert(name.to_owned());
     }

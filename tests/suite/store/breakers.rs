@@ -201,7 +201,7 @@ directly_and_pooled! {
         assert!(after.retry_in_secs > 25.0, "its wait goes on: {after:?}");
     }
 
-    async fn nobody_forces_a_breaker_half_open(world: LedgerWorld) {
+    async fn a_breaker_cannot_be_forced_half_open(world: LedgerWorld) {
         let refused = world.store.force_breaker(AGENT, Some(HalfOpen), "dave").await.unwrap_err();
         assert_eq!(refused.to_string(), "a breaker is forced open or closed, not half_open");
         assert_eq!(world.state().await, Closed);

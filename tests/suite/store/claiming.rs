@@ -7,7 +7,7 @@ use super::directly_and_pooled;
 use super::world::{AGENT, old_claim_in};
 
 directly_and_pooled! {
-    async fn an_event_that_nobody_has_asked_for_is_taken_and_done_with_the_commit(world: LedgerWorld) {
+    async fn an_event_without_a_delivery_is_taken_and_done_with_the_commit(world: LedgerWorld) {
         let event = world.event("thing.made").await;
         assert_eq!(world.preview(event).await.verdict, Verdict::Take);
         assert!(world.delivery(event, 0).await.is_none(), "looking writes nothing");

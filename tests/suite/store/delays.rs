@@ -55,7 +55,7 @@ directly_and_pooled! {
         assert_eq!(world.pending(10).await.iter().filter(|event| event.id == past).count(), 1, "its time has come");
     }
 
-    async fn what_is_cancelled_stays_in_its_table_and_nobody_gets_it_and_the_ledger_balances(world: LedgerWorld) {
+    async fn a_cancelled_event_stays_in_its_table_and_no_agent_receives_it_and_the_ledger_balances(world: LedgerWorld) {
         let [cancelled, other] = [world.waiting("thing.made", TOMORROW).await, world.waiting("thing.made", TOMORROW).await];
         assert_eq!(world.cancel(cancelled).await, Cancellation::Cancelled);
         assert_eq!(world.cancel(cancelled).await, Cancellation::AlreadyCancelled);

@@ -93,7 +93,7 @@ directly_and_pooled! {
         assert!(metadata.contains("\"timestamp\": \"20") && metadata.contains("\"odd\": null") && !metadata.contains("sequence"), "{metadata}");
     }
 
-    async fn what_the_applications_own_rules_refuse_harms_nobody_else(world: LedgerWorld) {
+    async fn what_the_applications_own_rules_refuse_harms_no_other_event(world: LedgerWorld) {
         world.run_sql("alter table events add constraint short check (length(type) < 20)").await;
         world.run_sql("create function judge() returns trigger language plpgsql as $$ begin
             if new.type = 'thing.banned' then raise exception 'banned'; end if; return new; end $$;

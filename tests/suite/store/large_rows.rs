@@ -1,4 +1,4 @@
-//! Rows that are larger than anybody may make the store read: whoever may insert decides no size of ours.
+//! Rows that are larger than the store reads: an inserter cannot exhaust the store's memory.
 
 use super::directly_and_pooled;
 use super::world::LedgerWorld;

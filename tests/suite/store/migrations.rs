@@ -194,7 +194,7 @@ async fn a_busy_table_delays_no_other_table() {
     .unwrap();
     let migration = migrate(&url);
     let meanwhile = async {
-        // `posts` itself is held by the reference from `comments`; `themes` is not held by anybody.
+        // `posts` itself is held by the reference from `comments`; nothing refers to `themes`.
         let installed =
             "select count(*) from pg_trigger where tgrelid = 'themes'::regclass and tgname = 'switchyard_insert'";
         let deadline = Deadline::new("the trigger of a quiet table");

@@ -50,7 +50,7 @@ async fn functions_become_those_of_the_files_whatever_was_there() {
 }
 
 #[tokio::test]
-async fn who_might_call_a_function_may_call_the_new_one_and_nobody_else() {
+async fn a_replaced_function_keeps_its_grants() {
     let role = format!("caller_{}", std::process::id());
     let (_database, client, url) = of_a_version_before(&format!(
         "create role {role}; grant execute on function switchyard.claim to {role};
@@ -128,7 +128,7 @@ async fn no_function_is_open_to_everybody_even_where_a_setup_ends_half_way() {
 
 /// The application's, an agent's and a report's transactions are under way all the time.
 #[tokio::test]
-async fn functions_are_replaced_while_transactions_go_on_and_nobody_waits() {
+async fn functions_are_replaced_beside_open_transactions_without_a_wait() {
     let (database, writer, url) = of_a_version_before("select 1").await;
     let [agent, reader] = [database.connect().await, database.connect().await];
     writer.batch_execute("begin; insert into events (id, type) values (gen_random_uuid(), 'x')").await.unwrap();

@@ -1,4 +1,4 @@
-//! Sending again what nobody answers: backed off, capped, given up in the open, and on record.
+//! Sending again what is not settled: with backoff, up to a limit, then parked with a reason.
 
 use switchyard_store::{Overdue, Selection, Type};
 use uuid::Uuid;

@@ -1,4 +1,4 @@
-//! A payload that somebody has edited: the event stays what it was, and what is read is the newest revision.
+//! An edited payload: the event stays as it was, and the newest revision is read.
 
 use switchyard_store::{Revised, StoreError, StoredPayload, Type};
 use uuid::Uuid;

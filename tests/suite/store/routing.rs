@@ -192,7 +192,7 @@ directly_and_pooled! {
         world.reassign_completely().await;
     }
 
-    async fn reassigning_is_complete_only_when_nobody_can_still_write_by_the_old_routing(world: LedgerWorld) {
+    async fn reassigning_is_complete_only_when_no_transaction_can_still_write_by_the_old_routing(world: LedgerWorld) {
         world.routing(Mode::Full).await;
         let event = world.event("thing.made").await;
         // A first ask by the routing of now, in a transaction that stays open: no row that a pass could see.

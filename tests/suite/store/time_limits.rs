@@ -1,4 +1,4 @@
-//! A statement that nobody waits for for ever.
+//! Every statement has a time limit.
 
 use std::time::Duration;
 use switchyard_tests::{Database, eventually};

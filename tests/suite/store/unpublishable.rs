@@ -1,4 +1,4 @@
-//! What the topic would not have: set aside in the open, and carried again when somebody says so.
+//! Events that could not be published: listed with their reason, and published again on request.
 
 use uuid::Uuid;
 

@@ -234,7 +234,7 @@ impl LedgerWorld {
         }
     }
 
-    /// Comes back when somebody in this database waits for a lock.
+    /// Returns when a session of this database waits for a lock.
     pub(crate) async fn lock_is_awaited(&self) {
         let deadline = Deadline::new("a lock being waited for");
         let waiting =

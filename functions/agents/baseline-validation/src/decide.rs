@@ -80,10 +80,7 @@ pub(crate) fn decide(event: &Event, baseline: Option<Baseline>) -> Result<Decisi
         return Err(Reject::new("empty_field", format!("the evaluation's {field} is empty")));
     }
     let Some(baseline) = baseline else {
-        return Err(Reject::new(
-            "no_baseline",
-            "nobody has set a baseline for this token and metric: set it, then redrive",
-        ));
+        return Err(Reject::new("no_baseline", "no baseline is set for this token and metric: set it, then redrive"));
     };
     let Some(value) = baseline.value else {
         return Err(Reject::new("bad_baseline", "the baseline of this token and metric is no finite number"));
@@ -182,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_baseline_nobody_can_judge() {
+    fn without_a_baseline_there_is_no_verdict() {
         given::<BaselineValidation>(&sample(), None).then_rejected("no_baseline");
     }
 

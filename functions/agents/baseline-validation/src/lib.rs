@@ -31,7 +31,7 @@ impl Agent for BaselineValidation {
     const NAME: &'static str = "baseline-validation";
     const SUBSCRIBES: &'static [EventType] = &[MODEL_EVALUATED];
 
-    /// `None` where nobody has set a baseline.
+    /// `None` if no baseline is set.
     type Facts = Option<Baseline>;
     type Effect = Validation;
     type Tx = Tx;

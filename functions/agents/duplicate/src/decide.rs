@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_where_nobody_has_said_it() {
+    fn no_duplicate_is_emitted_without_an_earlier_post() {
         given::<Duplicate>(&created(), vec![]).then(Decision::nothing());
         given::<Duplicate>(&created(), vec![earlier("a", "Dark mode", "")]).then(Decision::nothing());
     }

@@ -1,8 +1,8 @@
 //! What a pass does: every backfill that is running goes on, as far as there is time and live traffic leaves room.
 //!
-//! Each step is one short transaction of the database's that moves the backfill together with the rows it writes. Whoever dies before it has done
-//! nothing; whoever dies after it, before the messages are sent, leaves deliveries whose lease runs out, and what is due is sent. So two stewards at
-//! once take turns by the row, and no turn is needed here.
+//! Each step is one short transaction that moves the backfill together with the rows that it writes. A steward that dies before it has changed nothing;
+//! one that dies after it, before the messages are sent, leaves deliveries that are due when their lease ends. Two stewards at the same time wait for
+//! each other at the row, so the lease on the pass is not needed here.
 
 use super::decide::{Seen, Step, Why, decide, pause_after};
 use futures_util::{StreamExt, stream};
@@ -172,7 +172,7 @@ impl<Q: Queue> Going<'_, Q> {
         Ok(())
     }
 
-    /// Leaves word of why it stands still with the database, for whoever looks.
+    /// Stores in the database why it waits.
     async fn tell(&mut self) {
         if let Err(error) = self.store.backfill_waits(self.agent, self.done.waits.as_deref()).await {
             self.done.trouble.get_or_insert_with(|| error.to_string());

@@ -9,7 +9,7 @@ use switchyard_store::{BackfillNow, BackfillPhase, BreakerState};
 
 /// How many messages of others an agent's queue may hold while it is backfilled. A few are the ordinary state of an agent that is keeping up.
 const QUEUE_IS_BUSY: u64 = 100;
-/// How many events of anybody may wait to be published: what follows from a backfill is published, too, in the order of the outbox.
+/// How many events may wait to be published: what agents emit for a backfill is published, too, in the order of the outbox.
 const OUTBOX_IS_BUSY: u32 = 200;
 /// How many deliveries of a backfill are unfinished at a time, at least (a batch, or an agent would never get a whole one) and at most.
 const AT_A_TIME: (u32, u32) = (10, 100);
@@ -194,14 +194,14 @@ mod tests {
     }
 
     #[test]
-    fn its_own_messages_are_nobody_else_s() {
+    fn its_own_messages_do_not_count_as_others() {
         let own = BackfillNow { unfinished: 40, ..sending() };
         assert_eq!(decide(&own, Seen { in_queue: 140, ..IDLE }), Step::Take { at_most: 10, unfinished: 50 });
         assert_eq!(decide(&own, Seen { in_queue: 141, ..IDLE }), Step::Wait(Why::Queue(101)));
     }
 
     #[test]
-    fn what_is_prepared_and_what_is_ended_asks_nobody() {
+    fn a_backfill_in_preparation_or_ended_waits_for_nothing() {
         let busy = Seen { flows: Some(false), in_queue: 10_000 };
         for (phase, step) in [
             (BackfillPhase::Numbering, Step::Prepare),

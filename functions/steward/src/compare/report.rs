@@ -13,7 +13,7 @@ use switchyard_operations::compare::{
 use switchyard_store::{CompareMapping, Store, StoreError};
 use tokio::time::Instant;
 
-/// How far back a report goes, where nobody says.
+/// How far back a report goes by default.
 const WINDOW: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// How long what a new mapping makes comparable is compared at once; the passes go on with it.
 const AT_ONCE: Duration = Duration::from_secs(10);

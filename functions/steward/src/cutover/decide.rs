@@ -8,12 +8,12 @@ use switchyard_operations::cutover::{
 /// Decides.
 ///
 /// - What a person holds, and what has ended, stays as it is, whatever the figures say.
-/// - Past a hard limit a plan rolls back at once, one that a limit holds, too: whoever sleeps through the first limit is safe at the second.
-/// - Past another limit it is paused, and goes on only when somebody says so.
+/// - Past a hard limit a plan rolls back at once, also one that a limit has paused: an operator who misses the first limit is safe at the second.
+/// - Past another limit it is paused, and only an operator resumes it.
 /// - It advances when the step has soaked and every figure that has a limit was measured, of enough outcomes, and is inside. At a hundred percent
 ///   there is nothing left to compare with, so a mismatch is not waited for.
 /// - A share counts as past a limit as soon as so many are bad that it would be past it of the fewest outcomes that say something: a handful of
-///   failures among the first few is no reason to go back, and nobody waits for the hundredth failure of a hundred.
+///   failures among the first few is no reason to roll back, and a roll-back does not wait for the hundredth failure of a hundred.
 #[must_use]
 pub fn decide(plan: &Cutover, measured: &Measured) -> Step {
     let watched = match plan.state {

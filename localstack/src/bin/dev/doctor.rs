@@ -143,7 +143,7 @@ fn port(port: u16, what: &str) -> Finding {
 fn answers(port: Option<u16>) -> Finding {
     match port {
         Some(port) if !ports::is_free(port) => Good(format!("listens on port {port}")),
-        Some(port) => Bad(format!("nobody listens on port {port}; `cargo dev down` and `cargo dev up` again")),
+        Some(port) => Bad(format!("nothing listens on port {port}; `cargo dev down` and `cargo dev up` again")),
         None => Note("starting".to_owned()),
     }
 }

@@ -49,7 +49,7 @@ fn print(line: &Line) {
     let (at, function) = (when::of_millis(line.at), paint(CYAN, format!("{:<10}", line.function)));
     let mut out = anstream::stdout().lock();
     for text in line.message.lines() {
-        // Whoever reads us may stop reading: `cargo dev logs | head`.
+        // The reader of the pipe may stop reading: `cargo dev logs | head`.
         if writeln!(out, "{} {function} {}", paint(DIM, &at), readable(text)).is_err() {
             std::process::exit(0);
         }

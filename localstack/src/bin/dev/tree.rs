@@ -17,7 +17,7 @@ pub(crate) enum Standing {
     Settled,
 }
 
-/// How an event stands. One to which nobody subscribes is settled when the topic has it.
+/// The state of an event. Without a subscriber it is settled when the topic has it.
 pub(crate) fn standing(event: &StreamEvent) -> Standing {
     let states = || event.deliveries.iter().map(|delivery| delivery.state);
     if states().any(|state| state == Some(State::Failing)) {
@@ -183,7 +183,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_event_to_which_nobody_subscribes_says_so() {
+    fn an_event_without_a_subscriber_is_marked() {
         assert!(plain(&event(Vec::new()))[0].ends_with("no agent subscribes"));
     }
 }

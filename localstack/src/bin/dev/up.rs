@@ -23,7 +23,7 @@ use crate::steps::Steps;
 use crate::style::{BOLD, DIM, count, paint, print_line};
 use crate::{Outcome, deployment, detach, follow, runtime, schema};
 
-/// Where the servers listen when nothing else is said and nobody else does.
+/// The servers' ports by default, if they are free.
 pub(crate) const LOCALSTACK_PORT: u16 = 4566;
 pub(crate) const POSTGRES_PORT: u16 = 5544;
 

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn an_effect_that_nobody_listens_to_is_told_by_its_cause_alone() {
+    fn an_event_without_a_subscriber_is_shown_by_its_cause_alone() {
         let (mut watch, now) = (Watch::after(0), Instant::now());
         watch.hear(at(1, Some(State::Done)), now);
         let effect = StreamEvent { seq: 2, causation_id: Some(Uuid::from_u128(1).to_string()), ..event(Vec::new()) };

@@ -57,7 +57,7 @@ fn entry(entry: ListMessageMoveTasksResultEntry) -> Move {
     }
 }
 
-/// The five statuses of the service. An unknown one counts as running: then nobody starts a second move or relies on the end of the first.
+/// The five statuses of the service. An unknown one counts as running: then no second move is started and no caller relies on the end of the first.
 fn status(word: &str) -> MoveStatus {
     match word {
         "COMPLETED" => MoveStatus::Completed,

@@ -24,7 +24,7 @@ pub(super) struct Move {
     status: &'static str,
 }
 
-/// How many a second where nobody says so (the most that AWS takes).
+/// How many a second by default (the most that AWS takes).
 const RATE: u64 = 500;
 
 /// Starts a task; it goes on by itself.

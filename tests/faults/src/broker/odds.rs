@@ -10,7 +10,7 @@ pub struct Odds {
     pub duplicate: f64,
     /// A published message arrives late, up to two seconds, so that later ones overtake it.
     pub late_arrival: f64,
-    /// A received message stays visible: somebody else receives it too.
+    /// A received message stays visible: another receiver gets it too.
     pub redeliver: f64,
     /// A call is refused as a whole: too many requests.
     pub throttle: f64,

@@ -48,7 +48,7 @@ pub struct Depth {
 struct Held {
     sent: Sent,
     receives: u32,
-    /// Until when nobody receives it; `None` while it waits.
+    /// Until when it is hidden; `None` while it is visible.
     hidden_until: Option<Instant>,
 }
 
@@ -133,7 +133,7 @@ impl Queue {
                 Some(until) => {
                     self.hidden.remove(&(until, key));
                 }
-                // Its time was over and nobody had received it again: still deleted, and skipped where it waits.
+                // Its visibility timeout was over and no receiver had taken it again: still deleted, and skipped where it waits.
                 None => self.ready.retain(|ready| *ready != key),
             }
         }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 pub enum Check {
     /// A committed event is not in the table, or a delivery is done and nothing was done.
     Lost,
-    /// Something is there that nobody committed or caused.
+    /// Something is there that was not committed or caused.
     Phantom,
     /// An effect happened more than once, or one was done by both sides.
     Doubled,

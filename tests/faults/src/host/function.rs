@@ -78,7 +78,7 @@ struct State {
     closed: bool,
 }
 
-/// Processes that begin together: nobody is given work before so many have been started.
+/// Processes that begin together: none is given work before so many have been started.
 #[derive(Clone)]
 struct Crowd {
     wanted: usize,
@@ -121,7 +121,7 @@ impl Function {
         self.lock().plans.push_back(plan);
     }
 
-    /// Gives nobody work before so many processes have been started, so that their first invocations are at the same time; or before a minute
+    /// Gives no process work before so many processes have been started, so that their first invocations are at the same time; or before a minute
     /// has passed.
     pub fn begin_together(&self, processes: usize) {
         self.lock().crowd = Some(Crowd { wanted: processes, started: watch::Sender::new(0) });

@@ -80,7 +80,7 @@ impl Instance {
         matches!(self.process.lock().unwrap_or_else(PoisonError::into_inner).ended(), Ok(None))
     }
 
-    /// Sends a signal to the process and whoever guards it. `false` where it had ended already.
+    /// Sends a signal to the process and its guard. `false` where it had ended already.
     pub(super) fn signal(&self, signal: Signal) -> bool {
         if !self.is_alive() {
             return false;
@@ -91,7 +91,7 @@ impl Instance {
         killpg(self.group, signal).is_ok()
     }
 
-    /// Whether somebody has killed it: then its plan had no part in its end.
+    /// Whether it was killed from outside: then its plan had no part in its end.
     pub(super) fn was_killed(&self) -> bool {
         self.killed.load(Ordering::Relaxed)
     }

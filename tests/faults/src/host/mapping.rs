@@ -42,7 +42,7 @@ impl Mapping {
         self.work.delivered.load(Ordering::Relaxed)
     }
 
-    /// Kills a poller in the middle of whatever it does, and starts another. The function finishes what it was given; nobody hears of it.
+    /// Kills a poller in the middle of whatever it does, and starts another. The function finishes what it was given; its answer is lost.
     pub fn kill_poller(&self, pick: impl FnOnce(usize) -> usize) {
         let mut pollers = self.pollers.lock().unwrap_or_else(PoisonError::into_inner);
         let at = pick(pollers.len());

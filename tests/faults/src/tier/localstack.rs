@@ -183,7 +183,7 @@ async fn judge(world: &World, client: &Client, intents: &Intents, report: &mut R
         let missing = among(client, &ok, &format!("not {there}")).await?;
         find(Check::Lost, missing, &format!("posts were committed and are not {what}"));
         find(Check::Phantom, among(client, &failed, there).await?, &format!("posts were rolled back and are {what}"));
-        // What nobody was told the table decides: all of it, or nothing.
+        // Where the writer had no answer, the table decides: all of it, or nothing.
         let halves = among(client, &unknown, &format!("({there}) <> ({})", TRACES[0].1)).await?;
         find(Check::Lost, halves, &format!("posts are in the table and not {what}, or the other way round"));
     }

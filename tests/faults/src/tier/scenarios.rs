@@ -83,7 +83,7 @@ pub async fn outage(
         .filter_map(|agent| world.queues.get(agent))
         .flat_map(|names| world.broker.attribute_of_all(&names.dead_letters, "reason"))
         .collect();
-    // What no agent can read is parked before anybody asks for the dependency.
+    // What no agent can read is parked before the dependency is asked.
     let wrong = dead.iter().filter(|reason| *reason != "unknown_version").count();
     let spent: i64 =
         client.query_one("select count(*) from switchyard.failure where reason = 'failed'", &[]).await?.get(0);

@@ -23,7 +23,7 @@ use std::{
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// How long a blow is tried until there is somebody to hit.
+/// How long a fault waits for a process to hit.
 const AIMED: Duration = Duration::from_secs(5);
 
 /// How rough it is.

@@ -83,7 +83,7 @@ pub(crate) enum Command {
     Advise(Advise),
     /// Show whose turn it is, the agent's or the old system's, or set it
     ///
-    /// Acts on the next ask: an event that somebody has asked for keeps its owner, unless what is unfinished follows (--drain). Pinned
+    /// Acts on the next ask: an event that was asked for keeps its owner, unless what is unfinished follows (--drain). Pinned
     /// projects are beyond the percentage. A change stops a cutover plan that is under way.
     Route(Route),
     /// Show how an agent in shadow mode compares with the old system, or say with what it is compared

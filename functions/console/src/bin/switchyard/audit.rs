@@ -28,7 +28,7 @@ pub(crate) async fn run(stack: &Stack, options: &Options, json: bool) -> Result<
 
 fn page(answer: &Audited, now: Timestamp) -> String {
     if answer.audit.is_empty() {
-        return "nobody has done anything yet".into();
+        return "the audit has no rows yet".into();
     }
     let rows = answer.audit.iter().map(|row| {
         vec![

@@ -1,4 +1,4 @@
-//! `switchyard backfill`: what happened before an agent listened comes to it, at a rate and in nobody's way.
+//! `switchyard backfill`: sends an agent the events from before it subscribed, at a rate.
 
 use crate::{
     failure::Failure,
@@ -114,7 +114,7 @@ pub(crate) async fn run(stack: &Stack, options: Backfill, global: &Global) -> Re
     if watch { ended_well(&answer) } else { Ok(()) }
 }
 
-/// Whoever followed one to its end in a script is told by the exit code, too, when it has not come to it.
+/// The exit code says whether a followed backfill has ended.
 fn ended_well(answer: &BackfillAnswer) -> Result<(), Failure> {
     let agent = &answer.agent;
     match answer.progress.as_ref().map(|progress| progress.state) {

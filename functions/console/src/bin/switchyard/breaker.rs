@@ -26,7 +26,7 @@ pub(crate) struct Options {
 /// What a breaker is set to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Set {
-    /// The agent stops, until somebody says otherwise
+    /// The agent stops, until this is changed
     Open,
     /// The agent works, whatever fails
     Close,

@@ -37,7 +37,7 @@ pub(crate) struct Compare {
     /// How many examples of each outcome
     #[arg(long, default_value_t = 3, value_name = "N", requires = "agent", value_parser = clap::value_parser!(u8).range(0..=50))]
     pub(crate) examples: u8,
-    /// Show both sides' values of the examples; they are payload, and that somebody looked is written down
+    /// Show both sides' values of the examples; they are payload, and the audit keeps who asked
     #[arg(long, requires = "agent")]
     pub(crate) values: bool,
     /// A file with the mapping, TOML or JSON: the agent is compared by it from now on, its latest decisions too
@@ -155,9 +155,7 @@ fn page(report: &Report) -> String {
     }
     if compared.overtaken > 0 {
         let overtaken = count(compared.overtaken, "event");
-        lines.push(format!(
-            "not told: {overtaken} whose answer cannot be told from that to the next event of the same key"
-        ));
+        lines.push(format!("overtaken: {overtaken}, since the next event of the same key came before an answer"));
     }
     lines.extend(trend(&report.trend));
     lines.extend(examples(report));
@@ -323,7 +321,7 @@ mod tests {
         for words in [
             "2.00 %",
             "1 row of the old system that answer no event",
-            "2 events whose answer cannot be told",
+            "overtaken: 2 events",
             "00000000-0000-0000-0000-000000000007",
             "analysis.score: 0.5, the old system \"a\\nb\"",
             "by now it comes out as only new",

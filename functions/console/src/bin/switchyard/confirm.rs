@@ -3,10 +3,10 @@
 use crate::{failure::Failure, style::eprint_line};
 use std::io::{BufRead, IsTerminal};
 
-/// Whether somebody at a terminal says yes to `question`, which is worked out only then.
+/// Whether the user confirms `question` at a terminal. The question is computed only then.
 ///
 /// # Errors
-/// `refusal` where nobody is there to be asked.
+/// `refusal` if there is no terminal.
 pub(crate) async fn confirmed(
     question: impl AsyncFnOnce() -> Result<String, Failure>,
     refusal: &str,

@@ -41,7 +41,7 @@ pub(crate) enum What {
     Start(Start),
     /// Show how far it is, what was measured and what it waits for
     Status,
-    /// Stop it where it is, until somebody says otherwise
+    /// Pause it until it is resumed
     Pause(Because),
     /// Resume a paused plan: its step is set again and soaks from the beginning
     Resume,

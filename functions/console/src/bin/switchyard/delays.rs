@@ -96,7 +96,7 @@ fn until(text: &str, now: Timestamp) -> String {
     age(u64::try_from(then.duration_since(now).as_secs()).unwrap_or(0))
 }
 
-/// Whether nobody will get it.
+/// Whether no agent will receive it.
 fn is_over(became: Cancellation) -> bool {
     matches!(became, Cancellation::Cancelled | Cancellation::AlreadyCancelled)
 }

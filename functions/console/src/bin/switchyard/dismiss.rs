@@ -1,4 +1,4 @@
-//! `switchyard dismiss`: what nobody will send back, given up for good.
+//! `switchyard dismiss`: settles parked deliveries that are not to be sent back.
 
 use crate::selection::Only;
 use crate::{

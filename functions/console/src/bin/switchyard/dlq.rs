@@ -115,15 +115,15 @@ fn groups(inspected: &Inspected, now: Timestamp) -> String {
     let all = match (queue.complete, queue.hidden) {
         (true, _) => "all of them".to_owned(),
         (false, 0) => "there are more".to_owned(),
-        (false, hidden) => format!("there are more; {hidden} in use by somebody else"),
+        (false, hidden) => format!("there are more; {hidden} hidden by another reader"),
     };
-    page.push(paint(DIM, format!("\nlooked at {} ({all}); none was removed", count(queue.seen as u64, "dead letter"))));
+    page.push(paint(DIM, format!("\ninspected {} ({all}); none was removed", count(queue.seen as u64, "dead letter"))));
     page.join("\n")
 }
 
 fn meaning(ledger: &str) -> &str {
     match ledger {
-        "settled" => "settled: a copy that nobody needs",
+        "settled" => "settled: a copy that is not needed",
         "under_way" => "under way, and tried again without this copy",
         "no_event" => "the body names no event",
         "no_row" => "not a delivery of this agent",
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_without_letters_is_said_to_be_well() {
+    fn an_agent_without_dead_letters_is_fine() {
         let inspected = Inspected {
             agent: "sentiment".into(),
             parked: 0,
@@ -173,11 +173,11 @@ mod tests {
     }
 
     #[test]
-    fn letters_that_only_the_queue_has_are_explained() {
+    fn dead_letters_that_only_the_queue_has_are_explained() {
         let stale = DeadLetterGroup { ledger: "settled".into(), reason: "no_text".into(), event_type: None, count: 2 };
         let queue = InspectedQueue { seen: 2, complete: false, hidden: 3, not_parked: vec![stale] };
         let page =
             groups(&Inspected { agent: "a".into(), parked: 0, groups: Vec::new(), queue }, Timestamp::UNIX_EPOCH);
-        assert!(page.contains("a copy that nobody needs") && page.contains("there are more; 3 in use"), "{page}");
+        assert!(page.contains("a copy that is not needed") && page.contains("there are more; 3 hidden"), "{page}");
     }
 }

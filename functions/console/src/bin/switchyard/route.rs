@@ -155,7 +155,7 @@ fn page(routed: &Routed) -> String {
     let wrong = moves.to_new + moves.to_old;
     if wrong > 0 {
         let follow = if *drain {
-            "they follow within a minute, once nobody is working on them".to_owned()
+            "they follow within a minute, once no transaction works on them".to_owned()
         } else {
             format!("they stay where they are; `switchyard route {agent} --drain` lets them follow")
         };

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-/// What the stack is called where nobody says otherwise.
+/// The default name of the stack.
 const DEFAULT: &str = "switchyard";
 
 /// The stack's name: what was said, or what `sam deploy` would use in this folder, or else the default.

@@ -204,7 +204,7 @@ fn print(reports: &[Report], json: bool) -> bool {
     reports.iter().all(Report::is_clean)
 }
 
-/// How far it is: a line that is overwritten in a terminal, and nothing where nobody watches.
+/// How far it is: a line that is overwritten in a terminal, and nothing without a terminal.
 fn tell(text: fmt::Arguments<'_>) {
     let mut stderr = std::io::stderr();
     if stderr.is_terminal() {

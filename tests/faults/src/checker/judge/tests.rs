@@ -60,7 +60,7 @@ impl Story {
         ("tally".into(), self.echoed)
     }
 
-    /// Another event that was committed: it stands in the table, and nobody hears of it.
+    /// Another event that was committed: it is in the table, and no agent receives it.
     fn other(&mut self) -> (Uuid, Outcome) {
         let id = fated(Fate::Fine, 2);
         self.facts.events.push(event(id, 3, "fault.other", None));
@@ -98,7 +98,7 @@ fn a_committed_event_that_is_not_there_is_lost_and_an_uncommitted_one_that_is_th
 }
 
 #[test]
-fn the_table_decides_what_nobody_was_told() {
+fn the_table_decides_about_a_write_without_an_answer() {
     let mut story = Story::happy();
     let other = story.other();
     story.intents = vec![(story.written, Outcome::Unknown), (Uuid::from_u128(7), Outcome::Unknown), other];
