@@ -150,7 +150,7 @@ mod by_the_batch {
         for receives in 1..=3 {
             assert_eq!(again(&ingest.take(batch(&["{".to_owned()], receives)).await), 1);
         }
-        assert_eq!(count(&side, "select count(*) from switchyard.failure where agent = 'ingest'").await, 1);
+        assert_eq!(count(&side, "select count(*) from switchyard.failure where component = 'ingest'").await, 1);
     }
 
     /// A database with nothing in it: a look over its shoulder, a store on it, and itself, to be dropped last.

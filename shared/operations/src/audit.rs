@@ -39,8 +39,8 @@ pub struct AuditRow {
     pub by: String,
     /// What was done, such as `redrive`.
     pub action: String,
-    /// To which agent.
-    pub agent: Option<String>,
+    /// To what: an agent, or what is no agent, such as `shim`.
+    pub component: Option<String>,
     /// Further particulars.
     pub detail: serde_json::Value,
 }

@@ -82,7 +82,7 @@ async fn decisions(database: &Client, agent: &str, plan: &Plan, began: i64) -> R
     });
     let all = Value::Array(all.collect()).to_string();
     let insert = "insert into switchyard.shadow (agent, event_id, run, at, decision)
-         select x.agent, x.id, 0, timestamptz 'epoch' + x.at * interval '1 millisecond', x.decision::json
+         select switchyard._agent_id(x.agent), x.id, 0, timestamptz 'epoch' + x.at * interval '1 millisecond', x.decision::json
            from jsonb_to_recordset($1::text::jsonb) as x (agent text, at bigint, id uuid, decision text)";
     send(database, insert, &all).await
 }

@@ -44,7 +44,7 @@ async fn decide(world: &LedgerWorld, event: Uuid, secs_ago: i64, decision: &Valu
         .run_sql(&format!(
             "update switchyard.event_log set logged_at = now() - interval '{secs_ago} s' where event_id = '{event}';
              insert into switchyard.shadow (agent, event_id, run, at, decision)
-             values ('{AGENT}', '{event}', 0, now() - interval '{secs_ago} s', '{decision}')"
+             values (switchyard._agent_id('{AGENT}'), '{event}', 0, now() - interval '{secs_ago} s', '{decision}')"
         ))
         .await;
 }
@@ -360,7 +360,7 @@ directly_and_pooled! {
         world.run_sql(&format!("update switchyard.shadow set at = now() - interval '46 days' where event_id = '{old}'")).await;
         world.run_sql(&format!(
             "insert into switchyard.comparison (agent, minute, agreed)
-             select '{AGENT}', date_trunc('minute', now()) - n * interval '1 day', 1 from unnest(array[89, 91]) n"
+             select switchyard._agent_id('{AGENT}'), date_trunc('minute', now()) - n * interval '1 day', 1 from unnest(array[89, 91]) n"
         )).await;
         assert_eq!(world.store.prune_compared().await.unwrap(), 2);
         assert_eq!(world.number("select count(*) from switchyard.shadow").await, 1);

@@ -84,7 +84,7 @@ async fn two_agents_that_answer_each_other_stop_at_the_limit_and_the_chain_is_pa
     assert_eq!(play(&world).await, 18);
 
     assert_eq!(world.reasons(), ["too_many_hops"]);
-    let row = world.client.query_one("select reason, error, agent from switchyard.failure", &[]).await.unwrap();
+    let row = world.client.query_one("select reason, error, component from switchyard.failure", &[]).await.unwrap();
     let (reason, error, agent): (String, String, String) = (row.get(0), row.get(1), row.get(2));
     assert_eq!((reason.as_str(), agent.as_str()), ("too_many_hops", "second-player"));
     assert!(error.starts_with("17 events stand before it, and 16 are allowed: ball.served about "), "{error}");

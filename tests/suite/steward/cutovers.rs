@@ -105,7 +105,7 @@ impl StewardWorld {
     async fn compared(&self, agreed: i64, differed: i64) {
         self.run(&format!(
             "insert into switchyard.comparison (agent, minute, agreed, differed)
-             values ('{AGENT}', date_trunc('minute', now() - interval '1 hour', 'UTC'), {agreed}, {differed})"
+             values (switchyard._agent_id('{AGENT}'), date_trunc('minute', now() - interval '1 hour', 'UTC'), {agreed}, {differed})"
         ))
         .await;
     }

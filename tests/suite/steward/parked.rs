@@ -177,7 +177,7 @@ async fn changes_to_dead_letters_leave_one_audit_row_a_pass() {
 
     let audit = world.store.audit(100).await.unwrap();
     let [row] = audit.iter().filter(|row| row.action == "dead_letters").collect::<Vec<_>>().try_into().unwrap();
-    assert_eq!((row.by.as_str(), row.agent.as_deref()), ("steward", Some(AGENT)));
+    assert_eq!((row.by.as_str(), row.component.as_deref()), ("steward", Some(AGENT)));
     assert_eq!(row.detail, serde_json::json!({ "died": 2, "stale": 0, "delivered": 1 }));
 }
 

@@ -210,7 +210,7 @@ directly_and_pooled! {
     async fn a_forced_breaker_is_in_the_audit(world: LedgerWorld) {
         world.store.force_breaker(AGENT, Some(Open), "eve").await.unwrap();
         let row = world.store.audit(1).await.unwrap().remove(0);
-        assert_eq!((row.by.as_str(), row.action.as_str(), row.agent.as_deref()), ("eve", "breaker_forced", Some(AGENT)));
+        assert_eq!((row.by.as_str(), row.action.as_str(), row.component.as_deref()), ("eve", "breaker_forced", Some(AGENT)));
         assert_eq!(row.detail, serde_json::json!({"to": "open", "was": "closed"}));
     }
 

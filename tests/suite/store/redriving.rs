@@ -232,7 +232,7 @@ directly_and_pooled! {
         let selection = Selection { events: vec![event], reasons: vec!["rejected".into()], since: Some("2020-01-01T00:00:00Z".into()), ..everything() };
         world.redrive(&selection, 0).await;
         let row = world.store.audit(1).await.unwrap().remove(0);
-        assert_eq!((row.by.as_str(), row.action.as_str(), row.agent.as_deref()), ("alice", "redrive", Some(AGENT)));
+        assert_eq!((row.by.as_str(), row.action.as_str(), row.component.as_deref()), ("alice", "redrive", Some(AGENT)));
         assert_eq!((&row.detail["redriven"], &row.detail["reason"], &row.detail["defer_secs"]), (&1.into(), &"mended".into(), &0.into()));
         assert_eq!(row.detail["selection"]["reasons"], serde_json::json!(["rejected"]));
         assert_eq!(row.detail["selection"]["events"], 1, "so many, not which: there may be thousands");
@@ -405,7 +405,7 @@ directly_and_pooled! {
     async fn a_note_from_outside_is_on_record_under_its_operators_name(world: LedgerWorld) {
         world.store.note("frank", "move_started", Some(AGENT), r#"{"handle": "h-1"}"#).await.unwrap();
         let row = world.store.audit(1).await.unwrap().remove(0);
-        assert_eq!((row.by.as_str(), row.action.as_str(), row.agent.as_deref()), ("frank", "move_started", Some(AGENT)));
+        assert_eq!((row.by.as_str(), row.action.as_str(), row.component.as_deref()), ("frank", "move_started", Some(AGENT)));
         assert_eq!(row.detail, serde_json::json!({"handle": "h-1"}));
         world.store.set_routing(AGENT, Mode::Full, "ada").await.unwrap();
         assert_ne!(world.store.audit(1).await.unwrap()[0].by, "frank", "the name ends with its transaction");

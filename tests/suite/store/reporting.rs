@@ -13,7 +13,7 @@ directly_and_pooled! {
         assert!(reported.counted);
         assert_eq!((reported.state, reported.attempts, reported.max_attempts), (Some(State::Failing), 1, 4));
         assert!(!reported.exhausted());
-        let row = world.one("select agent, attempt, parked, reason, error from switchyard.failure", &[]).await;
+        let row = world.one("select component, attempt, parked, reason, error from switchyard.failure", &[]).await;
         assert_eq!((row.get::<_, &str>(0), row.get::<_, i32>(1), row.get::<_, bool>(2)), (AGENT, 1, false));
         assert_eq!((row.get::<_, &str>(3), row.get::<_, &str>(4)), ("boom", "it went boom"));
     }

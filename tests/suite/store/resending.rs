@@ -33,7 +33,7 @@ impl LedgerWorld {
         let rows = self.store.audit(1_000).await.unwrap();
         rows.into_iter()
             .rev()
-            .filter(|r| r.action == "resent" && r.agent.as_deref() == Some(AGENT))
+            .filter(|r| r.action == "resent" && r.component.as_deref() == Some(AGENT))
             .map(|r| r.detail)
             .collect()
     }

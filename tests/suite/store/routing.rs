@@ -365,7 +365,7 @@ directly_and_pooled! {
 
     async fn a_routing_change_leaves_an_audit_row(world: LedgerWorld) {
         world.routing(Mode::Percent(25)).await;
-        let row = world.one("select agent, by, detail::text from switchyard.audit where action = 'set_routing'", &[]).await;
+        let row = world.one("select component, by, detail::text from switchyard.audit where action = 'set_routing'", &[]).await;
         assert_eq!((row.get::<_, &str>(0), row.get::<_, &str>(1)), (AGENT, "ada"));
         assert!(row.get::<_, &str>(2).contains("\"percent\": 25"));
         world.store.pin(AGENT, "pilot", Some(Owner::New), "bob").await.unwrap();

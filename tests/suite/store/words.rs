@@ -89,3 +89,24 @@ async fn every_reason_that_a_function_writes_is_one_that_rust_knows() {
     let unknown: Vec<&String> = reasons.iter().filter(|word| Reason::of(word).is_none()).collect();
     assert_eq!(unknown, ["refused_by_the_table"], "which the function for ingest passes on as it is");
 }
+
+/// Each batch writes to these, and the check of a foreign key would lock the agent's row each time.
+const WITHOUT_A_FOREIGN_KEY: [&str; 3] = ["delivery", "gate", "shadow"];
+
+#[tokio::test]
+async fn every_column_named_agent_refers_to_an_agent_by_its_id() {
+    let database = Database::migrated().await;
+    let sql = "select c.relname::text, format_type(a.atttypid, null), exists (
+                 select from pg_constraint k where k.contype = 'f' and k.conrelid = c.oid and k.conkey = array[a.attnum]
+                    and k.confrelid = 'switchyard.agent'::regclass)
+                 from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname = 'agent' and not a.attisdropped
+                where c.relnamespace = 'switchyard'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
+                order by 1";
+    let columns = database.connect().await.query(sql, &[]).await.unwrap();
+    assert!(columns.len() >= 12, "{}", columns.len());
+    for column in columns {
+        let (table, r#type, refers): (String, String, bool) = (column.get(0), column.get(1), column.get(2));
+        assert_eq!(r#type, "smallint", "{table}.agent");
+        assert_eq!(refers, !WITHOUT_A_FOREIGN_KEY.contains(&table.as_str()), "a foreign key of {table}.agent");
+    }
+}

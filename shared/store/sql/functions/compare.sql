@@ -45,15 +45,15 @@ declare
   v int := nextval('switchyard.compare_mapping_version');
   strays_from timestamptz := greatest(clock_timestamp(), (select l.since from switchyard.logging l) + p_wait_ms * interval '1 millisecond');
 begin
-  insert into switchyard.compare_mapping as c (agent, mapping, version, strays_to) values (a.name, p_mapping, v, strays_from)
+  insert into switchyard.compare_mapping as c (agent, mapping, version, strays_to) values (a.id, p_mapping, v, strays_from)
   on conflict (agent) do update
      set mapping = excluded.mapping, version = excluded.version, since = excluded.since, strays_to = excluded.strays_to, trouble = null;
-  delete from switchyard.comparison x where x.agent = a.name;
-  delete from switchyard.stray x where x.agent = a.name;
+  delete from switchyard.comparison x where x.agent = a.id;
+  delete from switchyard.stray x where x.agent = a.id;
   -- As many as a few passes can compare.
   update switchyard.shadow s set outcome = null, differs = null, judged_by = null
-    from (select x.event_id from switchyard.shadow x where x.agent = a.name order by x.at desc limit 20000) latest
-   where s.agent = a.name and s.event_id = latest.event_id and s.run = 0 and s.outcome is not null;
+    from (select x.event_id from switchyard.shadow x where x.agent = a.id order by x.at desc limit 20000) latest
+   where s.agent = a.id and s.event_id = latest.event_id and s.run = 0 and s.outcome is not null;
   perform switchyard.note_as(p_operator, 'compare', p_agent, jsonb_build_object('mapping', p_mapping));
   return v;
 end $$;
@@ -61,13 +61,15 @@ end $$;
 -- Deletes an agent's mapping, its counts and its examples. The decisions stay. Returns false if it has no mapping.
 create or replace function switchyard.drop_compare_mapping(p_operator text, p_agent text) returns boolean
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+  a switchyard.agent := switchyard.agent_named(p_agent);
 begin
-  delete from switchyard.compare_mapping c where c.agent = p_agent;
+  delete from switchyard.compare_mapping c where c.agent = a.id;
   if not found then
     return false;
   end if;
-  delete from switchyard.comparison x where x.agent = p_agent;
-  delete from switchyard.stray x where x.agent = p_agent;
+  delete from switchyard.comparison x where x.agent = a.id;
+  delete from switchyard.stray x where x.agent = a.id;
   perform switchyard.note_as(p_operator, 'compare', p_agent, jsonb_build_object('mapping', null));
   return true;
 end $$;
@@ -77,9 +79,10 @@ end $$;
 create or replace function switchyard.note_compared(p_agent text, p_version int, p_events uuid[], p_outcomes text[], p_differs text[]) returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
+  a smallint := switchyard._agent_id(p_agent);
   n bigint;
 begin
-  perform 1 from switchyard.compare_mapping c where c.agent = p_agent and c.version = p_version for share;
+  perform 1 from switchyard.compare_mapping c where c.agent = a and c.version = p_version for share;
   if not found then
     return 0;
   end if;
@@ -88,11 +91,11 @@ begin
        set outcome = u.outcome, judged_by = p_version,
            differs = case when u.outcome = 'differed' then array(select json_array_elements_text(u.differs::json)) end
       from unnest(p_events, p_outcomes, p_differs) u (event_id, outcome, differs)
-     where s.agent = p_agent and s.event_id = u.event_id and s.run = 0 and s.outcome is null
+     where s.agent = a and s.event_id = u.event_id and s.run = 0 and s.outcome is null
     returning s.at, s.outcome),
   counted as (
     insert into switchyard.comparison as c (agent, minute, agreed, differed, only_old, only_new, overtaken)
-    select p_agent, date_trunc('minute', j.at, 'UTC') as minute, count(*) filter (where j.outcome = 'agreed'),
+    select a, date_trunc('minute', j.at, 'UTC') as minute, count(*) filter (where j.outcome = 'agreed'),
            count(*) filter (where j.outcome = 'differed'), count(*) filter (where j.outcome = 'only_old'),
            count(*) filter (where j.outcome = 'only_new'), count(*) filter (where j.outcome = 'overtaken')
       from judged j group by 2 order by 2
@@ -108,27 +111,28 @@ end $$;
 create or replace function switchyard.note_strays(p_agent text, p_version int, p_answers text[], p_keys text[], p_ats timestamptz[], p_to timestamptz) returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
+  a smallint := switchyard._agent_id(p_agent);
   n bigint;
 begin
-  update switchyard.compare_mapping c set strays_to = p_to where c.agent = p_agent and c.version = p_version and c.strays_to <= p_to;
+  update switchyard.compare_mapping c set strays_to = p_to where c.agent = a and c.version = p_version and c.strays_to <= p_to;
   if not found then
     return 0;
   end if;
   with found as (
     insert into switchyard.stray (agent, answer, key, at)
-    select p_agent, u.answer, array(select json_array_elements_text(u.key::json)), u.at
+    select a, u.answer, array(select json_array_elements_text(u.key::json)), u.at
       from unnest(p_answers, p_keys, p_ats) u (answer, key, at)
     on conflict do nothing
     returning at),
   counted as (
     insert into switchyard.comparison as c (agent, minute, strays)
-    select p_agent, date_trunc('minute', f.at, 'UTC') as minute, count(*) from found f group by 2 order by 2
+    select a, date_trunc('minute', f.at, 'UTC') as minute, count(*) from found f group by 2 order by 2
     on conflict (agent, minute) do update set strays = c.strays + excluded.strays)
   select count(*) into n from found;
   -- Keep rows at the end of the range, because the next search starts there.
   delete from switchyard.stray s
-   where s.agent = p_agent and s.at < p_to
-     and s.at < (select x.at from switchyard.stray x where x.agent = p_agent order by x.at desc offset 999 limit 1);
+   where s.agent = a and s.at < p_to
+     and s.at < (select x.at from switchyard.stray x where x.agent = a order by x.at desc offset 999 limit 1);
   return n;
 end $$;
 
@@ -145,7 +149,7 @@ begin
   select coalesce(sum(c.agreed), 0), coalesce(sum(c.differed), 0), coalesce(sum(c.only_old + c.strays), 0), coalesce(sum(c.only_new), 0),
          coalesce(sum(c.overtaken), 0), coalesce(sum(c.strays), 0)
     into agreed, differed, only_old, only_new, overtaken, strays
-    from switchyard.comparison c where c.agent = a.name and c.minute >= date_trunc('minute', p_since, 'UTC');
+    from switchyard.comparison c where c.agent = a.id and c.minute >= date_trunc('minute', p_since, 'UTC');
   if switchyard.shadows(a) then
     select count(*) into undecided
       from switchyard.event_log e
@@ -153,12 +157,12 @@ begin
        and switchyard.owner_of(a, e.aggregate_id, e.project_id) = 'o'
        and exists (select 1 from switchyard.subscription s where s.agent = a.id and s.type = e.type and e.seq >= s.from_seq
                       and (s.until_seq is null or e.seq <= s.until_seq))
-       and not exists (select 1 from switchyard.shadow s where s.agent = a.name and s.event_id = e.event_id and s.run = 0)
+       and not exists (select 1 from switchyard.shadow s where s.agent = a.id and s.event_id = e.event_id and s.run = 0)
        and not exists (select 1 from switchyard.delivery d where d.agent = a.id and d.seq = e.seq and d.run = 0 and d.owner = 'n');
   end if;
   select undecided + count(*) into not_yet
     from switchyard.shadow s
-   where s.agent = a.name and s.run = 0 and s.outcome is null and s.at >= p_since
+   where s.agent = a.id and s.run = 0 and s.outcome is null and s.at >= p_since
      -- An event that now belongs to the agent is not compared.
      and not exists (select 1 from switchyard.event_log l join switchyard.delivery d on d.seq = l.seq
                       where l.event_id = s.event_id and d.agent = a.id and d.run = 0 and d.owner = 'n');
@@ -173,15 +177,15 @@ declare
   n bigint;
   went bigint := 0;
 begin
-  for a in select x.name from switchyard.agent x order by x.id loop
+  for a in select x.id from switchyard.agent x order by x.id loop
     delete from switchyard.shadow s using (
-      select x.event_id, x.run from switchyard.shadow x where x.agent = a.name and x.at < now() - interval '45 days' order by x.at limit p_at_most) old
-     where s.agent = a.name and s.event_id = old.event_id and s.run = old.run;
+      select x.event_id, x.run from switchyard.shadow x where x.agent = a.id and x.at < now() - interval '45 days' order by x.at limit p_at_most) old
+     where s.agent = a.id and s.event_id = old.event_id and s.run = old.run;
     get diagnostics n = row_count;
     went := went + n;
     delete from switchyard.comparison c using (
-      select x.minute from switchyard.comparison x where x.agent = a.name and x.minute < now() - interval '90 days' order by x.minute limit p_at_most) old
-     where c.agent = a.name and c.minute = old.minute;
+      select x.minute from switchyard.comparison x where x.agent = a.id and x.minute < now() - interval '90 days' order by x.minute limit p_at_most) old
+     where c.agent = a.id and c.minute = old.minute;
     get diagnostics n = row_count;
     went := went + n;
   end loop;
@@ -192,7 +196,8 @@ end $$;
 create or replace function switchyard.store_decisions(p_agent text, p_events uuid[], p_runs int[], p_decisions text[]) returns void
 language sql volatile set search_path = pg_catalog, pg_temp as $$
   insert into switchyard.shadow as s (agent, event_id, run, decision)
-  select p_agent, u.event_id, u.run, u.decision::json from unnest(p_events, p_runs, p_decisions) u (event_id, run, decision)
+  select a.id, u.event_id, u.run, u.decision::json
+    from switchyard.agent_named(p_agent) a cross join unnest(p_events, p_runs, p_decisions) u (event_id, run, decision)
   on conflict (agent, event_id, run) do update
      set times = s.times + 1, at = case when s.outcome is null then excluded.at else s.at end,
          decision = case when s.outcome is null then excluded.decision else s.decision end
@@ -202,14 +207,14 @@ $$;
 create or replace function switchyard.compare_mappings()
 returns table (agent text, mapping text, version int, since text, strays_to timestamptz, now timestamptz, shadow boolean, trouble text)
 language sql volatile set search_path = pg_catalog, pg_temp as $$
-  select c.agent, c.mapping::text, c.version, switchyard.rfc3339(c.since), c.strays_to, clock_timestamp(), a.mode = 'shadow', c.trouble
-    from switchyard.compare_mapping c join switchyard.agent a on a.name = c.agent order by c.agent
+  select a.name, c.mapping::text, c.version, switchyard.rfc3339(c.since), c.strays_to, clock_timestamp(), a.mode = 'shadow', c.trouble
+    from switchyard.compare_mapping c join switchyard.agent a on a.id = c.agent order by a.name
 $$;
 
 -- Keeps why an agent could not be compared; null if it could.
 create or replace function switchyard.set_compare_error(p_agent text, p_error text) returns void
 language sql volatile set search_path = pg_catalog, pg_temp as $$
-  update switchyard.compare_mapping c set trouble = p_error where c.agent = p_agent and c.trouble is distinct from p_error
+  update switchyard.compare_mapping c set trouble = p_error where c.agent = switchyard._agent_id(p_agent) and c.trouble is distinct from p_error
 $$;
 
 -- Decisions with their events' places in the log, the oldest first: those about the events, or, for null, up to `p_at_most` live ones that were not compared
@@ -220,17 +225,19 @@ returns table (
   event_id uuid, at timestamptz, decision text, seq bigint, logged_at timestamptz, due_at timestamptz, aggregate_id text, project_id text)
 language plpgsql stable rows 100 set search_path = pg_catalog, pg_temp set jit = off set plan_cache_mode = force_custom_plan as $$
 #variable_conflict use_column
+declare
+  a smallint := switchyard._agent_id(p_agent);
 begin
   return query
   with chosen as (
     (select s.event_id, s.at, s.decision from switchyard.shadow s
-      where p_events is null and s.agent = p_agent and s.run = 0 and s.outcome is null and s.at <= now() - p_older_than
+      where p_events is null and s.agent = a and s.run = 0 and s.outcome is null and s.at <= now() - p_older_than
         and exists (select 1 from switchyard.event_log l where l.event_id = s.event_id
-                       and not exists (select 1 from switchyard.delivery d join switchyard.agent a on a.id = d.agent
-                                        where a.name = p_agent and d.seq = l.seq and d.run = 0 and d.owner = 'n'))
+                       and not exists (select 1 from switchyard.delivery d
+                                        where d.agent = a and d.seq = l.seq and d.run = 0 and d.owner = 'n'))
       order by s.at limit p_at_most)
     union all
-    select s.event_id, s.at, s.decision from switchyard.shadow s where s.agent = p_agent and s.run = 0 and s.event_id = any (p_events))
+    select s.event_id, s.at, s.decision from switchyard.shadow s where s.agent = a and s.run = 0 and s.event_id = any (p_events))
   select x.event_id, x.at, x.decision::text, l.seq, l.logged_at, l.due_at, l.aggregate_id, l.project_id
     from (select c.*, sum(octet_length(c.decision::text)) over (order by c.at, c.event_id) as bytes,
                  row_number() over (order by c.at, c.event_id) as n from chosen c) x
@@ -248,7 +255,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
                  sum(c.only_old + c.strays)::bigint as only_old, sum(c.only_new)::bigint as only_new, sum(c.overtaken)::bigint as overtaken,
                  sum(c.strays)::bigint as strays
             from switchyard.comparison c
-           where c.agent = p_agent and c.minute >= date_trunc('minute', p_since, 'UTC')
+           where c.agent = switchyard._agent_id(p_agent) and c.minute >= date_trunc('minute', p_since, 'UTC')
            group by 1 order by 1 desc limit 500) x
    order by x.step
 $$;
@@ -264,7 +271,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
       select x.* from switchyard.shadow x
        where x.agent = c.agent and x.outcome = o.outcome and x.outcome <> 'agreed' and x.at >= p_since and x.run = 0 and x.judged_by = c.version
        order by x.at desc limit p_of_each) s
-   where c.agent = p_agent order by o.ord, s.at desc
+   where c.agent = switchyard._agent_id(p_agent) order by o.ord, s.at desc
 $$;
 
 -- The latest rows of the old system that answer no event.
@@ -272,5 +279,5 @@ create or replace function switchyard.stray_examples(p_agent text, p_since times
 returns table (answer text, key text[], at text)
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select s.answer, s.key, switchyard.rfc3339(s.at) from switchyard.stray s
-   where s.agent = p_agent and s.at >= p_since order by s.at desc limit p_at_most
+   where s.agent = switchyard._agent_id(p_agent) and s.at >= p_since order by s.at desc limit p_at_most
 $$;

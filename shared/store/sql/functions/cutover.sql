@@ -78,7 +78,7 @@ begin
     raise exception '% is at % percent already: begin the cutover at that percentage or above, not at %', p_agent,
       case a.mode when 'full' then 100 else a.percent end, p_percents[1] using errcode = 'SY004';
   end if;
-  if coalesce(p_max_mismatch, p_back_at_mismatch) is not null and not exists (select 1 from switchyard.compare_mapping x where x.agent = p_agent) then
+  if coalesce(p_max_mismatch, p_back_at_mismatch) is not null and not exists (select 1 from switchyard.compare_mapping x where x.agent = a.id) then
     raise exception '% has no mapping for a comparison, so its mismatch cannot be measured: set one first (switchyard compare % --mapping FILE)',
       p_agent, p_agent using errcode = 'SY004';
   end if;
@@ -226,7 +226,7 @@ begin
           -- For an older event, only failures since the step began count.
           select g.state, g.attempts > 0 or exists (
                    select 1 from switchyard.event_log l join switchyard.failure f on f.event_id = l.event_id
-                    where l.seq = g.seq and f.agent = p_agent and f.run = 0 and f.at >= begun)
+                    where l.seq = g.seq and f.component = p_agent and f.run = 0 and f.at >= begun)
             from (select d.state, d.attempts, d.seq from switchyard.delivery d
                    where d.agent = a.id and d.run = 0 and d.owner = 'n' and d.seq <= since and d.given_at >= begun and not d.touched
                    order by d.given_at desc limit 1000000) g) x;

@@ -178,7 +178,7 @@ begin
            'parked', (select count(*) from (
               select 1 from switchyard.delivery d where d.agent = g.id and d.state = 'p' and d.run = 0 limit most) p),
            'failed_attempts', (select count(*) from (
-              select 1 from switchyard.failure f where f.agent = g.name and f.at >= since limit most) p)) order by g.name), '[]')
+              select 1 from switchyard.failure f where f.component = g.name and f.at >= since limit most) p)) order by g.name), '[]')
     into sampled, agents
     from listening g cross join lateral switchyard._sample_of(g.id, bottom, top) s;
 

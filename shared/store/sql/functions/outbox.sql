@@ -189,7 +189,7 @@ begin
       from unnest(p_seqs, p_reasons) u (seq, reason) where o.seq = u.seq and o.parked_at is null
     returning o.seq, o.parked_at, o.attempts, o.reason),
   told as (
-    insert into switchyard.failure (agent, event_id, run, seq, attempt, parked, reason, error)
+    insert into switchyard.failure (component, event_id, run, seq, attempt, parked, reason, error)
     select 'shim', l.event_id, 0, c.seq, c.attempts, true, 'unpublishable', c.reason
       from counted c join switchyard.event_log l on l.seq = c.seq where c.parked_at is not null order by c.seq)
   select c.seq from counted c where c.parked_at is not null order by c.seq;

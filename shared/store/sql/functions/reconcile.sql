@@ -153,7 +153,7 @@ begin
      where d.agent = a.id and d.run = r.run and d.seq = r.seq and d.owner = 'n' and d.state in ('a', 'f') and d.sends >= most_sends and counts
     returning d.seq, d.run, d.attempts),
   told as (
-    insert into switchyard.failure (agent, event_id, run, seq, attempt, parked, reason, error)
+    insert into switchyard.failure (component, event_id, run, seq, attempt, parked, reason, error)
     select p_agent, l.event_id, g.run, g.seq, g.attempts, true, 'unanswered',
            format('sent %s times without an answer', most_sends)
       from given_up g join switchyard.event_log l on l.seq = g.seq

@@ -67,7 +67,7 @@ begin
   select f.id, f.event_id, f.message_id, l.type, f.reason, f.error, f.at
     from switchyard.failure f
     left join switchyard.event_log l on l.event_id = f.event_id
-   where f.agent = p_agent and f.unmatched and f.redriven_at is null
+   where f.component = p_agent and f.unmatched and f.redriven_at is null
      and not exists (select 1 from switchyard.delivery d where d.agent = a and d.seq = l.seq and d.run = f.run)
      and (cardinality(events) = 0 or f.event_id = any (events)) and (cardinality(types) = 0 or l.type = any (types))
      and (cardinality(reasons) = 0 or f.reason = any (reasons)) and (cardinality(projects) = 0 or l.project_id = any (projects))
@@ -78,7 +78,7 @@ end $$;
 create or replace function switchyard.parked_error(p_agent text, p_event uuid, p_run int) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select f.error from switchyard.failure f
-   where f.event_id = p_event and f.agent = p_agent and f.run = p_run and f.parked order by f.id desc limit 1
+   where f.event_id = p_event and f.component = p_agent and f.run = p_run and f.parked order by f.id desc limit 1
 $$;
 
 -- Returns parked deliveries by reason and type: how many, since when, the latest error, and three examples.
@@ -190,7 +190,7 @@ declare
   n bigint;
 begin
   update switchyard.failure f set redriven_at = clock_timestamp()
-   where f.agent = p_agent and f.unmatched and f.redriven_at is null
+   where f.component = p_agent and f.unmatched and f.redriven_at is null
      and case when p_events is null and p_messages is null then f.at <= p_before
               else f.event_id = any (p_events) or f.message_id = any (p_messages) end;
   get diagnostics n = row_count;

@@ -48,13 +48,13 @@ begin
        and o.state in ('a', 'f') and o.owner = p_who and o.epoch = coalesce(g.epoch, o.epoch)
     returning d.seq, d.run, d.attempts, g.event_id, g.reason, g.error),
   kept as (
-    insert into switchyard.failure (agent, event_id, run, seq, attempt, parked, reason, error)
+    insert into switchyard.failure (component, event_id, run, seq, attempt, parked, reason, error)
     select p_agent, c.event_id, c.run, c.seq, c.attempts, p_park, c.reason, c.error from changed c order by c.seq)
   select coalesce(array_agg(c.seq), '{}'), coalesce(array_agg(c.run), '{}') into counted, counted_runs from changed c;
 
   if p_park then
     -- An event without a delivery (unknown, too old, not subscribed) is parked in the dead-letter queue alone. This row records it.
-    insert into switchyard.failure (agent, event_id, run, seq, attempt, parked, reason, error, unmatched)
+    insert into switchyard.failure (component, event_id, run, seq, attempt, parked, reason, error, unmatched)
     select distinct on (u.event_id, u.run) p_agent, u.event_id, u.run, e.seq, 1, true, u.reason, u.error, true
       from unnest(p_events, p_runs, p_reasons, p_errors) u (event_id, run, reason, error)
       left join switchyard.event_log e on e.event_id = u.event_id
@@ -97,7 +97,7 @@ end $$;
 -- Records parked messages whose body is no event, by the queue's id of the message. A second call changes nothing.
 create or replace function switchyard.park_unidentified(p_agent text, p_message_ids text[], p_runs int[], p_reasons text[], p_errors text[]) returns void
 language sql volatile set search_path = pg_catalog, pg_temp as $$
-  insert into switchyard.failure (agent, message_id, run, attempt, parked, reason, error, unmatched)
+  insert into switchyard.failure (component, message_id, run, attempt, parked, reason, error, unmatched)
   select p_agent, u.message_id, u.run, 1, true, u.reason, u.error, true
     from unnest(p_message_ids, p_runs, p_reasons, p_errors) with ordinality u (message_id, run, reason, error, ord)
    order by u.ord

@@ -60,7 +60,7 @@ create table switchyard.breaker (
 
 -- The gate: the newest sequence that an agent has applied to an aggregate. An effect that overwrites state checks it first.
 create table switchyard.gate (
-  agent text not null,
+  agent smallint not null,
   aggregate_type text not null,
   aggregate_id text not null,
   seq bigint not null,

@@ -30,6 +30,7 @@ create table switchyard.delivery (
   given_at timestamptz,
   run int not null,
   epoch int not null default 0,
+  -- No foreign key here, in `gate` and in `shadow`: each batch writes to them, and the check would lock the agent's row each time.
   agent smallint not null,
   attempts smallint not null default 0,
   -- How often `due` has returned it since the last report of any kind.
@@ -64,7 +65,7 @@ alter table switchyard.delivery attach partition switchyard.delivery_history for
 
 -- Late messages: messages of events below the floor.
 create table switchyard.late (
-  agent smallint not null,
+  agent smallint not null references switchyard.agent,
   event_id uuid not null,
   run int not null,
   first_at timestamptz not null default now(),
@@ -74,7 +75,7 @@ create table switchyard.late (
 
 -- The counts of partitions that `drop_oldest` dropped.
 create table switchyard.retired (
-  agent smallint not null,
+  agent smallint not null references switchyard.agent,
   run int not null,
   state "char" not null,
   owner "char" not null,

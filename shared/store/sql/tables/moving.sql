@@ -80,7 +80,7 @@ create index cutover_latest on switchyard.cutover (agent, id desc);
 -- What agents decided in shadow mode. The type is JSON because a decision may hold text that JSONB refuses. `outcome` is null until the decision is
 -- compared. `differs` names the fields that differ; it holds no values, because those are payload.
 create table switchyard.shadow (
-  agent text not null,
+  agent smallint not null,
   event_id uuid not null,
   run int not null,
   at timestamptz not null default clock_timestamp(),
@@ -98,7 +98,7 @@ create index shadow_outcome_idx on switchyard.shadow (agent, outcome, at) where 
 
 -- How an agent's decisions are compared, as the team wrote it.
 create table switchyard.compare_mapping (
-  agent text primary key,
+  agent smallint primary key references switchyard.agent,
   mapping jsonb not null,
   -- Changes with each mapping. An outcome by an older mapping does not count.
   version int not null,
@@ -113,7 +113,7 @@ create sequence switchyard.compare_mapping_version as int;
 -- Outcomes for each minute of the decision (for rows that answer no event, of the row). Minutes and not hours, so that a cutover's step of ten
 -- minutes is judged by its own ten minutes.
 create table switchyard.comparison (
-  agent text not null,
+  agent smallint not null references switchyard.agent,
   minute timestamptz not null,
   agreed bigint not null default 0,
   differed bigint not null default 0,
@@ -127,7 +127,7 @@ create table switchyard.comparison (
 
 -- The latest rows of the old system that answer no event, as examples.
 create table switchyard.stray (
-  agent text not null,
+  agent smallint not null references switchyard.agent,
   answer text not null,
   key text[] not null,
   at timestamptz not null,

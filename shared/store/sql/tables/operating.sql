@@ -4,7 +4,8 @@
 create table switchyard.failure (
   id bigint generated always as identity primary key,
   at timestamptz not null default clock_timestamp(),
-  agent text not null,
+  -- An agent, or what is no agent, such as `shim`.
+  component text not null,
   event_id uuid,
   run int not null,
   seq bigint,
@@ -20,10 +21,10 @@ create table switchyard.failure (
   redriven_at timestamptz
 );
 create index failure_event_idx on switchyard.failure (event_id);
-create index failure_agent_idx on switchyard.failure (agent, at desc);
+create index failure_component_idx on switchyard.failure (component, at desc);
 -- Unidentified messages that were not sent back. If a process died after it had parked a message, the second copy adds no row.
-create unique index failure_unidentified_idx on switchyard.failure (agent, message_id, run) where message_id is not null and redriven_at is null;
-create index failure_unmatched_idx on switchyard.failure (agent, at) where unmatched and redriven_at is null;
+create unique index failure_unidentified_idx on switchyard.failure (component, message_id, run) where message_id is not null and redriven_at is null;
+create index failure_unmatched_idx on switchyard.failure (component, at) where unmatched and redriven_at is null;
 
 -- The audit: what operators, agents and the steward have changed.
 create table switchyard.audit (
@@ -31,7 +32,8 @@ create table switchyard.audit (
   at timestamptz not null default clock_timestamp(),
   by text not null,
   action text not null,
-  agent text,
+  -- What was changed: an agent, or what is no agent. Null for what concerns them all.
+  component text,
   detail jsonb not null default '{}'
 );
 

@@ -40,7 +40,7 @@ impl Store {
         let rows = self
             .read(
                 OP,
-                "select id, at, by, action, agent, detail from switchyard.audit_rows($1) order by id desc",
+                "select id, at, by, action, component, detail from switchyard.audit_rows($1) order by id desc",
                 &[(&limit.max(0), Type::INT8)],
             )
             .await?;
@@ -52,7 +52,7 @@ impl Store {
                     at: get(OP, row, 1)?,
                     by: get(OP, row, 2)?,
                     action: get(OP, row, 3)?,
-                    agent: get(OP, row, 4)?,
+                    component: get(OP, row, 4)?,
                     detail: serde_json::from_str(detail).map_err(|e| StoreError::bug(OP, e.to_string()))?,
                 })
             })

@@ -121,13 +121,14 @@ pub async fn gather(client: &Client, store: &Store) -> Result<Facts, Error> {
         let count = |at| u64::try_from(row.get::<_, i64>(at)).unwrap_or_default();
         facts.effects.insert((row.get(0), row.get(1)), Effects { new: count(2), old: count(3) });
     }
-    let sql = "select agent, event_id, count(*), (array_agg(reason || ': ' || coalesce(error, '') order by id desc))[1]
-                 from switchyard.failure where event_id is not null and reason = 'failed' group by agent, event_id";
+    let sql =
+        "select component, event_id, count(*), (array_agg(reason || ': ' || coalesce(error, '') order by id desc))[1]
+                 from switchyard.failure where event_id is not null and reason = 'failed' group by component, event_id";
     for row in client.query(sql, &[]).await? {
         let count = u64::try_from(row.get::<_, i64>(2)).unwrap_or_default();
         facts.failures.insert((row.get(0), row.get(1)), (count, row.get(3)));
     }
-    let sql = "select agent, count(distinct message_id) from switchyard.failure where unmatched and event_id is null group by agent";
+    let sql = "select component, count(distinct message_id) from switchyard.failure where unmatched and event_id is null group by component";
     for row in client.query(sql, &[]).await? {
         facts.unmatched.insert(row.get(0), u64::try_from(row.get::<_, i64>(1)).unwrap_or_default());
     }

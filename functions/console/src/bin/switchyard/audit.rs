@@ -35,11 +35,11 @@ fn page(answer: &Audited, now: Timestamp) -> String {
             cell(since(&row.at, now)),
             cell(&row.by),
             cell(&row.action),
-            cell(row.agent.as_deref().unwrap_or_default()),
+            cell(row.component.as_deref().unwrap_or_default()),
             cell(short(&particulars(&row.detail), 120)),
         ]
     });
-    table(&["WHEN", "WHO", "DID", "AGENT", "PARTICULARS"], rows.collect())
+    table(&["WHEN", "WHO", "DID", "COMPONENT", "PARTICULARS"], rows.collect())
 }
 
 /// `redriven 3, reason mended`, where JSON says `{"redriven": 3, "reason": "mended"}`.
