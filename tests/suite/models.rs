@@ -123,8 +123,8 @@ async fn a_model_that_beats_its_baseline_is_ready_once_and_one_that_does_not_is_
     assert_eq!(states(&world, Archivist::NAME, 4).await, "dddd");
     assert_eq!(world.count("select count(*) from archive").await, 4);
     // Neither projects nor ids that are UUIDs were made up on the way.
-    let stray = "select count(*) from switchyard.event_log where project_id is not null or aggregate_id not like 'btc-forecast/%'";
-    assert_eq!(world.count(stray).await, 0);
+    let made_up = "select count(*) from switchyard.event_log where project_id is not null or aggregate_id not like 'btc-forecast/%'";
+    assert_eq!(world.count(made_up).await, 0);
 
     // The baseline that was missing is set, and the evaluation that was parked for it goes back.
     world.database.batch_execute("insert into model_baselines values ('BTC', 'latency', 20, false)").await.unwrap();

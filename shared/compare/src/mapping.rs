@@ -27,7 +27,7 @@ pub struct Answer {
     /// What must agree. Where there is none, that both have done something is enough.
     pub fields: Vec<Field>,
     /// Whether rows of the old system that answer no event count: what it does of its own accord, the new agent would never do.
-    pub strays: bool,
+    pub unmatched: bool,
 }
 
 /// Where an answer stands in a decision.

@@ -56,7 +56,7 @@ impl Mapping {
 }
 
 fn answer(given: &At<'_>) -> Result<Answer, Wrong> {
-    let fields = given.fields(&["name", "ours", "theirs", "fields", "strays"])?;
+    let fields = given.fields(&["name", "ours", "theirs", "fields", "unmatched"])?;
     let name = fields.required("name", "what reports call this answer")?.name()?;
     let ours = ours(&fields.required("ours", "such as { effect = \"any\" } or { event = \"sentiment.analyzed\" }")?)?;
     let is = "{ table = …, key = …, at = … } or { event = …, by = … }";
@@ -65,7 +65,7 @@ fn answer(given: &At<'_>) -> Result<Answer, Wrong> {
         Some(list) => list.list()?.iter().map(|given| field(given, &theirs)).collect::<Result<_, _>>()?,
         None => Vec::new(),
     };
-    let strays = match fields.optional("strays") {
+    let unmatched = match fields.optional("unmatched") {
         None => true,
         Some(given) => match given.text()? {
             "count" => true,
@@ -73,7 +73,7 @@ fn answer(given: &At<'_>) -> Result<Answer, Wrong> {
             other => return Err(given.wrong(format!("is \"count\" or \"ignore\", not {other:?}"))),
         },
     };
-    Ok(Answer { name, ours, theirs, fields: compared, strays })
+    Ok(Answer { name, ours, theirs, fields: compared, unmatched })
 }
 
 fn ours(given: &At<'_>) -> Result<Ours, Wrong> {
@@ -374,7 +374,7 @@ mod tests {
                         { "name": "share", "ours": ["a.b", "c"], "theirs": "data.c", "as": "number", "within": "5%" },
                         { "ours": "at", "theirs": "at", "as": "time", "within": "2s" }
                     ],
-                    "strays": "ignore"
+                    "unmatched": "ignore"
                 },
                 { "name": "said", "ours": { "event": "sentiment.analyzed", "nth": 2 }, "theirs": { "event": "old.said", "by": "causation" } }
             ]
@@ -399,7 +399,7 @@ mod tests {
         );
         assert_eq!(analysis.fields[1].ours.to_string(), "a.b.c");
         assert_eq!(analysis.fields[2].kind, Kind::Time(Span { millis: 2_000 }));
-        assert!(!analysis.strays && mapping.answers[1].strays);
+        assert!(!analysis.unmatched && mapping.answers[1].unmatched);
         assert_eq!((mapping.answers[1].ours.nth, mapping.answers[1].theirs.source.key()), (2, vec![KeyPart::Id]));
         assert!(analysis.theirs.source.is_shared() && !mapping.answers[1].theirs.source.is_shared());
     }
@@ -431,7 +431,7 @@ mod tests {
             ("/answers/0/fields/1/within", json!("5"), "answers[0].fields[1].within", "5%"),
             ("/answers/0/fields/2/within", json!(2), "answers[0].fields[2].within", "text"),
             ("/answers/0/fields/0/ours", json!("a..b"), "answers[0].fields[0].ours", "path"),
-            ("/answers/0/strays", json!(true), "answers[0].strays", "text"),
+            ("/answers/0/unmatched", json!(true), "answers[0].unmatched", "text"),
         ] {
             let mut given = whole();
             *given.pointer_mut(pointer).unwrap() = value;

@@ -152,7 +152,7 @@ pub struct Compared {
     pub agreed: i64,
     /// Both did something, and not the same.
     pub differed: i64,
-    /// Only the old system did something; the strays are among these.
+    /// Only the old system did something; the rows that answer no event are among these.
     pub only_old: i64,
     /// Only the agent would have done something.
     pub only_new: i64,
@@ -161,7 +161,7 @@ pub struct Compared {
     /// Not told apart: the next event of the same key came before any answer.
     pub overtaken: i64,
     /// Rows of the old system that answer no event.
-    pub strays: i64,
+    pub unmatched: i64,
 }
 
 impl Compared {
@@ -215,7 +215,7 @@ pub struct Example {
 
 /// A row of the old system that answers no event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StrayRow {
+pub struct UnmatchedRow {
     /// Among which answers of the mapping.
     pub answer: String,
     /// Its key, part by part.
@@ -274,7 +274,7 @@ pub struct Report {
     /// Events that did not agree, the latest of each outcome.
     pub examples: Vec<Shown>,
     /// Rows of the old system that answer no event, the latest.
-    pub stray_rows: Vec<StrayRow>,
+    pub unmatched_rows: Vec<UnmatchedRow>,
 }
 
 /// An event that did not agree.
@@ -315,7 +315,7 @@ pub struct Advanced {
     /// How many of them do not agree.
     pub mismatched: u64,
     /// How many rows of the old system were found that answer no event.
-    pub strays: u64,
+    pub unmatched: u64,
     /// Why it could not be compared, or not to the end.
     pub trouble: Option<String>,
 }

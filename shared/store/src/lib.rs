@@ -18,7 +18,7 @@ pub use ledger::{
 };
 pub use moving_over::{
     BackfillNow, CompareMapping, CutoverFigures, Decided, Judged, LookedTo, OldTable, Prepared, Routing, RoutingChange,
-    Stray, Taken,
+    Taken, Unmatched,
 };
 pub use operating::{
     AgentFigures, AutoRedrive, Breaker, Due, Figures, Overdue, ParkedDelivery, Reassigned, Resent, Retention, Revised,
@@ -36,7 +36,7 @@ pub use switchyard_operations::{
     audit::{AuditRow, FailureRow},
     backfill::{BackfillPhase, BackfillPreview, BackfillProgress, BackfillSelection, BackfillState},
     breaker::BreakerState,
-    compare::{Compared, Example, Period, StrayRow, Trend},
+    compare::{Compared, Example, Period, Trend, UnmatchedRow},
     cutover::{Cutover, CutoverLimit, CutoverLimits, CutoverPlan, CutoverState, CutoverStep},
     delays::{Cancellation, Delayed, Delays},
     outbox::UnpublishableEvent,

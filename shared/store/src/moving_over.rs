@@ -6,6 +6,6 @@ mod cutover;
 mod routing;
 
 pub use backfill::{BackfillNow, Prepared, Taken};
-pub use compare::{CompareMapping, Decided, Judged, LookedTo, OldTable, Stray};
+pub use compare::{CompareMapping, Decided, Judged, LookedTo, OldTable, Unmatched};
 pub use cutover::CutoverFigures;
 pub use routing::{Routing, RoutingChange};

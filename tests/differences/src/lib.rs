@@ -5,7 +5,7 @@ mod plan;
 mod sides;
 mod write;
 
-pub use plan::{Counts, Expected, Plan, Story, Stray};
+pub use plan::{Counts, Expected, Plan, Story, Unmatched};
 pub use write::write;
 
 /// The mapping that both sides are made for, as a team would write it.

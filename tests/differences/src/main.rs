@@ -48,10 +48,10 @@ async fn main() -> ExitCode {
         .stories
         .iter()
         .map(|story| json!({ "id": story.event_id, "kind": story.kind, "expected": story.expected }));
-    let strays = plan.strays.iter().map(|stray| json!(stray.thing));
+    let unmatched = plan.unmatched.iter().map(|unmatched| json!(unmatched.thing));
     println!(
         "{}",
-        json!({ "seed": seed, "kinds": plan.kinds(), "events": events.collect::<Vec<_>>(), "strays": strays.collect::<Vec<_>>() })
+        json!({ "seed": seed, "kinds": plan.kinds(), "events": events.collect::<Vec<_>>(), "unmatched": unmatched.collect::<Vec<_>>() })
     );
     ExitCode::SUCCESS
 }

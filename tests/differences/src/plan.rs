@@ -59,7 +59,7 @@ pub struct Story {
 
 /// A row of the old system about a thing that no event is about.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Stray {
+pub struct Unmatched {
     /// The thing.
     pub thing: Uuid,
     pub(crate) row: Row,
@@ -73,7 +73,7 @@ pub struct Plan {
     /// The events, in their order.
     pub stories: Vec<Story>,
     /// The rows beside them.
-    pub strays: Vec<Stray>,
+    pub unmatched: Vec<Unmatched>,
     /// How long all of it takes, in milliseconds, the last answer's wait included.
     pub lasts: i64,
 }
@@ -88,13 +88,13 @@ impl Plan {
     pub fn draw(seed: u64, counts: Counts) -> Self {
         let mut rng = Rng::with_seed(seed);
         let mut kinds: Vec<fn(&mut Draft<'_>)> = Vec::new();
-        let mut strays = 0;
+        let mut unmatched = 0;
         for place in 0..counts.differences {
             // Each kind once, then as the seed has it.
             let choice = if place <= DIFFERENCES.len() { place } else { rng.usize(..=DIFFERENCES.len()) };
             match DIFFERENCES.get(choice) {
                 Some(kind) => kinds.push(*kind),
-                None => strays += 1,
+                None => unmatched += 1,
             }
         }
         kinds.extend(std::iter::repeat_n(nearly as fn(&mut Draft<'_>), counts.nearly));
@@ -112,27 +112,27 @@ impl Plan {
         }
         stories.sort_by_key(|story| story.at);
         let ends = stories.last().map_or(0, |story| story.at);
-        let strays = (0..strays)
+        let unmatched = (0..unmatched)
             .map(|_| {
                 let thing = id(&mut rng);
                 let row = Appraisal::draw(&mut rng).row(thing, rng.i64(0..=ends));
-                Stray { thing, row }
+                Unmatched { thing, row }
             })
             .collect();
-        Self { seed, stories, strays, lasts: ends + 12 * WAIT }
+        Self { seed, stories, unmatched, lasts: ends + 12 * WAIT }
     }
 
     /// How many differences there are to be found.
     #[must_use]
     pub fn differences(&self) -> usize {
         let apart = |story: &&Story| !matches!(story.expected, Expected::Agreed | Expected::Overtaken);
-        self.stories.iter().filter(apart).count() + self.strays.len()
+        self.stories.iter().filter(apart).count() + self.unmatched.len()
     }
 
     /// How many stories of each kind there are.
     #[must_use]
     pub fn kinds(&self) -> BTreeMap<&'static str, usize> {
-        let mut kinds = BTreeMap::from([("stray", self.strays.len())]);
+        let mut kinds = BTreeMap::from([("unmatched", self.unmatched.len())]);
         for story in &self.stories {
             *kinds.entry(story.kind).or_default() += 1;
         }
@@ -148,7 +148,7 @@ struct Draft<'a> {
     thing: Uuid,
 }
 
-/// What must be found; a stray is one more, which belongs to no story.
+/// What must be found; an unmatched row is one more, which belongs to no story.
 const DIFFERENCES: [fn(&mut Draft<'_>); 14] = [
     |draft| fields(draft, "field", &[0]),
     |draft| fields(draft, "field", &[1]),

@@ -89,7 +89,7 @@ async fn decisions(database: &Client, agent: &str, plan: &Plan, began: i64) -> R
 
 async fn rows(database: &Client, plan: &Plan, began: i64) -> Result<(), tokio_postgres::Error> {
     let mut all: Vec<_> = plan.stories.iter().flat_map(|story| &story.rows).cloned().collect();
-    all.extend(plan.strays.iter().map(|stray| stray.row.clone()));
+    all.extend(plan.unmatched.iter().map(|unmatched| unmatched.row.clone()));
     all.iter_mut().for_each(|row| row.noted_at += began);
     let all = serde_json::to_string(&all).unwrap_or_default();
     let insert = r#"insert into legacy."Appraisals" (thing, label, price, weight, details, "Seen At", noted_at)

@@ -56,7 +56,7 @@ begin
   if to_regclass('checker.cached_routing') is not null then truncate checker.cached_routing; end if;
   truncate events, switchyard.event_log, switchyard.outbox, switchyard.fence, switchyard.run, switchyard.backfill, switchyard.subscription, switchyard.late,
     switchyard.retired, switchyard.failure, switchyard.shadow, switchyard.audit, switchyard.gate, switchyard.lease, switchyard.breaker, switchyard.revision, switchyard.cutover,
-    switchyard.compare_mapping, switchyard.comparison, switchyard.stray, switchyard.agent,
+    switchyard.compare_mapping, switchyard.comparison, switchyard.unmatched_row, switchyard.agent,
     checker.queue, checker.effect, checker.seen, checker.dead_letter, checker.cancelled, checker.completed, checker.routing, checker.history restart identity;
   update switchyard.floor set seq = 1;
   perform switchyard.add_partition(1 + g * 8, 9 + g * 8) from generate_series(0, 5) g;

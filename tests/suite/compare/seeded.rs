@@ -29,7 +29,7 @@ directly_and_pooled! {
 
         assert_eq!(report.line.trouble, None);
         comes_out(&world, &plan, |expected| expected.clone()).await;
-        assert_eq!(strays(&world).await, plan.strays.iter().map(|stray| stray.thing).collect(), "seed {}", plan.seed);
+        assert_eq!(unmatched(&world).await, plan.unmatched.iter().map(|unmatched| unmatched.thing).collect(), "seed {}", plan.seed);
         add_up(&world, &plan).await;
     }
 
@@ -100,17 +100,17 @@ async fn written(world: &LedgerWorld, counts: Counts) -> Plan {
     plan
 }
 
-/// Looks for strays in all of the time, as if the mapping had been there from the beginning, and compares what there was no time for.
+/// Looks for unmatched rows in all of the time, as if the mapping had been there from the beginning, and compares what there was no time for.
 async fn finish(world: &LedgerWorld, plan: &Plan) {
     let millis = plan.lasts;
     world
         .run_sql(&format!(
-            "update switchyard.compare_mapping set strays_to = now() - {millis} * interval '1 ms' - interval '1 min'"
+            "update switchyard.compare_mapping set unmatched_to = now() - {millis} * interval '1 ms' - interval '1 min'"
         ))
         .await;
     let open = "select count(*) from switchyard.shadow where outcome is null";
     // Until it has looked as far as it may: to a wait before now.
-    let inspected = "select count(*) from switchyard.compare_mapping where strays_to > now() - interval '2 min'";
+    let inspected = "select count(*) from switchyard.compare_mapping where unmatched_to > now() - interval '2 min'";
     let deadline = crate::store::world::Deadline::new("the comparison");
     while world.number(open).await > 0 || world.number(inspected).await == 0 {
         deadline.check();
@@ -118,7 +118,7 @@ async fn finish(world: &LedgerWorld, plan: &Plan) {
     }
     // Once more: nothing is counted twice.
     let again = step(&world.store).await;
-    assert_eq!((again.compared, again.strays), (0, 0));
+    assert_eq!((again.compared, again.unmatched), (0, 0));
 }
 
 /// Each event comes out as it should, and there is no other.
@@ -160,8 +160,8 @@ async fn outcomes(world: &LedgerWorld) -> BTreeMap<Uuid, Expected> {
         .collect()
 }
 
-async fn strays(world: &LedgerWorld) -> BTreeSet<Uuid> {
-    let rows = world.side.query("select answer, key from switchyard.stray", &[]).await.unwrap();
+async fn unmatched(world: &LedgerWorld) -> BTreeSet<Uuid> {
+    let rows = world.side.query("select answer, key from switchyard.unmatched_row", &[]).await.unwrap();
     rows.iter()
         .map(|row| {
             assert_eq!(row.get::<_, &str>(0), "row");
@@ -177,14 +177,14 @@ async fn add_up(world: &LedgerWorld, plan: &Plan) {
     let count = |wanted: fn(&Expected) -> bool| {
         i64::try_from(plan.stories.iter().filter(|story| wanted(&story.expected)).count()).unwrap()
     };
-    let strays = i64::try_from(plan.strays.len()).unwrap();
+    let unmatched = i64::try_from(plan.unmatched.len()).unwrap();
     let compared = report.line.compared;
     assert_eq!(compared.agreed, count(|expected| *expected == Expected::Agreed));
     assert_eq!(compared.differed, count(|expected| matches!(expected, Expected::Differed(_))));
-    assert_eq!(compared.only_old, count(|expected| *expected == Expected::OnlyOld) + strays);
+    assert_eq!(compared.only_old, count(|expected| *expected == Expected::OnlyOld) + unmatched);
     assert_eq!(compared.only_new, count(|expected| *expected == Expected::OnlyNew));
     assert_eq!(compared.overtaken, count(|expected| *expected == Expected::Overtaken));
-    assert_eq!((compared.strays, compared.not_yet), (strays, 0));
+    assert_eq!((compared.unmatched, compared.not_yet), (unmatched, 0));
     assert_eq!(report.trend.iter().map(|step| step.compared.judged()).sum::<i64>(), compared.judged());
     assert_eq!(report.trend.iter().map(|step| step.compared.agreed).sum::<i64>(), compared.agreed);
 

@@ -300,20 +300,20 @@ directly_and_pooled! {
     async fn a_row_that_answers_no_event_counts_only_while_all_events_are_the_old_system_s(world: LedgerWorld) {
         beside(&world, NOTES).await;
         set(&world.store, AGENT, &mapping()).await.unwrap();
-        let back = "update switchyard.compare_mapping set strays_to = now() - interval '10 min'";
+        let back = "update switchyard.compare_mapping set unmatched_to = now() - interval '10 min'";
         world.run_sql(back).await;
-        let stray = Uuid::new_v4();
-        noted(&world, stray, 300, "a").await;
+        let unmatched = Uuid::new_v4();
+        noted(&world, unmatched, 300, "a").await;
         noted(&world, Uuid::new_v4(), 5, "a").await; // an event may still be on its way
 
-        assert_eq!(step(&world.store).await.strays, 1);
+        assert_eq!(step(&world.store).await.unmatched, 1);
         let told = report(&world.store, AGENT, 3).await;
-        assert_eq!((told.line.compared.only_old, told.line.compared.strays, told.stray_rows[0].key.clone()), (1, 1, vec![stray.to_string()]));
+        assert_eq!((told.line.compared.only_old, told.line.compared.unmatched, told.unmatched_rows[0].key.clone()), (1, 1, vec![unmatched.to_string()]));
 
         world.routing(Mode::Percent(50)).await;
         world.run_sql(back).await;
         noted(&world, Uuid::new_v4(), 290, "a").await;
-        assert_eq!(step(&world.store).await.strays, 0, "it may be the agent's own");
+        assert_eq!(step(&world.store).await.unmatched, 0, "it may be the agent's own");
     }
 
     async fn showing_values_leaves_an_audit_row_and_values_are_stored_nowhere_else(world: LedgerWorld) {
@@ -331,7 +331,7 @@ directly_and_pooled! {
         assert_eq!((&values[0].ours, &values[0].theirs), (&json!("our secret"), &json!("their secret")));
         assert_eq!(world.number(inspected).await, 1);
         let kept = "select (select count(*) from switchyard.comparison c where c::text like '%secret%')
-                         + (select count(*) from switchyard.stray s where s::text like '%secret%')
+                         + (select count(*) from switchyard.unmatched_row s where s::text like '%secret%')
                          + (select count(*) from switchyard.audit a where a::text like '%secret%')
                          + (select count(*) from switchyard.shadow s where s.differs::text like '%secret%')";
         assert_eq!(world.number(kept).await, 0);

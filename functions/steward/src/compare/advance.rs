@@ -9,8 +9,8 @@ use tokio::time::{Instant, timeout_at};
 
 /// How many decisions are compared at a time.
 const AT_ONCE: i64 = 1_000;
-/// Over how long a time the old system's rows are looked through at once for strays.
-const STRAYS_WINDOW_US: i64 = 3_600_000_000;
+/// Over how long a time the old system's rows are looked through at once for those that answer no event.
+const UNMATCHED_WINDOW_US: i64 = 3_600_000_000;
 /// How long a look that has begun may go on after its agent's time is over.
 const LAST_LOOK: Duration = Duration::from_secs(4);
 
@@ -64,7 +64,7 @@ pub(super) async fn agent(store: &Store, compare_mapping: &CompareMapping, ends:
         agent = done.agent,
         compared = done.compared,
         mismatched = done.mismatched,
-        strays = done.strays,
+        unmatched = done.unmatched,
         "compared"
     );
     done
@@ -101,12 +101,12 @@ async fn compare(
         let agreed = |judged: &&Judged| matches!(judged.outcome, Outcome::Agreed | Outcome::Overtaken);
         done.mismatched += (judged.len() - judged.iter().filter(agreed).count()) as u64;
     }
-    strays(store, compare_mapping, mapping, &tables, ends, done).await
+    unmatched(store, compare_mapping, mapping, &tables, ends, done).await
 }
 
 /// Looks through the old system's rows whose time is over. While the agent has a share of the events, rows may be its own: then nothing is
 /// looked at.
-async fn strays(
+async fn unmatched(
     store: &Store,
     compare_mapping: &CompareMapping,
     mapping: &Mapping,
@@ -117,20 +117,20 @@ async fn strays(
     let CompareMapping { agent, version, .. } = compare_mapping;
     let over = compare_mapping.now_us - mapping.wait.micros() - COMMITS_US;
     if !compare_mapping.shadow {
-        store.note_strays(agent, *version, &[], over.max(compare_mapping.strays_to_us)).await?;
+        store.note_unmatched(agent, *version, &[], over.max(compare_mapping.unmatched_to_us)).await?;
         return Ok(());
     }
-    let mut from = compare_mapping.strays_to_us;
+    let mut from = compare_mapping.unmatched_to_us;
     while from < over && Instant::now() < ends {
-        let until = over.min(from + STRAYS_WINDOW_US);
+        let until = over.min(from + UNMATCHED_WINDOW_US);
         let mut looked_to = until;
-        for (answer, table) in mapping.answers.iter().zip(tables).filter(|(answer, _)| answer.strays) {
+        for (answer, table) in mapping.answers.iter().zip(tables).filter(|(answer, _)| answer.unmatched) {
             let mut after = None;
             loop {
-                let (found, next) = store.strays(agent, mapping, answer, table, from, until, after.as_ref()).await?;
+                let (found, next) = store.unmatched(agent, mapping, answer, table, from, until, after.as_ref()).await?;
                 if !found.is_empty() {
                     // Up to where everything was looked through has not moved yet: what is found again is not counted again.
-                    done.strays += store.note_strays(agent, *version, &found, from).await?;
+                    done.unmatched += store.note_unmatched(agent, *version, &found, from).await?;
                 }
                 after = next;
                 let Some(after) = &after else { break };
@@ -140,7 +140,7 @@ async fn strays(
                 }
             }
         }
-        store.note_strays(agent, *version, &[], looked_to).await?;
+        store.note_unmatched(agent, *version, &[], looked_to).await?;
         from = looked_to;
     }
     Ok(())

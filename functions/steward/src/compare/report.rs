@@ -111,7 +111,7 @@ async fn report(store: &Store, wanted: Wanted<'_>) -> Result<Report, StoreError>
     }
     Ok(Report {
         trend: store.compared_by(agent, &since, by).await?,
-        stray_rows: store.stray_examples(agent, &since, of_each).await?,
+        unmatched_rows: store.unmatched_examples(agent, &since, of_each).await?,
         line: Line { agent: agent.to_owned(), mismatch: compared.mismatch(), compared, trouble },
         mapping_since: compare_mapping.as_ref().map(|compare_mapping| compare_mapping.since.clone()),
         mapping: compare_mapping.map(|compare_mapping| compare_mapping.mapping),
@@ -156,11 +156,11 @@ fn since_or_lately(since: Option<String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use switchyard_operations::compare::{Compared, StrayRow, Trend};
+    use switchyard_operations::compare::{Compared, Trend, UnmatchedRow};
 
     #[test]
     fn a_report_reads_back_from_its_json_as_it_was() {
-        let compared = Compared { agreed: 1, differed: 2, strays: 3, ..Compared::default() };
+        let compared = Compared { agreed: 1, differed: 2, unmatched: 3, ..Compared::default() };
         let example = Example {
             event_id: uuid::Uuid::nil(),
             outcome: "differed".into(),
@@ -172,11 +172,11 @@ mod tests {
             line: Line { agent: "painter".into(), mismatch: compared.mismatch(), compared, trouble: None },
             trend: vec![Trend { from: "then".into(), compared }],
             examples: vec![Shown { values: Some(vec![value]), by_now: Some("agreed".into()), ..bare(example) }],
-            stray_rows: vec![StrayRow { answer: "a".into(), key: vec!["k".into()], at: "then".into() }],
+            unmatched_rows: vec![UnmatchedRow { answer: "a".into(), key: vec!["k".into()], at: "then".into() }],
             ..Report::default()
         };
         let json = serde_json::to_string(&Answered::Report(Box::new(report.clone()))).unwrap();
         assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report);
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["strays"], 3);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["unmatched"], 3);
     }
 }

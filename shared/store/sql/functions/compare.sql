@@ -43,13 +43,13 @@ language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as
 declare
   a switchyard.agent := switchyard.agent_named(p_agent);
   v int := nextval('switchyard.compare_mapping_version');
-  strays_from timestamptz := greatest(clock_timestamp(), (select l.since from switchyard.logging l) + p_wait_ms * interval '1 millisecond');
+  unmatched_from timestamptz := greatest(clock_timestamp(), (select l.since from switchyard.logging l) + p_wait_ms * interval '1 millisecond');
 begin
-  insert into switchyard.compare_mapping as c (agent, mapping, version, strays_to) values (a.id, p_mapping, v, strays_from)
+  insert into switchyard.compare_mapping as c (agent, mapping, version, unmatched_to) values (a.id, p_mapping, v, unmatched_from)
   on conflict (agent) do update
-     set mapping = excluded.mapping, version = excluded.version, since = excluded.since, strays_to = excluded.strays_to, trouble = null;
+     set mapping = excluded.mapping, version = excluded.version, since = excluded.since, unmatched_to = excluded.unmatched_to, trouble = null;
   delete from switchyard.comparison x where x.agent = a.id;
-  delete from switchyard.stray x where x.agent = a.id;
+  delete from switchyard.unmatched_row x where x.agent = a.id;
   -- As many as a few passes can compare.
   update switchyard.shadow s set outcome = null, differs = null, judged_by = null
     from (select x.event_id from switchyard.shadow x where x.agent = a.id order by x.at desc limit 20000) latest
@@ -69,7 +69,7 @@ begin
     return false;
   end if;
   delete from switchyard.comparison x where x.agent = a.id;
-  delete from switchyard.stray x where x.agent = a.id;
+  delete from switchyard.unmatched_row x where x.agent = a.id;
   perform switchyard.note_as(p_operator, 'compare', p_agent, jsonb_build_object('mapping', null));
   return true;
 end $$;
@@ -108,47 +108,47 @@ end $$;
 
 -- Stores rows of the old system that answer no event, and the time up to which its rows were searched. A stored row is not counted again. `p_keys`
 -- are JSON lists. Returns how many were counted.
-create or replace function switchyard.note_strays(p_agent text, p_version int, p_answers text[], p_keys text[], p_ats timestamptz[], p_to timestamptz) returns bigint
+create or replace function switchyard.note_unmatched(p_agent text, p_version int, p_answers text[], p_keys text[], p_ats timestamptz[], p_to timestamptz) returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
   a smallint := switchyard._agent_id(p_agent);
   n bigint;
 begin
-  update switchyard.compare_mapping c set strays_to = p_to where c.agent = a and c.version = p_version and c.strays_to <= p_to;
+  update switchyard.compare_mapping c set unmatched_to = p_to where c.agent = a and c.version = p_version and c.unmatched_to <= p_to;
   if not found then
     return 0;
   end if;
   with found as (
-    insert into switchyard.stray (agent, answer, key, at)
+    insert into switchyard.unmatched_row (agent, answer, key, at)
     select a, u.answer, array(select json_array_elements_text(u.key::json)), u.at
       from unnest(p_answers, p_keys, p_ats) u (answer, key, at)
     on conflict do nothing
     returning at),
   counted as (
-    insert into switchyard.comparison as c (agent, minute, strays)
+    insert into switchyard.comparison as c (agent, minute, unmatched)
     select a, date_trunc('minute', f.at, 'UTC') as minute, count(*) from found f group by 2 order by 2
-    on conflict (agent, minute) do update set strays = c.strays + excluded.strays)
+    on conflict (agent, minute) do update set unmatched = c.unmatched + excluded.unmatched)
   select count(*) into n from found;
   -- Keep rows at the end of the range, because the next search starts there.
-  delete from switchyard.stray s
+  delete from switchyard.unmatched_row s
    where s.agent = a and s.at < p_to
-     and s.at < (select x.at from switchyard.stray x where x.agent = a order by x.at desc offset 999 limit 1);
+     and s.at < (select x.at from switchyard.unmatched_row x where x.agent = a order by x.at desc offset 999 limit 1);
   return n;
 end $$;
 
--- Returns the counts of a comparison since a time. `only_old` includes `strays`, the rows that answer no event. `not_yet` counts decisions whose
+-- Returns the counts of a comparison since a time. `only_old` includes `unmatched`, the rows that answer no event. `not_yet` counts decisions whose
 -- wait is not over, and events of the last ten minutes without a decision.
 create or replace function switchyard.compared(
   p_agent text, p_since timestamptz,
-  out agreed bigint, out differed bigint, out only_old bigint, out only_new bigint, out overtaken bigint, out strays bigint, out not_yet bigint)
+  out agreed bigint, out differed bigint, out only_old bigint, out only_new bigint, out overtaken bigint, out unmatched bigint, out not_yet bigint)
 language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
   a switchyard.agent := switchyard.agent_named(p_agent);
   undecided bigint := 0;
 begin
-  select coalesce(sum(c.agreed), 0), coalesce(sum(c.differed), 0), coalesce(sum(c.only_old + c.strays), 0), coalesce(sum(c.only_new), 0),
-         coalesce(sum(c.overtaken), 0), coalesce(sum(c.strays), 0)
-    into agreed, differed, only_old, only_new, overtaken, strays
+  select coalesce(sum(c.agreed), 0), coalesce(sum(c.differed), 0), coalesce(sum(c.only_old + c.unmatched), 0), coalesce(sum(c.only_new), 0),
+         coalesce(sum(c.overtaken), 0), coalesce(sum(c.unmatched), 0)
+    into agreed, differed, only_old, only_new, overtaken, unmatched
     from switchyard.comparison c where c.agent = a.id and c.minute >= date_trunc('minute', p_since, 'UTC');
   if switchyard.shadows(a) then
     select count(*) into undecided
@@ -205,9 +205,9 @@ $$;
 
 -- How agents are compared, by name.
 create or replace function switchyard.compare_mappings()
-returns table (agent text, mapping text, version int, since text, strays_to timestamptz, now timestamptz, shadow boolean, trouble text)
+returns table (agent text, mapping text, version int, since text, unmatched_to timestamptz, now timestamptz, shadow boolean, trouble text)
 language sql volatile set search_path = pg_catalog, pg_temp as $$
-  select a.name, c.mapping::text, c.version, switchyard.rfc3339(c.since), c.strays_to, clock_timestamp(), a.mode = 'shadow', c.trouble
+  select a.name, c.mapping::text, c.version, switchyard.rfc3339(c.since), c.unmatched_to, clock_timestamp(), a.mode = 'shadow', c.trouble
     from switchyard.compare_mapping c join switchyard.agent a on a.id = c.agent order by a.name
 $$;
 
@@ -248,12 +248,12 @@ end $$;
 
 -- The counts since then, by hour or day (`p_unit`), the oldest first: the latest 500.
 create or replace function switchyard.compared_by(p_agent text, p_since timestamptz, p_unit text)
-returns table (step text, agreed bigint, differed bigint, only_old bigint, only_new bigint, overtaken bigint, strays bigint)
+returns table (step text, agreed bigint, differed bigint, only_old bigint, only_new bigint, overtaken bigint, unmatched bigint)
 language sql stable set search_path = pg_catalog, pg_temp as $$
-  select switchyard.rfc3339(x.step), x.agreed, x.differed, x.only_old, x.only_new, x.overtaken, x.strays
+  select switchyard.rfc3339(x.step), x.agreed, x.differed, x.only_old, x.only_new, x.overtaken, x.unmatched
     from (select date_trunc(p_unit, c.minute, 'UTC') as step, sum(c.agreed)::bigint as agreed, sum(c.differed)::bigint as differed,
-                 sum(c.only_old + c.strays)::bigint as only_old, sum(c.only_new)::bigint as only_new, sum(c.overtaken)::bigint as overtaken,
-                 sum(c.strays)::bigint as strays
+                 sum(c.only_old + c.unmatched)::bigint as only_old, sum(c.only_new)::bigint as only_new, sum(c.overtaken)::bigint as overtaken,
+                 sum(c.unmatched)::bigint as unmatched
             from switchyard.comparison c
            where c.agent = switchyard._agent_id(p_agent) and c.minute >= date_trunc('minute', p_since, 'UTC')
            group by 1 order by 1 desc limit 500) x
@@ -275,9 +275,9 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- The latest rows of the old system that answer no event.
-create or replace function switchyard.stray_examples(p_agent text, p_since timestamptz, p_at_most bigint)
+create or replace function switchyard.unmatched_examples(p_agent text, p_since timestamptz, p_at_most bigint)
 returns table (answer text, key text[], at text)
 language sql stable set search_path = pg_catalog, pg_temp as $$
-  select s.answer, s.key, switchyard.rfc3339(s.at) from switchyard.stray s
+  select s.answer, s.key, switchyard.rfc3339(s.at) from switchyard.unmatched_row s
    where s.agent = switchyard._agent_id(p_agent) and s.at >= p_since order by s.at desc limit p_at_most
 $$;

@@ -104,7 +104,7 @@ create table switchyard.compare_mapping (
   version int not null,
   since timestamptz not null default clock_timestamp(),
   -- Rows of the old system up to this time were searched for rows that answer no event.
-  strays_to timestamptz not null,
+  unmatched_to timestamptz not null,
   -- Why the last comparison failed.
   trouble text
 );
@@ -121,12 +121,12 @@ create table switchyard.comparison (
   only_new bigint not null default 0,
   overtaken bigint not null default 0,
   -- Rows of the old system that answer no event.
-  strays bigint not null default 0,
+  unmatched bigint not null default 0,
   primary key (agent, minute)
 );
 
 -- The latest rows of the old system that answer no event, as examples.
-create table switchyard.stray (
+create table switchyard.unmatched_row (
   agent smallint not null references switchyard.agent,
   answer text not null,
   key text[] not null,

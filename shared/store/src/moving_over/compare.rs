@@ -7,12 +7,12 @@ mod figures;
 mod old;
 mod outcomes;
 mod statement;
-mod strays;
+mod unmatched;
 
 pub use columns::OldTable;
 pub use decided::Decided;
 pub use outcomes::Judged;
-pub use strays::{LookedTo, Stray};
+pub use unmatched::{LookedTo, Unmatched};
 
 use serde_json::Value;
 use tokio_postgres::types::Type;
@@ -32,10 +32,10 @@ pub struct CompareMapping {
     /// Since when: RFC 3339.
     pub since: String,
     /// Up to when the old system's rows were searched for rows that answer no event: microseconds since 1970, by the database's clock.
-    pub strays_to_us: i64,
+    pub unmatched_to_us: i64,
     /// The database's time now, in the same unit.
     pub now_us: i64,
-    /// Whether the agent is in shadow mode now. Then the old system owns all of its events, and a row that answers none is a stray.
+    /// Whether the agent is in shadow mode now. Then the old system owns all of its events, and a row that answers none is unmatched.
     pub shadow: bool,
     /// Why the last comparison failed.
     pub trouble: Option<String>,
@@ -48,7 +48,7 @@ impl Store {
         let rows = self
             .read(
                 OP,
-                "select agent, mapping, version, since, (extract(epoch from strays_to) * 1000000)::bigint,
+                "select agent, mapping, version, since, (extract(epoch from unmatched_to) * 1000000)::bigint,
                         (extract(epoch from now) * 1000000)::bigint, shadow, trouble
                    from switchyard.compare_mappings() order by agent",
                 &[],
@@ -62,7 +62,7 @@ impl Store {
                     mapping: serde_json::from_str(mapping).map_err(|e| StoreError::bug(OP, e.to_string()))?,
                     version: get(OP, row, 2)?,
                     since: get(OP, row, 3)?,
-                    strays_to_us: get(OP, row, 4)?,
+                    unmatched_to_us: get(OP, row, 4)?,
                     now_us: get(OP, row, 5)?,
                     shadow: get(OP, row, 6)?,
                     trouble: get(OP, row, 7)?,

@@ -149,9 +149,9 @@ fn page(report: &Report) -> String {
     if let Some(trouble) = trouble {
         lines.push(paint(RED, format!("it cannot be compared just now: {trouble}")));
     }
-    if compared.strays > 0 {
-        let strays = count(compared.strays, "row");
-        lines.push(format!("only old: among these {strays} of the old system that answer no event"));
+    if compared.unmatched > 0 {
+        let unmatched = count(compared.unmatched, "row");
+        lines.push(format!("only old: among these {unmatched} of the old system that answer no event"));
     }
     if compared.overtaken > 0 {
         let overtaken = count(compared.overtaken, "event");
@@ -200,13 +200,13 @@ fn examples(report: &Report) -> Vec<String> {
             ));
         }
     }
-    for stray in &report.stray_rows {
-        let key = short(&stray.key.join(", "), LONGEST_VALUE);
+    for unmatched in &report.unmatched_rows {
+        let key = short(&unmatched.key.join(", "), LONGEST_VALUE);
         lines.push(format!(
             "{} {} of {key} {} answers no event",
             paint(YELLOW, "only old"),
-            stray.answer,
-            paint(DIM, &stray.at)
+            unmatched.answer,
+            paint(DIM, &unmatched.at)
         ));
     }
     if !lines.is_empty() {
@@ -221,7 +221,7 @@ mod tests {
     use crate::arguments::{Arguments, Command};
     use clap::Parser;
     use serde_json::json;
-    use switchyard_operations::compare::{Example, StrayRow, Values};
+    use switchyard_operations::compare::{Example, UnmatchedRow, Values};
 
     fn parse(line: &str) -> Result<Compare, clap::Error> {
         Arguments::try_parse_from(line.split_whitespace()).map(|parsed| {
@@ -284,7 +284,7 @@ mod tests {
             agreed: 98,
             differed: 1,
             only_old: 1,
-            strays: 1,
+            unmatched: 1,
             overtaken: 2,
             not_yet: 3,
             ..Compared::default()
@@ -306,7 +306,7 @@ mod tests {
                 refused: None,
                 by_now: Some("only_new".into()),
             }],
-            stray_rows: vec![StrayRow {
+            unmatched_rows: vec![UnmatchedRow {
                 answer: "analysis".into(),
                 key: vec!["post-1".into()],
                 at: "2026-01-05T11:00:00Z".into(),

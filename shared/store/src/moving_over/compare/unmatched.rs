@@ -1,4 +1,4 @@
-//! Strays: rows of the old system that answer no event.
+//! What is unmatched: rows of the old system that answer no event.
 
 use std::collections::HashMap;
 
@@ -13,12 +13,12 @@ use crate::{Store, StoreError};
 
 /// How many rows are read at a time.
 const PAGE: usize = 2_000;
-/// How far back, at least, to look for the event that a row answers: a late answer is no stray.
+/// How far back, at least, to look for the event that a row answers: a late answer is not unmatched.
 const AT_LEAST_BACK_US: i64 = 3_600_000_000;
 
 /// A row of the old system that answers no event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stray {
+pub struct Unmatched {
     /// The answer of the mapping that it was read for.
     pub answer: String,
     /// Its key, part by part; empty where a part is missing.
@@ -53,7 +53,7 @@ impl Store {
     ///
     /// Fails with [`StoreError::Config`] if this role may not read the table.
     #[allow(clippy::too_many_arguments, reason = "whose, of what, and from where to where")]
-    pub async fn strays(
+    pub async fn unmatched(
         &self,
         agent: &str,
         mapping: &Mapping,
@@ -62,7 +62,7 @@ impl Store {
         from_us: i64,
         until_us: i64,
         after: Option<&LookedTo>,
-    ) -> Result<(Vec<Stray>, Option<LookedTo>), StoreError> {
+    ) -> Result<(Vec<Unmatched>, Option<LookedTo>), StoreError> {
         let rows = self.rows_between(answer, table, from_us, until_us, after).await?;
         let next = rows.last().filter(|_| rows.len() == PAGE);
         let next = next.map(|row| LookedTo { at_us: row.at_us, key: row.key.clone() });
@@ -77,9 +77,9 @@ impl Store {
                 .iter()
                 .any(|(at_us, event)| Some(*event) != row.event_id && *at_us <= row.at_us.saturating_add(early))
         };
-        let strays = rows.into_iter().filter(|row| !asked_for(row));
-        let strays = strays.map(|Row { key, at_us, .. }| Stray { answer: answer.name.clone(), key, at_us });
-        Ok((strays.collect(), next))
+        let unmatched = rows.into_iter().filter(|row| !asked_for(row));
+        let unmatched = unmatched.map(|Row { key, at_us, .. }| Unmatched { answer: answer.name.clone(), key, at_us });
+        Ok((unmatched.collect(), next))
     }
 
     async fn rows_between(
@@ -152,22 +152,22 @@ impl Store {
         found.iter().map(first).collect()
     }
 
-    /// Stores strays and counts each once, and stores up to when the rows were searched. Does nothing if the mapping has changed. Returns how many
+    /// Stores unmatched rows and counts each once, and stores up to when the rows were searched. Does nothing if the mapping has changed. Returns how many
     /// were new.
-    pub async fn note_strays(
+    pub async fn note_unmatched(
         &self,
         agent: &str,
         version: i32,
-        strays: &[Stray],
+        unmatched: &[Unmatched],
         looked_to_us: i64,
     ) -> Result<u64, StoreError> {
-        const OP: &str = "note_strays";
-        let answers: Vec<&str> = strays.iter().map(|stray| stray.answer.as_str()).collect();
+        const OP: &str = "note_unmatched";
+        let answers: Vec<&str> = unmatched.iter().map(|unmatched| unmatched.answer.as_str()).collect();
         let keys: Vec<String> =
-            strays.iter().map(|stray| serde_json::Value::from(stray.key.clone()).to_string()).collect();
-        let ats: Vec<i64> = strays.iter().map(|stray| stray.at_us).collect();
+            unmatched.iter().map(|unmatched| serde_json::Value::from(unmatched.key.clone()).to_string()).collect();
+        let ats: Vec<i64> = unmatched.iter().map(|unmatched| unmatched.at_us).collect();
         let sql = format!(
-            "select switchyard.note_strays($1, $2, $3, $4, array(select {} from unnest($5) with ordinality u (us, ord) order by u.ord), {})",
+            "select switchyard.note_unmatched($1, $2, $3, $4, array(select {} from unnest($5) with ordinality u (us, ord) order by u.ord), {})",
             from_micros("u.us"),
             from_micros("$6")
         );
