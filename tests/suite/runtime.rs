@@ -152,7 +152,7 @@ const CONFLICT: &str = "
     create sequence stored;
     create function conflict() returns trigger language plpgsql as $$
     begin
-      if nextval('stored') = 1 then raise exception 'no' using errcode = '40001'; end if;
+      if nextval('public.stored') = 1 then raise exception 'no' using errcode = '40001'; end if;
       return new;
     end $$;
     create trigger conflict before insert on switchyard.shadow for each row execute function conflict();";

@@ -2,22 +2,10 @@
 
 use switchyard_bus::Depth;
 use switchyard_operations::{
-    breaker::Breaker,
     pass::Clock,
     status::{Deliveries, Queue},
 };
 use switchyard_store::{Ledger, Tick};
-
-pub(crate) fn breaker(breaker: &switchyard_store::Breaker) -> Breaker {
-    Breaker {
-        state: breaker.state,
-        forced: breaker.forced,
-        reason: breaker.reason.clone(),
-        since: breaker.since.clone(),
-        opens: breaker.opens,
-        retry_in_secs: breaker.retry_in_secs,
-    }
-}
 
 pub(crate) fn deliveries(ledger: &Ledger) -> Deliveries {
     Deliveries {

@@ -20,7 +20,7 @@ use switchyard_operations::{
     status::{PausedBy, Standing},
 };
 use switchyard_runtime::resend;
-use switchyard_store::{Breaker, Overdue, Store};
+use switchyard_store::{AgentBreaker, Breaker, Overdue, Store};
 use tokio::time::{Instant, timeout};
 
 /// How long the sweep of one agent may start new windows: the rest of its time is for the other steps.
@@ -41,7 +41,7 @@ pub(crate) struct Target {
     /// Its queues and mappings; `None` for an agent that is not deployed.
     pub(crate) places: Option<AgentPlaces>,
     /// Its breaker; `None` for an agent that is not registered.
-    pub(crate) breaker: Option<Breaker>,
+    pub(crate) breaker: Option<AgentBreaker>,
 }
 
 /// One target, and what reconciling it needs.
@@ -80,7 +80,7 @@ impl<D, M: Mappings, Q: Queue> Reconciler<'_, D, M, Q> {
     async fn see_queues(&self) -> (Standing, Option<Vec<Flow>>) {
         let Target { name, places, breaker } = self.target;
         let mut standing = Standing { agent: name.clone(), ..Standing::default() };
-        standing.breaker = breaker.as_ref().map(answer::breaker);
+        standing.breaker = breaker.as_ref().map(|registered| registered.breaker.clone());
         let Some(places) = places else { return (standing, None) };
         let troubles = &mut standing.troubles;
         standing.queue = or_report("its queue", self.queues(places).depth().await, troubles).map(answer::queue);
@@ -106,7 +106,7 @@ impl<D, M: Mappings, Q: Queue> Reconciler<'_, D, M, Q> {
             self.dead_letters(places, &mut done).await;
             self.audit(&mut done).await;
         }
-        if let Some(breaker) = &self.target.breaker {
+        if let Some(AgentBreaker { breaker, .. }) = &self.target.breaker {
             self.sweep(&mut done).await;
             if let Some(places) = &self.target.places {
                 self.follow(places, breaker, flows, &mut done).await;

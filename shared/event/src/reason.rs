@@ -70,6 +70,22 @@ reasons! {
     ProcessDied = "process_died", "give the agent more memory or time, or fix it, then redrive";
     /// It was sent to the agent again and again without any answer.
     Unanswered = "unanswered", "see why the agent's queue or function does not answer, then redrive";
+    /// The topic refused it for its own sake, as often as it is tried; its failure has the topic's words.
+    Unpublishable = "unpublishable", "fix what the error names, then publish it again";
+    /// The events table refused what came through the ingress topic.
+    RefusedByTheTable = "refused_by_the_table", "see what the error names, then redrive";
+    /// The old system had failed or parked it before it came to the agent, and may have done half of it.
+    TouchedByTheOldSystem = "touched_by_the_old_system", "see what the old system has done of it, then redrive or dismiss";
+    /// The sweep found it without a delivery, so it has one.
+    Missing = "missing", "nothing: the steward sends it";
+    /// An operator cancelled it before its time.
+    Cancelled = "cancelled", "nothing: no agent gets it";
+    /// An operator dismissed it.
+    Dismissed = "dismissed", "nothing: it stays as it is";
+    /// The application has deleted the event.
+    EventDeleted = "event_deleted", "nothing: it stays as it is";
+    /// An operator ended the run that it belongs to.
+    RunCancelled = "run_cancelled", "start another run";
     /// The agent could not make an event out of what it wanted to say.
     BadEvent = "bad_event", "fix the agent, then redrive";
 }

@@ -1,6 +1,6 @@
 //! Backfills: `{"action":"backfill", ...}`.
 
-use crate::check::{is_name, typed};
+use crate::check::{checked, is_name};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -64,11 +64,7 @@ impl BackfillRequest {
     /// # Errors
     /// One line that names what is wrong and what there is instead.
     pub fn of(fields: &Map<String, Value>) -> Result<Self, String> {
-        let read = || {
-            let request: Self = typed(fields)?;
-            request.check().map(|()| request)
-        };
-        read().map_err(|wrong| format!("{wrong}: {THERE_IS}"))
+        checked(fields, Self::check, THERE_IS)
     }
 
     fn check(&self) -> Result<(), String> {

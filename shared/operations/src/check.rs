@@ -45,6 +45,19 @@ pub(crate) fn typed<T: DeserializeOwned>(fields: &Map<String, Value>) -> Result<
     serde_json::from_value(Value::Object(fields)).map_err(|error| error.to_string())
 }
 
+/// All fields but the action as a request, if it may be carried out.
+///
+/// # Errors
+/// One line that names what is wrong, and what there is instead (`there_is`).
+pub(crate) fn checked<T: DeserializeOwned>(
+    fields: &Map<String, Value>,
+    check: impl Fn(&T) -> Result<(), String>,
+    there_is: &str,
+) -> Result<T, String> {
+    let read = typed(fields).and_then(|request| check(&request).map(|()| request));
+    read.map_err(|wrong| format!("{wrong}: {there_is}"))
+}
+
 /// As much of a text as an answer repeats.
 pub(crate) fn cut(text: &str) -> String {
     text.chars().take(100).collect()

@@ -1,7 +1,7 @@
 //! Cutover plans: `{"action":"cutover", ...}`.
 
 use crate::{
-    check::{is_name, typed},
+    check::{checked, is_name},
     routing::{Moved, Moves},
 };
 use serde::{Deserialize, Serialize};
@@ -52,11 +52,7 @@ impl CutoverRequest {
     /// # Errors
     /// One line that names what is wrong and what there is instead.
     pub fn of(fields: &Map<String, Value>) -> Result<Self, String> {
-        let read = || {
-            let request: Self = typed(fields)?;
-            request.check().map(|()| request)
-        };
-        read().map_err(|wrong| format!("{wrong}: {THERE_IS}"))
+        checked(fields, Self::check, THERE_IS)
     }
 
     fn check(&self) -> Result<(), String> {

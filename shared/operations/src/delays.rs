@@ -142,6 +142,15 @@ pub enum Cancellation {
     Taken,
 }
 
+crate::words!(Cancellation {
+    Cancelled = "cancelled",
+    AlreadyCancelled = "already_cancelled",
+    Unknown = "unknown",
+    NotDelayed = "not_delayed",
+    Due = "due",
+    Taken = "taken",
+});
+
 /// To `delays`: what waits.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {

@@ -2,6 +2,7 @@
 
 use crate::{database::refusal_of, outcome::Outcome};
 use switchyard_agent::Refusal;
+use switchyard_event::Reason;
 use switchyard_store::{Ask, ClaimAnswer, Settlement, Store, Verdict};
 use tokio::time::{Instant, timeout_at};
 
@@ -20,8 +21,11 @@ impl Settled {
         Self { settlement: Settlement::Superseded, why: "a newer event had written already", word: "superseded" };
 
     /// Nothing of it is left to handle. The reason is the one that the ledger itself gives where it is the first to see it.
-    pub(crate) const DELETED: Self =
-        Self { settlement: Settlement::Expired, why: "event deleted", word: "expired: its event was deleted" };
+    pub(crate) const DELETED: Self = Self {
+        settlement: Settlement::Expired,
+        why: Reason::EventDeleted.as_str(),
+        word: "expired: its event was deleted",
+    };
 }
 
 /// Settles a delivery without an effect, given up at the deadline as any commit is.

@@ -21,8 +21,8 @@ pub use moving_over::{
     Taken, Unmatched,
 };
 pub use operating::{
-    AgentFigures, AutoRedrive, Breaker, Due, Figures, Overdue, ParkedDelivery, Reassigned, Resent, Retention, Revised,
-    Stepped, Swept, Tick,
+    AgentBreaker, AgentFigures, AutoRedrive, Due, Figures, Overdue, ParkedDelivery, Reassigned, Resent, Retention,
+    Revised, Stepped, Swept, Tick,
 };
 pub use outbox::{AppendEvent, Ingested, Known, Page, Pending, Publication, SHARDS, Shards, Share, Sharer};
 pub use setup::{
@@ -35,7 +35,7 @@ pub use switchyard_operations::{
     Selection,
     audit::{AuditRow, FailureRow},
     backfill::{BackfillPhase, BackfillPreview, BackfillProgress, BackfillSelection, BackfillState},
-    breaker::BreakerState,
+    breaker::{Breaker, BreakerState},
     compare::{Compared, Example, Period, Trend, UnmatchedRow},
     cutover::{Cutover, CutoverLimit, CutoverLimits, CutoverPlan, CutoverState, CutoverStep},
     delays::{Cancellation, Delayed, Delays},

@@ -9,7 +9,7 @@ mod redrive;
 mod revise;
 mod selection;
 
-pub use breaker::Breaker;
+pub use breaker::AgentBreaker;
 pub use figures::{AgentFigures, Figures};
 pub use parked::ParkedDelivery;
 pub use reconcile::{Due, Overdue, Reassigned, Resent, Retention, Swept, Tick};

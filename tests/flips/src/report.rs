@@ -34,7 +34,7 @@ const AFTERWARDS: &[(&str, &str)] = &[
     ("answers", "select 'old system, ' || answer, sum(n)::bigint from public.told group by answer"),
     (
         "parked",
-        "select 'parked on the way, touched by the old system', count(*) from switchyard.failure where parked and reason = 'touched by the old system'",
+        "select 'parked on the way, touched by the old system', count(*) from switchyard.failure where parked and reason = 'touched_by_the_old_system'",
     ),
     ("failed", "select 'failed and parked attempts', count(*) from switchyard.failure"),
     ("shadow", "select 'decisions in shadow', count(*) from switchyard.shadow"),

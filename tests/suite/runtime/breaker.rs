@@ -7,7 +7,7 @@ use switchyard_store::{BreakerState, Mode};
 use tokio::time::Instant;
 
 async fn state(world: &RuntimeWorld) -> BreakerState {
-    world.store.breakers().await.unwrap().remove(0).state
+    world.store.breakers().await.unwrap().remove(0).breaker.state
 }
 
 /// As the steward does when the wait is over, without the wait.
@@ -28,7 +28,7 @@ async fn five_unavailable_records_in_a_row_open_the_breaker() {
 
     assert_eq!(world.handle(&bodies, PLENTY).await.len(), 5);
 
-    let breaker = world.store.breakers().await.unwrap().remove(0);
+    let breaker = world.store.breakers().await.unwrap().remove(0).breaker;
     assert_eq!((breaker.state, breaker.reason.as_deref()), (BreakerState::Open, Some("the model is down")));
     world.agent.model_is_down.set(false);
     world.agent.gathered.set(0);
@@ -89,7 +89,7 @@ async fn half_open_a_record_that_finds_it_still_down_opens_it_again() {
 
     assert_eq!(world.handle(&bodies, PLENTY).await, [0, 1, 2]);
 
-    let breaker = world.store.breakers().await.unwrap().remove(0);
+    let breaker = world.store.breakers().await.unwrap().remove(0).breaker;
     assert_eq!((breaker.state, breaker.opens, world.agent.gathered.get()), (BreakerState::Open, 2, 1));
     nothing_is_spent(&world).await;
 }
@@ -106,7 +106,7 @@ async fn in_shadow_mode_who_is_never_answered_is_stored_in_the_end_and_it_opens_
 
     assert!(world.handle(&bodies, Duration::from_secs(14)).await.is_empty());
 
-    let breaker = world.store.breakers().await.unwrap().remove(0);
+    let breaker = world.store.breakers().await.unwrap().remove(0).breaker;
     assert_eq!((breaker.state, breaker.opens, world.count("switchyard.shadow").await), (BreakerState::Open, 2, 1));
     nothing_is_spent(&world).await;
 }

@@ -131,7 +131,7 @@ async fn a_claim_check_whose_event_was_deleted_is_settled_as_expired() {
 
     assert!(world.queues.dead_letters().is_empty(), "nothing is left that a person could mend");
     assert_eq!(world.states().await, "e");
-    assert_eq!(world.count("switchyard.delivery where reason = 'event deleted'").await, 1);
+    assert_eq!(world.count("switchyard.delivery where reason = 'event_deleted'").await, 1);
 }
 
 #[tokio::test]

@@ -1,14 +1,18 @@
 //! The breaker of an agent: every way from state to state, what a person has forced, and one probe at a time.
 
-use switchyard_store::{Ask, Breaker, BreakerState, Mode, StoreError, Type};
+use switchyard_store::{AgentBreaker, Ask, Breaker, BreakerState, Mode, StoreError, Type};
 
 use super::directly_and_pooled;
 use super::world::{AGENT, LedgerWorld, spec};
 use BreakerState::{Closed, HalfOpen, Open};
 
 impl LedgerWorld {
-    async fn breaker(&self) -> Breaker {
+    async fn registered(&self) -> AgentBreaker {
         self.store.breakers().await.unwrap().remove(0)
+    }
+
+    async fn breaker(&self) -> Breaker {
+        self.registered().await.breaker
     }
 
     async fn state(&self) -> BreakerState {
@@ -43,9 +47,9 @@ impl LedgerWorld {
 
 directly_and_pooled! {
     async fn a_registered_agent_has_a_closed_breaker(world: LedgerWorld) {
-        let breaker = world.breaker().await;
-        assert_eq!((breaker.agent.as_str(), breaker.state, breaker.forced), (AGENT, Closed, false));
-        assert_eq!((breaker.reason, breaker.opens, breaker.paused), (None, 0, Vec::new()));
+        let AgentBreaker { agent, breaker, paused } = world.registered().await;
+        assert_eq!((agent.as_str(), breaker.state, breaker.forced), (AGENT, Closed, false));
+        assert_eq!((breaker.reason, breaker.opens, paused), (None, 0, Vec::new()));
         assert!(breaker.retry_in_secs == 0.0 && breaker.since.ends_with('Z'), "{}", breaker.since);
     }
 
@@ -65,7 +69,7 @@ directly_and_pooled! {
         let other = switchyard_store::AgentSpec { name: "carver".into(), ..spec(&["thing.made"]) };
         world.store.register(&other, Mode::Full, switchyard_store::Since::Now).await.unwrap();
         world.trip().await;
-        let states: Vec<_> = world.store.breakers().await.unwrap().into_iter().map(|b| (b.agent, b.state)).collect();
+        let states: Vec<_> = world.store.breakers().await.unwrap().into_iter().map(|b| (b.agent, b.breaker.state)).collect();
         assert_eq!(states, [("carver".to_owned(), Closed), (AGENT.to_owned(), Open)]);
         let event = world.event("thing.made").await;
         assert_eq!(world.store.preview("carver", &[Ask::live(event)]).await.unwrap().breaker, Closed);
@@ -218,11 +222,11 @@ directly_and_pooled! {
         for mappings in [["b"], ["a"], ["a"]] {
             world.store.set_paused(AGENT, &mappings, true).await.unwrap();
         }
-        assert_eq!(world.breaker().await.paused, ["a", "b"], "each once");
+        assert_eq!(world.registered().await.paused, ["a", "b"], "each once");
         world.trip().await;
-        assert_eq!(world.breaker().await.paused, ["a", "b"], "it is the mapping's matter, not the breaker's");
+        assert_eq!(world.registered().await.paused, ["a", "b"], "it is the mapping's matter, not the breaker's");
         world.store.set_paused(AGENT, &["a", "c"], false).await.unwrap();
-        assert_eq!(world.breaker().await.paused, ["b"], "what another stack has paused stays so");
+        assert_eq!(world.registered().await.paused, ["b"], "what another stack has paused stays so");
         world.store.set_paused(AGENT, &[], false).await.unwrap();
         assert_eq!(world.audited().await, ["queue_paused", "queue_paused", "breaker_opened", "queue_resumed"]);
     }

@@ -231,7 +231,7 @@ directly_and_pooled! {
         world.run_sql(&format!("delete from events where id = '{gone}'")).await;
         assert_eq!(world.due().await.iter().map(|d| d.0).collect::<Vec<_>>(), [kept]);
         assert!(world.row(gone).await.is("n", "e"));
-        assert_eq!(world.number("select count(*) from switchyard.delivery where reason = 'event deleted'").await, 1);
+        assert_eq!(world.number("select count(*) from switchyard.delivery where reason = 'event_deleted'").await, 1);
     }
 
     async fn what_was_deleted_is_not_left_to_the_old_system_either(world: LedgerWorld) {

@@ -396,7 +396,7 @@ directly_and_pooled! {
         assert_eq!(world.store.reassign(AGENT).await.unwrap().moved, 2);
         assert!(world.row(touched).await.is("n", "p"));
         assert!(world.row(untouched).await.is("n", "a"));
-        assert_eq!(world.number("select count(*) from switchyard.failure where parked and reason = 'touched by the old system'").await, 1);
+        assert_eq!(world.number("select count(*) from switchyard.failure where parked and reason = 'touched_by_the_old_system'").await, 1);
         world.let_time_pass().await;
         assert_eq!(world.due().await.iter().map(|d| d.0).collect::<Vec<_>>(), [untouched]);
         assert_eq!(world.claim(touched).await, Verdict::Parked);

@@ -1,11 +1,11 @@
 //! A transaction that cannot commit what it should not, and what errors say.
 
 use std::collections::HashSet;
-use switchyard_store::{AppendEvent, Ask, DatabaseUrl, Overwrite, Store, StoreError, Type, Verdict};
+use switchyard_store::{AppendEvent, Ask, DatabaseUrl, Mode, Overwrite, Store, StoreError, Type, Verdict};
 use uuid::Uuid;
 
 use super::directly_and_pooled;
-use super::world::AGENT;
+use super::world::{AGENT, spec};
 
 fn event_of(payload: &str) -> AppendEvent {
     AppendEvent {
@@ -136,6 +136,8 @@ directly_and_pooled! {
     }
 
     async fn an_older_sequence_is_too_late_and_the_same_passes_again(world: LedgerWorld) {
+        let other = switchyard_store::AgentSpec { name: "other".into(), ..spec(&["thing.made"]) };
+        world.store.register(&other, Mode::Full, switchyard_store::Since::Now).await.unwrap();
         let mut tx = world.store.begin().await.unwrap();
         for (agent, thing, seq, late) in [
             (AGENT, "1", 5, false),
@@ -151,6 +153,8 @@ directly_and_pooled! {
         tx.rollback().await.unwrap();
         let mut tx = world.store.begin().await.unwrap();
         assert!(tx.superseded(AGENT, &[overwrite(0, "1", 5)]).await.unwrap().is_empty(), "a rollback forgets");
+        let unknown = tx.superseded("nobody", &[overwrite(0, "1", 5)]).await;
+        assert!(matches!(unknown, Err(StoreError::Config { .. })), "{unknown:?}");
     }
 
     async fn the_records_of_a_batch_that_are_too_late_are_found_in_one_statement(world: LedgerWorld) {

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use switchyard_compare::Outcome;
 use switchyard_event::Reason;
 use switchyard_store::{
-    BackfillPhase, BackfillState, BreakerState, CutoverState, Mode, Owner, RoutedBy, Settlement, State, Verdict,
+    BackfillPhase, BackfillState, BreakerState, Cancellation, CutoverState, Mode, Owner, RoutedBy, Settlement, State,
+    Verdict,
 };
 use switchyard_tests::database::Database;
 use tokio_postgres::Client;
@@ -43,6 +45,7 @@ async fn every_state_that_a_table_takes_is_one_that_rust_knows() {
         ("backfill", "state", set(BackfillState::ALL.iter().map(|word| word.name()))),
         ("backfill", "phase", set(BackfillPhase::ALL.iter().map(|word| word.name()))),
         ("cutover", "state", set(CutoverState::ALL.iter().map(|word| word.name()))),
+        ("shadow", "outcome", set(Outcome::ALL.map(Outcome::name))),
         ("delivery", "owner", set([Owner::New, Owner::Old].map(Owner::letter))),
         ("delivery", "state", set(State::ALL.iter().map(|word| word.name()))),
     ] {
@@ -82,12 +85,60 @@ async fn every_reason_that_a_function_writes_is_one_that_rust_knows() {
     let passing: BTreeSet<String> =
         Reason::ALL.iter().filter(|reason| reason.may_pass()).map(|reason| reason.as_str().to_owned()).collect();
     assert_eq!(quoted(list.split_once(')').unwrap().0), passing);
-    assert!(body("due").await.contains(&format!("'{}'", Reason::Unanswered)));
-    let ingest = body("ingest").await;
-    let reasons: BTreeSet<String> =
-        ingest.split("reason := '").skip(1).map(|rest| rest.split_once('\'').unwrap().0.to_owned()).collect();
-    let unknown: Vec<&String> = reasons.iter().filter(|word| Reason::of(word).is_none()).collect();
-    assert_eq!(unknown, ["refused_by_the_table"], "which the function for ingest passes on as it is");
+
+    let all = "select p.proname::text, pg_get_functiondef(p.oid) from pg_proc p
+                where p.pronamespace = 'switchyard'::regnamespace and p.prokind = 'f'";
+    let mut written: BTreeSet<(String, String)> = BTreeSet::new();
+    for row in client.query(all, &[]).await.unwrap() {
+        let (function, body): (String, String) = (row.get(0), row.get(1));
+        let words = WRITTEN_AFTER.iter().flat_map(|before| body.split(before).skip(1));
+        written.extend(words.map(|rest| (function.clone(), rest.split('\'').next().unwrap().to_owned())));
+    }
+    for (function, word) in &written {
+        assert!(Reason::of(word).is_some(), "{function} writes the reason {word}");
+    }
+    let expected = [
+        ("_cancel_delayed", Reason::Cancelled),
+        ("_expire_deleted", Reason::Cancelled),
+        ("cancel_run", Reason::RunCancelled),
+        ("dismiss", Reason::Dismissed),
+        ("due", Reason::Unanswered),
+        ("ingest", Reason::RefusedByTheTable),
+        ("reassign", Reason::TouchedByTheOldSystem),
+        ("refused", Reason::Unpublishable),
+        ("sweep", Reason::Missing),
+    ];
+    for (function, reason) in expected {
+        let found = written.contains(&(function.to_owned(), reason.as_str().to_owned()));
+        assert!(found, "{function} does not write {reason}, or not where this test looks: {written:?}");
+    }
+    assert!(body("_expire_deleted").await.contains(&format!("else '{}' end", Reason::EventDeleted)));
+    assert!(body("_create_deliveries").await.contains(&format!("then '{}' else p_reason end", Reason::Cancelled)));
+}
+
+/// What stands before a reason that a function writes.
+const WRITTEN_AFTER: &[&str] = &[
+    "reason = '",
+    "reason := '",
+    "p_reason => '",
+    "reason = case when exists (select 1 from switchyard.cancelled c where c.seq = d.seq) then '",
+    "c.attempts, true, '",
+    "array_fill('",
+];
+
+/// The answers to a cancellation, each in the function that gives it.
+#[tokio::test]
+async fn every_answer_to_a_cancellation_is_one_that_rust_knows() {
+    let database = Database::migrated().await;
+    let client = database.connect().await;
+    let mut answers = BTreeSet::new();
+    for function in ["_cancel_delayed", "cancel_delayed"] {
+        let sql = format!("select pg_get_functiondef('switchyard.{function}'::regproc)");
+        let body: String = client.query_one(&sql, &[]).await.unwrap().get(0);
+        let lines = body.lines().filter(|line| line.contains("return ") || line.contains("answer := "));
+        answers.extend(lines.flat_map(quoted));
+    }
+    assert_eq!(answers, set(Cancellation::ALL.iter().map(|word| word.name())));
 }
 
 /// Each batch writes to these, and the check of a foreign key would lock the agent's row each time.

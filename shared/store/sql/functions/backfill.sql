@@ -210,7 +210,7 @@ begin
                                 and (s.until_seq is null or l.seq <= s.until_seq))
              and not exists (select 1 from switchyard.delivery d
                               where d.agent = p_agent.id and d.seq = l.seq and d.seq > p_after and d.seq <= reached
-                                and (d.run = 0 or d.run = any (runs)) and not (d.state = 's' and d.reason = 'run cancelled'))
+                                and (d.run = 0 or d.run = any (runs)) and not (d.state = 's' and d.reason = 'run_cancelled'))
            order by l.seq limit p_at_most) f;
   if fits = p_at_most then
     reached := last;
@@ -467,7 +467,7 @@ begin
        and not exists (select 1 from switchyard.subscription s where s.agent = a.id and s.type = l.type and l.seq >= s.from_seq
                           and (s.until_seq is null or l.seq <= s.until_seq))
        and not exists (select 1 from switchyard.delivery d where d.agent = a.id and d.seq = l.seq and (d.run = 0 or d.run = any (runs))
-                          and not (d.state = 's' and d.reason = 'run cancelled'))),
+                          and not (d.state = 's' and d.reason = 'run_cancelled'))),
   unnumbered as (
     select e.type, e.created_at as at from switchyard.event e
      where (e.created_at, e.id) < (coalesce(h.at, began), coalesce(h.id, '00000000-0000-0000-0000-000000000000'))

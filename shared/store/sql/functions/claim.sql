@@ -113,12 +113,7 @@ begin
   select array_agg(t.seq), array_agg(t.run) into kept, kept_runs from taken t;
 
   if late then
-    insert into switchyard.late as l (agent, event_id, run)
-    select distinct a.id, u.event_id, u.run from unnest(p_events, p_runs) u (event_id, run)
-      join switchyard.event_log e on e.event_id = u.event_id
-     where e.seq < (select f.seq from switchyard.floor f)
-       and not exists (select 1 from switchyard.delivery d where d.agent = a.id and d.run = u.run and d.seq = e.seq)
-    on conflict (agent, event_id, run) do update set n = l.n + 1;
+    perform switchyard._note_late(a.id, p_events, p_runs);
   end if;
 
   return query
@@ -164,19 +159,22 @@ declare
 begin
   -- Most batches have one record with one state. One statement then checks and sets the gate.
   if cardinality(p_records) = 1 then
-    insert into switchyard.gate as g (agent, aggregate_type, aggregate_id, seq) values ((select a.id from switchyard.agent a where a.name = p_agent), p_types[1], p_ids[1], p_seqs[1])
+    insert into switchyard.gate as g (agent, aggregate_type, aggregate_id, seq) values (
+      coalesce((select a.id from switchyard.agent a where a.name = p_agent), (switchyard.agent_named(p_agent)).id), p_types[1], p_ids[1], p_seqs[1])
     on conflict (agent, aggregate_type, aggregate_id) do update set seq = excluded.seq where g.seq <= excluded.seq;
     return case when found then '{}' else p_records end;
   end if;
 
   insert into switchyard.gate (agent, aggregate_type, aggregate_id, seq)
-  select distinct a.id, u.type, u.id, '-9223372036854775808'::bigint
-    from switchyard.agent a cross join unnest(p_types, p_ids) u (type, id) where a.name = p_agent order by 2, 3
+  select distinct coalesce((select a.id from switchyard.agent a where a.name = p_agent), (switchyard.agent_named(p_agent)).id), u.type, u.id,
+         '-9223372036854775808'::bigint
+    from unnest(p_types, p_ids) u (type, id) order by 2, 3
   on conflict (agent, aggregate_type, aggregate_id) do nothing;
 
   select coalesce(array_agg(distinct u.record), '{}') into superseded
     from (select g.aggregate_type, g.aggregate_id, g.seq from switchyard.gate g
-           where g.agent = (select a.id from switchyard.agent a where a.name = p_agent) and (g.aggregate_type, g.aggregate_id) in (select u.type, u.id from unnest(p_types, p_ids) u (type, id))
+           where g.agent = (select a.id from switchyard.agent a where a.name = p_agent)
+             and (g.aggregate_type, g.aggregate_id) in (select u.type, u.id from unnest(p_types, p_ids) u (type, id))
            order by g.aggregate_type, g.aggregate_id for update) g
     join unnest(p_records, p_types, p_ids, p_seqs) u (record, type, id, seq) on u.type = g.aggregate_type and u.id = g.aggregate_id
    where g.seq > u.seq;
@@ -184,6 +182,7 @@ begin
   update switchyard.gate g set seq = n.seq
     from (select u.type, u.id, max(u.seq) as seq from unnest(p_records, p_types, p_ids, p_seqs) u (record, type, id, seq)
            where u.record <> all (superseded) group by u.type, u.id) n
-   where g.agent = (select a.id from switchyard.agent a where a.name = p_agent) and g.aggregate_type = n.type and g.aggregate_id = n.id and g.seq < n.seq;
+   where g.agent = (select a.id from switchyard.agent a where a.name = p_agent)
+     and g.aggregate_type = n.type and g.aggregate_id = n.id and g.seq < n.seq;
   return superseded;
 end $$;

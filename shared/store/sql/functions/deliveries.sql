@@ -61,3 +61,14 @@ begin
     left join switchyard.delivery d on d.agent = a.id and d.seq = l.seq and d.run = u.run
    order by u.ord;
 end $$;
+
+-- Counts what came for an event below the floor that has no delivery any more.
+create or replace function switchyard._note_late(p_agent smallint, p_events uuid[], p_runs int[]) returns void
+language sql volatile set search_path = pg_catalog, pg_temp as $$
+  insert into switchyard.late as l (agent, event_id, run)
+  select distinct p_agent, u.event_id, u.run from unnest(p_events, p_runs) u (event_id, run)
+    join switchyard.event_log e on e.event_id = u.event_id
+   where e.seq < (select f.seq from switchyard.floor f)
+     and not exists (select 1 from switchyard.delivery d where d.agent = p_agent and d.run = u.run and d.seq = e.seq)
+  on conflict (agent, event_id, run) do update set n = l.n + 1
+$$;

@@ -73,7 +73,7 @@ begin
      where d.agent = p_agent and d.seq = any (p_seqs) and d.state in ('a', 'f')
      order by d.seq, d.run for update skip locked)
   update switchyard.delivery d set state = 'e', at = now(), next_attempt_at = null,
-         reason = case when exists (select 1 from switchyard.cancelled c where c.seq = d.seq) then 'cancelled' else 'event deleted' end
+         reason = case when exists (select 1 from switchyard.cancelled c where c.seq = d.seq) then 'cancelled' else 'event_deleted' end
     from gone g where d.agent = p_agent and d.seq = g.seq and d.run = g.run;
 end $$;
 

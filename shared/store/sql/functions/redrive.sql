@@ -16,7 +16,7 @@ end $$;
 create or replace function switchyard.selection_of(
   p_events uuid[], p_types text[], p_reasons text[], p_projects text[], p_since text, p_until text, p_at_most bigint) returns switchyard.selection
 language sql stable set search_path = pg_catalog, pg_temp as $$
-  select row(p_events, p_types, p_reasons, p_projects, switchyard.time_given('since', p_since), switchyard.time_given('until', p_until), p_at_most)
+  select row(coalesce(p_events, '{}'), coalesce(p_types, '{}'), coalesce(p_reasons, '{}'), coalesce(p_projects, '{}'), switchyard.time_given('since', p_since), switchyard.time_given('until', p_until), p_at_most)
            ::switchyard.selection
 $$;
 
@@ -31,12 +31,6 @@ language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off se
 #variable_conflict use_column
 declare
   a smallint := switchyard._agent_id(p_agent);
-  events uuid[] := coalesce(p_selection.events, '{}');
-  types text[] := coalesce(p_selection.types, '{}');
-  reasons text[] := coalesce(p_selection.reasons, '{}');
-  projects text[] := coalesce(p_selection.projects, '{}');
-  since timestamptz := coalesce(p_selection.since, '-infinity');
-  until timestamptz := coalesce(p_selection.until, 'infinity');
 begin
   -- The plan knows the values, so conditions for empty lists cost nothing.
   return query
@@ -44,9 +38,11 @@ begin
     from switchyard.delivery d
     join switchyard.event_log l on l.seq = d.seq
    where d.agent = a and d.owner = any (p_owners) and d.state = 'p' and (d.seq, d.run) > (p_after_seq, p_after_run)
-     and (cardinality(events) = 0 or l.event_id = any (events))
-     and (cardinality(types) = 0 or l.type = any (types)) and (cardinality(reasons) = 0 or coalesce(d.reason, '') = any (reasons))
-     and (cardinality(projects) = 0 or l.project_id = any (projects)) and d.at >= since and d.at < until
+     and (cardinality(p_selection.events) = 0 or l.event_id = any (p_selection.events))
+     and (cardinality(p_selection.types) = 0 or l.type = any (p_selection.types))
+     and (cardinality(p_selection.reasons) = 0 or coalesce(d.reason, '') = any (p_selection.reasons))
+     and (cardinality(p_selection.projects) = 0 or l.project_id = any (p_selection.projects))
+     and d.at >= coalesce(p_selection.since, '-infinity') and d.at < coalesce(p_selection.until, 'infinity')
    order by d.seq, d.run limit p_selection.at_most;
 end $$;
 
@@ -58,10 +54,6 @@ language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off se
 #variable_conflict use_column
 declare
   a smallint := switchyard._agent_id(p_agent);
-  events uuid[] := coalesce(p_selection.events, '{}');
-  types text[] := coalesce(p_selection.types, '{}');
-  reasons text[] := coalesce(p_selection.reasons, '{}');
-  projects text[] := coalesce(p_selection.projects, '{}');
 begin
   return query
   select f.id, f.event_id, f.message_id, l.type, f.reason, f.error, f.at
@@ -69,8 +61,10 @@ begin
     left join switchyard.event_log l on l.event_id = f.event_id
    where f.component = p_agent and f.unmatched and f.redriven_at is null
      and not exists (select 1 from switchyard.delivery d where d.agent = a and d.seq = l.seq and d.run = f.run)
-     and (cardinality(events) = 0 or f.event_id = any (events)) and (cardinality(types) = 0 or l.type = any (types))
-     and (cardinality(reasons) = 0 or f.reason = any (reasons)) and (cardinality(projects) = 0 or l.project_id = any (projects))
+     and (cardinality(p_selection.events) = 0 or f.event_id = any (p_selection.events))
+     and (cardinality(p_selection.types) = 0 or l.type = any (p_selection.types))
+     and (cardinality(p_selection.reasons) = 0 or f.reason = any (p_selection.reasons))
+     and (cardinality(p_selection.projects) = 0 or l.project_id = any (p_selection.projects))
      and f.at >= coalesce(p_selection.since, '-infinity') and f.at < coalesce(p_selection.until, 'infinity');
 end $$;
 

@@ -59,12 +59,7 @@ begin
       from unnest(p_events, p_runs, p_reasons, p_errors) u (event_id, run, reason, error)
       left join switchyard.event_log e on e.event_id = u.event_id
      where not exists (select 1 from switchyard.delivery d where d.agent = a.id and d.run = u.run and d.seq = e.seq);
-    insert into switchyard.late as l (agent, event_id, run)
-    select distinct a.id, u.event_id, u.run from unnest(p_events, p_runs) u (event_id, run)
-      join switchyard.event_log e on e.event_id = u.event_id
-     where e.seq < (select f.seq from switchyard.floor f)
-       and not exists (select 1 from switchyard.delivery d where d.agent = a.id and d.run = u.run and d.seq = e.seq)
-    on conflict (agent, event_id, run) do update set n = l.n + 1;
+    perform switchyard._note_late(a.id, p_events, p_runs);
   end if;
 
   return query

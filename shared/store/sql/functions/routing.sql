@@ -110,7 +110,7 @@ begin
   select array_agg(w.event_id) into touched from wrong w;
   if touched is not null then
     perform switchyard.park_batch(p_agent, 'o', touched, array_fill(0, array[cardinality(touched)]), array_fill(null::int, array[cardinality(touched)]),
-      array_fill('touched by the old system'::text, array[cardinality(touched)]), array_fill(null::text, array[cardinality(touched)]));
+      array_fill('touched_by_the_old_system'::text, array[cardinality(touched)]), array_fill(null::text, array[cardinality(touched)]));
   end if;
 
   with wrong as materialized (

@@ -66,7 +66,7 @@ begin
   end if;
   with open as materialized (
     select d.seq from switchyard.delivery d where d.agent = a and d.run = p_run and d.state in ('a', 'f', 'p') order by d.seq for update)
-  update switchyard.delivery d set state = 's', at = now(), reason = 'run cancelled', next_attempt_at = null
+  update switchyard.delivery d set state = 's', at = now(), reason = 'run_cancelled', next_attempt_at = null
     from open o
    where d.agent = a and d.run = p_run and d.seq = o.seq and d.state in ('a', 'f', 'p');
   get diagnostics n = row_count;

@@ -4,36 +4,26 @@
 //! Then it is half-open: the agent tries one record at a time, and the outcome closes or opens the breaker. Nothing automatic changes a state that
 //! an operator has forced. Every change adds an audit row. Times are the database's.
 
-use serde::Serialize;
 use tokio_postgres::types::Type;
 
 use crate::row::{clean, count, get, only, word};
-use crate::{BreakerState, Store, StoreError};
+use crate::{Breaker, BreakerState, Store, StoreError};
 
-/// An agent's breaker.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Breaker {
+/// A registered agent's breaker.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AgentBreaker {
     /// The agent.
     pub agent: String,
-    /// Its state.
-    pub state: BreakerState,
-    /// Forced by an operator, so that nothing automatic changes it.
-    pub forced: bool,
-    /// Why it is not closed.
-    pub reason: Option<String>,
-    /// Since when it is in this state: RFC 3339.
-    pub since: String,
-    /// How often it has opened since it was last closed.
-    pub opens: u16,
-    /// While open: in how many seconds the agent may probe; 0 means now, or that it is forced.
-    pub retry_in_secs: f64,
-    /// The ids of the event source mappings that a steward turned off ([`Store::set_paused`]), also of other stacks on the same database.
+    /// Its breaker.
+    pub breaker: Breaker,
+    /// The ids of the event source mappings that a steward has turned off ([`Store::set_paused`]), those of other stacks on the same database
+    /// included.
     pub paused: Vec<String>,
 }
 
 impl Store {
     /// The breakers of all agents, by name.
-    pub async fn breakers(&self) -> Result<Vec<Breaker>, StoreError> {
+    pub async fn breakers(&self) -> Result<Vec<AgentBreaker>, StoreError> {
         const OP: &str = "breakers";
         let rows = self
             .read(
@@ -44,14 +34,16 @@ impl Store {
             .await?;
         rows.iter()
             .map(|row| {
-                Ok(Breaker {
+                Ok(AgentBreaker {
                     agent: get(OP, row, 1)?,
-                    state: word(OP, row, 0, BreakerState::named)?,
-                    forced: get(OP, row, 2)?,
-                    reason: get(OP, row, 3)?,
-                    since: get(OP, row, 4)?,
-                    opens: count(get(OP, row, 5)?),
-                    retry_in_secs: get(OP, row, 6)?,
+                    breaker: Breaker {
+                        state: word(OP, row, 0, BreakerState::named)?,
+                        forced: get(OP, row, 2)?,
+                        reason: get(OP, row, 3)?,
+                        since: get(OP, row, 4)?,
+                        opens: count(get(OP, row, 5)?),
+                        retry_in_secs: get(OP, row, 6)?,
+                    },
                     paused: get(OP, row, 7)?,
                 })
             })

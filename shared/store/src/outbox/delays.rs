@@ -3,20 +3,8 @@
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
-use crate::row::{clean, get, only};
+use crate::row::{clean, get, only, word};
 use crate::{Cancellation, Delayed, Delays, Store, StoreError};
-
-fn cancellation(text: &str) -> Result<Cancellation, StoreError> {
-    Ok(match text {
-        "cancelled" => Cancellation::Cancelled,
-        "already_cancelled" => Cancellation::AlreadyCancelled,
-        "unknown" => Cancellation::Unknown,
-        "not_delayed" => Cancellation::NotDelayed,
-        "due" => Cancellation::Due,
-        "taken" => Cancellation::Taken,
-        other => return Err(StoreError::bug("cancel_delayed", format!("no such answer: {other}"))),
-    })
-}
 
 impl Store {
     /// Returns delayed events, the next due first, at most `limit`. Rows that could not be published are not among them ([`Store::unpublishable`]).
@@ -79,11 +67,6 @@ impl Store {
                 ],
             )
             .await?;
-        rows.iter()
-            .map(|row| {
-                let answer: String = get(OP, row, 1)?;
-                Ok((get(OP, row, 0)?, cancellation(&answer)?))
-            })
-            .collect()
+        rows.iter().map(|row| Ok((get(OP, row, 0)?, word(OP, row, 1, Cancellation::named)?))).collect()
     }
 }
