@@ -9,6 +9,7 @@ mod mapping;
 mod migrate;
 mod remove;
 mod schema;
+mod trust;
 mod wait_policy;
 
 pub use deploy::{AgentSpec, Registered, RoutedBy, Since};

@@ -11,6 +11,7 @@ mod checker;
 mod claim_guard;
 mod claiming;
 mod cutover;
+mod definers;
 mod delays;
 mod domain_events;
 mod event_log;

@@ -9,7 +9,10 @@
 -- has a default: no aggregate type, version 1, no metadata, and for the time of creation the time of logging (null for history). Events that we
 -- insert keep these values, in `switchyard.unmapped`.
 --
--- `_insert_events`: the only function that inserts events. It skips an id that exists, and returns how many events were new.
+-- `_insert_events`: the only function that inserts events. It skips an id that exists, and returns how many events were new. It computes all values,
+-- and leaves the insert alone to `_insert_rows`: the application's own triggers run inside that function, so it is the only one whose search path
+-- holds the application's schemas. Each name in its body is qualified, since a function of another role on that path would run with our rights. For
+-- the unqualified names in the application's triggers, the setup refuses a path on which others may create (`setup/trust.rs`).
 --
 -- `_logged`: what the event log keeps of a row. Its body is parsed when it is created, so a column can be renamed, and the planner inlines it.
 --
@@ -23,7 +26,8 @@ declare
   m switchyard.mapping;
   tab text;
   aggregate_id_type text;
-  payload_type text;
+  given_aggregate_id text;
+  given_payload text;
   fills_created_at text;
   owner name;
   lacks boolean;
@@ -32,13 +36,20 @@ declare
   digest text;
   body text;
   path text;
+  schemas name[];
 begin
   select x.* into m from switchyard.mapping x;
   tab := format('%I.%I', m.schema_name, m.table_name);
   select format_type(a.atttypid, null) into aggregate_id_type from pg_attribute a where a.attrelid = tab::regclass and a.attname = m.aggregate_id;
-  select format_type(a.atttypid, null) into payload_type from pg_attribute a where a.attrelid = tab::regclass and a.attname = m.payload;
+  select format('u.aggregate_id::%I.%I', n.nspname, t.typname) into given_aggregate_id
+    from pg_attribute a join pg_type t on t.oid = a.atttypid join pg_namespace n on n.oid = t.typnamespace
+   where a.attrelid = tab::regclass and a.attname = m.aggregate_id;
+  select format('u.payload::%I.%I', n.nspname, t.typname) into given_payload
+    from pg_attribute a join pg_type t on t.oid = a.atttypid join pg_namespace n on n.oid = t.typnamespace
+   where a.attrelid = tab::regclass and a.attname = m.payload;
   -- Null if the column has a default, which then fills it.
-  select case a.atttypid when 'timestamp'::regtype then 'now() at time zone ''UTC''' else 'now()' end into fills_created_at
+  select case a.atttypid when 'timestamp'::regtype then $$pg_catalog.timezone('UTC'::pg_catalog.text, pg_catalog.now())$$ else 'pg_catalog.now()' end
+    into fills_created_at
     from pg_attribute a where a.attrelid = tab::regclass and a.attname = m.created_at and not a.atthasdef;
   lacks := m.aggregate_type is null or m.version is null or m.metadata is null;
   about := coalesce('(logged).' || quote_ident(m.metadata), format('(select x.metadata from switchyard.unmapped x where x.event_id = (logged).%I)', m.id));
@@ -73,46 +84,64 @@ begin
   body := format($sql$
     #variable_conflict use_column
     declare
-      n bigint;
+      n pg_catalog.int8;
     begin
-      %1$s
-      insert into %2$s (%3$s)
-      select %4$s
-        from unnest(p_ids, p_types, p_aggregate_types, p_aggregate_ids, p_payloads, p_versions, p_metadata)
+      insert into %1$s (%2$s)
+      select %3$s
+        from rows from (pg_catalog.unnest(p_ids), pg_catalog.unnest(p_types), pg_catalog.unnest(p_aggregate_types), pg_catalog.unnest(p_aggregate_ids),
+               pg_catalog.unnest(p_payloads), pg_catalog.unnest(p_versions), pg_catalog.unnest(p_metadata))
                with ordinality u (id, type, aggregate_type, aggregate_id, payload, version, metadata, ord)
        order by u.ord
-      on conflict (%5$I) do nothing;
-      get diagnostics n = row_count;
+      on conflict (%4$I) do nothing;
+      get diagnostics n := row_count;
       return n;
+    end
+  $sql$,
+    tab,
+    concat_ws(', ', quote_ident(m.id), quote_ident(m.type), quote_ident(m.aggregate_type), quote_ident(m.aggregate_id), quote_ident(m.payload),
+      quote_ident(m.version), quote_ident(m.metadata), case when fills_created_at is not null then quote_ident(m.created_at) end),
+    concat_ws(', ', 'u.id', 'u.type', case when m.aggregate_type is not null then 'u.aggregate_type' end, given_aggregate_id, given_payload,
+      case when m.version is not null then 'u.version' end, case when m.metadata is not null then 'u.metadata' end, fills_created_at),
+    m.id);
+  -- The application's own triggers run inside this function, and their unqualified names must resolve as usual. So the search path is the default of
+  -- the installing role or database. It is not the caller's, because the function may run with our rights for a caller that we do not trust. Only
+  -- schemas that exist are on it: another role could create one that is missing.
+  perform set_config('search_path', (select s.reset_val from pg_settings s where s.name = 'search_path'), true);
+  schemas := pg_catalog.current_schemas(false);
+  perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+  select string_agg(quote_ident(x.name), ', ' order by x.nth) into path
+    from (select u.name, min(u.nth) as nth from unnest(schemas || m.schema_name::name) with ordinality u (name, nth)
+           where u.name <> 'pg_catalog' and u.name not like 'pg\_temp%' group by u.name) x;
+  -- The body is a quoted literal, so that no column name can end it.
+  execute format($sql$
+    create or replace function switchyard._insert_rows(
+      p_ids uuid[], p_types text[], p_aggregate_types text[], p_aggregate_ids text[], p_payloads jsonb[], p_versions int[], p_metadata jsonb[])
+    returns bigint
+    language plpgsql volatile set search_path = pg_catalog, %s, pg_temp as %L
+  $sql$, path, body);
+
+  body := format($sql$
+    begin
+      p_metadata := array(select jsonb_build_object('timestamp', switchyard.rfc3339(now())) || u.about from unnest(p_metadata) with ordinality u (about, ord)
+                           order by u.ord);
+      %s
+      return switchyard._insert_rows(p_ids, p_types, p_aggregate_types, p_aggregate_ids, p_payloads, p_versions, p_metadata);
     end
   $sql$,
     -- This insert comes first, because the trigger reads its row.
     case when lacks then format($sql$
       insert into switchyard.unmapped (event_id, aggregate_type, version, metadata)
-      select u.id, u.aggregate_type, u.version, jsonb_build_object('timestamp', switchyard.rfc3339(now())) || u.metadata
+      select u.id, u.aggregate_type, u.version, u.metadata
         from unnest(p_ids, p_aggregate_types, p_versions, p_metadata) u (id, aggregate_type, version, metadata)
        where not exists (select 1 from %s e where e.%I = u.id)
       on conflict do nothing;
-      $sql$, tab, m.id) else '' end,
-    tab,
-    concat_ws(', ', quote_ident(m.id), quote_ident(m.type), quote_ident(m.aggregate_type), quote_ident(m.aggregate_id), quote_ident(m.payload),
-      quote_ident(m.version), quote_ident(m.metadata), case when fills_created_at is not null then quote_ident(m.created_at) end),
-    concat_ws(', ', 'u.id', 'u.type', case when m.aggregate_type is not null then 'u.aggregate_type' end,
-      format('u.aggregate_id::%s', aggregate_id_type), format('u.payload::%s', payload_type), case when m.version is not null then 'u.version' end,
-      case when m.metadata is not null then $$jsonb_build_object('timestamp', switchyard.rfc3339(now())) || u.metadata$$ end,
-      fills_created_at),
-    m.id);
-  -- The application's own triggers run inside this function, and their unqualified names must resolve as usual. So the search path is the default of
-  -- the installing role or database. It is not the caller's, because the function may run with our rights for a caller that we do not trust.
-  path := concat_ws(', ', 'pg_catalog',
-    (select nullif(nullif(btrim(s.reset_val), ''), '""') from pg_settings s where s.name = 'search_path'), quote_ident(m.schema_name), 'pg_temp');
-  -- The body is a quoted literal, so that no column name can end it.
+      $sql$, tab, m.id) else '' end);
   execute format($sql$
     create or replace function switchyard._insert_events(
       p_ids uuid[], p_types text[], p_aggregate_types text[], p_aggregate_ids text[], p_payloads jsonb[], p_versions int[], p_metadata jsonb[])
     returns bigint
-    language plpgsql volatile set search_path = %s as %L
-  $sql$, path, body);
+    language plpgsql volatile set search_path = pg_catalog, pg_temp as %L
+  $sql$, body);
 
   execute format($sql$
     create or replace function switchyard._logged(logged %1$s)
@@ -139,7 +168,7 @@ begin
 
   -- A new function is executable by `public`.
   revoke execute on function switchyard._events(), switchyard._aggregate_id(text), switchyard._logged, switchyard.log_event(),
-    switchyard._insert_events(uuid[], text[], text[], text[], jsonb[], int[], jsonb[]) from public;
+    switchyard._insert_events, switchyard._insert_rows from public;
 
   -- `log_event` runs with the rights of its owner. If another role, such as a superuser, calls `bind`, give the new objects to that owner, so that
   -- the trigger may still use them.

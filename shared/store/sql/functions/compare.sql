@@ -3,10 +3,16 @@
 -- Return what a value holds at a path, as text and as JSON; null if it holds nothing there or cannot be read. So one event, or one row of the old
 -- system, does not stop the comparison of the others. A column of type JSON may hold an escaped NUL; see `_project_of`.
 create or replace function switchyard._text_at(given anyelement, path text[]) returns text
-language sql stable as 'select to_jsonb(given) #>> path';
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+  return to_jsonb(given) #>> path;
+end $$;
 
 create or replace function switchyard._json_at(given anyelement, path text[]) returns text
-language sql stable as 'select (to_jsonb(given) #> path)::text';
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+  return (to_jsonb(given) #> path)::text;
+end $$;
 
 create or replace function switchyard._json_at(given json, path text[]) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$

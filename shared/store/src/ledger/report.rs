@@ -200,7 +200,7 @@ impl Store {
         let (events, runs, epochs) = columns(&asks.iter().collect::<Vec<_>>());
         self.write(
             "returned",
-            "select switchyard.returned($1, $2, $3, $4, $5 * interval '1 second')",
+            "select switchyard.returned($1, $2, $3, $4, $5::float8 * interval '1 second')",
             &[
                 (&agent, Type::TEXT),
                 (&events, Type::UUID_ARRAY),

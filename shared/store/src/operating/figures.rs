@@ -71,7 +71,7 @@ impl Store {
     /// Fails with [`StoreError::Unavailable`] if the database is unavailable, or does not answer within the store's limit.
     pub async fn figures(&self, window: Duration) -> Result<Figures, StoreError> {
         const OP: &str = "figures";
-        let sql = "select switchyard.figures($1 * interval '1 second')::text";
+        let sql = "select switchyard.figures($1::float8 * interval '1 second')::text";
         let rows = self.read(OP, sql, &[(&window.as_secs_f64(), Type::FLOAT8)]).await?;
         let answer: String = get(OP, &only(OP, rows)?, 0)?;
         serde_json::from_str(&answer).map_err(|_| {

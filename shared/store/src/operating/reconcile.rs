@@ -138,7 +138,7 @@ impl Store {
     /// Fails with [`StoreError::Config`] if row-level security hides events from this role.
     pub async fn log_what_is_unlogged(&self, hours: u32) -> Result<i64, StoreError> {
         const OP: &str = "log_what_is_unlogged";
-        let sql = "select switchyard.unlogged(clock_timestamp() - $1::bigint * interval '1 hour')";
+        let sql = "select switchyard.unlogged(clock_timestamp() - $1::float8 * interval '1 hour')";
         let rows = self.write(OP, sql, &[(&i64::from(hours), Type::INT8)]).await?;
         get(OP, &only(OP, rows)?, 0)
     }
@@ -171,7 +171,7 @@ impl Store {
         let rows = self
             .write(
                 OP,
-                "select seq, run, epoch, sends from switchyard.due($1, $2, $3 * interval '1 second') order by seq, run",
+                "select seq, run, epoch, sends from switchyard.due($1, $2, $3::float8 * interval '1 second') order by seq, run",
                 &[(&agent, Type::TEXT), (&limit, Type::INT4), (&overdue.secs(), Type::INT8)],
             )
             .await?;
@@ -295,7 +295,7 @@ impl Store {
     /// `true`. If that one dies, the check waits for the next time.
     pub async fn deeper(&self, every: Duration) -> Result<bool, StoreError> {
         const OP: &str = "deeper";
-        let sql = "select switchyard.take_hourly_check($1 * interval '1 second')";
+        let sql = "select switchyard.take_hourly_check($1::float8 * interval '1 second')";
         let rows = self.write(OP, sql, &[(&every.as_secs_f64(), Type::FLOAT8)]).await?;
         get(OP, &only(OP, rows)?, 0)
     }

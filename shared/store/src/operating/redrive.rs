@@ -76,7 +76,7 @@ impl Store {
     ) -> Result<Stepped, StoreError> {
         let sql = format!(
             "select seq, run, redriven
-               from switchyard.redrive($1, {}, $9, $10, $13 * interval '1 second', $11, $12) order by seq, run",
+               from switchyard.redrive($1, {}, $9, $10, $13::float8 * interval '1 second', $11, $12) order by seq, run",
             selection::SQL
         );
         let hold = Some(defer_secs);
@@ -103,7 +103,7 @@ impl Store {
         let rows = self
             .write(
                 OP,
-                "select event_id, run from switchyard.redrive_these($1, $2, $3, $4 * interval '1 second', $5, $6)",
+                "select event_id, run from switchyard.redrive_these($1, $2, $3, $4::float8 * interval '1 second', $5, $6)",
                 &[
                     (&agent, Type::TEXT),
                     (&events, Type::UUID_ARRAY),
@@ -151,7 +151,7 @@ impl Store {
         let rows = self
             .write(
                 OP,
-                "select switchyard.sent_back($1, $2, $3, clock_timestamp() - $4 * interval '1 second', $5)",
+                "select switchyard.sent_back($1, $2, $3, clock_timestamp() - $4::float8 * interval '1 second', $5)",
                 &[
                     (&agent, Type::TEXT),
                     (&events, Type::UUID_ARRAY),
@@ -275,7 +275,7 @@ impl Store {
         let after = auto.map(|a| i64::from(a.first_after_secs));
         self.write(
             "set_auto_redrive",
-            "select switchyard.set_auto_redrive($1, $2, $3 * interval '1 second', $4)",
+            "select switchyard.set_auto_redrive($1, $2, $3::float8 * interval '1 second', $4)",
             &[
                 (&agent, Type::TEXT),
                 (&times, Type::INT4),

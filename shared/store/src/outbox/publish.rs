@@ -60,7 +60,7 @@ impl Store {
         let rows = self
             .write(
                 "publish",
-                "select switchyard.publish($1, $2, $3, $4::text::jsonb, $5, $6, $7::text::jsonb, $8, $9 * interval '1 millisecond')",
+                "select switchyard.publish($1, $2, $3, $4::text::jsonb, $5, $6, $7::text::jsonb, $8, $9::float8 * interval '1 millisecond')",
                 &[
                     (&event.event_type, Type::TEXT),
                     (&event.aggregate_type, Type::TEXT),

@@ -54,6 +54,16 @@ pub(crate) async fn mapping(client: &Client) -> Result<Option<Mapping>, StoreErr
     }))
 }
 
+/// The present schema of the events table of an earlier setup.
+pub(crate) async fn schema_of_events(client: &Client) -> Result<Option<String>, StoreError> {
+    const SQL: &str = "select n.nspname::text from switchyard.mapping m
+        join pg_class c on c.oid = m.relation join pg_namespace n on n.oid = c.relnamespace";
+    if !exists(client, "switchyard.mapping").await? {
+        return Ok(None);
+    }
+    client.query_typed(SQL, &[]).await.map_err(fail)?.first().map(|row| get(OP, row, 0)).transpose()
+}
+
 /// The shape of a table; `None` if there is none with this name.
 pub(crate) async fn shape(client: &Client, schema: &str, table: &str) -> Result<Option<Shape>, StoreError> {
     const TABLE: &str = "select c.relkind in ('r', 'p') and not c.relispartition, c.oid

@@ -94,7 +94,7 @@ impl Store {
     pub async fn set_grace(&self, agent: &str, grace_ms: u32) -> Result<(), StoreError> {
         self.write(
             "set_grace",
-            "select switchyard.set_grace($1, $2 * interval '1 millisecond')",
+            "select switchyard.set_grace($1, $2::float8 * interval '1 millisecond')",
             &[(&agent, Type::TEXT), (&i64::from(grace_ms), Type::INT8)],
         )
         .await?;

@@ -29,8 +29,8 @@ impl Session {
             tokio::spawn(connection);
             client
         };
-        // The setup names `public` itself, and the notices of `if not exists` are useless here.
-        let settings = "set client_min_messages = warning; set search_path = public";
+        // Bodies that are parsed when they are created find no function or operator of another role. Notices of `if not exists` are useless here.
+        let settings = "set client_min_messages = warning; set search_path = pg_catalog, pg_temp";
         client.batch_execute(settings).await.map_err(|error| StoreError::from_postgres(operation, error))?;
         let session = Self { client, operation };
         match lock(&session.client, operation).await {

@@ -7,7 +7,7 @@ use crate::row::{get, only};
 use crate::setup::direct::Session;
 use crate::setup::mapping::{EventsTable, Mapping};
 use crate::setup::wait_policy::WaitPolicy;
-use crate::setup::{catalogue, domain, schema};
+use crate::setup::{catalogue, domain, schema, trust};
 use crate::{DatabaseUrl, StoreError};
 
 const OP: &str = "migrate";
@@ -42,7 +42,8 @@ pub async fn migrate(url: &DatabaseUrl) -> Result<Migrated, StoreError> {
 /// The application's writers wait for one lock only, under which a trigger is created: for the milliseconds that this takes, and while it waits for
 /// the transactions that have written to the same table (see [`WaitPolicy`]). Readers never wait.
 ///
-/// Fails with [`StoreError::Config`] if the events table does not fit or is not the one of the first setup, [`StoreError::Conflict`] if the
+/// Fails with [`StoreError::Config`] if the events table does not fit or is not the one of the first setup, or while other roles may create objects in
+/// a schema on the search path (the error has the statements that mend it), [`StoreError::Conflict`] if the
 /// application's transactions left no gap (what was applied stays; run it again), [`StoreError::Unavailable`] if the database is unavailable.
 pub async fn migrate_with(
     url: &DatabaseUrl,
@@ -68,6 +69,12 @@ async fn decided(
     asked: Option<&EventsTable>,
     wait_policy: &WaitPolicy<'_>,
 ) -> Result<(Mapping, bool), StoreError> {
+    let named = match (catalogue::mapping(client).await?, asked) {
+        (Some(remembered), _) => (remembered.schema, remembered.table),
+        (None, Some(table)) => (table.schema.clone(), table.table.clone()),
+        (None, None) => (EventsTable::customary().schema, EventsTable::customary().table),
+    };
+    trust::check(client, (&named.0, &named.1)).await?;
     let mut tries = wait_policy.with("the new names of the table and its columns");
     let renamed = loop {
         tries.ready(client).await?;

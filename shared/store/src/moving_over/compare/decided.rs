@@ -64,7 +64,7 @@ impl Store {
         let keys = all.iter().map(|part| statement.key_part(part)).collect::<Vec<_>>().join(", ");
         let sql = format!(
             "select l.event_id, l.seq, {at}, {due}, l.decision, array[{keys}]::text[]
-               from switchyard.decided({agent}, {about}, {over} * interval '1 microsecond', {at_most}, {bytes}) l {events}
+               from switchyard.decided({agent}, {about}, {over}::float8 * interval '1 microsecond', {at_most}, {bytes}) l {events}
               order by l.at, l.event_id",
             at = to_micros("l.logged_at"),
             due = to_micros("greatest(l.logged_at, l.due_at)"),

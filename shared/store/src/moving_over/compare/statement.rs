@@ -176,7 +176,7 @@ pub(super) fn types_of(agent: &str) -> String {
 
 /// A column of microseconds as a time.
 pub(super) fn from_micros(micros: &str) -> String {
-    format!("(timestamptz 'epoch' + {micros} * interval '1 microsecond')")
+    format!("(timestamptz 'epoch' + {micros}::float8 * interval '1 microsecond')")
 }
 
 /// A time in microseconds.
