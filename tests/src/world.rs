@@ -455,6 +455,7 @@ fn aws_settings(servers: &Servers, account: &str) -> aws_config::SdkConfig {
     assert!(endpoint.starts_with("http://127.0.0.1:"), "these tests talk to nobody but this machine");
     aws_config::SdkConfig::builder()
         .behavior_version(aws_config::BehaviorVersion::latest())
+        .http_client(switchyard_bus::aws::https_client())
         .region(aws_config::Region::new(REGION))
         .endpoint_url(endpoint)
         .credentials_provider(aws_sdk_sqs::config::SharedCredentialsProvider::new(

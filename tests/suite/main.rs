@@ -19,6 +19,7 @@ mod models;
 mod one_effect;
 mod pages;
 mod redrive;
+mod rotation;
 mod routing;
 mod runtime;
 mod shim;

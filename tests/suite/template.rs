@@ -77,6 +77,12 @@ fn fifo_names_fit_the_limits_of_sqs() {
 }
 
 #[test]
+fn no_secret_is_resolved_into_the_environment_of_a_function() {
+    // Whoever may read a function's configuration would read it, and a rotated one would stay as it was at the deployment.
+    assert!(!template().contains("{{resolve:"));
+}
+
+#[test]
 fn ingest_keeps_messages_for_14_days_and_stops_long_chains() {
     let template = template();
     assert!(resource(&template, "IngestQueue").contains("MessageRetentionPeriod: 1209600"));

@@ -9,8 +9,7 @@ pub use take::{Ingest, NAME};
 
 use settings::Settings;
 use switchyard_bus::SqsQueues;
-use switchyard_runtime::{Answer, Environment, Invocation, Message, StartError};
-use switchyard_store::Store;
+use switchyard_runtime::{Answer, Environment, Invocation, Message, StartError, open_store};
 
 /// Reads the configuration and makes the clients, once per process.
 ///
@@ -19,10 +18,9 @@ use switchyard_store::Store;
 pub async fn start() -> Result<Ingest<SqsQueues>, StartError> {
     let environment = Environment;
     let settings = Settings::read(environment)?;
-    let url = environment.database()?;
     let aws = switchyard_bus::aws::settings().await;
     let queues = SqsQueues::new(&aws, settings.queue_url, settings.dead_letter_url);
-    Ok(Ingest::new(Store::open(&url, settings.connections)?, queues, settings.max_hops))
+    Ok(Ingest::new(open_store(environment, &aws).await?, queues, settings.max_hops))
 }
 
 /// One invocation: a batch of messages from the queue, and an answer for each.

@@ -6,6 +6,7 @@ mod publish;
 mod settings;
 mod signature;
 mod webhook;
+mod webhook_secret;
 mod work;
 
 pub use plan::Plan;
@@ -17,8 +18,8 @@ pub use webhook::{Request, Response};
 use jiff::Timestamp;
 use serde::Serialize;
 use switchyard_bus::SnsTopic;
-use switchyard_runtime::{Environment, Invocation, Json, StartError};
-use switchyard_store::Store;
+use switchyard_runtime::{Environment, Invocation, Json, StartError, open_store};
+use webhook_secret::WebhookSecret;
 
 /// The words that the shim logs for each event that it gives up; an alarm of the template counts them.
 pub const COULD_NOT_BE_PUBLISHED: &str = "an event could not be published";
@@ -26,7 +27,7 @@ pub const COULD_NOT_BE_PUBLISHED: &str = "an event could not be published";
 /// The function, made once per process.
 pub struct Shim {
     publisher: Publisher<SnsTopic>,
-    secrets: Option<Secrets>,
+    webhook: Option<WebhookSecret>,
 }
 
 /// The answer to an invocation.
@@ -46,10 +47,11 @@ pub enum Answer {
 pub async fn start() -> Result<Shim, StartError> {
     let environment = Environment;
     let settings = Settings::read(environment)?;
-    let secrets = settings::webhook_secrets(environment)?;
-    let url = environment.database()?;
-    let topic = SnsTopic::new(&switchyard_bus::aws::settings().await, settings.topic_arn.clone());
-    Ok(Shim { publisher: Publisher::new(Store::open(&url, settings.connections)?, topic, settings), secrets })
+    let aws = switchyard_bus::aws::settings().await;
+    let webhook = WebhookSecret::open(environment, &aws).await?;
+    let store = open_store(environment, &aws).await?;
+    let topic = SnsTopic::new(&aws, settings.topic_arn.clone());
+    Ok(Shim { publisher: Publisher::new(store, topic, settings), webhook })
 }
 
 /// One invocation. Invoked by the schedule, it publishes until its time is up or, if it is not resident, until nothing is pending; by a webhook, it
@@ -70,7 +72,12 @@ pub async fn handle(shim: &Shim, event: Json, invocation: Invocation) -> Result<
             .map(Answer::Published)
             .map_err(|error| error.to_string());
     };
-    if let Err(refused) = request.admit(shim.secrets.as_ref(), Timestamp::now().as_second()) {
+    let now = Timestamp::now().as_second();
+    let admitted = match &shim.webhook {
+        Some(secret) => secret.admit(&request, now).await,
+        None => request.admit(None, now),
+    };
+    if let Err(refused) = admitted {
         return Ok(Answer::Response(refused));
     }
     Ok(Answer::Response(match shim.publisher.wake(invocation.deadline).await {

@@ -1,6 +1,5 @@
 //! The shim's settings, from its environment.
 
-use crate::signature::Secrets;
 use std::time::Duration;
 use switchyard_bus::aws::CALL_TIMEOUT;
 use switchyard_runtime::{ConfigError, Environment};
@@ -14,8 +13,6 @@ pub struct Settings {
     pub resident: Duration,
     /// How many calls to the topic are in flight at the same time.
     pub publish_concurrency: usize,
-    /// How many connections to the database it may open.
-    pub connections: usize,
     /// How many shims share the work at once. The newest stay: with one, each invocation replaces the one before.
     pub shims: u16,
     /// How its lease is timed.
@@ -48,7 +45,7 @@ impl Default for Times {
 
 impl Settings {
     /// Reads `TOPIC_ARN`, `RESIDENT_SECONDS` (75, longer than the schedule's minute, so that the next one finds this one still there and takes
-    /// over without a gap), `PUBLISH_CONCURRENCY` (16), `SHIMS` (1) and `DATABASE_CONNECTIONS` (2).
+    /// over without a gap), `PUBLISH_CONCURRENCY` (16) and `SHIMS` (1).
     ///
     /// # Errors
     /// [`ConfigError`], naming the variable.
@@ -57,25 +54,8 @@ impl Settings {
             topic_arn: environment.required("TOPIC_ARN", "the ARN of the topic that events are published to")?,
             resident: Duration::from_secs(environment.or("RESIDENT_SECONDS", 75, "a whole number of seconds")?),
             publish_concurrency: environment.or("PUBLISH_CONCURRENCY", 16, "a whole number")?,
-            connections: environment.or("DATABASE_CONNECTIONS", 2, "a whole number")?,
             shims: environment.or("SHIMS", 1, "a whole number")?,
             times: Times::default(),
         })
-    }
-}
-
-/// What a webhook may be signed with, from `WEBHOOK_SECRETS`; `None` where there is none, and then the URL answers 404.
-///
-/// # Errors
-/// [`ConfigError`], naming the variable and never its value.
-pub(crate) fn webhook_secrets(environment: Environment) -> Result<Option<Secrets>, ConfigError> {
-    const NAME: &str = "WEBHOOK_SECRETS";
-    let text: String = environment.or(NAME, String::new(), "text")?;
-    if text.trim().is_empty() {
-        return Ok(None);
-    }
-    match Secrets::parse(&text) {
-        Some(secrets) => Ok(Some(secrets)),
-        None => Err(ConfigError::Invalid { name: NAME, expected: Secrets::EXPECTED.to_owned() }),
     }
 }

@@ -27,8 +27,8 @@ use settings::Settings;
 use switchyard_advice::Wishes;
 use switchyard_bus::{LambdaDirectory, LambdaMappings, SqsQueue};
 use switchyard_operations::{delays::DelaysRequest, steward::Request};
-use switchyard_runtime::{Environment, Invocation, Json, StartError};
-use switchyard_store::{Store, StoreError};
+use switchyard_runtime::{Environment, Invocation, Json, StartError, open_store};
+use switchyard_store::StoreError;
 
 /// The steward on AWS.
 pub type OnAws = Steward<LambdaDirectory, LambdaMappings, SqsQueue>;
@@ -40,14 +40,14 @@ pub type OnAws = Steward<LambdaDirectory, LambdaMappings, SqsQueue>;
 pub async fn start() -> Result<OnAws, StartError> {
     let environment = Environment;
     let settings = Settings::read(environment)?;
-    let url = environment.database()?;
     let aws = switchyard_bus::aws::settings().await;
+    let store = open_store(environment, &aws).await?;
     let clients = Clients {
         directory: LambdaDirectory::new(&aws, settings.stack),
         mappings: LambdaMappings::new(&aws),
         queue: Box::new(move |url| SqsQueue::new(&aws, url.to_owned())),
     };
-    Ok(Steward::new(Store::open(&url, settings.connections)?, clients, settings.limits))
+    Ok(Steward::new(store, clients, settings.limits))
 }
 
 /// One invocation: answers its request.

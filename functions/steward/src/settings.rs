@@ -20,20 +20,15 @@ impl Limits {
 pub(crate) struct Settings {
     pub(crate) stack: String,
     pub(crate) limits: Limits,
-    pub(crate) connections: usize,
 }
 
 impl Settings {
-    /// Reads `STACK_NAME`, `RESENDS_PER_PASS` (1,000), `DEAD_LETTERS_PER_PASS` (500) and `DATABASE_CONNECTIONS` (2).
+    /// Reads `STACK_NAME`, `RESENDS_PER_PASS` (1,000) and `DEAD_LETTERS_PER_PASS` (500).
     pub(crate) fn read(environment: Environment) -> Result<Self, ConfigError> {
         let limits = Limits {
             resends: environment.or("RESENDS_PER_PASS", Limits::DEFAULT.resends, "a whole number")?,
             dead_letters: environment.or("DEAD_LETTERS_PER_PASS", Limits::DEFAULT.dead_letters, "a whole number")?,
         };
-        Ok(Self {
-            stack: environment.required("STACK_NAME", "the stack whose agents it reconciles")?,
-            limits,
-            connections: environment.or("DATABASE_CONNECTIONS", 2, "a whole number")?,
-        })
+        Ok(Self { stack: environment.required("STACK_NAME", "the stack whose agents it reconciles")?, limits })
     }
 }

@@ -12,6 +12,7 @@ mod message;
 mod moves;
 mod queue;
 mod queues;
+mod secrets;
 mod topic;
 
 pub use agent_queues::{AgentQueues, Destination};
@@ -25,4 +26,5 @@ pub use message::{BATCH_ENTRIES, MAX_ATTRIBUTES, Message, QUEUE_BYTES, TOPIC_BYT
 pub use moves::{MOVES_PER_SECOND, MemoryMoves, Move, MoveStatus, Moves, SqsMoves};
 pub use queue::{Depth, MemoryQueue, Queue, Received, SqsQueue};
 pub use queues::{DeadLetter, MemoryQueues, Queues, SqsQueues, Visibility};
+pub use secrets::{SecretText, Secrets};
 pub use topic::{MemoryTopic, Published, Refused, SnsTopic, Topic};

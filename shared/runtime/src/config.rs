@@ -36,16 +36,19 @@ impl Environment {
         env::var(name).ok().filter(|value| !value.is_empty()).ok_or(ConfigError::Missing(name, what))
     }
 
-    /// The database of this function: `DATABASE_URL`, and `DATABASE_CA` where its certificate comes from its provider's own authority.
-    ///
-    /// # Errors
-    /// [`ConfigError::Missing`], or [`ConfigError::Database`] for a URL that is none.
-    pub fn database(self) -> Result<DatabaseUrl, ConfigError> {
-        let url: DatabaseUrl = self.required("DATABASE_URL", "the connection string of the database")?.parse()?;
-        Ok(match self.required("DATABASE_CA", "a certificate in PEM") {
+    /// The database of a program that has no secret: `DATABASE_URL`.
+    pub(crate) fn database(self) -> Result<DatabaseUrl, ConfigError> {
+        let url = self
+            .required("DATABASE_URL", "the connection string of the database, unless DATABASE_SECRET names a secret")?;
+        Ok(self.trusting(url.parse()?))
+    }
+
+    /// The same URL with `DATABASE_CA`, where the database's certificate comes from its provider's own authority.
+    pub(crate) fn trusting(self, url: DatabaseUrl) -> DatabaseUrl {
+        match self.required("DATABASE_CA", "a certificate in PEM") {
             Ok(pem) => url.trusting(pem),
             Err(_) => url,
-        })
+        }
     }
 
     /// A setting with a default.

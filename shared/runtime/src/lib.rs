@@ -23,6 +23,7 @@ mod preview;
 mod report;
 pub mod resend;
 mod run;
+mod secret;
 mod settle;
 mod start;
 mod step;
@@ -39,6 +40,7 @@ pub use log::FIGURES;
 pub use message::{Answer, Message};
 pub use payload::MAX_PAYLOAD_BYTES;
 pub use run::run_agent;
+pub use secret::open_store;
 pub use start::StartError;
 pub use worker::{Worker, handle};
 

@@ -4,6 +4,7 @@ use crate::{
     Budget, Database, Environment, Worker,
     database::Tx,
     lambda, log,
+    secret::open_store,
     start::{StartError, block_on, print_error},
 };
 use std::{process::ExitCode, time::Duration};
@@ -40,8 +41,6 @@ pub fn run_agent<A: Agent<Tx = Tx>>(agent: impl FnOnce(Database) -> A) -> ExitCo
 /// The clients and settings of an agent's function, made once per process.
 async fn clients() -> Result<(Store, SqsQueues, Budget), StartError> {
     let environment = Environment;
-    let url = environment.database()?;
-    let connections = environment.or("DATABASE_CONNECTIONS", 2, "a whole number")?;
     let queue = environment.required("QUEUE_URL", "the URL of this agent's queue")?;
     let dead_letters = environment.required("DEAD_LETTER_URL", "the URL of this agent's dead-letter queue")?;
     let budget = Budget {
@@ -55,7 +54,7 @@ async fn clients() -> Result<(Store, SqsQueues, Budget), StartError> {
         // The agent has no express queue, or the stack's express queues are off.
         Err(_) => queues,
     };
-    Ok((Store::open(&url, connections)?, queues, budget))
+    Ok((open_store(environment, &settings).await?, queues, budget))
 }
 
 #[allow(clippy::print_stdout, reason = "this is a command's answer")]

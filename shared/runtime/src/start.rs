@@ -2,6 +2,7 @@
 
 use crate::config::ConfigError;
 use std::{future::Future, process::ExitCode};
+use switchyard_bus::BusError;
 use switchyard_store::StoreError;
 use thiserror::Error;
 
@@ -14,6 +15,9 @@ pub enum StartError {
     /// The database's connection string is wrong.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A secret cannot be read.
+    #[error(transparent)]
+    Secret(BusError),
     /// The loop that receives invocations ended.
     #[error("the Lambda runtime ended: {0}")]
     Lambda(String),

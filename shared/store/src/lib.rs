@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod connect;
 mod error;
 mod ledger;
 mod moving_over;
@@ -11,6 +12,7 @@ mod store;
 mod tx;
 mod url;
 
+pub use connect::UrlSource;
 pub use error::StoreError;
 pub use ledger::{
     Ask, Child, ClaimAnswer, Failed, Ledger, Link, Missing, ParkReport, Preview, Reported, Settlement, State,

@@ -1,23 +1,20 @@
 //! The pool, and the one way in which a statement is sent.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{NoTls, Row};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_postgres::{Config, NoTls, Row};
 
+use crate::connect::{Connector, UrlSource};
 use crate::{DatabaseUrl, StoreError};
 
 /// The store: a pool of connections. Cheap to clone; clones share the pool.
 #[derive(Clone)]
 pub struct Store {
     pool: Pool,
-    /// For a database with TLS, since cancelling a statement opens a connection too.
-    tls: Option<MakeRustlsConnect>,
+    /// Cancelling a statement opens a connection, too.
+    connector: Connector,
     /// How long a statement outside of a transaction may take, its connection included.
     limit: Option<Duration>,
 }
@@ -27,20 +24,28 @@ impl Store {
     ///
     /// Fails with [`StoreError::Config`] if the URL asks for TLS with a root certificate that cannot be read.
     pub fn open(url: &DatabaseUrl, max_connections: usize) -> Result<Self, StoreError> {
+        Self::pooled(Connector::new(url, None)?, max_connections)
+    }
+
+    /// Opens a store whose URL may change while it is open, as it does when a password is rotated. When the database refuses the login, the
+    /// store reads the URL from `source` again and connects with that; connections that are open stay open.
+    ///
+    /// Fails as [`Store::open`].
+    pub fn open_from(url: &DatabaseUrl, source: impl UrlSource, max_connections: usize) -> Result<Self, StoreError> {
+        Self::pooled(Connector::new(url, Some(Box::new(source)))?, max_connections)
+    }
+
+    fn pooled(connector: Connector, max_connections: usize) -> Result<Self, StoreError> {
         let recycle = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let tls = url.wants_tls().then(|| tls(url)).transpose()?;
-        let manager = match &tls {
-            Some(tls) => Manager::from_config(url.config(), tls.clone(), recycle),
-            None => Manager::from_config(url.config(), NoTls, recycle),
-        };
-        let pool = Pool::builder(manager)
+        // The connector has its own configuration, which may change; the manager's is not used.
+        let pool = Pool::builder(Manager::from_connect(Config::new(), connector.clone(), recycle))
             .max_size(max_connections.max(1))
             .runtime(Runtime::Tokio1)
             .create_timeout(Some(Duration::from_secs(10)))
             .wait_timeout(Some(Duration::from_secs(10)))
             .build()
             .map_err(|e| StoreError::config(format!("the connection pool: {e}")))?;
-        Ok(Self { pool, tls, limit: None })
+        Ok(Self { pool, connector, limit: None })
     }
 
     /// Returns the same pool for a caller with a deadline. A statement outside of a transaction that takes longer than `limit` ends as
@@ -93,7 +98,7 @@ impl Store {
         parameters: &[(&(dyn ToSql + Sync), Type)],
     ) -> Result<Result<Vec<Row>, tokio_postgres::Error>, StoreError> {
         let answered = async {
-            let mut borrowed = Borrowed { connection: Some(self.connection().await?), tls: self.tls.as_ref() };
+            let mut borrowed = Borrowed { connection: Some(self.connection().await?), connector: &self.connector };
             let Some(connection) = &borrowed.connection else { return Err(StoreError::bug("send", "no connection")) };
             let answer = connection.query_typed(sql, parameters).await;
             drop(borrowed.connection.take());
@@ -112,14 +117,14 @@ impl Store {
 /// takes its connection out of the pool, because the next statement would wait behind it, and asks the server to cancel it.
 struct Borrowed<'a> {
     connection: Option<Object>,
-    tls: Option<&'a MakeRustlsConnect>,
+    connector: &'a Connector,
 }
 
 impl Drop for Borrowed<'_> {
     fn drop(&mut self) {
         let Some(abandoned) = self.connection.take() else { return };
         let abandoned = Object::take(abandoned);
-        let (token, tls) = (abandoned.cancel_token(), self.tls.cloned());
+        let (token, tls) = (abandoned.cancel_token(), self.connector.tls());
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 // The connection lives until the server has been asked. That it could not be asked costs its time, and nothing else.
@@ -134,33 +139,4 @@ impl Drop for Borrowed<'_> {
             });
         }
     }
-}
-
-pub(crate) fn tls(url: &DatabaseUrl) -> Result<MakeRustlsConnect, StoreError> {
-    let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    if let Some(file) = url.root_certificate_file() {
-        let unreadable =
-            |e: &dyn std::fmt::Display| StoreError::config(format!("DATABASE_URL: sslrootcert {file}: {e}"));
-        for certificate in CertificateDer::pem_file_iter(file).map_err(|e| unreadable(&e))? {
-            roots.add(certificate.map_err(|e| unreadable(&e))?).map_err(|e| unreadable(&e))?;
-        }
-    }
-    if let Some(pem) = url.root_certificates() {
-        let unreadable =
-            |e: &dyn std::fmt::Display| StoreError::config(format!("DATABASE_CA is no certificate in PEM: {e}"));
-        let before = roots.len();
-        for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-            roots.add(certificate.map_err(|e| unreadable(&e))?).map_err(|e| unreadable(&e))?;
-        }
-        if roots.len() == before {
-            return Err(unreadable(&"it contains none"));
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| StoreError::config(format!("TLS: {e}")))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(MakeRustlsConnect::new(config))
 }

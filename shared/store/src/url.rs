@@ -1,19 +1,21 @@
 //! The database's address, which is a secret. It accepts the parameters of other clients.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
 use tokio_postgres::Config;
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{Host, SslMode};
 
 use crate::StoreError;
 
 /// A Postgres URL or key-value string, parsed. Printing it shows no password.
 ///
 /// `sslmode=require` (and `verify-ca`, `verify-full`: we always verify) asks for TLS against the web's roots, plus those in
-/// the PEM file that `sslrootcert` names or that [`DatabaseUrl::trusting`] adds; otherwise the connection is plain. Parameters that other clients put there
-/// (`pgbouncer`, `connection_limit`, `pool_timeout`, `schema`) are ignored.
+/// the PEM file that `sslrootcert` names or that [`DatabaseUrl::trusting`] adds. Without it the connection is plain, which is refused unless
+/// the host is this machine or the URL says `sslmode=disable`. Parameters that other clients put there (`pgbouncer`, `connection_limit`,
+/// `pool_timeout`, `schema`) are ignored.
 #[derive(Clone)]
 pub struct DatabaseUrl {
     config: Config,
@@ -70,7 +72,8 @@ impl FromStr for DatabaseUrl {
             )
         };
         let mut root_certificate_file = None;
-        let text = match given.split_once('?') {
+        let is_url = given.starts_with("postgres://") || given.starts_with("postgresql://");
+        let text = match given.split_once('?').filter(|_| is_url) {
             None => given.to_owned(),
             Some((address, parameters)) => {
                 let mut kept = Vec::new();
@@ -89,8 +92,24 @@ impl FromStr for DatabaseUrl {
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(unreadable());
         }
+        // libpq's default, `prefer`, takes a plain connection without a word where somebody on the way has taken TLS out of the answer.
+        if config.get_ssl_mode() == SslMode::Prefer && !is_this_machine(&config) {
+            return Err(StoreError::config(
+                "DATABASE_URL has no sslmode: add sslmode=require, or sslmode=disable if the network itself is encrypted",
+            ));
+        }
         Ok(Self { config, root_certificate_file, root_certificates: None })
     }
+}
+
+/// Whether every host is a socket of this machine, or its loopback.
+fn is_this_machine(config: &Config) -> bool {
+    let named = config.get_hosts().iter().all(|host| match host {
+        Host::Tcp(name) => name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()),
+        #[cfg(unix)]
+        Host::Unix(_) => true,
+    });
+    named && config.get_hostaddrs().iter().all(IpAddr::is_loopback)
 }
 
 impl fmt::Debug for DatabaseUrl {
@@ -130,7 +149,28 @@ mod tests {
     }
 
     #[test]
-    fn without_sslmode_the_connection_is_plain() {
-        assert!(!"postgresql://me@127.0.0.1/db".parse::<DatabaseUrl>().unwrap().wants_tls());
+    fn a_plain_connection_stays_on_this_machine_or_is_asked_for() {
+        for (given, tls) in [
+            ("postgresql://me@127.0.0.1/db", false),
+            ("postgresql://me@localhost:6543/db?pgbouncer=true", false),
+            ("postgresql://me@[::1]/db", false),
+            ("postgresql://me@%2Fvar%2Frun%2Fpostgresql/db", false),
+            ("host=/var/run/postgresql user=me", false),
+            ("postgresql://me@db.example/db?sslmode=disable", false),
+            ("postgresql://me@db.example/db?sslmode=require", true),
+            ("host=db.example user=me password='a?b' sslmode=require", true),
+            ("postgresql://me@127.0.0.1/db?sslmode=verify-ca", true),
+        ] {
+            assert_eq!(given.parse::<DatabaseUrl>().map(|url| url.wants_tls()).ok(), Some(tls), "{given}");
+        }
+        for given in [
+            "postgresql://me:hush@db.example/db",
+            "postgresql://me:hush@db.example/db?sslmode=prefer",
+            "postgresql://me:hush@127.0.0.1,db.example/db",
+            "host=localhost hostaddr=10.0.0.1 user=me password=hush",
+        ] {
+            let error = given.parse::<DatabaseUrl>().unwrap_err().to_string();
+            assert!(error.contains("sslmode=require") && !error.contains("hush"), "{error}");
+        }
     }
 }

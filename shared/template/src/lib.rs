@@ -98,7 +98,9 @@ mod tests {
     }
 
     fn filled_in(block: &str) {
-        let known = ["${AWS::StackName}", "{ numeric: ['<', 8] }", "{ numeric: ['>=', 8] }"];
+        let secret =
+            "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:${DatabaseSecret}-??????";
+        let known = ["${AWS::StackName}", secret, "{ numeric: ['<', 8] }", "{ numeric: ['>=', 8] }"];
         let rest = known.iter().fold(block.to_owned(), |block, known| block.replace(known, ""));
         assert!(!rest.contains(['{', '}']), "a placeholder was not filled in");
     }

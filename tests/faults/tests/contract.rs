@@ -23,6 +23,7 @@ async fn broker() -> (Broker, SdkConfig) {
     let credentials = aws_sdk_sqs::config::Credentials::new("test", "test", None, None, "tests");
     let settings = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
+        .http_client(switchyard_bus::aws::https_client())
         .region(Region::new("us-east-1"))
         .endpoint_url(broker.endpoint())
         .credentials_provider(aws_sdk_sqs::config::SharedCredentialsProvider::new(credentials))

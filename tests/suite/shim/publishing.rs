@@ -22,7 +22,6 @@ pub(super) fn sweeping() -> Settings {
         topic_arn: String::new(),
         resident: Duration::ZERO,
         publish_concurrency: 4,
-        connections: 2,
         shims: 1,
         times: Times::default(),
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio_postgres::{Client, NoTls};
 
 use crate::row::{get, only};
-use crate::{DatabaseUrl, StoreError, store};
+use crate::{DatabaseUrl, StoreError, connect};
 
 /// The number of the advisory lock that lets one setup run at a time.
 const ADVISORY_LOCK: i64 = 0x5357_4954_4348;
@@ -20,7 +20,7 @@ impl Session {
     /// Fails with [`StoreError::Config`] if another setup does not end within three minutes.
     pub(crate) async fn open(url: &DatabaseUrl, operation: &'static str) -> Result<Self, StoreError> {
         let client = if url.wants_tls() {
-            let connected = url.config().connect(store::tls(url)?).await;
+            let connected = url.config().connect(connect::tls(url)?).await;
             let (client, connection) = connected.map_err(StoreError::from_connecting)?;
             tokio::spawn(connection);
             client
