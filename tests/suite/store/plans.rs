@@ -88,3 +88,15 @@ directly_and_pooled! {
         assert!(read < MANY, "{read} rows");
     }
 }
+
+/// A comparison reads an hour of the log, which may be a million events: as a part of its own statement, and not into memory first.
+#[tokio::test]
+async fn the_events_of_a_comparison_are_read_as_a_part_of_its_statement() {
+    let world = LedgerWorld::direct().await;
+    let statement =
+        "explain select from switchyard.logged_between(switchyard.types_of('x'), now() - interval '1 hour', now())";
+    let rows = world.side.query(statement, &[]).await.unwrap();
+    let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    let plan = plan.join("\n");
+    assert!(plan.contains("event_log") && !plan.contains("Scan on logged_between"), "{plan}");
+}
