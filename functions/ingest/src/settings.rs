@@ -1,4 +1,4 @@
-//! What ingest is told by its environment.
+//! The settings of ingest, from its environment.
 
 use switchyard_runtime::{ConfigError, Environment};
 

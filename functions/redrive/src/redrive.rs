@@ -235,9 +235,9 @@ fn stayed(dead_letters: Vec<ParkedMessage>, states: &[Option<State>]) -> Vec<Par
 
 /// A selection as the audit keeps it: of events, their number.
 fn audited(selection: &Selection) -> serde_json::Value {
-    let mut told = serde_json::json!(selection);
-    if let Some(events) = told.get_mut("events") {
+    let mut detail = serde_json::json!(selection);
+    if let Some(events) = detail.get_mut("events") {
         *events = selection.events.len().into();
     }
-    told
+    detail
 }

@@ -28,7 +28,7 @@ pub struct Slot {
 pub enum Found {
     /// A row in the event's slot, the last one, with the values that [`Answer::asked`](crate::Answer::asked) names, in its order.
     InSlot(Vec<Value>),
-    /// None in its slot; one was written after it. Told only where rows are overwritten.
+    /// None in its slot; one was written after it. Only where rows are overwritten.
     After,
     /// None.
     Nothing,

@@ -4,7 +4,7 @@ use std::fmt;
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $word:literal, $way_out:literal;)*) => {
-        /// Why a record failed, was parked or was set aside. The word stands in `switchyard.failure`, in the ledger and in the attribute `reason`
+        /// Why a record failed, was parked or could not be published. The word stands in `switchyard.failure`, in the ledger and in the attribute `reason`
         /// of a dead letter, and is a promise like any wire name. An agent's own rejections bring words
         /// of their own beside these.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -42,9 +42,9 @@ reasons! {
     TooDeep = "too_deep", "fix the publisher, or edit the payload and redrive";
     /// It has a key twice in one object, and readers disagree on which one counts.
     DuplicateKey = "duplicate_key", "fix the publisher";
-    /// A row of the table that no agent could read; set aside in the outbox.
+    /// A row of the table that no agent could read; it stays in the outbox.
     Unreadable = "unreadable", "fix the row's metadata; its failure says which key";
-    /// A row that no topic takes even without its payload; set aside in the outbox.
+    /// A row that no topic takes even without its payload; it stays in the outbox.
     TooLarge = "too_large", "make the row's metadata smaller";
     /// Its id is in the table already, with other content.
     IdConflict = "id_conflict", "publish it with an id of its own";

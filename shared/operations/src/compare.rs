@@ -21,7 +21,7 @@ pub enum CompareRequest {
         agent: String,
         /// Since when: RFC 3339; none for the last seven days.
         since: Option<String>,
-        /// In which steps the trend is told.
+        /// The steps of the trend.
         by: Period,
         /// How many examples of each outcome.
         examples: i64,
@@ -158,7 +158,7 @@ pub struct Compared {
     pub only_new: i64,
     /// Decided and not compared yet, since the old system still has time; or logged in the last ten minutes and not decided yet.
     pub not_yet: i64,
-    /// Not told apart: the next event of the same key came before any answer.
+    /// The next event of the same key came before any answer.
     pub overtaken: i64,
     /// Rows of the old system that answer no event.
     pub unmatched: i64,
@@ -174,13 +174,13 @@ impl Compared {
     /// Which share of what says something does not agree, from 0 to 1; none where nothing says anything.
     #[must_use]
     pub fn mismatch(&self) -> Option<f64> {
-        let told = self.judged();
+        let judged = self.judged();
         // Counts of events are far below 2^52, up to which an f64 is exact.
-        (told > 0).then(|| (told - self.agreed) as f64 / told as f64)
+        (judged > 0).then(|| (judged - self.agreed) as f64 / judged as f64)
     }
 }
 
-/// In which steps a trend is told.
+/// The steps of a trend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Period {

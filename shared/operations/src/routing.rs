@@ -202,7 +202,7 @@ pub enum Owner {
 }
 
 impl Owner {
-    /// Its dead letter in the ledger.
+    /// Its letter in the ledger.
     #[must_use]
     pub const fn letter(self) -> &'static str {
         match self {

@@ -12,17 +12,17 @@ const AT_ONCE: i64 = 1_000;
 /// Over how long a time the old system's rows are looked through at once for those that answer no event.
 const UNMATCHED_WINDOW_US: i64 = 3_600_000_000;
 /// How long a look that has begun may go on after its agent's time is over.
-const LAST_LOOK: Duration = Duration::from_secs(4);
+const LAST_QUERY: Duration = Duration::from_secs(4);
 
-/// What the operator can do about a look that takes too long.
-const TOO_LONG: &str = "a look at the old system's side took too long: give its table an index on the key's columns and on the time, or shorten the mapping's wait";
+/// What the operator can do about a query that takes too long.
+const TOO_LONG: &str = "reading the old system's rows took too long: give its table an index on the key's columns and on the time, or shorten the mapping's wait";
 
 /// Compares every agent that has a mapping, one after the other, until `ends` and four seconds more at most; the next pass goes on. Each has an
 /// equal share of the time that is left, in another order each time, so that one that takes long or cannot be compared holds up no other for
-/// good. Told by name.
+/// good. Returns what was compared, sorted by the agents' names.
 ///
 /// # Errors
-/// As the store's, where it cannot be asked who is compared.
+/// The store's, if the mappings cannot be read.
 pub async fn advance(store: &Store, ends: Instant) -> Result<Vec<Advanced>, StoreError> {
     let mut compare_mappings = store.compare_mappings().await?;
     fastrand::shuffle(&mut compare_mappings);
@@ -48,7 +48,7 @@ pub(super) async fn agent(store: &Store, compare_mapping: &CompareMapping, ends:
         Err(wrong) => Err(format!("its mapping: {wrong}")),
         Ok(mapping) => {
             let comparing = compare(store, compare_mapping, &mapping, ends, &mut done);
-            match timeout_at(ends + LAST_LOOK, comparing).await {
+            match timeout_at(ends + LAST_QUERY, comparing).await {
                 Ok(compared) => compared.map_err(|error| error.to_string()),
                 Err(_) => Err(TOO_LONG.to_owned()),
             }

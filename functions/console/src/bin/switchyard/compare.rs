@@ -31,7 +31,7 @@ pub(crate) struct Compare {
     /// Since when: a time (2026-01-05T09:30:00Z) or how long ago (90m, 2h, 3d) [default: 7d]
     #[arg(long, value_name = "WHEN")]
     pub(crate) since: Option<Ago>,
-    /// In which steps the trend is told
+    /// The steps of the trend
     #[arg(long, value_enum, default_value_t = Step::Hour, value_name = "STEP", requires = "agent")]
     pub(crate) by: Step,
     /// How many examples of each outcome
