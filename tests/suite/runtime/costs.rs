@@ -131,7 +131,7 @@ async fn a_batch_costs_the_database_no_more_than_it_did() {
     };
     let server = Server::start(&binaries, COUNTED);
     for (events, bound) in
-        [(1, Cost { sent: 10, executed: 29, planned: 5 }), (10, Cost { sent: 10, executed: 49, planned: 5 })]
+        [(1, Cost { sent: 10, executed: 30, planned: 5 }), (10, Cost { sent: 10, executed: 50, planned: 5 })]
     {
         let cost = measured(&server, events).await;
         assert!(
