@@ -87,3 +87,23 @@ async fn an_older_event_never_overwrites_what_a_newer_one_wrote() {
     .await;
     assert_eq!(world.count("select count(*) from sentiment_analysis where label = 'positive'").await, 1);
 }
+
+#[tokio::test]
+async fn an_event_of_one_project_that_names_a_post_of_another_changes_nothing_of_it() {
+    let world = World::new().await;
+    world.post("I hate this slow export", "It takes ten minutes").await;
+    let post = world.post("I hate this slow export", "It takes ten minutes").await;
+    world.event("duplicate.found", &post.to_string()).await;
+    world.settled().await;
+    world.database.batch_execute("delete from feedback_duplicates").await.unwrap();
+
+    let publish = "select switchyard.publish('feedback.created', 'post', $1::uuid::text,
+        jsonb_build_object('id', $1::uuid, 'title', 'I love this slow export', 'description', 'It takes ten minutes'), gen_random_uuid()::text)";
+    world.database.execute(publish, &[&post]).await.unwrap();
+    world.settled().await;
+
+    assert_eq!(world.count("select count(*) from sentiment_analysis where label = 'positive'").await, 0);
+    assert_eq!(world.count("select count(*) from feedback_duplicates").await, 0);
+    let parked = world.store.failures("sentiment", 10).await.unwrap();
+    assert_eq!(parked.iter().map(|failure| failure.reason.as_str()).collect::<Vec<_>>(), ["not_in_project"]);
+}

@@ -67,8 +67,8 @@ impl Tx {
     }
 
     /// Claims a batch for the agent, in one round trip and in the order of the sequences. Returns the answers in the order of the asks. A delivery
-    /// with [`Verdict::Take`](crate::Verdict::Take) is done if and only if this transaction commits. Also marks the transaction as this agent's (see
-    /// [`Tx::set_agent`]).
+    /// with [`Verdict::Take`](crate::Verdict::Take) is done if and only if this transaction commits. From then on the triggers on the application's tables do
+    /// nothing in this transaction, because the agent emits its own events.
     ///
     /// Fails with [`StoreError::Conflict`] if another transaction was in the way, and with [`StoreError::Config`] if the agent is not registered.
     pub async fn claim(&mut self, agent: &str, asks: &[Ask]) -> Result<Vec<ClaimAnswer>, StoreError> {
@@ -191,13 +191,6 @@ impl Tx {
             &[(&agent, Type::TEXT), (&events, Type::UUID_ARRAY), (&runs, Type::INT4_ARRAY), (&texts, Type::TEXT_ARRAY)],
         )
         .await?;
-        Ok(())
-    }
-
-    /// Marks the transaction as an agent's, so that the triggers on the application's tables do nothing: the agent emits its own events.
-    /// [`Tx::claim`] does it too.
-    pub async fn set_agent(&mut self, agent: &str) -> Result<(), StoreError> {
-        self.send("set_agent", "select set_config('switchyard.agent', $1, true)", &[(&agent, Type::TEXT)]).await?;
         Ok(())
     }
 

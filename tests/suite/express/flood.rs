@@ -15,7 +15,7 @@ async fn posts(world: &mut World, count: i64, priority: i32) {
                     insert into posts (project_id, title, description)
                     select $1, 'Priority ' || $3::int || ', number ' || n, 'words' from generate_series(1, $2::bigint) n returning id, title)
                   insert into events (id, type, aggregate_type, aggregate_id, payload, metadata, version)
-                  select gen_random_uuid(), 'feedback.created', 'post', id, jsonb_build_object('title', title), jsonb_build_object('priority', $3::int), 1
+                  select gen_random_uuid(), 'feedback.created', 'post', id, jsonb_build_object('title', title), jsonb_build_object('priority', $3::int, 'project_id', project_id), 1
                     from post";
     let tx = world.database.transaction().await.unwrap();
     tx.batch_execute("set local switchyard.agent = 'somebody'").await.unwrap();

@@ -115,13 +115,33 @@ directly_and_pooled! {
     async fn the_triggers_are_silent_while_an_agent_writes(world: LedgerWorld) {
         with_a_post(&world).await;
         let mut tx = world.store.begin().await.unwrap();
-        tx.set_agent(AGENT).await.unwrap();
+        tx.claim(AGENT, &[]).await.unwrap();
         tx.execute(&format!("insert into sentiment_analysis (post_id, score, label, confidence) values ('{POST}', 0, 'neutral', 1)"), &[]).await.unwrap();
         tx.execute("update posts set title = 'other'", &[]).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(types(&world).await, ["feedback.created"]);
         world.run_sql("update posts set title = 'third'").await;
         assert_eq!(types(&world).await, ["feedback.created", "feedback.updated"]);
+    }
+
+    async fn no_role_can_silence_the_triggers_by_the_mark_of_an_agent(world: LedgerWorld) {
+        with_the_application(&world).await;
+        let mut tx = world.store.begin().await.unwrap();
+        tx.claim(AGENT, &[]).await.unwrap();
+        let seen: String = tx.query("select current_setting('switchyard.agent')", &[]).await.unwrap()[0].get(0);
+        tx.commit().await.unwrap();
+        let role = format!("application_{}", Uuid::new_v4().simple());
+        world.run_sql(&format!("create role {role}; grant insert on posts to {role}")).await;
+        for (mark, title) in [(AGENT, "guessed"), (&seen, "of another transaction")] {
+            world
+                .run_sql(&format!(
+                    "begin; set local role {role}; select set_config('switchyard.agent', '{mark}', true);
+                     insert into posts (project_id, title) values ('{PROJECT}', '{title}'); commit"
+                ))
+                .await;
+        }
+        world.run_sql(&format!("drop owned by {role}; drop role {role}")).await;
+        assert_eq!(types(&world).await, ["feedback.created", "feedback.created"]);
     }
 
     async fn a_trigger_that_cannot_write_its_event_never_fails_the_application(world: LedgerWorld) {

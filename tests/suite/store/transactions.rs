@@ -204,19 +204,6 @@ directly_and_pooled! {
         assert_eq!((row.get::<_, i32>(0), row.get::<_, &str>(1)), (2, r#"{"paint": "\u0000"}"#));
     }
 
-    async fn the_mark_of_an_agent_ends_with_its_transaction(world: LedgerWorld) {
-        let mark = "select coalesce(current_setting('switchyard.agent', true), '')";
-        let mut tx = world.store.begin().await.unwrap();
-        tx.set_agent("somebody").await.unwrap();
-        assert_eq!(tx.query(mark, &[]).await.unwrap()[0].get::<_, &str>(0), "somebody");
-        tx.claim(AGENT, &[]).await.unwrap();
-        assert_eq!(tx.query(mark, &[]).await.unwrap()[0].get::<_, &str>(0), AGENT, "a claim sets it too");
-        tx.commit().await.unwrap();
-        for _ in 0..10 {
-            assert_eq!(world.store.query(mark, &[]).await.unwrap()[0].get::<_, &str>(0), "");
-        }
-    }
-
     async fn an_internal_error_of_the_database_is_not_taken_for_a_conflict(world: LedgerWorld) {
         let raise = "do $$ begin raise exception 'corruption' using errcode = 'XX000'; end $$";
         let failed = world.store.query(raise, &[]).await.unwrap_err();

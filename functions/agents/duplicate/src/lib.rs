@@ -41,12 +41,11 @@ impl Agent for Duplicate {
             .query(
                 "select other.id::text, coalesce(other.title, ''), coalesce(other.description, '')
                    from posts this
-                   join posts other on other.project_id is not distinct from this.project_id
-                    and (other.created_at, other.id) < (this.created_at, this.id)
-                  where this.id = $1::text::uuid
+                   join posts other on other.project_id = this.project_id and (other.created_at, other.id) < (this.created_at, this.id)
+                  where this.id = $1::text::uuid and this.project_id = $2::text::uuid
                   order by other.created_at desc, other.id desc
-                  limit $2",
-                &[(&post.id, Type::TEXT), (&CANDIDATES, Type::INT8)],
+                  limit $3",
+                &[(&post.id, Type::TEXT), (&event.metadata.project_id, Type::TEXT), (&CANDIDATES, Type::INT8)],
             )
             .await?;
         Ok(rows.iter().map(|row| Earlier { id: row.get(0), title: row.get(1), description: row.get(2) }).collect())
@@ -62,11 +61,21 @@ impl Agent for Duplicate {
         let posts: Vec<&str> = found.clone().map(|found| found.post_id.as_str()).collect();
         let originals: Vec<&str> = found.clone().map(|found| found.duplicate_of.as_str()).collect();
         let similarities: Vec<f64> = found.map(|found| found.similarity).collect();
+        let projects: Vec<Option<&str>> =
+            changes.iter().map(|change| change.event.metadata.project_id.as_deref()).collect();
         tx.execute(
             "insert into feedback_duplicates (post_id, duplicate_of, similarity)
-             select post_id::uuid, duplicate_of::uuid, similarity from unnest($1, $2, $3) u (post_id, duplicate_of, similarity)
+             select this.id, other.id, u.similarity
+               from unnest($1, $2, $3, $4) u (post_id, duplicate_of, similarity, project_id)
+               join posts this on this.id = u.post_id::uuid and this.project_id = u.project_id::uuid
+               join posts other on other.id = u.duplicate_of::uuid and other.project_id = this.project_id
              on conflict do nothing",
-            &[(&posts, Type::TEXT_ARRAY), (&originals, Type::TEXT_ARRAY), (&similarities, Type::FLOAT8_ARRAY)],
+            &[
+                (&posts, Type::TEXT_ARRAY),
+                (&originals, Type::TEXT_ARRAY),
+                (&similarities, Type::FLOAT8_ARRAY),
+                (&projects, Type::TEXT_ARRAY),
+            ],
         )
         .await?;
         Ok(Applied::all())

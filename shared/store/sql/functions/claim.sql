@@ -86,7 +86,7 @@ begin
   a := switchyard.agent_named(p_agent);
   if p_who = 'n' then
     -- The triggers on the application's tables do nothing for an agent, since it emits its own events.
-    perform set_config('switchyard.agent', p_agent, true);
+    perform set_config('switchyard.agent', switchyard._mark(k.key), true) from switchyard.mark_key k;
   end if;
 
   select array_agg(x.seq), array_agg(x.run), array_agg(x.seq) filter (where x.run = 0 and x.seq >= bottom), bool_or(x.seq < bottom)

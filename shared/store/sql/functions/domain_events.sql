@@ -1,6 +1,12 @@
 -- Domain events: triggers on the application's own tables append them, as `switchyard.domain` says. A trigger fires once for a statement, not for each
 -- row, so a bulk insert costs one subtransaction. It never fails the application's statement.
 
+-- Returns the mark of this transaction: a claim of an agent keeps it in the setting `switchyard.agent`. Any role can set the setting, but none can
+-- compute the mark without the key, and another transaction has another one. Both hold through a pooler, since the setting ends with the transaction.
+create or replace function switchyard._mark(key bytea) returns text
+language sql stable
+return encode(sha256(key || convert_to(pg_current_xact_id()::text, 'UTF8')), 'hex');
+
 -- Arguments of the trigger: event type (empty where a column's value names the event), aggregate type, key of the row, key of the aggregate, and the
 -- column with its values and their events as JSON (or empty). The transition tables are `fresh` and, for updates, `stale`.
 create or replace function switchyard.log_change() returns trigger
@@ -15,10 +21,11 @@ declare
   row_key text := tg_argv[2];
   aggregate_key text := tg_argv[3];
   by_value jsonb;
+  mark text := current_setting('switchyard.agent', true);
   problem text;
 begin
-  -- An agent is writing: its own events say what it did.
-  if coalesce(current_setting('switchyard.agent', true), '') <> '' then
+  -- An agent is writing: its own events say what it did. Only a claim can make the mark of this transaction; any other value says nothing.
+  if mark <> '' and exists (select from switchyard.mark_key k where mark = switchyard._mark(k.key)) then
     return null;
   end if;
   by_value := nullif(tg_argv[4], '')::jsonb;

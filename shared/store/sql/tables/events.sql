@@ -36,6 +36,13 @@ create table switchyard.domain (
   triggers jsonb not null
 );
 
+-- The key of the mark by which the domain triggers see that an agent writes. Only functions that run as the owner read it.
+create table switchyard.mark_key (
+  one boolean primary key default true check (one),
+  key bytea not null default sha256(convert_to(gen_random_uuid()::text || gen_random_uuid()::text, 'UTF8'))
+);
+insert into switchyard.mark_key default values;
+
 do $$
 declare
   -- The setup checks the names and passes them in this setting.
