@@ -1,5 +1,17 @@
 //! The template says what the agents declare, and keeps what AWS does not enforce locally.
 
+mod alarms;
+mod flow;
+mod functions;
+mod judge;
+mod policies;
+mod queues;
+mod roles;
+mod stack;
+mod wrong;
+mod yaml;
+
+use judge::Finding;
 use std::{fs, path::PathBuf};
 use switchyard_agent::Declaration;
 use switchyard_tests::Servers;
@@ -44,12 +56,6 @@ async fn every_agent_declares_limits_that_aws_takes() {
     }
 }
 
-/// The lines of one resource.
-fn resource(template: &str, name: &str) -> String {
-    let lines = template.lines().skip_while(|line| !line.starts_with(&format!("  {name}:"))).skip(1);
-    lines.take_while(|line| line.starts_with("    ")).collect::<Vec<_>>().join("\n")
-}
-
 /// The longest name of a stack that the directory of agents is sure to find in the names of its queues.
 const LONGEST_STACK: usize = 28;
 
@@ -83,38 +89,10 @@ fn no_secret_is_resolved_into_the_environment_of_a_function() {
 }
 
 #[test]
-fn ingest_keeps_messages_for_14_days_and_stops_long_chains() {
-    let template = template();
-    assert!(resource(&template, "IngestQueue").contains("MessageRetentionPeriod: 1209600"));
-    assert!(resource(&template, "IngestFunction").contains("MAX_HOPS: !Ref MaxHops"));
-    let words = format!("FilterPattern: '\"{}\"'", switchyard_agent::STOPPED_CHAIN);
-    assert!(resource(&template, "IngestStoppedChainMetric").contains(&words));
-}
-
-#[test]
-fn an_event_that_could_not_be_published_raises_an_alarm() {
-    let words = format!("FilterPattern: '\"{}\"'", shim::COULD_NOT_BE_PUBLISHED);
-    assert!(resource(&template(), "ShimUnpublishableMetric").contains(&words));
-}
-
-#[test]
-fn every_figure_of_a_pass_has_a_filter_and_an_alarm_on_its_metric() {
-    let template = template();
-    for (figure, metric) in [
-        ("held_back_secs", "held-back-secs"),
-        ("old_waits_secs", "old-waits-secs"),
-        ("room", "room"),
-        ("logged_late", "logged-late"),
-        ("unpublishable", "unpublishable"),
-        ("parked_in_all", "parked"),
-        ("troubles", "steward-troubles"),
-        ("breakers_open", "breakers-open"),
-    ] {
-        assert!(template.contains(&format!("FilterPattern: '{{ $.{figure} = * }}'")), "{figure}");
-        assert!(template.contains(&format!("MetricValue: $.{figure}")), "{figure}");
-        let named = format!("MetricName: !Sub ${{AWS::StackName}}-{metric}\n");
-        assert_eq!(template.matches(&named).count(), 2, "{metric}: a filter and an alarm");
-    }
+fn no_check_finds_anything_wrong_with_the_template() {
+    let found = judge::findings(&yaml::parse(&template()).unwrap());
+    let lines: Vec<String> = found.iter().map(Finding::to_string).collect();
+    assert!(lines.is_empty(), "{}", lines.join("\n"));
 }
 
 #[test]

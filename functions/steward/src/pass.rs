@@ -78,6 +78,8 @@ impl<D: Directory, M: Mappings, Q: Queue> Steward<D, M, Q> {
             .await;
         pass.compared = self.compare(ends, &mut pass.troubles).await;
         pass.unpublishable = self.unpublishable(ends, &mut pass.troubles).await;
+        let oldest = self.store.oldest_unpublished_secs();
+        pass.oldest_unpublished_secs = within(ends, "the age of the outbox", oldest, &mut pass.troubles).await;
         self.hourly(ends, &mut pass).await;
         let ended = lease.end().await;
         pass.backfills = self.backfill(&targets, &pass.agents, ends, &mut pass.troubles).await;
@@ -344,7 +346,12 @@ fn report(pass: &Pass) {
     for trouble in &pass.troubles {
         tracing::error!(error = trouble, "not all could be done");
     }
-    let (troubles, breakers_open, parked_in_all) = (pass.troubles(), pass.breakers_open(), pass.parked());
+    let (troubles, breakers_open) = (pass.troubles(), pass.breakers_open());
+    // The alarm is on its growth: a pass that could not count some agent says nothing, since the next one would seem to find new ones.
+    let counted = |agent: &Reconciled| agent.standing.agent == INGEST || agent.standing.deliveries.is_some();
+    let all_counted = !pass.agents.is_empty() && pass.agents.iter().all(counted);
+    let parked_in_all = all_counted.then(|| pass.parked());
+    let oldest_unpublished_secs = pass.oldest_unpublished_secs;
     // In a tracing target of their own, which is logged at every level: alarms depend on them.
     match &pass.ledger {
         Some(clock) => tracing::info!(
@@ -354,6 +361,7 @@ fn report(pass: &Pass) {
             room = clock.room,
             logged_late = clock.logged_late,
             unpublishable = pass.unpublishable,
+            oldest_unpublished_secs,
             parked_in_all,
             troubles,
             breakers_open,
@@ -362,6 +370,7 @@ fn report(pass: &Pass) {
         None => tracing::info!(
             target: FIGURES,
             unpublishable = pass.unpublishable,
+            oldest_unpublished_secs,
             parked_in_all,
             troubles,
             breakers_open,

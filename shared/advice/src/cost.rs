@@ -216,8 +216,8 @@ mod tests {
         near("into and out of the queues", 0.4 * (0.608_333 * 3.0 + 3.0 * 0.657));
         near("functions started", 0.2 * (0.608_333 + 0.0876));
         near("function time", 0.25 * (60_833.0 + 80.0 * 43_800.0) * 0.000_013_333_4);
-        near("alarms", 2.6);
-        near("metrics from the logs", 3.0);
+        near("alarms", 4.3);
+        near("metrics from the logs", 3.3);
         near("logs of the deliveries", 0.30);
         let sum: f64 = cost.lines.iter().map(|line| line.usd).sum();
         assert_eq!(sum, cost.usd_per_month);

@@ -13,6 +13,9 @@ pub struct Pass {
     /// How many events could not be published; `None` if the database did not answer.
     #[serde(default)]
     pub unpublishable: Option<i64>,
+    /// For how many seconds the first event of the outbox has waited to be published; `None` if the database did not answer.
+    #[serde(default)]
+    pub oldest_unpublished_secs: Option<f64>,
     /// What became of each cutover plan that is under way.
     #[serde(default)]
     pub cutovers: Vec<Judged>,

@@ -29,6 +29,22 @@ directly_and_pooled! {
         assert_eq!(kept, [(Some(thrice), 3, true, "unpublishable", Some("too large \u{fffd} by far"))]);
     }
 
+    async fn the_age_of_the_outbox_is_that_of_the_first_event_that_waits_for_the_shim(world: LedgerWorld) {
+        let age = async || world.store.oldest_unpublished_secs().await.unwrap();
+        assert_eq!(age().await, 0.0, "nothing waits");
+        let event = world.event("thing.made").await;
+        world.event("thing.made").await;
+        let seq = world.seq(event).await;
+        world.run_sql(&format!("update switchyard.event_log set logged_at = now() - interval '10 minutes' where seq = {seq}")).await;
+        assert!((600.0..700.0).contains(&age().await));
+        world.run_sql(&format!("update switchyard.outbox set due_at = now() + interval '1 hour' where seq = {seq}")).await;
+        assert!(age().await < 100.0, "what waits for its own time does not wait for the shim");
+        world.run_sql(&format!("update switchyard.outbox set due_at = now() - interval '5 minutes' where seq = {seq}")).await;
+        assert!((300.0..400.0).contains(&age().await), "it has waited since its time");
+        world.run_sql("update switchyard.outbox set parked_at = now()").await;
+        assert_eq!(age().await, 0.0, "what could not be published has an alarm of its own");
+    }
+
     async fn a_retried_outbox_row_starts_with_no_refusals(world: LedgerWorld) {
         let [one, other] = [world.event("thing.made").await, world.event("thing.made").await];
         world.refused(one, 3).await;
