@@ -265,9 +265,18 @@ struct Candidate {
 
 fn candidate(mapping: EventSourceMappingConfiguration, stack: &str) -> Option<Candidate> {
     let queue_arn = mapping.event_source_arn.filter(|arn| arn.contains(":sqs:"))?;
-    let of_this_stack = queue_name(&queue_arn).strip_prefix(stack)?.starts_with('-');
-    let candidate = Candidate { queue_arn, function: mapping.function_arn?, mapping: mapping.uuid? };
-    of_this_stack.then_some(candidate)
+    let candidate = |queue_arn| Some(Candidate { queue_arn, function: mapping.function_arn?, mapping: mapping.uuid? });
+    if is_of_stack(queue_name(&queue_arn), stack) { candidate(queue_arn) } else { None }
+}
+
+/// Whether CloudFormation may have named the queue for this stack: the stack's name, a logical name, and characters of its own, or `.fifo`. A logical
+/// name has no hyphen, so the queues of `dev-two` are not those of `dev`, which may not even read their tags.
+fn is_of_stack(queue: &str, stack: &str) -> bool {
+    let Some(rest) = queue.strip_prefix(stack).and_then(|rest| rest.strip_prefix('-')) else { return false };
+    match rest.strip_suffix(".fifo") {
+        Some(name) => !name.contains('-'),
+        None => rest.matches('-').count() <= 1,
+    }
 }
 
 /// The last part of a queue's ARN.
@@ -338,7 +347,10 @@ mod tests {
     fn a_queue_of_the_stack_is_named_after_it() {
         let of = |arn: &str| candidate(mapping(arn), "dev").is_some();
         assert!(of("arn:aws:sqs:eu-west-1:000000000000:dev-SentimentQueue-1A"));
+        assert!(of("arn:aws:sqs:eu-west-1:000000000000:dev-SentimentQueue.fifo"));
         assert!(!of("arn:aws:sqs:eu-west-1:000000000000:develop-SentimentQueue-1A"));
+        assert!(!of("arn:aws:sqs:eu-west-1:000000000000:dev-two-SentimentQueue-1A"));
+        assert!(!of("arn:aws:sqs:eu-west-1:000000000000:dev-two-SentimentQueue.fifo"));
         assert!(!of("arn:aws:sqs:eu-west-1:000000000000:dev"));
         assert!(!of("arn:aws:dynamodb:eu-west-1:000000000000:dev-table"));
     }

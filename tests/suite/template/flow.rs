@@ -1,6 +1,6 @@
 //! What is connected with what in a stack: queues, functions and topics by their logical names.
 
-use super::stack::{Stack, by_arn, entries, list, target, text, texts};
+use super::stack::{Stack, by_arn, by_ref, entries, list, target, text, texts};
 use serde_json::Value;
 
 pub(super) const FUNCTION: &str = "AWS::Serverless::Function";
@@ -63,7 +63,7 @@ pub(super) fn dead_letters<'a>(stack: &'a Stack, queue: &str) -> Option<&'a str>
 /// The topics that functions of the stack publish to: what they carry is in the table. What travels by another topic is not.
 pub(super) fn published<'a>(stack: &'a Stack) -> Vec<&'a str> {
     let publishes = |arn: &str| {
-        stack.all(ROLE).flat_map(|(_, role)| statements_of(role)).any(|statement| {
+        stack.all(ROLE).flat_map(|(id, _)| statements_of(stack, id)).any(|statement| {
             texts(&statement["Action"]).iter().any(|action| action == "sns:Publish")
                 && texts(&statement["Resource"]).iter().any(|resource| resource == arn)
         })
@@ -71,10 +71,19 @@ pub(super) fn published<'a>(stack: &'a Stack) -> Vec<&'a str> {
     stack.all(TOPIC).map(|(id, _)| id).filter(|id| publishes(&format!("${{{id}}}"))).collect()
 }
 
-/// The statements of a role's own policies.
-pub(super) fn statements_of(role: &Value) -> impl Iterator<Item = &Value> {
-    let policies = role["Policies"].as_array().map(Vec::as_slice).unwrap_or_default();
-    policies.iter().flat_map(|policy| list(&policy["PolicyDocument"]["Statement"]))
+pub(super) const POLICY: &str = "AWS::IAM::Policy";
+
+/// The policies of a role: its own, and those that are attached to it.
+pub(super) fn policies_of<'a>(stack: &'a Stack, role: &str) -> Vec<&'a Value> {
+    let own = stack.get(role, ROLE).map(|role| list(&role["Policies"])).unwrap_or_default();
+    let is_attached = |policy: &Value| list(&policy["Roles"]).into_iter().any(|one| by_ref(one) == Some(role));
+    let attached = stack.all(POLICY).map(|(_, policy)| policy).filter(|policy| is_attached(policy));
+    own.into_iter().chain(attached).map(|policy| &policy["PolicyDocument"]).collect()
+}
+
+/// The statements of a role's policies.
+pub(super) fn statements_of<'a>(stack: &'a Stack, role: &str) -> Vec<&'a Value> {
+    policies_of(stack, role).into_iter().flat_map(|policy| list(&policy["Statement"])).collect()
 }
 
 /// The queues that hold the only copy of an event: a message to them comes from a topic that no function of the stack publishes to.

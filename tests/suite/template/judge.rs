@@ -42,8 +42,9 @@ const EVERYTHING: [(&str, &str); 7] = [
 ];
 
 /// The types of resources that the checks know. Of any other nobody would say what is wrong with it.
-const KNOWN: [&str; 13] = [
+const KNOWN: [&str; 14] = [
     "AWS::CloudWatch::Alarm",
+    "AWS::IAM::Policy",
     "AWS::IAM::Role",
     "AWS::Lambda::EventSourceMapping",
     "AWS::Lambda::Permission",

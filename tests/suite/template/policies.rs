@@ -290,5 +290,5 @@ fn senders<'a>(stack: &'a Stack, id: &str, action: &str) -> BTreeSet<&'a str> {
                 .iter()
                 .any(|resource| *resource == arn || (resource.contains(":sqs:") && resource.ends_with(":*")))
     };
-    stack.all(ROLE).filter(|(_, role)| statements_of(role).any(reaches)).map(|(id, _)| id).collect()
+    stack.all(ROLE).map(|(id, _)| id).filter(|id| statements_of(stack, id).into_iter().any(reaches)).collect()
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Finding,
-    flow::{FUNCTION, ROLE, dead_letters, mappings, statements_of},
+    flow::{FUNCTION, POLICY, ROLE, binary, dead_letters, mappings, policies_of, statements_of},
     stack::{Stack, by_arn, by_ref, entries, list, text, texts},
 };
 use serde_json::{Value, json};
@@ -12,8 +12,8 @@ use std::collections::BTreeSet;
 const WITHOUT_RESOURCE: [(&str, &str); 1] =
     [("lambda:ListEventSourceMappings", "takes no resource; it reads names and no settings")];
 
-/// What an operating function may do with every queue and mapping of its stack, found by CloudFormation's tag.
-const BY_TAG: [&str; 12] = [
+/// What an operating function may do with every queue of its stack, found by CloudFormation's tag.
+const BY_TAG: [&str; 10] = [
     "sqs:GetQueueUrl",
     "sqs:GetQueueAttributes",
     "sqs:ListQueueTags",
@@ -24,13 +24,17 @@ const BY_TAG: [&str; 12] = [
     "sqs:StartMessageMoveTask",
     "sqs:ListMessageMoveTasks",
     "sqs:CancelMessageMoveTask",
-    "lambda:GetEventSourceMapping",
-    "lambda:UpdateEventSourceMapping",
 ];
 
-/// All queues and all mappings of the account, of which the tag leaves the stack's.
+/// What the steward does with a mapping: each by its own ARN, since CloudFormation may leave mappings without its tags.
+const MAPPING: [&str; 2] = ["lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"];
+
+fn arn_of_mapping(id: &str) -> String {
+    format!("arn:${{AWS::Partition}}:lambda:${{AWS::Region}}:${{AWS::AccountId}}:event-source-mapping:${{{id}}}")
+}
+
+/// All queues of the account, of which the tag leaves the stack's.
 const QUEUES: &str = "arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:*";
-const MAPPINGS: &str = "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:event-source-mapping:*";
 
 /// What reading a queue takes, for Lambda and for the function.
 const READING: [&str; 4] =
@@ -39,8 +43,7 @@ const READING: [&str; 4] =
 pub(super) fn least_rights(stack: &Stack, found: &mut Vec<Finding>) {
     for (id, role) in stack.all(ROLE) {
         trust(id, role, found);
-        let mut documents: Vec<&Value> =
-            list(&role["Policies"]).into_iter().map(|policy| &policy["PolicyDocument"]).collect();
+        let mut documents = policies_of(stack, id);
         documents.push(&role["AssumeRolePolicyDocument"]);
         if documents.iter().any(|document| document["Version"] != "2012-10-17") {
             found.push(Finding::new("role", id, "has a policy in the older language (Version)"));
@@ -54,7 +57,7 @@ pub(super) fn least_rights(stack: &Stack, found: &mut Vec<Finding>) {
             ));
             continue;
         };
-        for statement in statements_of(role) {
+        for statement in statements_of(stack, id) {
             granted(stack, id, function, properties, statement, found);
         }
         needed(stack, id, function, properties, found);
@@ -67,9 +70,14 @@ pub(super) fn least_rights(stack: &Stack, found: &mut Vec<Finding>) {
             found.push(Finding::new("role", id, "has no role of this template, or rights beside it"));
         }
     }
-    for kind in ["AWS::IAM::Policy", "AWS::IAM::ManagedPolicy", "AWS::IAM::RolePolicy"] {
-        for (id, _) in stack.all(kind) {
-            found.push(Finding::new("role", id, "grants rights beside the roles, where no check looks"));
+    for (id, policy) in stack.all(POLICY) {
+        let roles = list(&policy["Roles"]);
+        let to_others = ["Users", "Groups"].iter().any(|name| !policy[*name].is_null());
+        if to_others
+            || roles.is_empty()
+            || !roles.into_iter().all(|role| by_ref(role).is_some_and(|role| stack.get(role, ROLE).is_some()))
+        {
+            found.push(Finding::new("role", id, "grants rights to others than the roles of this template"));
         }
     }
 }
@@ -124,8 +132,10 @@ fn granted(stack: &Stack, id: &str, function: &str, properties: &Value, statemen
                 "sqs:SendMessage" if !read.is_empty() => is_of(&letters.iter().copied().collect::<Vec<_>>()),
                 action if !read.is_empty() => READING.contains(&action) && is_of(&read),
                 action if BY_TAG.contains(&action) && of_this_stack => {
-                    text(&variables["STACK_NAME"]) == "${AWS::StackName}"
-                        && [QUEUES, MAPPINGS].contains(&resource.as_str())
+                    text(&variables["STACK_NAME"]) == "${AWS::StackName}" && resource == QUEUES
+                }
+                action if MAPPING.contains(&action) && binary(stack, function) == "steward" => {
+                    mappings(stack).iter().any(|mapping| resource == arn_of_mapping(&mapping.id))
                 }
                 _ => false,
             };
@@ -142,9 +152,8 @@ fn granted(stack: &Stack, id: &str, function: &str, properties: &Value, statemen
 
 /// Whether the function has what it needs: without it CloudFormation or the function fails on AWS, and nothing does on LocalStack.
 fn needed(stack: &Stack, id: &str, function: &str, properties: &Value, found: &mut Vec<Finding>) {
-    let role = stack.get(id, ROLE).unwrap_or(&Value::Null);
     let may = |action: &str, resource: &str| {
-        statements_of(role).any(|statement| {
+        statements_of(stack, id).into_iter().any(|statement| {
             texts(&statement["Action"]).iter().any(|one| one == action)
                 && texts(&statement["Resource"]).iter().any(|one| one == resource)
         })
@@ -160,19 +169,19 @@ fn needed(stack: &Stack, id: &str, function: &str, properties: &Value, found: &m
     needs.extend(["logs:CreateLogStream", "logs:PutLogEvents"].map(|action| (action, format!("${{{log}.Arn}}"))));
     let topic = &properties["Environment"]["Variables"]["TOPIC_ARN"];
     needs.extend(by_ref(topic).map(|topic| ("sns:Publish", format!("${{{topic}}}"))));
-    let places = |action: &str| match action {
-        "lambda:ListEventSourceMappings" => "*".to_owned(),
-        action if action.starts_with("sqs:") => QUEUES.into(),
-        _ => MAPPINGS.into(),
-    };
-    let operates: &[&str] = match super::flow::binary(stack, function).as_str() {
-        "steward" => &[&BY_TAG[..7], &BY_TAG[10..]].concat(),
-        "redrive" => &BY_TAG[..10],
+    let operates: &[&str] = match binary(stack, function).as_str() {
+        "steward" => &BY_TAG[..7],
+        "redrive" => &BY_TAG,
         _ => &[],
     };
     if !operates.is_empty() {
-        needs.push(("lambda:ListEventSourceMappings", places("lambda:ListEventSourceMappings")));
-        needs.extend(operates.iter().map(|action| (*action, places(action))));
+        needs.push(("lambda:ListEventSourceMappings", "*".into()));
+        needs.extend(operates.iter().map(|action| (*action, QUEUES.into())));
+    }
+    if binary(stack, function) == "steward" {
+        for mapping in mappings(stack) {
+            needs.extend(MAPPING.iter().map(|action| (*action, arn_of_mapping(&mapping.id))));
+        }
     }
     let key = stack.parameter("KmsKeyArn");
     if !key.is_empty() {
