@@ -85,7 +85,7 @@ pub trait Directory {
 
 /// The agents of a stack, by Lambda's event source mappings and the tags of their queues.
 ///
-/// A mapping whose queue is named `STACK-...` is a candidate; the queue's tag `switchyard:agent` makes it an agent's. A queue without that
+/// A mapping whose queue CloudFormation may have named for the stack is a candidate; the queue's tag `switchyard:agent` makes it an agent's. A queue without that
 /// tag is left out. CloudFormation shortens long names, so the stack's name must be short enough to be whole in the names of its queues: up to 28
 /// characters always is.
 #[derive(Debug, Clone)]
