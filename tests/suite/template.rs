@@ -8,6 +8,7 @@ mod policies;
 mod queues;
 mod roles;
 mod stack;
+mod subscriptions;
 mod wrong;
 mod yaml;
 

@@ -61,7 +61,7 @@ pub(super) fn dead_letters<'a>(stack: &'a Stack, queue: &str) -> Option<&'a str>
 }
 
 /// The topics that functions of the stack publish to: what they carry is in the table. What travels by another topic is not.
-pub(super) fn published<'a>(stack: &'a Stack) -> Vec<&'a str> {
+pub(super) fn published(stack: &Stack) -> Vec<&str> {
     let publishes = |arn: &str| {
         stack.all(ROLE).flat_map(|(id, _)| statements_of(stack, id)).any(|statement| {
             texts(&statement["Action"]).iter().any(|action| action == "sns:Publish")

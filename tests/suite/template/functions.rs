@@ -20,7 +20,10 @@ pub(super) fn sound(stack: &Stack, found: &mut Vec<Finding>) {
         if !number(&function["Timeout"]).is_some_and(|timeout| (1..=900).contains(&timeout)) {
             say("function", "has no timeout of 1 to 900 s");
         }
-        if !number(&function["MemorySize"]).is_some_and(|memory| memory >= 128) {
+        if number(&function["ReservedConcurrentExecutions"]) == Some(0) {
+            say("function", "reserves no concurrency, so it never runs");
+        }
+        if number(&function["MemorySize"]).is_none_or(|memory| memory < 128) {
             say("function", "does not say how much memory it has");
         }
         let built = [("Runtime", "provided.al2023".to_owned()), ("Handler", "bootstrap".into())];

@@ -3,6 +3,7 @@
 use super::{
     alarms, functions, policies, queues, roles,
     stack::{Stack, entries},
+    subscriptions,
 };
 use serde_json::Value;
 use std::fmt;
@@ -76,7 +77,7 @@ pub(super) fn findings(template: &Value) -> Vec<Finding> {
             queues::visibility,
             queues::batches,
             queues::dead_letter_queues,
-            queues::subscribed,
+            subscriptions::subscribed,
             queues::fifo,
             queues::retained,
             queues::encrypted,

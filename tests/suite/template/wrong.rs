@@ -89,7 +89,7 @@ fn every_wrong_template_is_rejected_for_its_own_fault() {
 
 #[test]
 fn every_check_rejects_a_template() {
-    let source = ["alarms", "functions", "judge", "policies", "queues", "roles", "stack"]
+    let source = ["alarms", "functions", "judge", "policies", "queues", "roles", "stack", "subscriptions"]
         .map(|name| fs::read_to_string(root().join(format!("tests/suite/template/{name}.rs"))).unwrap())
         .concat();
     let after = |words: &'static str| source.split(words).skip(1).filter_map(|rest| rest.split('"').next());
