@@ -70,17 +70,20 @@ impl World {
 
     /// The same with nothing running yet.
     pub async fn at_rest() -> Self {
-        let servers = Servers::get().await;
-        let number = servers.next_world();
-        Self::of(servers, number, servers.database(&format!("world_{number}")).await, &[]).await
+        Self::with(&[]).await
     }
 
     /// A fresh world whose topic and queues are of FIFO, with nothing running yet.
     pub async fn of_fifo() -> Self {
+        Self::with(&[("Topology", "fifo")]).await
+    }
+
+    /// A fresh world whose template has these parameters, with nothing running yet.
+    pub async fn with(parameters: &[(&str, &str)]) -> Self {
         let servers = Servers::get().await;
         let number = servers.next_world();
         let database_url = servers.database(&format!("world_{number}")).await;
-        Self::of(servers, number, database_url, &[("Topology", "fifo")]).await
+        Self::of(servers, number, database_url, parameters).await
     }
 
     /// The world of another application, whose tables these are and which keeps its events in that one, with nothing running yet.
