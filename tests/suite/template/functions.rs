@@ -50,7 +50,9 @@ pub(super) fn sound(stack: &Stack, found: &mut Vec<Finding>) {
 }
 
 /// Settings that come from the parameters, by the program; the empty name is every program.
-const SETTINGS: [(&str, &str, &str); 7] = [
+const SETTINGS: [(&str, &str, &str); 9] = [
+    ("", "DATABASE_SECRET", "DatabaseSecret"),
+    ("shim", "WEBHOOK_SECRET", "ShimWebhookSecret"),
     ("", "DATABASE_CA", "DatabaseCa"),
     ("", "DATABASE_CONNECTIONS", "DatabaseConnections"),
     ("", "SWITCHYARD_LOG", "LogLevel"),
@@ -75,11 +77,6 @@ pub(super) fn settings(stack: &Stack, found: &mut Vec<Finding>) {
                     format!("does not have {name} from the parameter {parameter}"),
                 ));
             }
-        }
-        if !entries(variables).any(|(name, value)| {
-            name.starts_with("DATABASE_") && text(value).contains(&stack.parameter("DatabaseSecret"))
-        }) {
-            found.push(Finding::new("settings", id, "is not told where the database is"));
         }
         // The command line finds these two by their names.
         let named = ["steward", "redrive"].contains(&program.as_str());
@@ -148,8 +145,7 @@ pub(super) fn urls(stack: &Stack, found: &mut Vec<Finding>) {
             "AWS_IAM" => {}
             "NONE" => {
                 open.push(function);
-                let secrets = text(&properties["Environment"]["Variables"]["WEBHOOK_SECRETS"]);
-                if secrets.is_empty() || secrets.contains("secretsmanager::") {
+                if text(&properties["Environment"]["Variables"]["WEBHOOK_SECRET"]).is_empty() {
                     say("is open to everybody, and its function has no secret to check a signature with");
                 }
             }
@@ -189,22 +185,16 @@ pub(super) fn urls(stack: &Stack, found: &mut Vec<Finding>) {
     }
 }
 
-/// No value of a secret is in the template or its parameters; what a function gets is a reference to Secrets Manager.
+/// No value of a secret is in the template, its parameters or a function's settings: a function gets the secret's name, and reads it itself.
 pub(super) fn secrets(template: &Value, stack: &Stack, found: &mut Vec<Finding>) {
-    let is_secret = |name: &str| {
-        ["PASSWORD", "SECRET", "TOKEN", "DATABASE_URL"].iter().any(|part| name.to_ascii_uppercase().contains(part))
-    };
+    let names = [stack.parameter("DatabaseSecret"), stack.parameter("ShimWebhookSecret"), String::new()];
+    let is_secret = |name: &str| ["PASSWORD", "SECRET", "TOKEN", "URL"].iter().any(|part| name.contains(part));
     for (id, function) in stack.all(FUNCTION) {
-        for (name, value) in entries(&function["Environment"]["Variables"]).filter(|(name, _)| is_secret(name)) {
+        for (name, value) in entries(&function["Environment"]["Variables"]) {
             let value = text(value);
-            let is_reference =
-                value.starts_with("{{resolve:secretsmanager:") || value.starts_with("arn:") || name.ends_with("_ARN");
-            if !(value.is_empty() || is_reference) {
-                found.push(Finding::new(
-                    "secret",
-                    id,
-                    format!("has the value of {name} from elsewhere than Secrets Manager"),
-                ));
+            let is_queue = value.starts_with("${");
+            if value.contains("{{resolve:") || (is_secret(name) && !is_queue && !names.contains(&value)) {
+                found.push(Finding::new("secret", id, format!("has a value in {name}, not the name of a secret")));
             }
         }
     }

@@ -129,6 +129,7 @@ fn granted(stack: &Stack, id: &str, function: &str, properties: &Value, statemen
                 "kms:Decrypt" | "kms:GenerateDataKey" => {
                     !resource.is_empty() && resource == stack.parameter("KmsKeyArn")
                 }
+                "secretsmanager:GetSecretValue" => secrets(variables).contains(&resource),
                 "sqs:SendMessage" if !read.is_empty() => is_of(&letters.iter().copied().collect::<Vec<_>>()),
                 action if !read.is_empty() => READING.contains(&action) && is_of(&read),
                 action if BY_TAG.contains(&action) && of_this_stack => {
@@ -183,6 +184,11 @@ fn needed(stack: &Stack, id: &str, function: &str, properties: &Value, found: &m
             needs.extend(MAPPING.iter().map(|action| (*action, arn_of_mapping(&mapping.id))));
         }
     }
+    needs.extend(
+        secrets(&properties["Environment"]["Variables"])
+            .into_iter()
+            .map(|secret| ("secretsmanager:GetSecretValue", secret)),
+    );
     let key = stack.parameter("KmsKeyArn");
     if !key.is_empty() {
         needs.extend([("kms:Decrypt", key.clone()), ("kms:GenerateDataKey", key)]);
@@ -194,6 +200,17 @@ fn needed(stack: &Stack, id: &str, function: &str, properties: &Value, found: &m
             format!("may not do {action} with {resource}, and {function} must"),
         ));
     }
+}
+
+/// The ARNs of the secrets that a function is told to read. Secrets Manager puts a hyphen and six characters behind the name.
+fn secrets(variables: &Value) -> Vec<String> {
+    let names = entries(variables).filter(|(name, value)| name.ends_with("_SECRET") && !text(value).is_empty());
+    names
+        .map(|(_, name)| {
+            let secrets = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret";
+            format!("{secrets}:{}-??????", text(name))
+        })
+        .collect()
 }
 
 /// The boundary of the parameters, and of AWS's own policies the one that a VPC takes.

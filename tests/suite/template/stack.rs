@@ -81,7 +81,7 @@ impl Stack {
             entries(&resource.properties)
                 .filter(|(name, _)| *name != "Environment")
                 .for_each(|(_, value)| strings(value, &mut texts));
-            if texts.iter().any(|text| text.is_empty() || text.contains("secretsmanager::")) {
+            if texts.iter().any(|text| text.is_empty() || text.contains(":secret:-")) {
                 findings.push(Finding::new("reference", id, "has a property that is empty, as its parameter is"));
             }
         }
