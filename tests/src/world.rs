@@ -79,7 +79,7 @@ impl World {
     }
 
     /// A fresh world whose template has these parameters, with nothing running yet.
-    async fn with(parameters: &[(&str, &str)]) -> Self {
+    pub async fn with(parameters: &[(&str, &str)]) -> Self {
         let servers = Servers::get().await;
         let number = servers.next_world();
         let database_url = servers.database(&format!("world_{number}")).await;

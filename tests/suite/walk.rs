@@ -25,3 +25,19 @@ async fn feedback_becomes_an_event_and_comes_back_analyzed() {
     assert_eq!(row.get::<_, String>(0), "negative");
     world.settled().await;
 }
+
+#[tokio::test]
+async fn a_stack_with_a_key_a_boundary_and_named_publishers_works_like_any_other() {
+    let world = World::with(&[
+        ("KmsKeyArn", "arn:aws:kms:us-east-1:000000000000:key/11111111-2222-4333-8444-555555555555"),
+        ("PermissionsBoundary", "arn:aws:iam::aws:policy/PowerUserAccess"),
+        ("IngressPublishers", "arn:aws:iam::000000000000:root"),
+        ("AlarmTopicArn", "arn:aws:sns:us-east-1:000000000000:alarms"),
+    ])
+    .await;
+    world.wake_shim();
+    let post = world.post("Checkout is slow", "It crashes, I hate it").await.to_string();
+    let (_, analyzed) = world.event("sentiment.analyzed", &post).await;
+    assert_eq!(analyzed["label"], "negative");
+    assert_eq!(world.outputs["Alarms"], "arn:aws:sns:us-east-1:000000000000:alarms");
+}
