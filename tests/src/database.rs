@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use switchyard_store::{DatabaseUrl, Domain, DomainSet, Replace, Store, StoreError, WaitPolicy, migrate, set_domain};
+use switchyard_store::{
+    DatabaseUrl, Domain, DomainSet, Replace, Store, StoreError, WaitPolicy, grant_to_runtime, migrate, set_domain,
+};
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, Config, NoTls};
 
@@ -20,6 +22,7 @@ pub fn admin_url() -> String {
 /// As `migrate` and `set_domain`.
 pub async fn set_up(url: &DatabaseUrl) -> Result<DomainSet, StoreError> {
     migrate(url).await?;
+    grant_to_runtime(url, switchyard_feedback::AGENTS_RIGHTS).await?;
     set_domain(url, &Domain::parse(switchyard_feedback::DOMAIN)?, Replace::Any, &WaitPolicy::default()).await
 }
 

@@ -6,8 +6,8 @@ use std::path::Path;
 use crate::arguments::SetUp;
 use crate::{message, report, wait_policy};
 use switchyard_store::{
-    AgentSpec, DatabaseUrl, Domain, EventsTable, Mode, Progress, Replace, Since, Store, StoreError, migrate_with,
-    set_domain,
+    AgentSpec, DatabaseUrl, Domain, EventsTable, Mode, Progress, Replace, Since, Store, StoreError, grant_to_runtime,
+    migrate_with, set_domain,
 };
 
 pub(crate) async fn run(url: &DatabaseUrl, options: SetUp) -> Result<(), String> {
@@ -32,6 +32,20 @@ pub(crate) async fn run(url: &DatabaseUrl, options: SetUp) -> Result<(), String>
         );
     }
     println!("events are in {}; the domain is {}", migrated.events, domain.name);
+    let sample = Domain::parse(switchyard_feedback::DOMAIN).map_err(message)?;
+    let mut left = migrated.missing_roles;
+    if domain.name == sample.name() {
+        left.extend(grant_to_runtime(url, switchyard_feedback::AGENTS_RIGHTS).await.map_err(message)?);
+    }
+    if !left.is_empty() {
+        println!(
+            "note: this role may not execute these statements; let a role that may execute them, then run this again"
+        );
+        left.iter().for_each(|statement| println!("{statement};"));
+    }
+    for what in &migrated.open {
+        println!("note: open: {what}");
+    }
     if given.is_some() {
         for trigger in &domain.without_table {
             println!(

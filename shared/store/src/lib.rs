@@ -28,9 +28,9 @@ pub use operating::{
 };
 pub use outbox::{AppendEvent, Ingested, Known, Page, Pending, Publication, SHARDS, Shards, Share, Sharer};
 pub use setup::{
-    AgentSpec, Columns, Domain, DomainSet, EventsTable, Installed, Mapping, Migrated, Named, Progress, Registered,
-    Replace, RoutedBy, Since, WaitPolicy, drop_history_index, index_history, installed, migrate, migrate_with, remove,
-    set_domain,
+    APPLICATION, AgentSpec, Columns, Domain, DomainSet, EventsTable, Installed, Mapping, Migrated, Named, Progress,
+    READER, RUNTIME, Registered, Replace, RoutedBy, Since, WaitPolicy, drop_history_index, grant_to_runtime,
+    index_history, installed, migrate, migrate_with, remove, set_domain,
 };
 pub use store::Store;
 pub use switchyard_operations::{

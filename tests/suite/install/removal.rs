@@ -13,7 +13,7 @@ async fn everything(client: &Client) -> Vec<String> {
     for row in client.query(tables, &[]).await.unwrap() {
         let table: String = row.get(0);
         let shape = format!(
-            "select pg_relation_filepath(c.oid) || c.relreplident::text || coalesce(c.reloptions::text, '') || coalesce(c.relacl::text, '')
+            "select pg_relation_filepath(c.oid) || c.relreplident::text || coalesce(c.reloptions::text, '') || coalesce(c.relacl, acldefault('r', c.relowner))::text
                     || (select string_agg(a.attname || format_type(a.atttypid, a.atttypmod) || a.attnotnull, ',' order by a.attnum) from pg_attribute a where a.attrelid = c.oid)
                     || coalesce((select string_agg(pg_get_indexdef(i.indexrelid), ',' order by 1) from pg_index i where i.indrelid = c.oid), '')
                     || coalesce((select string_agg(pg_get_constraintdef(k.oid), ',' order by 1) from pg_constraint k where k.conrelid = c.oid), '')

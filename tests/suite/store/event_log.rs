@@ -50,7 +50,8 @@ directly_and_pooled! {
 
     async fn an_application_without_any_right_to_our_schema_can_insert(world: LedgerWorld) {
         world.run_sql("do $$ begin create role plain_application; exception when duplicate_object or unique_violation then null; end $$").await;
-        world.run_sql("grant insert on events to plain_application; set role plain_application").await;
+        world.run_sql("grant insert on events to plain_application; create policy plain on events for insert to plain_application with check (true);
+            set role plain_application").await;
         let inserted = world.side.batch_execute(&format!("insert into events (id, type) values ('{}', 'thing.made')", Uuid::new_v4())).await;
         let refused = world.side.batch_execute("select * from switchyard.event_log").await;
         world.run_sql("reset role; drop owned by plain_application").await;

@@ -32,6 +32,7 @@ mod resending;
 mod retention;
 mod returning;
 mod revising;
+mod roles;
 mod rotation;
 mod routing;
 mod selecting;

@@ -32,6 +32,7 @@ async fn read_in_passing(world: &LedgerWorld) -> i64 {
 
 /// Lets the sessions of the store write down what they have read.
 async fn settled(world: &LedgerWorld) {
+    world.run_sql("select pg_stat_force_next_flush()").await;
     world.store.query("select pg_stat_force_next_flush()", &[]).await.unwrap();
     world.store.query("select 1", &[]).await.unwrap();
 }

@@ -26,6 +26,7 @@ pub(crate) async fn prepare(port: u16) -> Result<bool, Error> {
     })?;
     let domain = Domain::parse(switchyard_feedback::DOMAIN)?;
     let set = switchyard_store::set_domain(&address, &domain, Replace::OwnVersion, &WaitPolicy::default()).await?;
+    switchyard_store::grant_to_runtime(&address, switchyard_feedback::AGENTS_RIGHTS).await?;
     Ok(!migrated.applied.is_empty() || !set.triggers.is_empty())
 }
 

@@ -182,6 +182,8 @@ begin
     select (select a.attnum from pg_attribute a where a.attrelid = tab::regclass and a.attname = u.name)
       from unnest(array[m.id, m.type, m.aggregate_type, m.aggregate_id, m.payload, m.metadata, m.version, m.created_at]) with ordinality u (name, ord)
      order by u.ord);
+  -- A view that was dropped and created again has lost its grants.
+  perform switchyard.grant_rights();
 end $bind$;
 
 -- Drops the objects that depend on the application's columns, so that their types can change. Call `bind` in the same transaction to create them

@@ -23,6 +23,8 @@ create table switchyard.mapping (
   metadata text,
   version text,
   created_at text,
+  -- Whether the setup has created the table.
+  created_here boolean not null default false,
   -- The table's oid and the column numbers, in the order of the names above. A rename does not change them; a dump and restore does.
   relation oid,
   attnums smallint[]
@@ -47,6 +49,8 @@ do $$
 declare
   -- The setup checks the names and passes them in this setting.
   given jsonb := nullif(current_setting('switchyard.mapping', true), '');
+  created_here boolean := false;
+  everybody text;
 begin
   given := coalesce(given, jsonb_build_object('schema', 'public', 'table', 'events', 'id', 'id', 'type', 'type', 'aggregate_type', 'aggregate_type',
     'aggregate_id', 'aggregate_id', 'payload', 'payload', 'metadata', 'metadata', 'version', 'version', 'created_at', 'created_at'));
@@ -64,8 +68,16 @@ begin
     create index on public.events (type);
     create index on public.events (aggregate_type, aggregate_id);
     create index on public.events (created_at);
+    -- `grant_rights` adds the policies of our roles. Default privileges, such as Supabase's, open a new table to its users.
+    alter table public.events enable row level security;
+    revoke all on public.events from public;
+    for everybody in select r.rolname from pg_roles r where r.rolname in ('anon', 'authenticated') loop
+      execute format('revoke all on public.events from %I', everybody);
+    end loop;
+    created_here := true;
   end if;
-  insert into switchyard.mapping (schema_name, table_name, id, type, aggregate_type, aggregate_id, payload, metadata, version, created_at)
+  insert into switchyard.mapping (schema_name, table_name, id, type, aggregate_type, aggregate_id, payload, metadata, version, created_at,
+      created_here)
   values (given ->> 'schema', given ->> 'table', given ->> 'id', given ->> 'type', given ->> 'aggregate_type', given ->> 'aggregate_id',
-          given ->> 'payload', given ->> 'metadata', given ->> 'version', given ->> 'created_at');
+          given ->> 'payload', given ->> 'metadata', given ->> 'version', given ->> 'created_at', created_here);
 end $$;

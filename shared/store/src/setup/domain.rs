@@ -97,6 +97,12 @@ impl Domain {
         Self { name: "none".to_owned(), tables: Vec::new() }
     }
 
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     fn problem(&self) -> Option<String> {
         if self.name.is_empty() {
             return Some("its name is empty".to_owned());

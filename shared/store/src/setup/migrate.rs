@@ -7,7 +7,7 @@ use crate::row::{get, only};
 use crate::setup::direct::Session;
 use crate::setup::mapping::{EventsTable, Mapping};
 use crate::setup::wait_policy::WaitPolicy;
-use crate::setup::{catalogue, domain, schema, trust};
+use crate::setup::{catalogue, domain, roles, schema, trust};
 use crate::{DatabaseUrl, StoreError};
 
 const OP: &str = "migrate";
@@ -25,6 +25,11 @@ pub struct Migrated {
     pub renamed: bool,
     /// Whether the table has an index on `created_at`, by which events that came while the log's trigger was disabled are found.
     pub found_by_time: bool,
+    /// The statements that create the roles ([`RUNTIME`](crate::RUNTIME) and its siblings) that are missing, for somebody who may create roles. The next
+    /// setup then grants them their rights.
+    pub missing_roles: Vec<String>,
+    /// What others may do with the events table or our functions, a line each, such as `anon may insert on public.events`. The setup leaves it as it is.
+    pub open: Vec<String>,
 }
 
 /// Brings a database up to date: applies what is missing, and creates the triggers on tables of the domain ([`set_domain`](crate::set_domain)) that
@@ -118,9 +123,12 @@ async fn apply(
     let json = serde_json::to_string(&events).map_err(|e| StoreError::bug(OP, e.to_string()))?;
     let set = "select set_config('switchyard.mapping', $1, false)";
     client.query_typed(set, &[(&json, Type::TEXT)]).await.map_err(fail)?;
+    let missing_roles = roles::create(client).await?;
     let applied = schema::bring_up_to_date(client, wait_policy).await?;
     let triggers = domain::bring_triggers_up_to_date(client, wait_policy).await?;
+    roles::grant(client).await?;
+    let open = roles::open(client).await?;
     let rows = client.query_typed("select switchyard.found_by_time()", &[]).await.map_err(fail)?;
     let found_by_time = get(OP, &only(OP, rows)?, 0)?;
-    Ok(Migrated { applied, triggers, events, renamed, found_by_time })
+    Ok(Migrated { applied, triggers, events, renamed, found_by_time, missing_roles, open })
 }

@@ -21,6 +21,21 @@ const TRIGGERS: &str = "select format('trigger %I on %I.%I', t.tgname, n.nspname
    where not t.tgisinternal and t.tgparentid = 0
    order by p.proname = 'log_event', 1";
 
+/// The rights and policies of our roles on the application's tables. The roles stay, since they belong to the server.
+const RIGHTS: &str = "select format('rights of %I on %I.%I', r.rolname, n.nspname, c.relname), format('revoke all on %I.%I from %I', n.nspname, c.relname, r.rolname)
+    from pg_class c
+    join pg_namespace n on n.oid = c.relnamespace and n.nspname <> 'switchyard'
+    cross join lateral (select distinct a.grantee from aclexplode(c.relacl) a) a
+    join pg_roles r on r.oid = a.grantee and r.rolname in ('switchyard_runtime', 'switchyard_application', 'switchyard_reader')
+   where c.relkind in ('r', 'p') and pg_has_role(c.relowner, 'usage')
+   union all
+   select format('policy %I on %I.%I', p.polname, n.nspname, c.relname), format('drop policy %I on %I.%I', p.polname, n.nspname, c.relname)
+    from pg_policy p
+    join pg_class c on c.oid = p.polrelid
+    join pg_namespace n on n.oid = c.relnamespace
+   where p.polname in ('switchyard_runtime', 'switchyard_application') and pg_has_role(c.relowner, 'usage')
+   order by 1";
+
 /// The index that a backfill of a large table needed.
 const INDEX: &str = "select format('index %I.%I', n.nspname, i.relname), format('drop index concurrently if exists %I.%I', n.nspname, i.relname)
     from switchyard.mapping m
@@ -127,6 +142,7 @@ async fn take_away(client: &Client, found: Installed, wait_policy: &WaitPolicy<'
     if catalogue::exists(client, "switchyard.mapping").await? {
         wait_policy.each(client, OP, "the index on the events table", INDEX).await?;
     }
+    wait_policy.each(client, OP, "the rights of our roles on the application's tables", RIGHTS).await?;
     let what = "schema switchyard";
     let mut tries = wait_policy.with(what);
     loop {

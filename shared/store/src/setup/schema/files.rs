@@ -59,6 +59,7 @@ pub(super) const FUNCTIONS: &[File] = files! {
     "functions/cutover"
     "functions/compare"
     "functions/domain_events"
+    "functions/rights"
 };
 
 /// The name of all functions together in `switchyard.setup`.

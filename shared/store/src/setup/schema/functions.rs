@@ -60,7 +60,7 @@ async fn replace_now(client: &mut Client, digest: &str, wait_policy: &WaitPolicy
     transaction.commit().await.map_err(fail)
 }
 
-/// Creates the functions of the files, and those that `bind` writes.
+/// Creates the functions of the files, and those that `bind` writes. `bind` grants all of them.
 async fn make(transaction: &Transaction<'_>) -> Result<(), StoreError> {
     // A body that is text is looked at when it is called first, so the order is free; a test looks at all of them.
     transaction.batch_execute("set local check_function_bodies = off").await.map_err(fail)?;
