@@ -50,6 +50,8 @@ reasons! {
     IdConflict = "id_conflict", "publish it with an id of its own";
     /// No committed event has its id.
     NotInTable = "not_in_table", "publish through the table or the ingress topic, not to an agent's queue";
+    /// What it says is not what was committed: a message that was not made from the table, or an event whose id is in the table with other content.
+    Forged = "forged", "find who forged it; where the id of an event that the agent emits was taken, delete that event, then redrive";
     /// Its delivery is no longer remembered, so running it could do things twice.
     TooOld = "too_old", "it cannot be redriven; to repeat its effects, publish it again with a new id";
     /// It says that it belongs to a replay which has not selected it.

@@ -7,7 +7,7 @@ use crate::outcome::{Cause, Outcome, Outcomes};
 use std::borrow::Cow;
 use switchyard_agent::{Decision, Refusal, Reject};
 use switchyard_event::{Event, Reason};
-use switchyard_store::{Ask, ClaimAnswer, Verdict};
+use switchyard_store::{Ask, ClaimAnswer, Seal, Verdict};
 
 /// A message that is an event.
 #[derive(Debug)]
@@ -16,6 +16,7 @@ pub(crate) struct Parsed {
     pub(crate) at: usize,
     pub(crate) event: Event,
     pub(crate) ask: Ask,
+    pub(crate) seal: Seal,
 }
 
 /// An event that is this agent's to handle, as far as a preview without a lock can tell.

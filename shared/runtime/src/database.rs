@@ -1,7 +1,8 @@
 //! The database as an agent sees it: its own tables, and errors that already say what happens next.
 
 use std::collections::HashSet;
-use switchyard_agent::Refusal;
+use switchyard_agent::{Refusal, Reject};
+use switchyard_event::Reason;
 use switchyard_store::{AppendEvent, Ask, ClaimAnswer, Overwrite, Row, Settlement, Store, StoreError, ToSql, Type};
 use tokio::time::Instant;
 
@@ -84,7 +85,7 @@ impl Tx {
 
     pub(crate) async fn append(&mut self, events: &[AppendEvent]) -> Result<(), Refusal> {
         if !events.is_empty() {
-            self.inner.append(events).await.map_err(refusal_of)?;
+            self.inner.append(events).await.map_err(refusal_of_append)?;
         }
         Ok(())
     }
@@ -92,6 +93,15 @@ impl Tx {
     pub(crate) async fn commit(self) -> Result<(), Refusal> {
         self.inner.commit().await.map_err(refusal_of)
     }
+}
+
+/// An id that is taken stays taken: no retry helps.
+fn refusal_of_append(error: StoreError) -> Refusal {
+    if error.is_forged() {
+        let detail = "an event that the agent emits is in the table already, with other content";
+        return Reject::new(Reason::Forged.as_str(), detail).into();
+    }
+    refusal_of(error)
 }
 
 /// What a store error means for the event at hand. A missing grant or registration costs no attempt: an operator must act, and the events wait

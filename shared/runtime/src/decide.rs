@@ -181,7 +181,7 @@ mod tests {
             let mut event = Event::parse(include_str!("../../event/fixtures/order.placed.v1.json")).unwrap();
             event.aggregate_type = (*kind).to_owned();
             let ask = Ask::live(event.id);
-            Admitted::of(Parsed { at, event, ask }, standing.clone())
+            Admitted::of(Parsed { at, event, ask, seal: crate::seal::of("") }, standing.clone())
         });
         let until = Instant::now() + Duration::from_millis(20);
         let policy = WaitPolicy { until, fair: Duration::from_millis(1), answered };

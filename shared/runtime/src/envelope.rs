@@ -3,6 +3,7 @@
 //! A payload that is too large for a message stays in the table: the message is then a *claim check*, with `"payload":null` and the metadata
 //! key `claim_check`, and the agent's runtime fetches the payload before the agent sees the event.
 
+use crate::seal;
 use jiff::Timestamp;
 use std::fmt::Display;
 use switchyard_bus::{Message, TOPIC_BYTES};
@@ -97,7 +98,8 @@ fn built(row: &Pending, payload: String, metadata: Metadata) -> Result<Message, 
         row.version.and_then(|version| u32::try_from(version).ok()).filter(|version| *version > 0).unwrap_or(1);
     let (event_type, aggregate) =
         (EventType::from(row.event_type.clone()), (row.aggregate_type.clone(), row.aggregate_id.clone()));
-    let body = Event::from_parts(row.id, event_type, aggregate, payload, version, metadata)?.to_wire();
+    let event = Event::from_parts(row.id, event_type, aggregate, payload, version, metadata)?;
+    let body = seal::sealed(&event.to_wire(), &row.seal_key);
     // What every agent would refuse stays here once, instead of being parked by each of them.
     let event = Event::parse(&body)?;
     let from = &event.metadata;
@@ -132,6 +134,7 @@ mod tests {
             project_id: None,
             revision: None,
             excess: None,
+            seal_key: vec![7; 32],
         }
     }
 

@@ -23,6 +23,7 @@ mod preview;
 mod report;
 pub mod resend;
 mod run;
+mod seal;
 mod secret;
 mod settle;
 mod start;

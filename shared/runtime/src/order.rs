@@ -100,7 +100,7 @@ mod tests {
             revision: 0,
             emits: true,
         };
-        Admitted::of(Parsed { at, event, ask }, standing)
+        Admitted::of(Parsed { at, event, ask, seal: crate::seal::of("") }, standing)
     }
 
     fn places(rounds: &[Vec<Admitted>]) -> Vec<Vec<usize>> {

@@ -54,6 +54,7 @@ impl Outcome {
             Verdict::TooOld => {
                 park(Reason::TooOld, "its delivery is no longer remembered, so running it could do things twice")
             }
+            Verdict::Forged => park(Reason::Forged, "its body does not have the seal of the database"),
         })
     }
 

@@ -27,7 +27,7 @@ pub(crate) struct Parking {
 pub(crate) enum Of {
     /// That this delivery is parked.
     Delivery(Ask),
-    /// A failure without a delivery: the body is no event.
+    /// A failure without a delivery: the body is no event, or is forged.
     Unidentified,
     /// Nothing: the delivery is parked already.
     Parked,
@@ -66,7 +66,8 @@ impl Parking {
             error: &self.detail,
             attempts: self.attempts,
             run: message.run(),
-            epoch: message.epoch(),
+            // What has no delivery has no epoch, and the id of its message takes that place: SQS allows ten attributes.
+            epoch: message.epoch().filter(|_| !matches!(self.of, Of::Unidentified)),
             traceparent: message.traceparent(),
         };
         let copy = dead_letter::message(&dead_letter);
@@ -78,9 +79,8 @@ impl Parking {
             }
             Of::Unidentified | Of::Parked => copy,
         };
-        if matches!(self.of, Of::Unidentified) && copy.attribute("event_type").is_none() {
-            // A redrive finds its row among the failures by this, and marks exactly what it has sent back. It takes the place of the type: SQS
-            // allows ten attributes.
+        if matches!(self.of, Of::Unidentified) {
+            // A redrive finds its row among the failures by this, and marks exactly what it has sent back.
             return copy.text("message_id", first_id(message));
         }
         copy

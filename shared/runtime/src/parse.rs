@@ -4,14 +4,16 @@ use crate::{
     batch::Parsed,
     bugs,
     outcome::{Outcome, Outcomes},
+    seal,
 };
 use std::collections::HashMap;
 use switchyard_event::Event;
 use switchyard_store::Ask;
 
-/// Reads every body. What is no event is parked; the same event twice in one batch is handled once.
+/// Reads every body. What is no event is parked; the same body twice in one batch is handled once. Another body of the same event is another matter,
+/// since only the database knows which of them is not forged.
 pub(crate) fn layer(outcomes: &mut Outcomes<'_>) -> Vec<Parsed> {
-    let mut first: HashMap<Ask, usize> = HashMap::new();
+    let mut first: HashMap<(Ask, &str), usize> = HashMap::new();
     let mut parsed = Vec::new();
     // Of two copies the one that was parked before goes first: the other may be acknowledged with it, and not it with the other.
     let messages = outcomes.messages.iter().enumerate();
@@ -26,11 +28,12 @@ pub(crate) fn layer(outcomes: &mut Outcomes<'_>) -> Vec<Parsed> {
                 bugs::received(event.id, &message.id);
                 outcomes.identify(at, &event);
                 let ask = Ask { event_id: event.id, run: message.run(), epoch: message.epoch() };
-                match first.get(&ask) {
+                let copy = (ask.clone(), message.body.as_str());
+                match first.get(&copy) {
                     Some(&same) => outcomes.end(at, Outcome::SameAs(same), None),
                     None => {
-                        first.insert(ask.clone(), at);
-                        parsed.push(Parsed { at, event, ask });
+                        first.insert(copy, at);
+                        parsed.push(Parsed { at, event, ask, seal: seal::of(&message.body) });
                     }
                 }
             }

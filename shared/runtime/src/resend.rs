@@ -136,6 +136,7 @@ mod tests {
             project_id: None,
             revision: None,
             excess: None,
+            seal_key: vec![7; 32],
         }
     }
 

@@ -30,7 +30,7 @@ pub enum StoreError {
     Refused {
         /// What was being done.
         operation: &'static str,
-        /// SQLSTATE of class 22 or 23.
+        /// SQLSTATE of class 22 or 23, or our SY005: an id exists with other content.
         code: String,
         /// The cause.
         source: Box<dyn Error + Send + Sync>,
@@ -64,6 +64,11 @@ impl StoreError {
     /// Whether trying again at once is right.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Conflict { .. })
+    }
+
+    /// Whether an event's id exists in the table with other content than the caller's.
+    pub fn is_forged(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if code == "SY005")
     }
 
     pub(crate) fn config(problem: impl Into<String>) -> Self {
@@ -146,6 +151,8 @@ impl Sort {
             "XX000" if routine.is_none() => Self::Unavailable,
             _ if partition_gone => Self::Conflict,
             // An unknown database, a missing privilege, and our own refusals.
+            // An event with this id exists with other content.
+            "SY005" => Self::Refused(code.to_owned()),
             "3D000" | "42501" | "SY001" | "SY002" | "SY004" => Self::Config(message),
             // Cancelled (a statement timeout), read-only (a standby after a failover), idle for too long.
             "57014" | "25006" | "25P03" => Self::Unavailable,

@@ -9,7 +9,7 @@ mod stream;
 mod suspect;
 
 pub use chain::Link;
-pub use claim::{Ask, ClaimAnswer, Preview, Settlement, Verdict};
+pub use claim::{Ask, ClaimAnswer, Preview, Seal, Settlement, Verdict};
 pub use counts::{Ledger, Missing};
 pub use payload::StoredPayload;
 pub use report::{Failed, ParkReport, Reported, State, Unidentified};

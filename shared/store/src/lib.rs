@@ -15,7 +15,7 @@ mod url;
 pub use connect::UrlSource;
 pub use error::StoreError;
 pub use ledger::{
-    Ask, Child, ClaimAnswer, Failed, Ledger, Link, Missing, ParkReport, Preview, Reported, Settlement, State,
+    Ask, Child, ClaimAnswer, Failed, Ledger, Link, Missing, ParkReport, Preview, Reported, Seal, Settlement, State,
     StoredPayload, StreamDelivery, StreamEvent, Unidentified, Verdict,
 };
 pub use moving_over::{

@@ -81,9 +81,13 @@ async fn returns_during_an_outage_of_the_ledger_are_reported_afterwards() {
     let bodies = world.give(&orders([("gather", "retry"), ("gather", "retry")])).await;
     let worker = world.worker();
     let handle = async |at: usize| again(worker.handle(batch(&bodies[at..=at], 1), Instant::now() + PLENTY).await);
-    world.client.batch_execute("alter function switchyard.preview(text, uuid[], int[]) rename to gone").await.unwrap();
+    let rename = async |from: &str, to: &str| {
+        let sql = format!("alter function switchyard.{from}(text, uuid[], int[], bytea[], text[]) rename to {to}");
+        world.client.batch_execute(&sql).await.unwrap();
+    };
+    rename("preview", "gone").await;
     assert_eq!(handle(0).await, [0]);
-    world.client.batch_execute("alter function switchyard.gone(text, uuid[], int[]) rename to preview").await.unwrap();
+    rename("gone", "preview").await;
 
     assert_eq!(handle(1).await, [0]);
 

@@ -138,11 +138,8 @@ impl RuntimeWorld {
             self.client.execute(insert, &[&id, &order.to_string()]).await.unwrap();
             let seq = "select seq from switchyard.event_log where event_id = $1";
             let seq: i64 = self.client.query_one(seq, &[&id]).await.unwrap().get(0);
-            let body = serde_json::json!({
-                "id": id, "type": "order.given", "aggregate_type": "order", "aggregate_id": "o", "payload": order, "version": 1,
-                "metadata": { "timestamp": "2026-01-05T09:30:00Z", "sequence": seq },
-            });
-            bodies.push(body.to_string());
+            let row = self.store.events(&[seq]).await.unwrap().remove(0);
+            bodies.push(envelope::message(&row).unwrap().body);
         }
         bodies
     }

@@ -49,6 +49,23 @@ directly_and_pooled! {
         assert!(matches!(world.store.publish(&broken).await, Err(StoreError::Refused { .. })));
     }
 
+    async fn a_key_whose_event_has_other_content_is_an_error_that_names_the_key(world: LedgerWorld) {
+        let keyed = |payload: &str| format!("select switchyard.publish('thing.made', 'thing', null, '{payload}', idempotency_key => 'k')");
+        world.run_sql(&keyed(r#"{"n": 1}"#)).await;
+        world.run_sql("begin; select set_config('switchyard.correlation_id', gen_random_uuid()::text, true)").await;
+        world.run_sql(&keyed(r#"{"n": 1}"#)).await;
+        world.run_sql("commit").await;
+        for forged in [r#"{"payload": {"secret": 1}}"#, r#"{"metadata": "7"}"#] {
+            world.run_sql(&format!("update events set payload = coalesce('{forged}'::jsonb -> 'payload', payload),
+                metadata = coalesce(('{forged}'::jsonb ->> 'metadata')::jsonb, metadata)")).await;
+            let error = world.store.query(&keyed(r#"{"n": 1}"#), &[]).await.unwrap_err();
+            assert!(error.is_forged(), "{error:?}");
+            let text = format!("{error:?}");
+            assert!(text.contains("\\\"k\\\"") && !text.contains("secret"), "{text}");
+        }
+        assert_eq!(world.number("select count(*) from events").await, 1);
+    }
+
     async fn two_publishers_of_one_key_at_once_append_one_event(world: LedgerWorld) {
         let (a, b) = tokio::join!(publish(&world, ", idempotency_key => 'k'"), publish(&world, ", idempotency_key => 'k'"));
         assert_eq!(a, b);

@@ -82,7 +82,7 @@ directly_and_pooled! {
         let stamped = AppendEvent { metadata: r#"{"timestamp": "2020-01-01T00:00:00Z", "mine": 1}"#.into(), ..event_of("{}") };
         let mut tx = world.store.begin().await.unwrap();
         assert_eq!(tx.append(&[event.clone(), stamped.clone(), event.clone()]).await.unwrap(), 2);
-        assert_eq!(tx.append(&[AppendEvent { payload: "0".into(), ..event.clone() }]).await.unwrap(), 0, "the first stays");
+        assert_eq!(tx.append(&[event.clone(), stamped.clone()]).await.unwrap(), 0, "a repetition");
         assert_eq!(tx.append(&[]).await.unwrap(), 0);
         tx.commit().await.unwrap();
         let pending = world.pending(10).await;
@@ -90,6 +90,23 @@ directly_and_pooled! {
         assert_eq!(pending[0].payload.as_deref(), Some(r#"{"a": "é 😀 \" \\", "b": 1.00, "n": 18446744073709551617}"#));
         assert!(pending[0].metadata.as_ref().unwrap().contains("timestamp"));
         assert_eq!(pending[1].metadata.as_deref(), Some(r#"{"mine": 1, "timestamp": "2020-01-01T00:00:00Z"}"#));
+    }
+
+    async fn an_event_whose_id_exists_with_other_content_is_refused(world: LedgerWorld) {
+        let event = event_of("{}");
+        let mut tx = world.store.begin().await.unwrap();
+        tx.append(std::slice::from_ref(&event)).await.unwrap();
+        tx.commit().await.unwrap();
+        for other in [
+            AppendEvent { payload: "0".into(), ..event.clone() },
+            AppendEvent { metadata: r#"{"project_id": "p2"}"#.into(), ..event.clone() },
+            AppendEvent { version: 2, ..event.clone() },
+        ] {
+            let mut tx = world.store.begin().await.unwrap();
+            let refused = tx.append(&[event_of("{}"), other]).await.unwrap_err();
+            assert!(refused.is_forged(), "{refused:?}");
+        }
+        assert_eq!(world.number("select count(*) from events").await, 1);
     }
 
     async fn what_the_table_cannot_hold_is_refused_as_the_callers_data(world: LedgerWorld) {

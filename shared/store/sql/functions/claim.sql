@@ -56,12 +56,30 @@ begin
    order by u.ord;
 end $$;
 
--- Returns what a claim by the agent would answer, without locks and writes.
-create or replace function switchyard.preview(p_agent text, p_events uuid[], p_runs int[]) returns setof switchyard.claim_answer
+-- Returns the key of an event's seals. Who reads the event to publish it gets this key and no other.
+create or replace function switchyard._seal_key(key bytea, event_id uuid) returns bytea
+language sql immutable parallel safe
+return sha256(convert_to('seal', 'UTF8') || key || uuid_send(event_id));
+
+-- Returns the seal of a body about this event, by the SHA-256 of the body. The parts that are hashed have a fixed length.
+create or replace function switchyard._seal(key bytea, event_id uuid, digest bytea) returns text
+language sql immutable parallel safe
+return encode(sha256(switchyard._seal_key(key, event_id) || digest), 'hex');
+
+-- Returns what a claim by the agent would answer, without locks and writes. With the digests and the seals of the messages' bodies, the answer for a
+-- body of an event that is logged, and without its seal, is `forged`.
+create or replace function switchyard.preview(
+  p_agent text, p_events uuid[], p_runs int[], p_digests bytea[] default null, p_seals text[] default null) returns setof switchyard.claim_answer
 language plpgsql volatile rows 10 set search_path = pg_catalog, pg_temp set jit = off
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 begin
-  return query select * from switchyard._claim_answers(switchyard.agent_named(p_agent), p_events, p_runs, 'n', null, null) s order by s.ord;
+  return query
+  select s.ord, case when p_digests is not null and s.seq is not null
+                          and p_seals[s.ord] is distinct from switchyard._seal(k.key, p_events[s.ord], p_digests[s.ord]) then 'forged'
+                     else s.verdict end,
+         s.seq, s.epoch, s.attempts, s.max_attempts, s.returns, s.revision, s.emits
+    from switchyard._claim_answers(switchyard.agent_named(p_agent), p_events, p_runs, 'n', null, null) s cross join switchyard.signing_key k
+   order by s.ord;
 end $$;
 
 -- Claims a batch. Deliveries with the answer `take` are settled as done in the caller's transaction; its commit makes that permanent. Rows are
@@ -78,19 +96,19 @@ declare
   kept bigint[];
   kept_runs int[];
   late boolean;
+  mark text;
   bottom bigint := (select f.seq from switchyard.floor f);
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
     raise exception 'a claim needs the isolation level read committed: begin the transaction with it' using errcode = 'SY003';
   end if;
   a := switchyard.agent_named(p_agent);
-  if p_who = 'n' then
-    -- The triggers on the application's tables do nothing for an agent, since it emits its own events.
-    perform set_config('switchyard.agent', switchyard._mark(k.key), true) from switchyard.mark_key k;
-  end if;
 
-  select array_agg(x.seq), array_agg(x.run), array_agg(x.seq) filter (where x.run = 0 and x.seq >= bottom), bool_or(x.seq < bottom)
-    into asked, asked_runs, firsts, late
+  -- The triggers on the application's tables do nothing for an agent, since it emits its own events. The mark is set here, since a statement of its
+  -- own would be one more for each batch.
+  select array_agg(x.seq), array_agg(x.run), array_agg(x.seq) filter (where x.run = 0 and x.seq >= bottom), bool_or(x.seq < bottom),
+         case when p_who = 'n' then (select set_config('switchyard.agent', switchyard._mark(k.key), true) from switchyard.signing_key k) end
+    into asked, asked_runs, firsts, late, mark
     from (select distinct e.seq, u.run
             from unnest(p_events, p_runs) u (event_id, run)
             join switchyard.event_log e on e.event_id = u.event_id order by 1, 2) x;

@@ -5,7 +5,7 @@
 -- compute the mark without the key, and another transaction has another one. Both hold through a pooler, since the setting ends with the transaction.
 create or replace function switchyard._mark(key bytea) returns text
 language sql stable
-return encode(sha256(key || convert_to(pg_current_xact_id()::text, 'UTF8')), 'hex');
+return encode(sha256(convert_to('mark', 'UTF8') || key || convert_to(pg_current_xact_id()::text, 'UTF8')), 'hex');
 
 -- Arguments of the trigger: event type (empty where a column's value names the event), aggregate type, key of the row, key of the aggregate, and the
 -- column with its values and their events as JSON (or empty). The transition tables are `fresh` and, for updates, `stale`.
@@ -25,7 +25,7 @@ declare
   problem text;
 begin
   -- An agent is writing: its own events say what it did. Only a claim can make the mark of this transaction; any other value says nothing.
-  if mark <> '' and exists (select from switchyard.mark_key k where mark = switchyard._mark(k.key)) then
+  if mark <> '' and exists (select from switchyard.signing_key k where mark = switchyard._mark(k.key)) then
     return null;
   end if;
   by_value := nullif(tg_argv[4], '')::jsonb;

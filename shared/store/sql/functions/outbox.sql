@@ -54,10 +54,11 @@ begin
          case when x.excess is null then coalesce(e.aggregate_id, '') else '' end,
          case when octet_length(p.text) <= p_payload_bytes then p.text end,
          case when x.excess is null then coalesce(octet_length(p.text), 2147483647) else 0 end, case when x.excess is null then m.text end, e.version,
-         switchyard.rfc3339(e.created_at), case when x.excess is null then l.project_id end, v.revision, x.excess
+         switchyard.rfc3339(e.created_at), case when x.excess is null then l.project_id end, v.revision, x.excess, switchyard._seal_key(k.key, e.id)
     from unnest(p_seqs) with ordinality u (seq, ord)
     join switchyard.event_log l on l.seq = u.seq
     join switchyard.event e on e.id = l.event_id
+    cross join switchyard.signing_key k
     left join lateral (select r.revision, r.payload from switchyard.revision r where r.event_id = e.id order by r.revision desc limit 1) v on true
     cross join lateral (
       select case when pg_column_size(e.metadata) <= switchyard.most_stored_bytes() then e.metadata::text end as text offset 0) m

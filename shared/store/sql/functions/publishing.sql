@@ -10,13 +10,40 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
                  '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' as pattern) s
 $$;
 
--- Appends the events that agents emit. Skips an id that exists. Returns how many were new.
+-- Returns whether the table's event of this id has this content, or null if there is none. What we set is not compared: the place in the event log,
+-- and the timestamp unless it is given.
+create or replace function switchyard._has_content(
+  p_id uuid, p_type text, p_aggregate_type text, p_aggregate_id text, p_payload jsonb, p_version int, p_metadata jsonb) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select (e.type, e.aggregate_type, e.aggregate_id, e.payload::jsonb, e.version,
+          case when jsonb_typeof(e.metadata) = 'object'
+               then e.metadata - 'sequence' - case when p_metadata ? 'timestamp' then '' else 'timestamp' end end)
+         is not distinct from (p_type, p_aggregate_type, switchyard._aggregate_id(p_aggregate_id), p_payload, p_version, p_metadata)
+    from switchyard.event e where e.id = p_id
+$$;
+
+-- Appends the events that agents emit. Skips an id that exists with the same content. Returns how many were new. Raises SY005 if an id exists with
+-- other content: ids derive from what is known, so somebody may have inserted one first.
 create or replace function switchyard.append(
   p_ids uuid[], p_types text[], p_aggregate_types text[], p_aggregate_ids text[], p_payloads text[], p_versions int[], p_metadata text[])
 returns bigint
 language plpgsql volatile set search_path = pg_catalog, pg_temp set jit = off as $$
+declare
+  n bigint := switchyard._insert_events(p_ids, p_types, p_aggregate_types, p_aggregate_ids, p_payloads::jsonb[], p_versions, p_metadata::jsonb[]);
+  other uuid;
 begin
-  return switchyard._insert_events(p_ids, p_types, p_aggregate_types, p_aggregate_ids, p_payloads::jsonb[], p_versions, p_metadata::jsonb[]);
+  if n < cardinality(p_ids) then
+    perform switchyard._see_every_event();
+    select u.id into other
+      from unnest(p_ids, p_types, p_aggregate_types, p_aggregate_ids, p_payloads, p_versions, p_metadata)
+             with ordinality u (id, type, aggregate_type, aggregate_id, payload, version, metadata, ord)
+     where not switchyard._has_content(u.id, u.type, u.aggregate_type, u.aggregate_id, u.payload::jsonb, u.version, u.metadata::jsonb)
+     order by u.ord limit 1;
+    if other is not null then
+      raise exception 'event % exists already with other content', other using errcode = 'SY005';
+    end if;
+  end if;
+  return n;
 end $$;
 
 -- Returns the event of an idempotency key until its window ends: `p_event` if the key is new or its window is over, otherwise the event that has the
@@ -53,7 +80,8 @@ end $$;
 
 -- For the application: appends one event and returns its id. An idempotency key counts within a project and a type. The same key again appends
 -- nothing and returns the first event's id, for ever or, with a window, for that time after the first. Keys with a window and keys without do not
--- know each other, so use a key always with a window or never. Raises 22023 without a type, and for a window without a key or of no length.
+-- know each other, so use a key always with a window or never. Raises 22023 without a type, and for a window without a key or of no length, and SY005
+-- if the id of a key without a window exists with other content. The chain is not compared: it is the transaction's, and a repetition is another one.
 create or replace function switchyard.publish(
   type text, aggregate_type text, aggregate_id text, payload jsonb, project_id text default null, version int default 1,
   metadata jsonb default '{}', idempotency_key text default null, idempotency_window interval default null)
@@ -65,6 +93,7 @@ declare
   digest bytea;
   hex text;
   standing uuid;
+  about jsonb;
 begin
   if coalesce(publish.type, '') = '' then
     raise exception 'an event needs a type: pass a type that is not empty' using errcode = '22023';
@@ -85,9 +114,20 @@ begin
       end if;
     end if;
   end if;
-  perform switchyard._insert_events(array[event_id], array[publish.type], array[publish.aggregate_type], array[publish.aggregate_id],
-    array[publish.payload], array[publish.version], array[switchyard.chain() || coalesce(publish.metadata, '{}')
-      || jsonb_strip_nulls(jsonb_build_object('project_id', publish.project_id, 'idempotency_key', idempotency_key))]);
+  about := coalesce(publish.metadata, '{}')
+    || jsonb_strip_nulls(jsonb_build_object('project_id', publish.project_id, 'idempotency_key', idempotency_key));
+  if switchyard._insert_events(array[event_id], array[publish.type], array[publish.aggregate_type], array[publish.aggregate_id],
+       array[publish.payload], array[publish.version], array[switchyard.chain() || about]) = 0 then
+    perform switchyard._see_every_event();
+    -- Whatever the chain is, the event's own counts.
+    select coalesce(jsonb_object_agg(k.key, k.value), '{}') || about into about
+      from switchyard.event e cross join jsonb_each(case when jsonb_typeof(e.metadata) = 'object' then e.metadata end) k
+     where e.id = event_id and k.key in ('correlation_id', 'causation_id') and not about ? k.key;
+    if not switchyard._has_content(event_id, publish.type, publish.aggregate_type, publish.aggregate_id, publish.payload, publish.version, about) then
+      raise exception 'the idempotency key "%" has an event with other content: repeat the call as it was, or use another key', idempotency_key
+        using errcode = 'SY005';
+    end if;
+  end if;
   return event_id;
 end $$;
 
@@ -159,13 +199,9 @@ begin
         answer := 'appended';
       else
         -- The other transaction has committed by now, because the insert waited for it.
-        select case when (e.type, e.aggregate_type, e.aggregate_id, e.payload::jsonb, e.version,
-                          e.metadata - 'sequence' - case when about ? 'timestamp' then '' else 'timestamp' end)
-                         is not distinct from (given.type, given.aggregate_type, aggregate, body, given.version, about)
-                    then 'duplicate' else 'conflict' end into answer
-          from switchyard.event e where e.id = given.id;
-        -- The event was deleted since the insert, so its content cannot be compared.
-        answer := coalesce(answer, 'conflict');
+        -- If the event was deleted since the insert, its content cannot be compared.
+        answer := case when switchyard._has_content(given.id, given.type, given.aggregate_type, aggregate, body, given.version, about)
+                       then 'duplicate' else 'conflict' end;
       end if;
     exception
       when untranslatable_character then

@@ -71,4 +71,4 @@ create index publish_key_until on switchyard.publish_key (until);
 
 create type switchyard.logged_event as (
   seq bigint, id uuid, type text, aggregate_type text, aggregate_id text, payload text, payload_bytes int, metadata text, version int,
-  created_at text, project_id text, revision int, excess text);
+  created_at text, project_id text, revision int, excess text, seal_key bytea);

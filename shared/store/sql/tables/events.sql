@@ -38,12 +38,12 @@ create table switchyard.domain (
   triggers jsonb not null
 );
 
--- The key of the mark by which the domain triggers see that an agent writes. Only functions that run as the owner read it.
-create table switchyard.mark_key (
+-- The key of two things that nobody can make without it: the mark by which the domain triggers see that an agent writes, and the seal of a message.
+create table switchyard.signing_key (
   one boolean primary key default true check (one),
   key bytea not null default sha256(convert_to(gen_random_uuid()::text || gen_random_uuid()::text, 'UTF8'))
 );
-insert into switchyard.mark_key default values;
+insert into switchyard.signing_key default values;
 
 do $$
 declare

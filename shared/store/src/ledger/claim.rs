@@ -49,6 +49,17 @@ pub enum Verdict {
     UnknownRun,
     /// Below the floor: never run again.
     TooOld,
+    /// The body does not have the seal of this database, so it was not made from the table. Only [`Store::preview_bodies`] answers it.
+    Forged,
+}
+
+/// What shows that a message's body was made from the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seal {
+    /// The SHA-256 of the body without its seal.
+    pub digest: Vec<u8>,
+    /// The seal; empty if the body has none.
+    pub seal: String,
 }
 
 /// What the ledger says about an event and an agent.
@@ -104,16 +115,35 @@ impl Store {
     ///
     /// Fails with [`StoreError::Config`] if the agent is not registered.
     pub async fn preview(&self, agent: &str, asks: &[Ask]) -> Result<Preview, StoreError> {
+        self.previewed(agent, asks, None).await
+    }
+
+    /// The same for messages: the answer for a body without its event's seal is [`Verdict::Forged`]. `seals` has one for each ask.
+    ///
+    /// Fails as [`Store::preview`].
+    pub async fn preview_bodies(&self, agent: &str, asks: &[Ask], seals: &[Seal]) -> Result<Preview, StoreError> {
+        self.previewed(agent, asks, Some(seals)).await
+    }
+
+    async fn previewed(&self, agent: &str, asks: &[Ask], seals: Option<&[Seal]>) -> Result<Preview, StoreError> {
         if asks.is_empty() {
             return Ok(Preview { answers: Vec::new(), breaker: BreakerState::Closed });
         }
         let (events, runs) = columns(asks);
+        let digests: Option<Vec<&[u8]>> = seals.map(|seals| seals.iter().map(|seal| seal.digest.as_slice()).collect());
+        let seals: Option<Vec<&str>> = seals.map(|seals| seals.iter().map(|seal| seal.seal.as_str()).collect());
         let rows = self
             .read(
                 "look",
                 "select verdict, seq, epoch, attempts, max_attempts, returns, revision, emits, (select switchyard.breaker_state($1))
-                   from switchyard.preview($1, $2, $3) order by ord",
-                &[(&agent, Type::TEXT), (&events, Type::UUID_ARRAY), (&runs, Type::INT4_ARRAY)],
+                   from switchyard.preview($1, $2, $3, $4, $5) order by ord",
+                &[
+                    (&agent, Type::TEXT),
+                    (&events, Type::UUID_ARRAY),
+                    (&runs, Type::INT4_ARRAY),
+                    (&digests, Type::BYTEA_ARRAY),
+                    (&seals, Type::TEXT_ARRAY),
+                ],
             )
             .await?;
         let answers = answers("look", asks, &rows)?;
@@ -159,4 +189,5 @@ words!(Verdict {
     Unknown = "unknown",
     UnknownRun = "unknown_run",
     TooOld = "too_old",
+    Forged = "forged",
 });

@@ -37,6 +37,8 @@ pub struct Pending {
     /// Which part of the row is larger than the store reads, in words: then nothing else of it was read, and it cannot be published. The limits are
     /// 256 KiB for metadata, and 1 KiB each for type, aggregate type, aggregate and project.
     pub excess: Option<String>,
+    /// The key of the seal that its messages bear.
+    pub seal_key: Vec<u8>,
 }
 
 /// What a reader of the outbox already has, and the aggregates of which it wants no more.
@@ -71,7 +73,7 @@ impl Page {
     }
 }
 
-pub(crate) const COLUMNS: &str = "seq, id, type, aggregate_type, aggregate_id, payload, payload_bytes, metadata, version, created_at, project_id, revision, excess";
+pub(crate) const COLUMNS: &str = "seq, id, type, aggregate_type, aggregate_id, payload, payload_bytes, metadata, version, created_at, project_id, revision, excess, seal_key";
 
 impl Pending {
     pub(crate) fn of(operation: &'static str, row: &Row) -> Result<Self, StoreError> {
@@ -90,6 +92,7 @@ impl Pending {
             project_id: get(operation, row, 10)?,
             revision: get(operation, row, 11)?,
             excess: get(operation, row, 12)?,
+            seal_key: get(operation, row, 13)?,
         })
     }
 }

@@ -98,6 +98,7 @@ fn row(input: &str) -> Result<(), String> {
         project_id: None,
         revision: part("revision").and_then(Value::as_i64).and_then(|revision| i32::try_from(revision).ok()),
         excess: None,
+        seal_key: vec![7; 32],
     };
     let message = envelope::message(&row).map_err(|error| text(&error))?;
     assert!(Event::parse(&message.body).is_ok(), "a message that no agent could read");
