@@ -251,3 +251,14 @@ create or replace function switchyard.unpublishable_count() returns bigint
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select count(*) from switchyard.outbox o where o.parked_at is not null
 $$;
+
+-- Returns for how many seconds the first event in line has waited for the shim, of those to publish at once and of those whose time has come.
+create or replace function switchyard.oldest_unpublished_secs() returns double precision
+language sql volatile set search_path = pg_catalog, pg_temp as $$
+  select coalesce(greatest(0, max(extract(epoch from clock_timestamp() - w.since))), 0)::float8 from (
+    (select l.logged_at as since
+       from (select o.seq from switchyard.outbox o where o.parked_at is null and o.due_at is null order by o.seq limit 1) f
+       join switchyard.event_log l on l.seq = f.seq)
+    union all
+    (select o.due_at from switchyard.outbox o where o.parked_at is null and o.due_at is not null order by o.due_at, o.seq limit 1)) w
+$$;

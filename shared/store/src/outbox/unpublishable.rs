@@ -40,20 +40,7 @@ impl Store {
     /// For how many seconds the first event in line has been waiting for the shim: of what is to go at once, and of what has waited for its time.
     pub async fn oldest_unpublished_secs(&self) -> Result<f64, StoreError> {
         const OP: &str = "oldest_unpublished_secs";
-        let rows = self
-            .read(
-                OP,
-                "select coalesce(greatest(0, max(extract(epoch from clock_timestamp() - w.since))), 0)::float8 from (
-                   (select l.logged_at as since
-                      from (select o.seq from switchyard.outbox o
-                             where o.parked_at is null and o.due_at is null order by o.seq limit 1) f
-                      join switchyard.event_log l on l.seq = f.seq)
-                   union all
-                   (select o.due_at from switchyard.outbox o
-                     where o.parked_at is null and o.due_at is not null order by o.due_at, o.seq limit 1)) w",
-                &[],
-            )
-            .await?;
+        let rows = self.read(OP, "select switchyard.oldest_unpublished_secs()", &[]).await?;
         get(OP, &only(OP, rows)?, 0)
     }
 
