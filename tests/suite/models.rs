@@ -8,7 +8,7 @@ use std::time::Duration;
 use switchyard_agent::{Agent, Change, Decision, Refusal, Reject};
 use switchyard_bus::MemoryQueues;
 use switchyard_event::{Event, EventType, NewEvent};
-use switchyard_runtime::{Answer, Message, Tx, Type};
+use switchyard_runtime::{Answer, Message, Tx, Type, envelope};
 use switchyard_store::{AgentSpec, EventsTable, Mode, RoutedBy, Since};
 use switchyard_tests::{World, eventually};
 use tokio::time::Instant;
@@ -161,14 +161,9 @@ async fn a_repeated_or_late_evaluation_emits_nothing() {
 
 /// An event as its message has it.
 async fn body(world: &World, id: Uuid) -> String {
-    let sql = "select l.seq, e.type, e.aggregate_type, e.aggregate_id, e.payload::json from switchyard.event e
-                 join switchyard.event_log l on l.event_id = e.id where e.id = $1";
-    let row = world.database.query_one(sql, &[&id]).await.unwrap();
-    json!({
-        "id": id, "type": row.get::<_, String>(1), "aggregate_type": row.get::<_, String>(2), "aggregate_id": row.get::<_, String>(3),
-        "payload": row.get::<_, Value>(4), "version": 1, "metadata": { "timestamp": "2026-11-22T09:30:00Z", "sequence": row.get::<_, i64>(0) },
-    })
-    .to_string()
+    let seq = "select l.seq from switchyard.event_log l where l.event_id = $1";
+    let seq: i64 = world.database.query_one(seq, &[&id]).await.unwrap().get(0);
+    envelope::message(&world.store.events(&[seq]).await.unwrap().remove(0)).unwrap().body
 }
 
 /// The second consumer: keeps every evaluation, whatever the first makes of it.

@@ -2,13 +2,12 @@
 //! mapping and clock are the test's.
 
 use super::world::{AGENT, StewardWorld};
-use serde_json::json;
 use std::{cell::Cell, time::Duration};
 use switchyard_agent::{Agent, Decision, Refusal, Reject};
 use switchyard_bus::{BusError, DeadLetter, MemoryQueue, Message as BusMessage, Queue, Queues, Received, Visibility};
 use switchyard_event::{Event, EventType};
 use switchyard_operations::breaker::BreakerState;
-use switchyard_runtime::{Answer, Budget, Message, Tx, Worker};
+use switchyard_runtime::{Answer, Budget, Message, Tx, Worker, envelope};
 use tokio::time::Instant;
 
 /// How far the clock goes at a time.
@@ -110,9 +109,10 @@ impl Timeline<'_> {
 
     async fn publishes(&self, count: usize) {
         for id in self.world.lost(count).await {
-            let body = json!({ "id": id, "type": "thing.made", "aggregate_type": "thing", "aggregate_id": id, "payload": {}, "version": 1,
-                               "metadata": { "timestamp": "2026-01-05T09:30:00Z" } });
-            self.own.queue.send(&[BusMessage::new(body.to_string()).number("run", 0)]).await;
+            let seq = "select l.seq from switchyard.event_log l where l.event_id = $1";
+            let seq: i64 = self.world.side.query_one(seq, &[&id]).await.unwrap().get(0);
+            let body = envelope::message(&self.world.store.events(&[seq]).await.unwrap().remove(0)).unwrap().body;
+            self.own.queue.send(&[BusMessage::new(body).number("run", 0)]).await;
         }
     }
 }
