@@ -9,7 +9,7 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
     'preview', 'claim_batch', 'settle', 'pass_gates', 'store_decisions', 'append',
     'fail_batch', 'park_batch', 'park_unidentified', 'returned', 'suspect', 'survived', 'payloads', 'chain_of',
     'breaker_state', 'trip', 'probe', 'recovered', 'half_open', 'breakers', 'set_paused', 'force_breaker',
-    'share', 'leave', 'notify', 'pending', 'events_of', 'published', 'refused', 'retry_publishing', 'unpublishable', 'unpublishable_count',
+    'share', 'leave', 'notify', 'pending', 'events_of', 'published', 'refused', 'retry_publishing', 'unpublishable', 'unpublishable_count', 'oldest_unpublished_secs',
     'ingest', 'publish',
     'tick', 'sweep', 'due', 'drain', 'reassign', 'unlogged', 'prune', 'drop_oldest', 'take_hourly_check', 'resend', 'new_run', 'cancel_run', 'missing',
     'agents', 'agent_named', 'types_of', 'ledger', 'stream', 'last_seq', 'logged_between', 'delivery_states', 'figures', 'failures', 'audit_rows', 'note_as',
