@@ -150,9 +150,9 @@ impl Sort {
             // Postgres names the routine that raises an error. One without is a pooler's: no connection of its own to give, or one that was lost.
             "XX000" if routine.is_none() => Self::Unavailable,
             _ if partition_gone => Self::Conflict,
-            // An unknown database, a missing privilege, and our own refusals.
             // An event with this id exists with other content.
             "SY005" => Self::Refused(code.to_owned()),
+            // An unknown database, a missing privilege, and our own refusals.
             "3D000" | "42501" | "SY001" | "SY002" | "SY004" => Self::Config(message),
             // Cancelled (a statement timeout), read-only (a standby after a failover), idle for too long.
             "57014" | "25006" | "25P03" => Self::Unavailable,

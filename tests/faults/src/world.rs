@@ -4,7 +4,7 @@ use crate::{
     Error,
     agents::{ECHOED, WRITTEN},
     broker::{Broker, Names},
-    checker::{Check, Letter, Verdict, Witnessed, gather, judge},
+    checker::{Check, DeadLetter, Verdict, Witnessed, gather, judge},
     host::{Counts, Ended, Function, Mapping, Settings as FunctionSettings, schedule},
     programs::Programs,
     report::of_functions,
@@ -191,7 +191,7 @@ impl World {
         &self.store
     }
 
-    /// Puts a body into an agent's queue that can never be handled: it must become a letter.
+    /// Puts a body into an agent's queue that can never be handled: it must become a dead letter.
     pub fn stranger(&self, agent: &str, body: &str) {
         let put = self.queues.get(agent).is_some_and(|names| self.broker.put(&names.queue, body, BTreeMap::new()));
         if put {
@@ -310,8 +310,8 @@ impl World {
     /// What was seen outside of the database.
     fn witnessed(&self, seqs: &[i64]) -> Witnessed {
         let of_agents = ["echo", "tally"].iter().filter_map(|agent| self.functions.get(agent)).map(Function::counts);
-        let letters = self.queues.iter().flat_map(|(agent, names)| {
-            self.broker.held(&names.dead_letters).into_iter().map(|sent| Letter {
+        let dead_letters = self.queues.iter().flat_map(|(agent, names)| {
+            self.broker.held(&names.dead_letters).into_iter().map(|sent| DeadLetter {
                 agent: (*agent).to_owned(),
                 event: Event::id_of(&sent.body),
                 body: sent.body.to_string(),
@@ -320,7 +320,7 @@ impl World {
         Witnessed {
             sighting: self.broker.sighting(),
             unseen: self.broker.never_seen(seqs).into_iter().collect(),
-            letters: letters.collect(),
+            dead_letters: dead_letters.collect(),
             strangers: self.strangers.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             deaths: of_agents.map(|counts| counts.died + counts.timed_out + counts.stalled).sum(),
         }

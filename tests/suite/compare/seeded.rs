@@ -40,7 +40,7 @@ directly_and_pooled! {
         finish(&world, &plan).await;
 
         let found = outcomes(&world).await;
-        let mut told = 0;
+        let mut counted = 0;
         for Story { event_id, thing, kind, expected, .. } in &plan.stories {
             let outcome = &found[event_id];
             let same = is_difference(outcome) == is_difference(expected);
@@ -48,10 +48,10 @@ directly_and_pooled! {
             let alone = plan.stories.iter().filter(|story| story.thing == *thing).count() == 1;
             if alone && !touched.contains(thing) && *kind != "late" {
                 assert_eq!(outcome, expected, "{kind} {event_id}, seed {}", plan.seed);
-                told += 1;
+                counted += 1;
             }
         }
-        assert!(told > 300, "{told} of {}", plan.stories.len());
+        assert!(counted > 300, "{counted} of {}", plan.stories.len());
     }
 
     async fn only_mapped_fields_are_compared(world: LedgerWorld) {

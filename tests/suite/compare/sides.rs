@@ -307,8 +307,8 @@ directly_and_pooled! {
         noted(&world, Uuid::new_v4(), 5, "a").await; // an event may still be on its way
 
         assert_eq!(step(&world.store).await.unmatched, 1);
-        let told = report(&world.store, AGENT, 3).await;
-        assert_eq!((told.line.compared.only_old, told.line.compared.unmatched, told.unmatched_rows[0].key.clone()), (1, 1, vec![unmatched.to_string()]));
+        let found = report(&world.store, AGENT, 3).await;
+        assert_eq!((found.line.compared.only_old, found.line.compared.unmatched, found.unmatched_rows[0].key.clone()), (1, 1, vec![unmatched.to_string()]));
 
         world.routing(Mode::Percent(50)).await;
         world.run_sql(back).await;
@@ -326,8 +326,8 @@ directly_and_pooled! {
         let inspected = "select count(*) from switchyard.audit where by = 'ada' and action = 'compare' and detail ? 'values_shown'";
         assert_eq!(world.number(inspected).await, 0);
 
-        let told = report(&world.store, AGENT, 3).await;
-        let values = told.examples[0].values.as_ref().unwrap();
+        let found = report(&world.store, AGENT, 3).await;
+        let values = found.examples[0].values.as_ref().unwrap();
         assert_eq!((&values[0].ours, &values[0].theirs), (&json!("our secret"), &json!("their secret")));
         assert_eq!(world.number(inspected).await, 1);
         let kept = "select (select count(*) from switchyard.comparison c where c::text like '%secret%')

@@ -341,7 +341,7 @@ async fn copies_of_what_goes_back_leave_the_queue_and_later_letters_stay() {
 async fn a_failed_event_without_a_delivery_leaves_the_list_once_its_letter_was_sent() {
     let world = RedriveWorld::new().await;
     world.unidentified("m").await;
-    world.unidentified("whose letter is lost").await;
+    world.unidentified("whose dead letter is lost").await;
     let dead_letter = Message::new("{ no event".into())
         .text("reason", "malformed")
         .text("failed_at", "2026-01-05T09:30:00Z")

@@ -134,7 +134,7 @@ impl Store {
         let seals: Option<Vec<&str>> = seals.map(|seals| seals.iter().map(|seal| seal.seal.as_str()).collect());
         let rows = self
             .read(
-                "look",
+                "preview",
                 "select verdict, seq, epoch, attempts, max_attempts, returns, revision, emits, (select switchyard.breaker_state($1))
                    from switchyard.preview($1, $2, $3, $4, $5) order by ord",
                 &[
@@ -146,8 +146,9 @@ impl Store {
                 ],
             )
             .await?;
-        let answers = answers("look", asks, &rows)?;
-        let breaker = rows.first().map_or(Ok(BreakerState::Closed), |row| word("look", row, 8, BreakerState::named))?;
+        let answers = answers("preview", asks, &rows)?;
+        let breaker =
+            rows.first().map_or(Ok(BreakerState::Closed), |row| word("preview", row, 8, BreakerState::named))?;
         Ok(Preview { answers, breaker })
     }
 }

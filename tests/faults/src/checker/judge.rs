@@ -28,7 +28,7 @@ pub fn judge(facts: &Facts, intents: &[(Uuid, Outcome)], witnessed: &Witnessed) 
         verdict.agents.insert(agent.clone(), tally);
     }
     effects_without_event(facts, &mut verdict);
-    letters(facts, witnessed, &mut verdict);
+    dead_letters(facts, witnessed, &mut verdict);
     if verdict.died * DEATHS_TO_PARK > witnessed.deaths {
         let line = format!("{} events are parked for dead processes, and {} died", verdict.died, witnessed.deaths);
         verdict.find(Check::Misparked, line);
@@ -171,24 +171,33 @@ fn overtaken(facts: &Facts, agent: &str, event: &Logged) -> bool {
 
 /// Whatever is parked is in the dead-letter queue, but for what never got an answer, of which there is no message; and so is every body that
 /// can never be handled, with a note of it in the ledger.
-fn letters(facts: &Facts, witnessed: &Witnessed, verdict: &mut Verdict) {
-    let there: HashSet<(&str, Uuid)> =
-        witnessed.letters.iter().filter_map(|letter| Some((letter.agent.as_str(), letter.event?))).collect();
+fn dead_letters(facts: &Facts, witnessed: &Witnessed, verdict: &mut Verdict) {
+    let there: HashSet<(&str, Uuid)> = witnessed
+        .dead_letters
+        .iter()
+        .filter_map(|dead_letter| Some((dead_letter.agent.as_str(), dead_letter.event?)))
+        .collect();
     for ((agent, id), delivery) in facts.deliveries.iter().filter(|(_, delivery)| delivery.state == 'p') {
         if delivery.reason.as_deref() != Some("unanswered") && !there.contains(&(agent.as_str(), *id)) {
             verdict.find(
                 Check::Unburied,
-                format!("{id} is parked for {agent} as {:?}, without a letter", delivery.reason),
+                format!("{id} is parked for {agent} as {:?}, without a dead letter", delivery.reason),
             );
         }
     }
-    let bodies: HashSet<(&str, &str)> =
-        witnessed.letters.iter().map(|letter| (letter.agent.as_str(), letter.body.as_str())).collect();
+    let bodies: HashSet<(&str, &str)> = witnessed
+        .dead_letters
+        .iter()
+        .map(|dead_letter| (dead_letter.agent.as_str(), dead_letter.body.as_str()))
+        .collect();
     let mut put: HashMap<&str, u64> = HashMap::new();
     for (agent, body) in &witnessed.strangers {
         *put.entry(agent).or_default() += 1;
         if !bodies.contains(&(agent.as_str(), body.as_str())) {
-            verdict.find(Check::Unburied, format!("{agent} was given what is no event, and no letter has it: {body}"));
+            verdict.find(
+                Check::Unburied,
+                format!("{agent} was given what is no event, and no dead letter has it: {body}"),
+            );
         }
     }
     for (agent, put) in put {

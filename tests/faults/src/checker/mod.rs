@@ -8,4 +8,4 @@ mod witnessed;
 pub use facts::{Delivery, Effects, Facts, Logged, gather};
 pub use judge::{DEATHS_TO_PARK, judge};
 pub use verdict::{Check, Tally, Verdict};
-pub use witnessed::{Letter, Witnessed};
+pub use witnessed::{DeadLetter, Witnessed};

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 /// A message in an agent's dead-letter queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Letter {
+pub struct DeadLetter {
     /// Whose queue it lies in.
     pub agent: String,
     /// The event that it is about, where it is about one.
@@ -23,7 +23,7 @@ pub struct Witnessed {
     /// Sequences that no topic has ever accepted.
     pub unseen: HashSet<i64>,
     /// What lies in the dead-letter queues.
-    pub letters: Vec<Letter>,
+    pub dead_letters: Vec<DeadLetter>,
     /// Bodies that were put into queues and can never be handled, by agent.
     pub strangers: BTreeSet<(String, String)>,
     /// How many of the agents' processes died at work, were killed at their deadline, or were stopped for a while.

@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     agents::{ECHOED, WRITTEN},
     broker::Sighting,
-    checker::Letter,
+    checker::DeadLetter,
 };
 use switchyard_store::Ledger;
 
@@ -67,13 +67,14 @@ impl Story {
         (id, Outcome::Ok)
     }
 
-    /// Parks the echo at `tally`, with its letter.
+    /// Parks the echo at `tally`, with its dead letter.
     fn park(&mut self, reason: &str) {
         let tally = self.tally();
         self.facts.effects.remove(&tally);
         self.facts.ledgers.insert("tally".into(), Ledger { subscribed: 1, parked: 1, ..Ledger::default() });
         self.facts.deliveries.insert(tally, Delivery { reason: Some(reason.into()), ..delivery('p') });
-        self.witnessed.letters = vec![Letter { agent: "tally".into(), event: Some(self.echoed), body: "body".into() }];
+        self.witnessed.dead_letters =
+            vec![DeadLetter { agent: "tally".into(), event: Some(self.echoed), body: "body".into() }];
     }
 }
 
@@ -217,10 +218,10 @@ fn what_is_parked_has_a_letter_unless_there_was_never_an_answer() {
     let mut story = Story::happy();
     story.facts.events[1].version = VERSION_OF_TOMORROW;
     story.park("unknown_version");
-    story.witnessed.letters[0].agent = "echo".into();
-    assert_eq!(story.found(), [Check::Unburied], "somebody else's letter");
+    story.witnessed.dead_letters[0].agent = "echo".into();
+    assert_eq!(story.found(), [Check::Unburied], "somebody else's dead letter");
     story.park("unanswered");
-    story.witnessed.letters.clear();
+    story.witnessed.dead_letters.clear();
     assert_eq!(story.found(), [Check::Misparked]);
 }
 
@@ -229,7 +230,7 @@ fn a_body_that_is_no_event_becomes_a_letter_and_a_note() {
     let mut story = Story::happy();
     story.witnessed.strangers = [("echo".into(), "no event".into())].into();
     assert_eq!((story.found(), story.judged().violations[&Check::Unburied]), (vec![Check::Unburied], 2));
-    story.witnessed.letters = vec![Letter { agent: "echo".into(), event: None, body: "no event".into() }];
+    story.witnessed.dead_letters = vec![DeadLetter { agent: "echo".into(), event: None, body: "no event".into() }];
     assert_eq!((story.found(), story.judged().violations[&Check::Unburied]), (vec![Check::Unburied], 1), "no note");
     story.facts.unmatched.insert("echo".into(), 1);
     assert_eq!(story.found(), []);
